@@ -1,0 +1,33 @@
+"""Errors that a user can cause, told apart from bugs.
+
+`train.py` and the command line tools print these without a traceback and exit with status 2. Anything else
+that escapes is a bug of ours and keeps its traceback.
+"""
+
+
+class SelfTrainError(Exception):
+  """Base of every error whose message is written for the user."""
+
+
+class ConfigError(SelfTrainError, ValueError):
+  """A setting is unknown, has the wrong type or contradicts another one."""
+
+
+class StageChangedError(ConfigError):
+  """A setting that a finished stage depends on differs from the one it ran with."""
+
+
+class DataError(SelfTrainError, ValueError):
+  """Input data is missing, empty, corrupt or does not fit the model."""
+
+
+class LabelMismatchError(DataError):
+  """Pseudo labels do not belong to the images they are read with."""
+
+
+class GateError(SelfTrainError, RuntimeError):
+  """Training a student would be pointless: the pseudo labels do not pass the gate."""
+
+
+class NonFiniteLossError(SelfTrainError, RuntimeError):
+  """A loss became NaN or infinite."""

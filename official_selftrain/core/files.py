@@ -1,0 +1,65 @@
+"""Files that are either whole or absent."""
+
+import hashlib
+import json
+import os
+import pathlib
+from typing import Any
+
+_TEMPORARY_SUFFIX = '.tmp'
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+  """Writes `content` so that a reader sees all of it or no file at all.
+
+  Args:
+    path: destination; its folder is created when missing.
+    content: the whole content.
+  """
+  target = pathlib.Path(path)
+  target.parent.mkdir(parents=True, exist_ok=True)
+  temporary = target.with_name(target.name + _TEMPORARY_SUFFIX)
+  with open(temporary, 'wb') as stream:
+    stream.write(content)
+    stream.flush()
+    os.fsync(stream.fileno())
+  os.replace(temporary, target)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+  """`write_bytes` for UTF-8 text."""
+  write_bytes(path, text.encode('utf-8'))
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+  """Writes `value` as indented JSON with sorted keys; NaN and infinities are refused with ValueError."""
+  write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + '\n')
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+  """Reads a JSON file."""
+  return json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+
+
+def temporary_path(path: str | os.PathLike[str]) -> str:
+  """The name under which a file is written before it is renamed to `path`."""
+  return os.fspath(path) + _TEMPORARY_SUFFIX
+
+
+def publish(path: str | os.PathLike[str]) -> None:
+  """Makes the finished file at `temporary_path(path)` appear as `path`."""
+  os.replace(temporary_path(path), path)
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+  """Hex SHA-256 digest of a file, read in chunks of 1 MiB."""
+  digest = hashlib.sha256()
+  with open(path, 'rb') as stream:
+    while chunk := stream.read(1 << 20):
+      digest.update(chunk)
+  return digest.hexdigest()
+
+
+def digest_of(value: Any) -> str:
+  """Hex SHA-256 of a JSON-serialisable value, independent of the order of its keys."""
+  return hashlib.sha256(json.dumps(value, sort_keys=True).encode('utf-8')).hexdigest()

@@ -1,0 +1,36 @@
+"""Names of dictionary entries and TFRecord features that cross a module boundary."""
+
+# Sources of a student's batch, in the order in which they are joined.
+HUMAN = 'human'
+PSEUDO = 'pseudo'
+SOURCES = (HUMAN, PSEUDO)
+
+# tf.Example features: the Model Garden's names.
+IMAGE_ENCODED = 'image/encoded'
+IMAGE_HEIGHT = 'image/height'
+IMAGE_WIDTH = 'image/width'
+SOURCE_ID = 'image/source_id'
+BOX_YMIN = 'image/object/bbox/ymin'
+BOX_XMIN = 'image/object/bbox/xmin'
+BOX_YMAX = 'image/object/bbox/ymax'
+BOX_XMAX = 'image/object/bbox/xmax'
+BOX_CLASS = 'image/object/class/label'
+BOX_IS_CROWD = 'image/object/is_crowd'
+BOX_AREA = 'image/object/area'
+BOX_MASK = 'image/object/mask'
+SEGMENTATION_MASK = 'image/segmentation/class/encoded'
+
+# tf.Example features of label shards only.
+BOX_SCORE = 'image/object/score'
+LABEL_STATUS = 'pseudo/status'
+LABEL_INDEX = 'pseudo/index'
+IMAGE_FINGERPRINT = 'pseudo/image_fingerprint'
+
+# Decoded examples: the Model Garden decoder's names, and ours beside them.
+GROUNDTRUTH_BOXES = 'groundtruth_boxes'
+GROUNDTRUTH_CLASSES = 'groundtruth_classes'
+GROUNDTRUTH_IS_CROWD = 'groundtruth_is_crowd'
+GROUNDTRUTH_AREA = 'groundtruth_area'
+GROUNDTRUTH_SCORES = 'groundtruth_scores'
+GROUNDTRUTH_IS_IGNORED = 'groundtruth_is_ignored'
+SEED = 'seed'
