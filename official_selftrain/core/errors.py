@@ -1,7 +1,7 @@
 """Errors that a user can cause, told apart from bugs.
 
-`train.py` and the command line tools print these without a traceback and exit with status 2. Anything else
-that escapes is a bug of ours and keeps its traceback.
+`train.py` and the command line tools print these without a traceback and exit with status 2.
+Anything else that escapes is a bug of ours and keeps its traceback.
 """
 
 

@@ -32,7 +32,16 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-  """Writes `value` as indented JSON with sorted keys; NaN and infinities are refused with ValueError."""
+  """Writes `value` as indented JSON with sorted keys.
+
+  Args:
+    path: destination; its folder is created when missing.
+    value: what JSON can hold.
+
+  Raises:
+    ValueError: `value` contains NaN or an infinity.
+    TypeError: `value` contains something else that JSON cannot hold.
+  """
   write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + '\n')
 
 

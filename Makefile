@@ -1,0 +1,79 @@
+# Everything a person or CI does with this repository; `make` alone lists it.
+# PYTHON=/path/to/python3.11 chooses the interpreter, VENV=folder where the environment goes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+VENV ?= .venv
+PYTHON ?=
+STAMP := $(VENV)/.installed
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+# Whatever another project put there must not shadow the locked packages.
+export PYTHONPATH :=
+
+##@ Use
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: demo
+demo: $(STAMP) ## Train teacher, labels, student and control on the embedded digits; write the report
+	python train.py --experiment=retinanet_selftrain --mode=train_and_eval
+
+.PHONY: bench
+bench: $(STAMP) ## Measure speed side by side with the stock code
+	python -m benchmarks
+
+##@ Develop
+
+.PHONY: setup
+setup: $(STAMP) ## Make or mend the environment in .venv
+
+# Written last, so that an interrupted set-up is taken up again by the next make.
+$(STAMP): requirements.lock setup.cfg pyproject.toml
+	@tools/setup_environment.sh "$(VENV)" "$(PYTHON)"
+	@touch $@
+
+.PHONY: test
+test: $(STAMP) ## Run all tests
+	python -m pytest
+
+.PHONY: check
+check: check-lint check-types check-imports check-build ## Run every check that is not a test
+
+.PHONY: check-lint
+check-lint: $(STAMP) ## Check style and formatting (ruff)
+	python -m ruff check .
+	python -m ruff format --check .
+
+.PHONY: check-types
+check-types: $(STAMP) ## Check types (mypy)
+	python -m mypy
+
+.PHONY: check-imports
+check-imports: $(STAMP) ## Check that imports point down only (import-linter)
+	lint-imports --cache-dir .cache/import_linter
+
+.PHONY: check-build
+check-build: $(STAMP) ## Check BUILD and MODULE.bazel (buildifier, Bazel)
+	tools/bazel_check.sh
+
+.PHONY: format
+format: $(STAMP) ## Mend what ruff can mend
+	python -m ruff check --fix .
+	python -m ruff format .
+
+.PHONY: lock
+lock: $(STAMP) ## Rewrite requirements.lock from setup.cfg (UPGRADE=1 takes newer versions)
+	python tools/update_lock.py $(if $(UPGRADE),--upgrade)
+
+.PHONY: clean
+clean: ## Remove the environment and the caches; runs/ stays
+	rm -rf $(VENV) .cache *.egg-info bazel-*
+	find . -name __pycache__ -not -path './runs/*' -type d -prune -exec rm -rf {} +

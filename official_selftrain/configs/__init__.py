@@ -1,0 +1,1 @@
+"""Dataclasses of all settings, and the registered experiments."""

@@ -1,0 +1,241 @@
+"""Settings of a self-training run that do not depend on the task."""
+
+import dataclasses
+from typing import Literal, Optional
+
+from official.core import config_definitions as cfg
+from official.modeling import hyperparams
+
+from official_selftrain.configs import datasets
+from official_selftrain.core import errors
+
+StudentInit = Literal['teacher', 'checkpoint', 'random']
+
+
+@dataclasses.dataclass
+class SelfTraining(hyperparams.Config):
+  """The normalised two-source loss and how the student starts (paper section 3.2, appendices B and C).
+
+  Attributes:
+    alpha: weight of the pseudo loss, >= 0. The paper searches 0.25 to 3; the best value falls with stronger
+      augmentation and rises with longer training.
+    ema_decay: decay of the moving averages of both losses, in [0, 1).
+    normalize_loss: scale the pseudo loss by the ratio of the averages and divide by 1 + alpha; off gives the plain
+      sum, which diverges at large alpha.
+    separate_batch_norm: normalise each source with its own batch statistics (two forward passes instead of one); the
+      moving statistics kept for inference are then those of the human images.
+    student_init: where student and control start: `teacher`, `checkpoint` (`task.init_checkpoint`) or `random`.
+  """
+
+  alpha: float = 1.0
+  ema_decay: float = 0.9997
+  normalize_loss: bool = True
+  separate_batch_norm: bool = False
+  student_init: StudentInit = 'teacher'
+
+  def check(self, prefix: str) -> None:
+    """Raises ConfigError for a value out of range; `prefix` is the dotted name of this config."""
+    if self.alpha < 0:
+      raise errors.ConfigError(f'{prefix}.alpha is {self.alpha}: it must be at least 0.')
+    if not 0 <= self.ema_decay < 1:
+      raise errors.ConfigError(f'{prefix}.ema_decay is {self.ema_decay}: it must be in [0, 1).')
+
+
+@dataclasses.dataclass
+class Dataset(hyperparams.Config):
+  """The embedded data set, used where the input paths of the task are empty.
+
+  Attributes:
+    name: `digits`, or `none` when the task's own input paths must be given.
+    directory: where it is written on first use; empty puts it beside the run directory.
+    digits: its size and looks.
+  """
+
+  name: Literal['digits', 'none'] = 'digits'
+  directory: str = ''
+  digits: datasets.Digits = dataclasses.field(default_factory=datasets.Digits)
+
+
+@dataclasses.dataclass
+class Teacher(hyperparams.Config):
+  """How the teacher is made.
+
+  Attributes:
+    checkpoint: a finished teacher (file prefix or directory) with the model of `task.model`; empty trains one.
+    init_checkpoint: what a teacher that is trained starts from; empty starts from random weights.
+    init_checkpoint_modules: `all`, `backbone`, or a list of `backbone` and `decoder`.
+    global_batch_size: labelled images per step; 0 takes that of human and pseudo stream together.
+    trainer: its training schedule.
+  """
+
+  checkpoint: str = ''
+  init_checkpoint: str = ''
+  init_checkpoint_modules: str = 'all'
+  global_batch_size: int = 0
+  trainer: cfg.TrainerConfig = dataclasses.field(default_factory=cfg.TrainerConfig)
+
+
+@dataclasses.dataclass
+class Labels(hyperparams.Config):
+  """How pseudo labels are made.
+
+  Attributes:
+    batch_size: images per call of the teacher.
+    min_score: labels are written from this score on; cuts are applied when they are read.
+    max_boxes: most boxes per image.
+    min_boxes_per_image: the gate: fewer boxes above the cut than this, on average over the unlabelled images, stop
+      the run before a student is trained.
+  """
+
+  batch_size: int = 32
+  min_score: float = 0.05
+  max_boxes: int = 100
+  min_boxes_per_image: float = 0.05
+
+
+@dataclasses.dataclass
+class Control(hyperparams.Config):
+  """The honest baseline: starts like the student, trains as long, on human labels only.
+
+  Attributes:
+    enabled: without it no report can say whether self-training helped.
+    global_batch_size: labelled images per step; 0 takes that of human and pseudo stream together, so that control
+      and student see as many images.
+  """
+
+  enabled: bool = True
+  global_batch_size: int = 0
+
+
+@dataclasses.dataclass
+class Report(hyperparams.Config):
+  """What the report shows.
+
+  Attributes:
+    primary_metric: the evaluator's metric that the verdict is about.
+    margin: differences below this are called too small to call.
+    num_pictures: images per group of the contact sheets.
+    unlabelled_truth: COCO JSON with held-out truth for the unlabelled images, used only to judge the labels; the
+      embedded data set brings its own.
+    class_names: names in the order of class ids from 1; empty takes those of the annotation file.
+  """
+
+  primary_metric: str = 'AP'
+  margin: float = 0.005
+  num_pictures: int = 8
+  unlabelled_truth: str = ''
+  class_names: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class Export(hyperparams.Config):
+  """The student's SavedModel.
+
+  Attributes:
+    enabled: write it at the end of the run.
+    input_type: `image_bytes` (encoded JPEG or PNG) or `image_tensor` (uint8 pixels).
+    batch_size: fixed batch, or null for any.
+  """
+
+  enabled: bool = True
+  input_type: Literal['image_bytes', 'image_tensor'] = 'image_bytes'
+  batch_size: Optional[int] = None
+
+
+@dataclasses.dataclass
+class SupervisedExperiment(cfg.ExperimentConfig):
+  """One model on labelled data: what the Model Garden offers, plus a seed and the embedded data.
+
+  Attributes:
+    experiment: the name it is registered under; recorded so that a run directory can be loaded again.
+    seed: of weights, order and augmentation.
+    dataset: the embedded data set.
+  """
+
+  experiment: str = ''
+  seed: int = 0
+  dataset: Dataset = dataclasses.field(default_factory=Dataset)
+
+  def check(self) -> None:
+    """Raises ConfigError for settings that contradict each other."""
+    check_paths(self)
+    check_trainer(self.trainer, 'trainer')
+    if hasattr(self.task, 'check'):
+      self.task.check()
+
+
+@dataclasses.dataclass
+class SelfTrainingExperiment(SupervisedExperiment):
+  """Teacher, pseudo labels, control, student, report, export.
+
+  `task` and `trainer` are those of student and control.
+
+  Attributes:
+    teacher: the teacher.
+    labels: the pseudo labels.
+    control: the honest baseline.
+    report: the report.
+    export: the SavedModel.
+  """
+
+  teacher: Teacher = dataclasses.field(default_factory=Teacher)
+  labels: Labels = dataclasses.field(default_factory=Labels)
+  control: Control = dataclasses.field(default_factory=Control)
+  report: Report = dataclasses.field(default_factory=Report)
+  export: Export = dataclasses.field(default_factory=Export)
+
+  def check(self) -> None:
+    super().check()
+    check_trainer(self.teacher.trainer, 'teacher.trainer')
+    init = self.task.self_training.student_init
+    if init == 'checkpoint' and not self.task.init_checkpoint:
+      raise errors.ConfigError(
+          "task.self_training.student_init is 'checkpoint' but task.init_checkpoint is empty: name a checkpoint."
+      )
+    pseudo = self.task.pseudo_data
+    if self.labels.min_score > min(pseudo.cut, pseudo.ignore_cut or pseudo.cut):
+      raise errors.ConfigError(
+          f'labels.min_score is {self.labels.min_score}, above the cut that is applied when labels are read '
+          f'({pseudo.ignore_cut or pseudo.cut}): labels between the two would be missing. Lower it.'
+      )
+
+
+def check_trainer(trainer: cfg.TrainerConfig, prefix: str) -> None:
+  """Raises ConfigError for schedules that Orbit would reject later, with a message of its own."""
+  if trainer.train_steps < 1:
+    raise errors.ConfigError(f'{prefix}.train_steps is {trainer.train_steps}: it must be at least 1.')
+  if trainer.steps_per_loop < 1:
+    raise errors.ConfigError(f'{prefix}.steps_per_loop is {trainer.steps_per_loop}: it must be at least 1.')
+  for name in ('summary_interval', 'checkpoint_interval', 'validation_interval'):
+    value = getattr(trainer, name)
+    if value % trainer.steps_per_loop:
+      raise errors.ConfigError(
+          f'{prefix}.{name} is {value}: it must be a multiple of {prefix}.steps_per_loop ({trainer.steps_per_loop}).'
+      )
+
+
+def input_streams(task: cfg.TaskConfig) -> dict[str, cfg.DataConfig]:
+  """The task's data configs by dotted name, those that exist."""
+  names = ('train_data', 'pseudo_data', 'validation_data')
+  return {f'task.{name}': getattr(task, name) for name in names if getattr(task, name, None) is not None}
+
+
+def uses_embedded_data(experiment: SupervisedExperiment) -> bool:
+  """True when no input path is given and the embedded data set is on."""
+  streams = input_streams(experiment.task).values()
+  return experiment.dataset.name != 'none' and not any(s.input_path or s.tfds_name for s in streams)
+
+
+def check_paths(experiment: SupervisedExperiment) -> None:
+  """Raises ConfigError when only some input paths are given: embedded and own data must not be mixed silently."""
+  streams = input_streams(experiment.task)
+  missing = [name for name, stream in streams.items() if not (stream.input_path or stream.tfds_name)]
+  if len(missing) == len(streams) and experiment.dataset.name != 'none':
+    return
+  if missing:
+    given = sorted(set(streams) - set(missing))
+    reason = f'{", ".join(given)} name files' if given else "dataset.name is 'none'"
+    raise errors.ConfigError(
+        f'{", ".join(f"{name}.input_path" for name in missing)}: empty although {reason}. Give all input paths, or '
+        "none of them with dataset.name='digits' to use the embedded data set."
+    )

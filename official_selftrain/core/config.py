@@ -1,0 +1,173 @@
+"""Settings of an experiment: Model Garden configs, with overrides strict in names and types.
+
+The Model Garden refuses unknown names, one at a time and as KeyError, but takes 'abc' for a float.
+Here every value is compared with the annotation of its field before anything changes, and all
+problems are reported together.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from absl import logging
+
+from official_selftrain.core import errors, field_types, override_text
+from official_selftrain.core.override_text import parse_override, read_override_file
+
+if TYPE_CHECKING:
+  from official.core import config_definitions as cfg
+  from official.modeling import hyperparams
+
+__all__ = [
+  'apply_overrides',
+  'flatten',
+  'load_experiment',
+  'parse_override',
+  'read_override_file',
+  'without_effect',
+]
+
+_OUR_PACKAGE = __name__.partition('.')[0]
+
+
+def load_experiment(
+  experiment: str, config_files: Sequence[str] = (), params_override: str = ''
+) -> 'cfg.ExperimentConfig':
+  """Builds the settings of one run.
+
+  The order is fixed: registered experiment, each file, `params_override`, `validate()`, `check()`
+  when the config has it, `lock()`. A setting inside an unselected branch of a one-of config is
+  legal; it is logged as having no effect.
+
+  Args:
+    experiment: a name registered with `exp_factory`; the modules that register must have been
+      imported.
+    config_files: YAML files, later ones win.
+    params_override: text for `parse_override`; wins over the files.
+
+  Returns:
+    The locked config.
+
+  Raises:
+    ConfigError: the experiment is not registered, an override is refused, or the settings
+      contradict each other.
+  """
+  sources = [(read_override_file(path), str(path)) for path in config_files]
+  sources.append((parse_override(params_override), override_text.FLAG))
+  params = _registered(experiment)
+  for overrides, origin in sources:
+    apply_overrides(params, overrides, origin)
+  for overrides, origin in sources:
+    for message in without_effect(params, overrides):
+      logging.warning('%s: %s', origin, message)
+  try:
+    params.validate()
+  except KeyError as error:
+    raise errors.ConfigError(f'--experiment={experiment}: {error.args[0]}') from error
+  # Looked up in the class, because an attribute of the instance would be a setting of that name.
+  check = getattr(type(params), 'check', None)
+  if callable(check):
+    check(params)
+  params.lock()
+  return params
+
+
+def apply_overrides(
+  params: 'hyperparams.Config', overrides: Mapping[str, Any], origin: str
+) -> None:
+  """Checks every override and then applies them all, or raises and changes nothing.
+
+  A mapping is merged into the config it names; for an optional config that is None it builds the
+  annotated class. A list replaces the old one, except that a list of configs of the old length is
+  merged element by element, as in the Model Garden. Free-form configs (annotated `Config`) take new
+  names.
+
+  Args:
+    params: an unlocked config; changed in place.
+    overrides: nested dictionaries of the new values.
+    origin: where the overrides come from, for messages: `--params_override` or the name of a file.
+
+  Raises:
+    ConfigError: names or types are wrong; one line per problem with the dotted field, the value and
+      what is allowed.
+  """
+  merged, problems = field_types.fit_config(params, overrides)
+  if problems:
+    raise errors.ConfigError('\n'.join(f'{origin}: {problem}' for problem in problems))
+  field_types.merge_into(params, merged)
+
+
+def flatten(params: 'hyperparams.Config') -> dict[str, Any]:
+  """Plain values of a config under dotted names, to compare the configs of two runs.
+
+  Args:
+    params: the config. Branches of one-of configs that are not selected are left out, as in
+      params.yaml.
+
+  Returns:
+    `{'trainer.train_steps': 100, ...}` with lists for tuples. Lists of configs have an index in
+    their names: `head.attribute_heads.0.size`. An empty config or list of configs is itself a
+    value, {} or [].
+  """
+  return dict(_leaves(params.as_dict(), ''))
+
+
+def without_effect(params: 'hyperparams.Config', overrides: Mapping[str, Any]) -> list[str]:
+  """Finds overrides inside a branch of a one-of config that `type` does not select.
+
+  Args:
+    params: the config with all overrides applied.
+    overrides: nested dictionaries that `apply_overrides` accepted.
+
+  Returns:
+    One message per such branch.
+  """
+  return list(_unselected(params, overrides, ''))
+
+
+def _unselected(params: Any, overrides: Mapping[str, Any], prefix: str) -> Iterator[str]:
+  one_of = field_types.is_one_of(params)
+  for name, value in overrides.items():
+    if one_of and name not in ('type', params.type):
+      selected = 'null' if params.type is None else params.type
+      yield f'{prefix}{name} has no effect, because {prefix}type is {selected}'
+    elif isinstance(value, Mapping) and hasattr(params, 'as_dict'):
+      yield from _unselected(params.__dict__.get(name), value, f'{prefix}{name}.')
+
+
+def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+  if isinstance(value, Mapping) and value:
+    for key, inner in value.items():
+      yield from _leaves(inner, f'{name}.{key}' if name else str(key))
+  elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
+    for index, inner in enumerate(value):
+      yield from _leaves(inner, f'{name}.{index}')
+  elif name:
+    yield name, list(value) if isinstance(value, tuple) else value
+
+
+def _registered(experiment: str) -> 'cfg.ExperimentConfig':
+  """A new config of a registered experiment."""
+  from official.core import exp_factory  # Imports TensorFlow.
+
+  # The factory has no public way to list its names.
+  factories = dict(_named(exp_factory._REGISTERED_CONFIGS, ''))
+  if experiment in factories:
+    return factories[experiment]()
+  ours = sorted(n for n, f in factories.items() if f.__module__.partition('.')[0] == _OUR_PACKAGE)
+  theirs = sorted(set(factories) - set(ours))
+  close = difflib.get_close_matches(experiment, ours + theirs, n=1)
+  hint = f'did you mean {close[0]!r}? ' if close else ''
+  raise errors.ConfigError(
+    f'--experiment: {experiment!r} is not registered; {hint}'
+    f'Ours: {", ".join(ours) or "none"}. Of the Model Garden: {", ".join(theirs) or "none"}.'
+  )
+
+
+def _named(registry: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+  """Registered factories by full name; a name with slashes is stored as nested dictionaries."""
+  for name, entry in registry.items():
+    if isinstance(entry, dict):
+      yield from _named(entry, f'{prefix}{name}/')
+    else:
+      yield f'{prefix}{name}', entry

@@ -1,0 +1,211 @@
+"""Reads overrides as users write them: `--params_override` text and YAML files.
+
+The text has the Model Garden's form. It is read here and not by
+`params_dict.nested_csv_str_to_json_str`, because that function refuses nested lists, loses one of
+`a=1,a.b=2` without a word, and costs the import of TensorFlow before a typing error can be
+reported.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from official_selftrain.core import errors
+
+FLAG = '--params_override'
+
+_ASSIGNMENT = re.compile(r'\s*(?P<name>[A-Za-z_]\w*(?:\.\w+)*)\s*=(?P<value>.*)', re.DOTALL)
+_CLOSING = {'[': ']', '{': '}', '(': ')'}
+
+# YAML 1.2 floats. YAML 1.1, which PyYAML reads, takes 1e-4 and 1.5e3 for text.
+_FLOAT = re.compile(r'[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$')
+
+
+class _Loader(yaml.FullLoader):
+  """Reads what the Model Garden writes to params.yaml, tuples too; refuses a key given twice."""
+
+  def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    seen = set()
+    for key, _ in node.value:
+      if not isinstance(key, yaml.ScalarNode) or key.tag == 'tag:yaml.org,2002:merge':
+        continue
+      if key.value in seen:
+        raise yaml.constructor.ConstructorError(
+          None, None, f'{key.value!r} is given twice', key.start_mark
+        )
+      seen.add(key.value)
+    return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver('tag:yaml.org,2002:float', _FLOAT, list('-+.0123456789'))
+
+
+def parse_override(text: str) -> dict[str, Any]:
+  """Reads the value of `--params_override`.
+
+  Args:
+    text: `a.b.c=1,d.e=[1, 2],x=true,lr=1e-3`, where each value is YAML, or one YAML or JSON
+      mapping. Of two values for one name the last holds.
+
+  Returns:
+    Nested dictionaries; {} for blank text.
+
+  Raises:
+    ConfigError: the text has neither form, or a name is given both a value and settings of its own.
+  """
+  if not text.strip():
+    return {}
+  if _ASSIGNMENT.match(text):
+    result: dict[str, Any] = {}
+    for assignment in _split(text):
+      _assign(result, assignment)
+    return result
+  return _read_mapping(text, FLAG, 'name=value,name=value or a YAML mapping')
+
+
+def read_override_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+  """Reads a YAML file of `--config_file`.
+
+  Args:
+    path: a local file, or an address such as gs://bucket/file.yaml that TensorFlow can open.
+
+  Returns:
+    Nested dictionaries.
+
+  Raises:
+    ConfigError: the file is missing, unreadable, not YAML, or not a mapping; with file and line.
+  """
+  name = os.fspath(path)
+  try:
+    if '://' in name:
+      import tensorflow as tf  # TensorFlow is slow to import, and local files do not need it.
+
+      if not tf.io.gfile.exists(name):
+        raise FileNotFoundError
+      with tf.io.gfile.GFile(name, 'rb') as stream:
+        content = stream.read()
+    else:
+      with open(name, 'rb') as stream:
+        content = stream.read()
+    text = content.decode('utf-8')
+  except FileNotFoundError:
+    raise errors.ConfigError(f'--config_file: {name!r} does not exist.') from None
+  except UnicodeDecodeError as error:
+    line = content.count(b'\n', 0, error.start) + 1
+    raise errors.ConfigError(f'{name}:{line}: is not UTF-8 text.') from None
+  except OSError as error:
+    raise errors.ConfigError(f'--config_file: cannot read {name!r}: {error.strerror}.') from None
+  return _read_mapping(text, name, 'a YAML mapping of settings')
+
+
+def _read_mapping(text: str, origin: str, form: str) -> dict[str, Any]:
+  """YAML `text` as a dictionary; errors start with `origin` and the line."""
+  loader = _Loader(text)
+  try:
+    node = loader.get_single_node()
+    if node is None:
+      raise errors.ConfigError(f'{origin}: is empty; expected {form}.')
+    if not isinstance(node, yaml.MappingNode):
+      got = loader.construct_document(node)
+      where = _where(origin, node.start_mark)
+      raise errors.ConfigError(f'{where}: expected {form}, got {_shorten(got)}.')
+    return loader.construct_document(node)
+  except yaml.YAMLError as error:
+    raise errors.ConfigError(_explain(origin, error)) from None
+  finally:
+    loader.dispose()
+
+
+def _explain(origin: str, error: yaml.YAMLError) -> str:
+  """Where and what is wrong, from an error of the YAML reader."""
+  mark = getattr(error, 'problem_mark', None) or getattr(error, 'context_mark', None)
+  problem = getattr(error, 'problem', None) or getattr(error, 'reason', None) or 'cannot be read'
+  column = f' (column {mark.column + 1})' if mark else ''
+  return f'{_where(origin, mark)}: is not valid YAML{column}: {problem}.'
+
+
+def _where(origin: str, mark: yaml.Mark | None) -> str:
+  """A file with the line; a flag is one line."""
+  return origin if mark is None or origin == FLAG else f'{origin}:{mark.line + 1}'
+
+
+def _split(text: str) -> list[str]:
+  """Cuts at commas outside brackets and quotation marks; a trailing comma is allowed."""
+  parts = []
+  closing: list[str] = []
+  quote = ''
+  begin = 0
+  position = 0
+  previous = '='
+  while position < len(text):
+    char = text[position]
+    if quote:
+      if char == '\\' and quote == '"':
+        position += 1
+      elif char == quote:
+        quote = ''
+    elif char in '\'"' and (previous in '=,:[{(' or text[position - 1] == char):
+      # An apostrophe inside a word opens nothing; doubled inside quotes it stands for itself.
+      quote = char
+    elif char in _CLOSING:
+      closing.append(_CLOSING[char])
+    elif closing and char == closing[-1]:
+      closing.pop()
+    elif char == ',' and not closing:
+      parts.append(text[begin:position])
+      begin = position + 1
+    if not char.isspace():
+      previous = char
+    position += 1
+  if quote or closing:
+    missing = quote or closing[-1]
+    raise errors.ConfigError(f'{FLAG}: a closing {missing} is missing in {_shorten(text[begin:])}.')
+  if text[begin:].strip():
+    parts.append(text[begin:])
+  return parts
+
+
+def _assign(result: dict[str, Any], assignment: str) -> None:
+  """Puts one `a.b=value` into nested dictionaries."""
+  match = _ASSIGNMENT.fullmatch(assignment)
+  if not match:
+    raise errors.ConfigError(
+      f'{FLAG}: expected name=value, got {_shorten(assignment.strip())}. A list is written '
+      '[1, 2], and text with commas stands in quotation marks.'
+    )
+  name = match['name']
+  try:
+    value = yaml.load(match['value'], Loader=_Loader)
+  except yaml.YAMLError as error:
+    problem = getattr(error, 'problem', None) or 'not valid YAML'
+    raise errors.ConfigError(
+      f'{FLAG}: cannot read {name} = {match["value"].strip()}: {problem}. Text with special '
+      f"characters stands in quotation marks: {name}='...'."
+    ) from None
+  for part in reversed(name.split('.')):
+    value = {part: value}
+  _merge(result, value, '')
+
+
+def _merge(target: dict[str, Any], update: Mapping[str, Any], prefix: str) -> None:
+  """Adds `update` to `target`, nested; `prefix` is the dotted name of both with its dot."""
+  for key, value in update.items():
+    name = f'{prefix}{key}'
+    old = target.get(key)
+    if isinstance(old, dict) and isinstance(value, dict):
+      _merge(old, value, f'{name}.')
+    elif key in target and isinstance(old, dict) != isinstance(value, dict):
+      inner = next(iter(old if isinstance(old, dict) else value), '...')
+      raise errors.ConfigError(
+        f'{FLAG}: {name} is given a value of its own, and so is {name}.{inner}.'
+      )
+    else:
+      target[key] = value
+
+
+def _shorten(value: Any, width: int = 80) -> str:
+  text = repr(value)
+  return text if len(text) <= width else f'{text[: width - 3]}...'

@@ -1,0 +1,1 @@
+"""Reproducible record streams and the parser that turns records into training targets."""

@@ -1,0 +1,228 @@
+"""From a record to an image and RetinaNet targets; one way for human and pseudo labels.
+
+The Model Garden's parser cannot serve two streams: its jitter has a fixed op seed, so both streams and every run draw
+the same numbers, and it knows no scores. Decoding, evaluation parsing, anchors and normalisation stay the Model
+Garden's; training augmentation and targets are ours.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+from typing import Any
+
+from official.vision.dataloaders import retinanet_input
+from official.vision.dataloaders import tf_example_decoder
+from official.vision.dataloaders import tf_example_label_map_decoder
+from official.vision.ops import anchor as anchor_ops
+from official.vision.ops import preprocess_ops
+import tensorflow as tf
+
+from official_selftrain.augment import transforms
+from official_selftrain.configs import detection as detection_configs
+from official_selftrain.core import keys
+from official_selftrain.ops import anchor_targets
+
+Example = dict[str, tf.Tensor]
+Labels = dict[str, Any]
+
+
+def build_decoder(params: detection_configs.DataConfig) -> tf_example_decoder.TfExampleDecoder:
+  """The Model Garden decoder that `params.decoder` names."""
+  config = params.decoder.get()
+  if params.decoder.type == 'label_map_decoder':
+    return tf_example_label_map_decoder.TfExampleDecoderLabelMap(
+        label_map=config.label_map, regenerate_source_id=config.regenerate_source_id
+    )
+  return tf_example_decoder.TfExampleDecoder(
+      regenerate_source_id=config.regenerate_source_id, attribute_names=config.attribute_names
+  )
+
+
+def decoded_example(record: Mapping[str, tf.Tensor]) -> Example:
+  """Image and ground truth of a record whose labels are decoded and whose image is still `image/encoded`."""
+  image = tf.io.decode_image(record[keys.IMAGE_ENCODED], channels=3, expand_animations=False)
+  image.set_shape([None, None, 3])
+  labels = {name: value for name, value in record.items() if name.startswith('groundtruth_')}
+  return {'image': image, **labels}
+
+
+@dataclasses.dataclass(frozen=True)
+class Anchors:
+  """The anchors of a model at one input size.
+
+  Attributes:
+    by_level: float32 [h, w, 4 * anchors per location], yxyx in pixels, for each level name '3', '4', ...
+    flat: float32 [num_anchors, 4], all levels in ascending order.
+  """
+
+  by_level: Mapping[str, tf.Tensor]
+  flat: tf.Tensor
+
+  @classmethod
+  def build(cls, model: Any) -> 'Anchors':
+    """Anchors of a `configs.detection` model config."""
+    generator = anchor_ops.build_anchor_generator(
+        min_level=model.min_level,
+        max_level=model.max_level,
+        num_scales=model.anchor.num_scales,
+        aspect_ratios=model.anchor.aspect_ratios,
+        anchor_size=model.anchor.anchor_size,
+    )
+    by_level = generator(image_size=tuple(model.input_size[:2]))
+    return cls(by_level, tf.concat([tf.reshape(boxes, [-1, 4]) for boxes in by_level.values()], axis=0))
+
+  def split(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Splits [num_anchors, ...] values into [h, w, anchors per location * depth] per level."""
+    sizes = [boxes.shape.num_elements() // 4 for boxes in self.by_level.values()]
+    parts = tf.split(values, sizes, axis=0)
+    result = {}
+    for (level, boxes), part in zip(self.by_level.items(), parts, strict=True):
+      result[level] = tf.reshape(part, [boxes.shape[0], boxes.shape[1], -1])
+    return result
+
+
+class TrainingParser:
+  """Maps a decoded example with a seed to `(image, labels)` for RetinaNet."""
+
+  def __init__(self, model: Any, params: detection_configs.DataConfig):
+    """Builds the parser.
+
+    Args:
+      model: `task.model`, for input size, anchors and classes.
+      params: `task.train_data` or `task.pseudo_data`.
+    """
+    self._params = params
+    self._num_classes = model.num_classes
+    self._anchors = Anchors.build(model)
+    self._box_scales = tf.constant(model.detection_generator.box_coder_weights or [1.0] * 4)
+    self._policy = _model_garden_policy(params.parser.aug_type)
+    self._steps: list[Callable[[Example], Example]] = []
+    if params.parser.aug_rand_hflip:
+      self._steps.append(transforms.RandomHorizontalFlip())
+    self._steps.append(
+        transforms.JitteredResizeAndCrop(
+            output_size=(model.input_size[0], model.input_size[1]),
+            scale_min=params.parser.aug_scale_min,
+            scale_max=params.parser.aug_scale_max,
+            pad_value=tuple(255.0 * mean for mean in preprocess_ops.MEAN_NORM),
+        )
+    )
+
+  def __call__(self, example: Example) -> tuple[tf.Tensor, Labels]:
+    """Parses one example.
+
+    Args:
+      example: decoded example with `keys.SEED`; `keys.GROUNDTRUTH_IS_IGNORED` (bool [n]) is optional.
+
+    Returns:
+      The image [height, width, 3] in `params.dtype`, normalised, and the labels that the Model Garden's RetinaNet
+      losses read, plus `num_boxes`, int32, the boxes that are objects.
+
+    Raises:
+      tf.errors.InvalidArgumentError: at run time, for a class outside 1..num_classes-1.
+    """
+    example = self._prepare(example)
+    for step in self._steps:
+      example = step(example)
+    boxes = example[keys.GROUNDTRUTH_BOXES]
+    is_empty = tf.reduce_any(boxes[:, 2:] <= boxes[:, :2], axis=-1)
+    example = transforms.keep_boxes(example, tf.logical_not(is_empty))
+
+    image = preprocess_ops.normalize_image(example['image'] / 255.0)
+    targets = anchor_targets.assign(
+        self._anchors.flat,
+        example[keys.GROUNDTRUTH_BOXES],
+        example[keys.GROUNDTRUTH_CLASSES],
+        example[keys.GROUNDTRUTH_IS_IGNORED],
+        self._params.parser.match_threshold,
+        self._params.parser.unmatched_threshold,
+    )
+    is_object = tf.logical_not(example[keys.GROUNDTRUTH_IS_IGNORED])
+    labels = {
+        'cls_targets': self._anchors.split(targets.classes),
+        'box_targets': self._anchors.split(targets.boxes * self._box_scales),
+        'cls_weights': targets.class_weights,
+        'box_weights': targets.box_weights,
+        'num_boxes': tf.reduce_sum(tf.cast(is_object, tf.int32)),
+    }
+    return tf.cast(image, self._params.dtype), labels
+
+  def _prepare(self, example: Example) -> Example:
+    """Checks classes, drops crowds, fills in what human labels do not have."""
+    classes = example[keys.GROUNDTRUTH_CLASSES]
+    ok = tf.reduce_all(tf.logical_and(classes >= 1, classes < self._num_classes))
+    check = tf.debugging.Assert(ok, [class_range_message(self._num_classes), classes])
+    with tf.control_dependencies([check]):
+      example = {**example, keys.GROUNDTRUTH_CLASSES: tf.identity(classes)}
+    example.setdefault(keys.GROUNDTRUTH_IS_IGNORED, tf.zeros_like(classes, tf.bool))
+    if self._params.parser.skip_crowd_during_training:
+      example = transforms.keep_boxes(example, tf.logical_not(example[keys.GROUNDTRUTH_IS_CROWD]))
+    if self._policy is not None:
+      image, boxes = self._policy.distort_with_boxes(example['image'], example[keys.GROUNDTRUTH_BOXES])
+      example = {**example, 'image': image, keys.GROUNDTRUTH_BOXES: boxes}
+    return example
+
+
+def class_range_message(num_classes: int) -> str:
+  """Start of the message for a class id that the model does not have."""
+  return f'class id outside 1..{num_classes - 1} (task.model.num_classes is {num_classes}); ids found:'
+
+
+def _model_garden_policy(aug_type: Any) -> Any:
+  """The Model Garden's AutoAugment or RandAugment for boxes; note that its draws do not follow the example's seed."""
+  if aug_type is None or aug_type.type is None:
+    return None
+  from official.vision.ops import augment
+
+  if aug_type.type == 'autoaug':
+    return augment.AutoAugment(**aug_type.autoaug.as_dict())
+  config = aug_type.randaug
+  return augment.RandAugment.build_for_detection(
+      num_layers=config.num_layers,
+      magnitude=config.magnitude,
+      cutout_const=config.cutout_const,
+      translate_const=config.translate_const,
+      prob_to_apply=config.prob_to_apply,
+      exclude_ops=config.exclude_ops,
+  )
+
+
+def evaluation_parser(model: Any, params: detection_configs.DataConfig) -> Callable[[Example], Any]:
+  """The Model Garden's own evaluation parser, without its padding to a multiple of 2^max_level when `pad` is off."""
+  parser = retinanet_input.Parser(
+      output_size=model.input_size[:2],
+      min_level=model.min_level,
+      max_level=model.max_level,
+      num_scales=model.anchor.num_scales,
+      aspect_ratios=model.anchor.aspect_ratios,
+      anchor_size=model.anchor.anchor_size,
+      match_threshold=params.parser.match_threshold,
+      unmatched_threshold=params.parser.unmatched_threshold,
+      box_coder_weights=model.detection_generator.box_coder_weights,
+      max_num_instances=params.parser.max_num_instances,
+      dtype=params.dtype,
+      pad=params.parser.pad,
+  )
+  return parser.parse_fn(is_training=False)
+
+
+def inference_preprocessor(model: Any) -> Callable[[tf.Tensor], Example]:
+  """Preprocessing of an encoded image for labelling and export.
+
+  Args:
+    model: `task.model`.
+
+  Returns:
+    A function from encoded image bytes (string scalar) to `image` float32 [height, width, 3], normalised and padded,
+    `image_info` float32 [4, 2] as the Model Garden defines it (original size, output size, scale, offset; each y, x), and
+    the original `image/height` and `image/width`, int64.
+  """
+  size = [model.input_size[0], model.input_size[1]]
+
+  def preprocess(encoded: tf.Tensor) -> Example:
+    image = preprocess_ops.normalize_image(decoded_example({keys.IMAGE_ENCODED: encoded})['image'])
+    image, image_info = preprocess_ops.resize_and_crop_image(image, size, padded_size=size)
+    image.set_shape([*size, 3])
+    height, width = tf.unstack(tf.cast(image_info[0], tf.int64))
+    return {'image': image, 'image_info': image_info, keys.IMAGE_HEIGHT: height, keys.IMAGE_WIDTH: width}
+
+  return preprocess

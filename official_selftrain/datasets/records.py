@@ -1,0 +1,220 @@
+"""Annotated images as `tf.Example`s with the Model Garden's feature names, and as COCO JSON."""
+
+import dataclasses
+import io
+import os
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from official_selftrain.core import files, keys
+
+_JPEG_QUALITY = 90
+
+
+@dataclasses.dataclass(frozen=True)
+class Instances:
+  """The objects of one image.
+
+  Attributes:
+    classes: int64 `[n]`, class ids from 1.
+    boxes: int64 `[n, 4]`, `[ymin, xmin, ymax, xmax]` in pixels; `ymax` and `xmax` lie one past the
+      object's last pixel.
+    masks: bool `[n, height, width]`.
+  """
+
+  classes: np.ndarray
+  boxes: np.ndarray
+  masks: np.ndarray
+
+  @property
+  def areas(self) -> np.ndarray:
+    """Number of pixels in each mask, int64 `[n]`."""
+    return self.masks.sum(axis=(1, 2))
+
+  def class_map(self) -> np.ndarray:
+    """Class id of each pixel, 0 where no object is; uint8 `[height, width]`.
+
+    The masks must not overlap.
+    """
+    return (self.masks * self.classes[:, None, None]).sum(axis=0).astype(np.uint8)
+
+
+def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
+  """Smallest box that holds a mask.
+
+  Args:
+    mask: bool `[height, width]` with at least one pixel set.
+
+  Returns:
+    `(ymin, xmin, ymax, xmax)` in pixels; `ymax` and `xmax` lie one past the last pixel.
+
+  Raises:
+    ValueError: no pixel is set.
+  """
+  rows = np.flatnonzero(mask.any(axis=1))
+  columns = np.flatnonzero(mask.any(axis=0))
+  if not rows.size:
+    raise ValueError('An empty mask has no box.')
+  return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def encode_jpeg(image: np.ndarray) -> bytes:
+  """JPEG bytes of an RGB image, uint8 `[height, width, 3]`."""
+  buffer = io.BytesIO()
+  Image.fromarray(image).save(buffer, 'JPEG', quality=_JPEG_QUALITY)
+  return buffer.getvalue()
+
+
+def encode_png(image: np.ndarray) -> bytes:
+  """PNG bytes of a one-channel image, uint8 `[height, width]`."""
+  buffer = io.BytesIO()
+  Image.fromarray(image).save(buffer, 'PNG')
+  return buffer.getvalue()
+
+
+def image_features(image: np.ndarray, source_id: int) -> dict[str, tf.train.Feature]:
+  """Features of an image without annotations.
+
+  Args:
+    image: uint8 `[height, width, 3]`, RGB.
+    source_id: number of the image; the COCO evaluator needs one.
+
+  Returns:
+    Features of the image's JPEG bytes, height, width and id.
+  """
+  height, width, _ = image.shape
+  return {
+    keys.IMAGE_ENCODED: _bytes([encode_jpeg(image)]),
+    keys.IMAGE_HEIGHT: _ints([height]),
+    keys.IMAGE_WIDTH: _ints([width]),
+    keys.SOURCE_ID: _bytes([str(source_id).encode('ascii')]),
+  }
+
+
+def annotation_features(instances: Instances) -> dict[str, tf.train.Feature]:
+  """Features of the objects of an image.
+
+  Args:
+    instances: the objects.
+
+  Returns:
+    Features of boxes normalised to [0, 1], class ids, areas in pixels, crowd flags (none is set), a
+    PNG with values 0 and 1 for each mask, and a PNG of the class map.
+  """
+  height, width = instances.masks.shape[1:]
+  ymin, xmin, ymax, xmax = (instances.boxes / [height, width, height, width]).T
+  return {
+    keys.BOX_YMIN: _floats(ymin),
+    keys.BOX_XMIN: _floats(xmin),
+    keys.BOX_YMAX: _floats(ymax),
+    keys.BOX_XMAX: _floats(xmax),
+    keys.BOX_CLASS: _ints(instances.classes),
+    keys.BOX_IS_CROWD: _ints(np.zeros_like(instances.classes)),
+    keys.BOX_AREA: _floats(instances.areas),
+    keys.BOX_MASK: _bytes([encode_png(mask.astype(np.uint8)) for mask in instances.masks]),
+    keys.SEGMENTATION_MASK: _bytes([encode_png(instances.class_map())]),
+  }
+
+
+def serialize(features: Mapping[str, tf.train.Feature]) -> bytes:
+  """Bytes of a `tf.Example` that are the same for the same features."""
+  example = tf.train.Example(features=tf.train.Features(feature=features))
+  return example.SerializeToString(deterministic=True)
+
+
+def shard_name(split: str, shard: int, num_shards: int) -> str:
+  """File name of one shard of a split."""
+  return f'{split}-{shard:05d}-of-{num_shards:05d}.tfrecord'
+
+
+def shard_pattern(split: str, num_shards: int) -> str:
+  """Glob that matches all shards of a split, and no file that is still being written."""
+  return f'{split}-*-of-{num_shards:05d}.tfrecord'
+
+
+def write_shard(path: str | os.PathLike[str], examples: Iterable[bytes]) -> None:
+  """Writes serialized examples to a TFRecord file that appears only when it is whole.
+
+  Args:
+    path: destination; its folder is created when missing.
+    examples: serialized `tf.Example`s, read one at a time.
+  """
+  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+  with tf.io.TFRecordWriter(files.temporary_path(path)) as writer:
+    for example in examples:
+      writer.write(example)
+  files.publish(path)
+
+
+class CocoAnnotations:
+  """Collects the annotations of images in the format of COCO's `instances_*.json`."""
+
+  def __init__(self, class_names: Sequence[str]) -> None:
+    """Initialises an empty collection.
+
+    Args:
+      class_names: names by class id; entry 0 is the background, which is no category.
+    """
+    self._categories = [
+      {'id': index, 'name': name} for index, name in enumerate(class_names) if index
+    ]
+    self._images: list[dict[str, Any]] = []
+    self._annotations: list[dict[str, Any]] = []
+
+  def add(self, source_id: int, instances: Instances) -> None:
+    """Adds one image.
+
+    Args:
+      source_id: number of the image, as in its record.
+      instances: its objects. Boxes become `[x, y, width, height]` in pixels, masks run lengths.
+    """
+    height, width = instances.masks.shape[1:]
+    self._images.append(
+      {'id': source_id, 'height': height, 'width': width, 'file_name': f'{source_id:012d}.jpg'}
+    )
+    for class_id, box, area, mask in zip(
+      instances.classes, instances.boxes, instances.areas, instances.masks, strict=True
+    ):
+      ymin, xmin, ymax, xmax = (int(edge) for edge in box)
+      self._annotations.append(
+        {
+          'id': len(self._annotations) + 1,
+          'image_id': source_id,
+          'category_id': int(class_id),
+          'bbox': [xmin, ymin, xmax - xmin, ymax - ymin],
+          'area': int(area),
+          'iscrowd': 0,
+          'segmentation': _run_lengths(mask),
+        }
+      )
+
+  def as_dict(self) -> dict[str, Any]:
+    """The collection as one JSON-serialisable value."""
+    return {
+      'images': self._images,
+      'annotations': self._annotations,
+      'categories': self._categories,
+    }
+
+
+def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
+  encoded = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+  return {'size': list(mask.shape), 'counts': encoded['counts'].decode('ascii')}
+
+
+def _bytes(values: Sequence[bytes]) -> tf.train.Feature:
+  return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+
+
+def _ints(values: Sequence[int] | np.ndarray) -> tf.train.Feature:
+  return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _floats(values: Sequence[float] | np.ndarray) -> tf.train.Feature:
+  return tf.train.Feature(float_list=tf.train.FloatList(value=values))

@@ -1,0 +1,1 @@
+"""What the Model Garden's networks need before they fit our experiments."""

@@ -1,0 +1,1 @@
+"""Stages of a self-training run, their order, and how they resume."""

@@ -1,0 +1,113 @@
+"""Orbit actions: progress on the console, a history file, and a guard against losses that are not finite."""
+
+from collections.abc import Mapping
+import json
+import os
+from typing import Any
+
+from official.core import config_definitions as cfg
+import tensorflow as tf
+
+from official_selftrain.core import console
+from official_selftrain.core import errors
+from official_selftrain.core import keys
+from official_selftrain.tasks import run_state
+
+HISTORY_FILE = 'history.jsonl'
+
+_SHOWN = ('training_loss', 'human_loss', 'pseudo_loss')
+
+
+class NonFiniteGuard:
+  """Stops a run whose loss became NaN or infinite, before a checkpoint of it is written.
+
+  With `trainer.recovery_max_trials` above 0 the Model Garden's recovery rolls back to the last checkpoint first, and
+  the guard leaves it to that.
+  """
+
+  def __init__(self, name: str, trainer: Any, model_dir: str, config: cfg.TrainerConfig):
+    self._name = name
+    self._trainer = trainer
+    self._model_dir = model_dir
+    self._rolls_back = config.recovery_max_trials > 0
+
+  def __call__(self, output: Mapping[str, Any]) -> None:
+    """Raises NonFiniteLossError, naming step, source and the last good checkpoint."""
+    if self._rolls_back:
+      return
+    state = self._trainer.model.first_non_finite
+    step = int(state.step.numpy())
+    if step != run_state.NEVER:
+      sources = keys.SOURCES if 'human_loss' in output else ('human',)
+      culprit = f'the {sources[int(state.source.numpy())]} loss became NaN or infinite at step {step}'
+    else:
+      bad = [v.name for v in self._trainer.model.trainable_variables if not _is_finite(v)]
+      if not bad:
+        return
+      culprit = f'weights became NaN or infinite by step {int(self._trainer.global_step.numpy())} (first: {bad[0]})'
+    losses = ', '.join(f'{k} {float(output[k]):.4g}' for k in _SHOWN if k in output)
+    good = tf.train.latest_checkpoint(self._model_dir) or 'none yet'
+    raise errors.NonFiniteLossError(
+        f'{self._name}: {culprit}. Mean losses since the last report: {losses}. Last good checkpoint: {good}. '
+        'Lower the learning rate or alpha, or set trainer.recovery_max_trials to roll back and go on.'
+    )
+
+
+def _is_finite(variable: tf.Variable) -> bool:
+  return bool(tf.reduce_all(tf.math.is_finite(variable)))
+
+
+class TrainingProgress:
+  """Shows how far training is and appends what it logs to `history.jsonl`, one line per report."""
+
+  def __init__(self, name: str, train_steps: int, start_step: int, model_dir: str):
+    self._path = os.path.join(model_dir, HISTORY_FILE)
+    self._start_step = start_step
+    self._bar = console.Progress(name, total=train_steps, initial=start_step, unit='steps')
+    self._trainer: Any = None
+    self._guard: Any = None
+
+  def bind(self, trainer: Any, guard: NonFiniteGuard) -> None:
+    """Gives the action what exists only after the runner that takes it."""
+    self._trainer = trainer
+    self._guard = guard
+
+  def __call__(self, output: Mapping[str, Any]) -> None:
+    self._guard(output)
+    step = int(self._trainer.global_step.numpy())
+    values = {name: float(value) for name, value in output.items() if tf.rank(value) == 0}
+    with open(self._path, 'a', encoding='utf-8') as history:
+      history.write(json.dumps({'step': step, **values}) + '\n')
+    shown = {name.removesuffix('_loss'): values[name] for name in _SHOWN if name in values}
+    self._bar.update(step, **shown)
+
+  def close(self) -> None:
+    """Ends the progress line."""
+    self._bar.close()
+
+
+def read_history(model_dir: str) -> dict[str, list[tuple[int, float]]]:
+  """Curves of a training run.
+
+  Args:
+    model_dir: where `history.jsonl` lies.
+
+  Returns:
+    `(step, value)` per name in ascending steps; where a resumed run reported a step again, the later report counts.
+    Empty without a history.
+  """
+  path = os.path.join(model_dir, HISTORY_FILE)
+  if not os.path.exists(path):
+    return {}
+  rows: dict[int, dict[str, float]] = {}
+  with open(path, encoding='utf-8') as history:
+    for line in history:
+      # A line that a kill cut short is left out.
+      if line.endswith('\n'):
+        row = json.loads(line)
+        rows[row.pop('step')] = row
+  curves: dict[str, list[tuple[int, float]]] = {}
+  for step, row in sorted(rows.items()):
+    for name, value in row.items():
+      curves.setdefault(name, []).append((step, value))
+  return curves

@@ -1,0 +1,46 @@
+"""Fills in where the data lies: the embedded data set for experiments that name no files."""
+
+import dataclasses
+import os
+
+from official_selftrain.configs import self_training as st
+from official_selftrain.datasets import digits
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFacts:
+  """What is known about the data besides the files.
+
+  Attributes:
+    unlabelled_truth: COCO JSON with held-out truth of the unlabelled images; '' if there is none.
+    class_names: names in the order of class ids from 1; empty if unknown.
+  """
+
+  unlabelled_truth: str = ''
+  class_names: tuple[str, ...] = ()
+
+
+def resolve(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
+  """Makes the embedded data set if it is used, and sets the empty input paths of `params` to its files.
+
+  Args:
+    params: an unlocked experiment; changed in place.
+    model_dir: the run directory; the data set lies beside it unless `dataset.directory` says otherwise.
+
+  Returns:
+    `DataFacts`.
+  """
+  report = getattr(params, 'report', None)
+  names = tuple(report.class_names) if report else ()
+  truth = report.unlabelled_truth if report else ''
+  if not st.uses_embedded_data(params):
+    return DataFacts(truth, names)
+  directory = params.dataset.directory or os.path.dirname(os.path.abspath(model_dir))
+  made = digits.prepare(params.dataset.digits, os.path.join(directory, digits.directory_name(params.dataset.digits)))
+  params.task.train_data.input_path = made.train
+  params.task.validation_data.input_path = made.validation
+  if hasattr(params.task, 'annotation_file') and not params.task.annotation_file:
+    params.task.annotation_file = made.annotation_file
+  if hasattr(params.task, 'pseudo_data'):
+    params.task.pseudo_data.input_path = made.unlabelled
+  return DataFacts(truth or made.unlabelled_truth, names or tuple(made.class_names[1:]))

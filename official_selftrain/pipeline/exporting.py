@@ -1,0 +1,30 @@
+"""The export stage."""
+
+import os
+from typing import Any
+
+from official_selftrain.core import console
+from official_selftrain.core import files
+from official_selftrain.export import saved_model
+
+EXPORT_DIR = 'export'
+
+
+def export_student(run: Any) -> dict[str, Any]:
+  """Exports the student of a `SelfTrainingRun`.
+
+  Args:
+    run: the run.
+
+  Returns:
+    The stage's record.
+  """
+  settings = run.params.export
+  student = run.records.result('student')
+  directory = run.path(EXPORT_DIR)
+  job = run.job('student')
+  saved_model.export_detector(
+      job.params, student['checkpoint'], directory, settings.input_type, settings.batch_size
+  )
+  console.say(f'export: SavedModel of the student in {directory}')
+  return {'digest': files.sha256(os.path.join(directory, 'saved_model.pb')), 'input_type': settings.input_type}

@@ -1,0 +1,116 @@
+"""The labels stage: the teacher's checkpoint over the unlabelled shards."""
+
+from collections.abc import Sequence
+import os
+from typing import Any
+
+from official.core import task_factory
+from official.core import train_utils
+import tensorflow as tf
+
+from official_selftrain.configs import self_training as st
+from official_selftrain.core import console
+from official_selftrain.core import errors
+from official_selftrain.pipeline import training
+from official_selftrain.pseudo_labels import cuts
+from official_selftrain.pseudo_labels import labeller
+from official_selftrain.pseudo_labels import manifest as manifest_lib
+from official_selftrain.pseudo_labels import quality
+
+
+def find_checkpoint(path: str) -> str:
+  """Prefix of the checkpoint at `path`, a prefix or a directory.
+
+  Raises:
+    DataError: there is none.
+  """
+  prefix = tf.train.latest_checkpoint(path) if tf.io.gfile.isdir(path) else path
+  if not prefix or not tf.io.gfile.exists(prefix + '.index'):
+    raise errors.DataError(f'There is no checkpoint at {path}: give a model directory or a prefix such as ckpt-1500.')
+  return prefix
+
+
+def describe_checkpoint(path: str) -> dict[str, Any]:
+  """Prefix, digest and step of a checkpoint, as `pseudo_labels.manifest.describe_teacher` gives them."""
+  prefix = find_checkpoint(path)
+  return manifest_lib.describe_teacher(prefix, train_utils.read_global_step_from_checkpoint(prefix))
+
+
+def load_model(task: Any, checkpoint: str) -> tf.keras.Model:
+  """Builds the task's model with the weights of a checkpoint.
+
+  Args:
+    task: a Model Garden task.
+    checkpoint: prefix or directory.
+
+  Returns:
+    The model, built and restored.
+
+  Raises:
+    DataError: the checkpoint does not hold this model.
+  """
+  prefix = find_checkpoint(checkpoint)
+  model = task.build_model()
+  try:
+    tf.train.Checkpoint(**model.checkpoint_items).read(prefix).expect_partial().assert_existing_objects_matched()
+  except (AssertionError, ValueError) as error:
+    reason = str(error).strip().splitlines()[0]
+    raise errors.DataError(f'{prefix} does not fit task.model: {reason}') from error
+  return model
+
+
+def run(
+    params: st.SelfTrainingExperiment, teacher: str, images: Sequence[str], output_dir: str
+) -> manifest_lib.Manifest:
+  """Labels all shards that have no labels yet.
+
+  Args:
+    params: the experiment.
+    teacher: prefix of the teacher's checkpoint.
+    images: unlabelled shards.
+    output_dir: where label shards and manifest go.
+
+  Returns:
+    The manifest.
+  """
+  tf.keras.utils.set_random_seed(params.seed)
+  task = task_factory.get_task(params.task)
+  model = load_model(task, teacher)
+  preprocess, predict = task.labelling_functions(model)
+  model_config = params.task.model.as_dict()
+  worker = labeller.Labeller(
+      task.label_format(params.labels.min_score, params.labels.max_boxes),
+      preprocess,
+      predict,
+      manifest_lib.Provenance(teacher=describe_checkpoint(teacher), config={'task.model': model_config}),
+      batch_size=params.labels.batch_size,
+  )
+  console.say(f'labels: {len(images)} shard(s) of unlabelled images')
+  with console.Progress('labels', total=100, unit='%') as bar:
+
+    def show(state: labeller.Progress) -> None:
+      done = 100 * state.bytes_done // max(state.bytes_total, 1)
+      bar.update(done, images=state.images, shards=f'{state.shards_done}/{state.shards_total}')
+
+    return worker.run(images, output_dir, show)
+
+
+def gate(params: st.SelfTrainingExperiment, label_dir: str, label_format: Any) -> None:
+  """Raises GateError when too few pseudo labels survive the cut to train a student on."""
+  pseudo = params.task.pseudo_data
+  settings = cuts.Cuts(cut=pseudo.cut, ignore_cut=pseudo.ignore_cut, keep_empty=pseudo.keep_empty)
+  manifest = manifest_lib.Manifest.load(label_dir)
+  quality.gate(manifest, label_format, settings, params.labels.min_boxes_per_image)
+
+
+def evaluate_given_teacher(job: training.Job, checkpoint: str) -> dict[str, float]:
+  """Metrics of a teacher that was trained elsewhere: a model directory with its weights and nothing else."""
+  os.makedirs(job.model_dir, exist_ok=True)
+  if not tf.train.latest_checkpoint(job.model_dir):
+    task = task_factory.get_task(job.params.task)
+    model = load_model(task, checkpoint)
+    step = train_utils.read_global_step_from_checkpoint(find_checkpoint(checkpoint))
+    items = {**model.checkpoint_items, 'model': model, 'global_step': tf.Variable(step, dtype=tf.int64)}
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(**items), job.model_dir, max_to_keep=1)
+    manager.save(checkpoint_number=step)
+  return training.run(job, 'eval')

@@ -1,0 +1,137 @@
+"""The report stage: gathers the facts of a finished run and hands them to `report`."""
+
+from collections import Counter
+from collections.abc import Iterator
+import itertools
+import os
+from typing import Any
+
+from official.core import task_factory
+import tensorflow as tf
+
+from official_selftrain.core import config as config_lib
+from official_selftrain.core import files
+from official_selftrain.core import keys
+from official_selftrain.dataloaders import records as streams
+from official_selftrain.pipeline import actions
+from official_selftrain.pipeline import detection_pictures
+from official_selftrain.pipeline import labelling
+from official_selftrain.pipeline import pseudo_facts
+from official_selftrain.pseudo_labels import cuts
+from official_selftrain.report import judgement
+from official_selftrain.report import page
+from official_selftrain.report import records
+from official_selftrain.report import summary
+from official_selftrain.report import table
+
+_CLASS_METRIC = 'Precision mAP ByCategory/'
+_TABLE_FILE = os.path.join('stages', 'table.txt')
+# Curves worth a chart; the others are in TensorBoard.
+_CURVES = ('total_loss', 'human_loss', 'pseudo_loss', 'loss_ratio', 'learning_rate')
+_SETTINGS = ('seed', 'dataset', 'task.self_training', 'task.pseudo_data', 'task.train_data', 'trainer.train_steps',
+             'teacher.trainer.train_steps', 'labels', 'control')  # fmt: skip
+
+
+def write(run: Any) -> dict[str, Any]:
+  """Writes `report.json`, `report.html` and the table of a `SelfTrainingRun`.
+
+  Args:
+    run: the run, all models trained and evaluated.
+
+  Returns:
+    The stage's record.
+  """
+  inputs = gather(run)
+  verdict = judgement.verdict(inputs)
+  summary.write_json(inputs, verdict, run.path('report.json'))
+  page.write_html(inputs, verdict, run.path('report.html'))
+  files.write_text(run.path(_TABLE_FILE), table.render_table(inputs, verdict) + '\n')
+  return {'digest': files.sha256(run.path('report.json')), 'helped': verdict.helped}
+
+
+def closing_words(run: Any) -> str:
+  """The table and verdict, and where the report lies; the last thing that a run prints."""
+  with open(run.path(_TABLE_FILE), encoding='utf-8') as stream:
+    return f'\nReport with pictures: {run.path("report.html")}\n\n{stream.read()}'
+
+
+def gather(run: Any) -> records.ReportInputs:
+  """Collects the facts of a run."""
+  models = [name for name in records.MODELS if name in {stage.name for stage in run.stages()}]
+  results = {name: run.records.result(name) for name in models}
+  metrics = {name: {k: v for k, v in result['metrics'].items() if '/' not in k} for name, result in results.items()}
+  human = human_label_counts(run)
+  return records.ReportInputs(
+      experiment=run.params.experiment,
+      seed=run.params.seed,
+      steps={name: result['global_step'] for name, result in results.items()},
+      metrics={name: metrics.get(name) for name in records.MODELS},
+      class_names=run.data.class_names,
+      per_class={name: _per_class(result['metrics']) for name, result in results.items()},
+      pseudo_labels=pseudo_facts.gather(run, human),
+      loss_curves={name: _curves(run.path(name)) for name in models},
+      sheets=tuple(_sheets(run)),
+      settings=_settings(run),
+      settings_not_default=_changed_settings(run),
+      seconds=run.records.seconds(),
+      versions=pseudo_facts.versions(),
+      command=f'python train.py --experiment={run.params.experiment} --mode=train_and_eval',
+      primary_metric=run.params.report.primary_metric,
+      num_labelled_images=human.images,
+      num_validation_images=sum(1 for _ in _validation_records(run)),
+      margin=run.params.report.margin,
+  )
+
+
+def _per_class(metrics: dict[str, float]) -> dict[str, float]:
+  return {k.removeprefix(_CLASS_METRIC): v for k, v in metrics.items() if k.startswith(_CLASS_METRIC)}
+
+
+def _curves(model_dir: str) -> dict[str, list[tuple[int, float]]]:
+  curves = actions.read_history(model_dir)
+  return {name: curves[name] for name in _CURVES if name in curves}
+
+
+def _settings(run: Any) -> dict[str, Any]:
+  return {k: v for k, v in run.settings.items() if any(k == p or k.startswith(p + '.') for p in _SETTINGS)}
+
+
+def _changed_settings(run: Any) -> dict[str, Any]:
+  """Default value of each setting that differs from the registered experiment's."""
+  from official.core import exp_factory
+
+  defaults = config_lib.flatten(exp_factory.get_exp_config(run.params.experiment))
+  return {name: defaults.get(name) for name, value in run.settings.items() if defaults.get(name) != value}
+
+
+def human_label_counts(run: Any) -> pseudo_facts.HumanLabels:
+  """Counts the human labels, which the pseudo labels are compared with."""
+  classes: Counter[int] = Counter()
+  images = 0
+  spec = {keys.BOX_CLASS: tf.io.VarLenFeature(tf.int64)}
+  paths = streams.match_files(run.params.task.train_data.input_path, 'task.train_data.input_path')
+  for record in tf.data.TFRecordDataset(paths).batch(256):
+    parsed = tf.io.parse_example(record, spec)[keys.BOX_CLASS]
+    classes.update(parsed.values.numpy().tolist())
+    images += len(record)
+  return pseudo_facts.HumanLabels(images, dict(classes))
+
+
+def _validation_records(run: Any) -> Iterator[tf.Tensor]:
+  field = 'task.validation_data.input_path'
+  return iter(tf.data.TFRecordDataset(streams.match_files(run.params.task.validation_data.input_path, field)))
+
+
+def _sheets(run: Any) -> Iterator[records.Sheet]:
+  params, count = run.params, run.params.report.num_pictures
+  task = task_factory.get_task(params.task)
+  names = run.data.class_names
+  pseudo = params.task.pseudo_data
+  images = streams.match_files(pseudo.input_path, 'task.pseudo_data.input_path')
+  settings = cuts.Cuts(cut=pseudo.cut, ignore_cut=pseudo.ignore_cut)
+  yield detection_pictures.pseudo_label_sheet(images, pseudo.label_dir, run.label_format(), settings, names, count)
+  models = {}
+  for name in ('teacher', 'student'):
+    models[name] = labelling.load_model(task, run.records.result(name)['checkpoint'])
+  examples = map(task.decoded_validation_example, itertools.islice(_validation_records(run), count))
+  yield detection_pictures.validation_sheet(task, examples, models, names)

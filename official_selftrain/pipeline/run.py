@@ -1,0 +1,70 @@
+"""From a loaded experiment to the work of one mode."""
+
+import os
+
+from official.core import config_definitions as cfg
+
+from official_selftrain.configs import self_training as st
+from official_selftrain.core import console
+from official_selftrain.core import errors
+from official_selftrain.pipeline import data
+from official_selftrain.pipeline import selftrain
+from official_selftrain.pipeline import training
+
+MODES = ('train', 'eval', 'train_and_eval', 'continuous_eval')
+ALL_STAGES = 'all'
+
+
+def run(params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str = ALL_STAGES, restart: str = '') -> None:
+  """Runs an experiment.
+
+  Args:
+    params: a loaded and checked experiment.
+    mode: one of `MODES`. For a self-training experiment the modes that train run the stages, the others evaluate
+      the student, or the model that `stage` names.
+    model_dir: run or model directory.
+    stage: the only stage to run.
+    restart: a stage whose product, and what was made from it, is removed first.
+
+  Raises:
+    ConfigError: unknown mode, or stages asked of an experiment that has none.
+    SelfTrainError: what goes wrong in the run.
+  """
+  if mode not in MODES:
+    raise errors.ConfigError(f'--mode is {mode!r}: allowed are {", ".join(MODES)}.')
+  os.makedirs(model_dir, exist_ok=True)
+  if not isinstance(params, st.SelfTrainingExperiment):
+    _run_supervised(params, mode, model_dir, stage, restart)
+    return
+  work = selftrain.SelfTrainingRun(params, model_dir, mode)
+  if 'train' not in mode:
+    model = 'student' if stage == ALL_STAGES else stage
+    if model not in ('teacher', 'control', 'student'):
+      raise errors.ConfigError(f'--stage={stage}: mode {mode} evaluates teacher, control or student.')
+    _print_metrics(model, training.run(work.job(model), mode))
+    return
+  if restart:
+    work.restart(restart)
+  work.execute(stage)
+
+
+def _run_supervised(params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str, restart: str) -> None:
+  if stage != ALL_STAGES or restart:
+    raise errors.ConfigError('--stage and --restart are for self-training experiments; this one trains one model.')
+  resolved = type(params)()
+  resolved.override(params.as_dict())
+  if isinstance(resolved, st.SupervisedExperiment):
+    data.resolve(resolved, model_dir)
+  name = os.path.basename(os.path.normpath(model_dir)) or 'model'
+  job = training.Job(name, model_dir, resolved, getattr(params, 'seed', 0))
+  if mode == 'train_and_eval' and training.finished_steps(model_dir) >= job.train_steps:
+    console.say(f'{model_dir} is trained already ({job.train_steps} steps): evaluating it.')
+    mode = 'eval'
+  _print_metrics(name, training.run(job, mode))
+
+
+def _print_metrics(name: str, metrics: dict[str, float]) -> None:
+  """Prints the metrics that are single numbers for the whole model."""
+  rows = [(key, f'{value:.4f}') for key, value in metrics.items() if '/' not in key]
+  if rows:
+    console.say(console.table(rows, (name, 'value')))

@@ -1,0 +1,217 @@
+"""The stages of self-training: teacher, labels, control, student, report, export."""
+
+import os
+from typing import Any
+
+from official.core import config_definitions as cfg
+from official.core import task_factory
+
+
+from official_selftrain.configs import self_training as st
+from official_selftrain.core import config as config_lib
+from official_selftrain.core import console
+from official_selftrain.core import errors
+from official_selftrain.core import files
+from official_selftrain.dataloaders import records
+from official_selftrain.pipeline import data
+from official_selftrain.pipeline import exporting
+from official_selftrain.pipeline import labelling
+from official_selftrain.pipeline import reporting
+from official_selftrain.pipeline import stages
+from official_selftrain.pipeline import training
+
+STAGES = ('teacher', 'labels', 'control', 'student', 'report', 'export')
+LABELS_DIR = os.path.join('labels', 'round-1')
+
+_DATA = ('seed', 'dataset')
+_SUPERVISED = (*_DATA, 'task.model', 'task.losses', 'task.train_data', 'task.freeze_backbone')
+_START = ('task.self_training.student_init', 'task.init_checkpoint', 'task.init_checkpoint_modules')
+
+
+class SelfTrainingRun:
+  """One run directory and what belongs in it."""
+
+  def __init__(self, params: st.SelfTrainingExperiment, model_dir: str, mode: str):
+    """Resolves the data and lays out the stages.
+
+    Args:
+      params: a checked experiment.
+      model_dir: the run directory.
+      mode: `train` leaves out evaluation and report, `train_and_eval` runs everything.
+    """
+    self.settings = config_lib.flatten(params)
+    self.params = type(params)()
+    self.params.override(params.as_dict())
+    self.model_dir = model_dir
+    self.mode = mode
+    self.data = data.resolve(self.params, model_dir)
+    self.records = stages.StageRecords(model_dir)
+    if not self.params.task.pseudo_data.label_dir:
+      self.params.task.pseudo_data.label_dir = self.path(LABELS_DIR)
+
+  def path(self, *parts: str) -> str:
+    """A path in the run directory."""
+    return os.path.join(self.model_dir, *parts)
+
+  def stages(self) -> list[stages.Stage]:
+    """All stages in their order, as far as mode and settings ask for them."""
+    teacher_batch = () if self.params.teacher.global_batch_size else ('task.pseudo_data.global_batch_size',)
+    control_batch = () if self.params.control.global_batch_size else ('task.pseudo_data.global_batch_size',)
+    teacher_settings = ('teacher', 'task.model') if self.params.teacher.checkpoint else ('teacher', *_SUPERVISED)
+    label_settings = ('labels.min_score', 'labels.max_boxes', 'task.model', 'task.pseudo_data.input_path', *_DATA)
+    wanted = [
+        stages.Stage('teacher', ('teacher',), (*teacher_settings, *teacher_batch), self._no_inputs, self._teacher),
+        stages.Stage('labels', ('labels',), label_settings, self._inputs('teacher'), self._labels),
+        stages.Stage(
+            'student', ('student',), (*_SUPERVISED, *_START, 'task.pseudo_data', 'task.self_training', 'trainer'),
+            self._inputs('teacher', 'labels'), self._student,
+        ),
+    ]  # fmt: skip
+    if self.params.control.enabled:
+      control_settings = (*_SUPERVISED, *_START, *control_batch, 'control', 'trainer')
+      control = stages.Stage('control', ('control',), control_settings, self._inputs('teacher'), self._control)
+      wanted.insert(2, control)
+    if self.mode == 'train_and_eval':
+      models = [stage.name for stage in wanted]
+      wanted.append(stages.Stage(
+          'report', ('report.json', 'report.html'), ('report', 'task.validation_data', 'task.annotation_file'),
+          self._inputs(*models), self._report, redo_when_changed=True,
+      ))  # fmt: skip
+    if self.params.export.enabled and self.mode == 'train_and_eval':
+      wanted.append(
+          stages.Stage('export', ('export',), ('export',), self._inputs('student'), self._export, True)
+      )
+    return wanted
+
+  def execute(self, only: str = 'all') -> None:
+    """Runs the stages that are not done, or one of them with those it needs already finished.
+
+    Args:
+      only: a stage's name, or `all`.
+
+    Raises:
+      ConfigError: there is no such stage in this run.
+      SelfTrainError: whatever a stage raises.
+    """
+    wanted = self._select(only)
+    if all(self.records.is_done(stage.name) for stage in wanted):
+      done = True
+    else:
+      done = False
+      training.write_params(self.params, self.model_dir)
+    for number, stage in enumerate(wanted, 1):
+      if not self.records.is_done(stage.name):
+        console.say(f'[{number}/{len(wanted)}] {stage.name}')
+      self.records.execute(stage, self.settings)
+    if done:
+      console.say(f'Everything in {self.model_dir} is finished already: nothing to do.')
+    if any(stage.name == 'report' for stage in wanted):
+      console.say(reporting.closing_words(self))
+
+  def restart(self, name: str) -> None:
+    """Removes the products of a stage and of those made from them."""
+    ordered = self.stages()
+    first = [stage.name for stage in ordered].index(self._select(name)[0].name)
+    # The control does not read the labels; nothing but the report is made from the control.
+    spared = {'labels': {'control'}, 'control': {'student', 'export'}}.get(name, set())
+    self.records.restart([stage for stage in ordered[first:] if stage.name not in spared])
+
+  def job(self, name: str) -> training.Job:
+    """The training job of teacher, control or student."""
+    params = self.params
+    if name == 'student':
+      task, trainer = type(params.task)(), params.trainer
+      task.override(params.task.as_dict())
+      self._set_start(task)
+    else:
+      task = params.task.supervised()
+      both = task.train_data.global_batch_size + params.task.pseudo_data.global_batch_size
+      if name == 'teacher':
+        trainer = params.teacher.trainer
+        task.init_checkpoint = params.teacher.init_checkpoint
+        task.init_checkpoint_modules = params.teacher.init_checkpoint_modules
+        task.train_data.global_batch_size = params.teacher.global_batch_size or both
+      else:
+        trainer = params.trainer
+        task.train_data.global_batch_size = params.control.global_batch_size or both
+        self._set_start(task)
+    experiment = training.job_experiment(task, trainer, params.runtime)
+    return training.Job(name=name, model_dir=self.path(name), params=experiment, seed=params.seed)
+
+  def teacher_checkpoint(self) -> str:
+    """Prefix of the teacher's checkpoint."""
+    return self.records.result('teacher')['checkpoint']
+
+  def _select(self, only: str) -> list[stages.Stage]:
+    wanted = self.stages()
+    if only == 'all':
+      return wanted
+    chosen = [stage for stage in wanted if stage.name == only]
+    if not chosen:
+      names = ', '.join(stage.name for stage in wanted)
+      raise errors.ConfigError(f'--stage={only}: this run (mode {self.mode}) has the stages {names}, and all.')
+    return chosen
+
+  def _set_start(self, task: cfg.TaskConfig) -> None:
+    init = self.params.task.self_training.student_init
+    if init == 'teacher':
+      task.init_checkpoint, task.init_checkpoint_modules = self.teacher_checkpoint(), 'all'
+    elif init == 'random':
+      task.init_checkpoint = None
+
+  def _no_inputs(self) -> dict[str, str]:
+    return {}
+
+  def _inputs(self, *names: str) -> Any:
+    return lambda: {name: self.records.result(name)['digest'] for name in names}
+
+  def _train(self, name: str) -> dict[str, Any]:
+    job = self.job(name)
+    if training.finished_steps(job.model_dir) < job.train_steps:
+      metrics = training.run(job, self.mode)
+    elif self.mode == 'train_and_eval':
+      metrics = training.run(job, 'eval')
+    else:
+      metrics = {}
+    return self._model_facts(job.model_dir, metrics)
+
+  def _model_facts(self, checkpoint: str, metrics: dict[str, float]) -> dict[str, Any]:
+    facts = labelling.describe_checkpoint(checkpoint)
+    return {**facts, 'digest': facts['sha256'], 'metrics': metrics}
+
+  def _teacher(self) -> dict[str, Any]:
+    given = self.params.teacher.checkpoint
+    if not given:
+      return self._train('teacher')
+    os.makedirs(self.path('teacher'), exist_ok=True)
+    metrics = {}
+    if self.mode == 'train_and_eval':
+      metrics = labelling.evaluate_given_teacher(self.job('teacher'), given)
+    return self._model_facts(given, metrics)
+
+  def _control(self) -> dict[str, Any]:
+    return self._train('control')
+
+  def _student(self) -> dict[str, Any]:
+    labelling.gate(self.params, self.path(LABELS_DIR), self.label_format())
+    return self._train('student')
+
+  def label_format(self) -> Any:
+    """How this task's labels are written."""
+    task = task_factory.get_task(self.params.task)
+    return task.label_format(self.params.labels.min_score, self.params.labels.max_boxes)
+
+  def _labels(self) -> dict[str, Any]:
+    images = records.match_files(self.params.task.pseudo_data.input_path, 'task.pseudo_data.input_path')
+    manifest = labelling.run(self.params, self.teacher_checkpoint(), images, self.path(LABELS_DIR))
+    digests = [shard.label_sha256 for shard in manifest.shards]
+    totals = {name: getattr(manifest, name) for name in ('images', 'labelled', 'empty', 'dead')}
+    return {'digest': files.digest_of(digests), **totals}
+
+  def _report(self) -> dict[str, Any]:
+    return reporting.write(self)
+
+  def _export(self) -> dict[str, Any]:
+    return exporting.export_student(self)
+
+

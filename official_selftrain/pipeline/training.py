@@ -1,0 +1,185 @@
+"""Training and evaluating one model: the Model Garden's runner with our actions around it."""
+
+from collections.abc import Mapping
+import contextlib
+import dataclasses
+import os
+from typing import Any
+
+from official.common import distribute_utils
+from official.core import config_definitions as cfg
+from official.core import task_factory
+from official.core import train_lib
+from official.core import train_utils
+from official.modeling import performance
+from official.vision.utils import summary_manager
+import tensorflow as tf
+
+from official_selftrain.core import console
+from official_selftrain.core import errors
+from official_selftrain.core import files
+from official_selftrain.pipeline import actions
+from official_selftrain.pipeline import diagnosis
+
+METRICS_FILE = 'metrics.json'
+LOG_FILE = 'log.txt'
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One model to train.
+
+  Attributes:
+    name: `teacher`, `control`, `student`, or the experiment's name; used in messages.
+    model_dir: a Model Garden model directory.
+    params: an ordinary Model Garden experiment.
+    seed: of weights, streams and augmentation.
+  """
+
+  name: str
+  model_dir: str
+  params: cfg.ExperimentConfig
+  seed: int
+
+  @property
+  def train_steps(self) -> int:
+    """Steps after which the model is finished."""
+    return self.params.trainer.train_steps
+
+
+def finished_steps(model_dir: str) -> int:
+  """Steps in the latest checkpoint of a model directory; 0 without one."""
+  checkpoint = tf.train.latest_checkpoint(model_dir)
+  return train_utils.read_global_step_from_checkpoint(checkpoint) if checkpoint else 0
+
+
+def run(job: Job, mode: str) -> dict[str, float]:
+  """Runs a job in one of the Model Garden's modes and resumes where an earlier process stopped.
+
+  Args:
+    job: what to train.
+    mode: `train`, `eval`, `train_and_eval` or `continuous_eval`.
+
+  Returns:
+    Metrics of the last evaluation by the evaluator's names; empty in mode `train`. They are also in `metrics.json`.
+
+  Raises:
+    SelfTrainError: bad data or a loss that is not finite; see `diagnosis` and `actions`.
+  """
+  _check_mode(job, mode)
+  tf.keras.utils.set_random_seed(job.seed)
+  if job.params.runtime.mixed_precision_dtype:
+    performance.set_mixed_precision_policy(job.params.runtime.mixed_precision_dtype)
+  os.makedirs(job.model_dir, exist_ok=True)
+  if 'train' in mode:
+    write_params(job.params, job.model_dir)
+  strategy = build_strategy(job.params.runtime)
+  with strategy.scope():
+    task = task_factory.get_task(job.params.task, logging_dir=job.model_dir)
+  task.seed = job.seed
+  task.start_step = finished_steps(job.model_dir) if 'train' in mode else 0
+  with diagnosis.explain(job.name, task):
+    return _run(job, mode, task, strategy)
+
+
+def write_params(params: cfg.ExperimentConfig, model_dir: str) -> None:
+  """Writes `params.yaml`, the whole resolved config, as the Model Garden does."""
+  train_utils.serialize_config(params, model_dir)
+
+
+def build_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
+  """The distribution strategy of the runtime settings; with `num_gpus` 0, all GPUs that TensorFlow sees."""
+  if runtime.worker_hosts:
+    distribute_utils.configure_cluster(runtime.worker_hosts, runtime.task_index)
+  num_gpus = runtime.num_gpus or len(tf.config.list_physical_devices('GPU'))
+  return distribute_utils.get_distribution_strategy(
+      distribution_strategy=runtime.distribution_strategy,
+      all_reduce_alg=runtime.all_reduce_alg,
+      num_gpus=num_gpus,
+      tpu_address=runtime.tpu,
+  )
+
+
+def _check_mode(job: Job, mode: str) -> None:
+  if 'train' not in mode and mode != 'continuous_eval' and not tf.train.latest_checkpoint(job.model_dir):
+    raise errors.DataError(f'{job.name}: there is no checkpoint in {job.model_dir} to evaluate. Train it first.')
+
+
+def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> dict[str, float]:
+  recorder = _EvaluationRecorder(job)
+  progress = actions.TrainingProgress(job.name, job.train_steps, task.start_step, job.model_dir)
+  with _stdout_to(os.path.join(job.model_dir, LOG_FILE)):
+    runner = train_lib.OrbitExperimentRunner(
+        distribution_strategy=strategy,
+        task=task,
+        mode=mode,
+        params=job.params,
+        model_dir=job.model_dir,
+        train_actions=[progress],
+        eval_actions=[recorder],
+        eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(job.params, job.model_dir),
+    )
+    guard = actions.NonFiniteGuard(job.name, runner.trainer, job.model_dir, job.params.trainer)
+    progress.bind(runner.trainer, guard)
+    recorder.bind(runner.trainer)
+    try:
+      runner.run()
+    except KeyboardInterrupt:
+      _save_on_interrupt(job, runner)
+      raise
+    finally:
+      progress.close()
+  return recorder.metrics
+
+
+def _save_on_interrupt(job: Job, runner: train_lib.OrbitExperimentRunner) -> None:
+  """Keeps the steps since the last checkpoint. Ctrl-C arrives between two loops, so the variables belong together."""
+  step = int(runner.trainer.global_step.numpy())
+  if runner.checkpoint_manager and 0 < step < job.train_steps and step > finished_steps(job.model_dir):
+    runner.checkpoint_manager.save(checkpoint_number=step, check_interval=False)
+  console.say(f'{job.name}: interrupted at step {step}; the same command continues there.')
+
+
+class _EvaluationRecorder:
+  """Eval action: keeps the metrics and writes them to `metrics.json`."""
+
+  def __init__(self, job: Job):
+    self._job = job
+    self._trainer: Any = None
+    self.metrics: dict[str, float] = {}
+
+  def bind(self, trainer: Any) -> None:
+    self._trainer = trainer
+
+  def __call__(self, output: Mapping[str, Any]) -> None:
+    self.metrics = scalars(output)
+    step = int(self._trainer.global_step.numpy())
+    record = {'step': step, 'metrics': {name: _or_none(value) for name, value in self.metrics.items()}}
+    files.write_json(os.path.join(self._job.model_dir, METRICS_FILE), record)
+
+
+def scalars(output: Mapping[str, Any]) -> dict[str, float]:
+  """The scalar entries of an Orbit output as floats."""
+  values = {}
+  for name, value in output.items():
+    if tf.rank(value) == 0:
+      values[name] = float(value)
+  return values
+
+
+def _or_none(value: float) -> float | None:
+  return value if value == value and abs(value) != float('inf') else None
+
+
+@contextlib.contextmanager
+def _stdout_to(path: str) -> Any:
+  """Sends what the Model Garden and pycocotools print to a log file; our own lines go to the real console."""
+  with open(path, 'a', encoding='utf-8') as log, contextlib.redirect_stdout(log):
+    yield
+
+
+def job_experiment(
+    task: cfg.TaskConfig, trainer: cfg.TrainerConfig, runtime: cfg.RuntimeConfig
+) -> cfg.ExperimentConfig:
+  """A plain Model Garden experiment from its parts."""
+  return cfg.ExperimentConfig(task=task, trainer=trainer, runtime=runtime)

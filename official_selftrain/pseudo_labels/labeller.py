@@ -1,0 +1,355 @@
+"""The labeller: image shards in, label shards out.
+
+`Labeller.label_shard` is a function of files with no memory between shards, so that a loop, a pool
+of machines or a Beam pipeline can map it. `Labeller.run` is the loop: it skips finished shards and
+writes the manifest.
+"""
+
+import collections
+import concurrent.futures
+import contextlib
+import dataclasses
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from absl import logging
+
+from official_selftrain.core import errors, keys
+from official_selftrain.pseudo_labels import batches, formats, shards
+from official_selftrain.pseudo_labels import manifest as manifest_lib
+
+PredictFn = Callable[[dict[str, tf.Tensor]], Mapping[str, Any]]
+
+_NUM_DETECTIONS = 'num_detections'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progress:
+  """How far `Labeller.run` is.
+
+  Attributes:
+    images: images of this run that are done, dead letters included.
+    bytes_done: bytes of image shards that are done, those of earlier runs included.
+    bytes_total: bytes of all image shards.
+    shards_done: finished shards, those of earlier runs included.
+    shards_total: all shards.
+  """
+
+  images: int
+  bytes_done: int
+  bytes_total: int
+  shards_done: int
+  shards_total: int
+
+
+class _LabelShard:
+  """The label shard that is being made, in memory: a shard's labels are small."""
+
+  def __init__(self, image_file: str, label_format: formats.LabelFormat):
+    self.image_file = image_file
+    self.image_name = os.path.basename(image_file)
+    self.serialized: dict[int, bytes] = {}
+    self.statuses: collections.Counter[str] = collections.Counter()
+    self.letters: list[manifest_lib.DeadLetter] = []
+    self.summary = label_format.new_summary()
+    self._format = label_format
+
+  def _add(
+    self, image: batches.ImageRecord, status: str, features: Mapping[str, tf.train.Feature]
+  ) -> None:
+    """Adds the record of one image."""
+    common = {
+      keys.LABEL_STATUS: formats.bytes_feature(status.encode()),
+      keys.LABEL_INDEX: formats.int64_feature([image.index]),
+      keys.SOURCE_ID: formats.bytes_feature(self._source_id(image).encode()),
+      keys.IMAGE_FINGERPRINT: formats.int64_feature([image.fingerprint]),
+      keys.IMAGE_HEIGHT: formats.int64_feature([image.height]),
+      keys.IMAGE_WIDTH: formats.int64_feature([image.width]),
+    }
+    example = tf.train.Example(features=tf.train.Features(feature={**common, **features}))
+    # Features are a protobuf map: without this their order, and so the file's digest, would vary
+    # between processes.
+    self.serialized[image.index] = example.SerializeToString(deterministic=True)
+    self.statuses[status] += 1
+
+  def _source_id(self, image: batches.ImageRecord) -> str:
+    """The record's id, or where it is when it has none."""
+    return image.source_id or f'{self.image_name}:{image.index}'
+
+  def add_predictions(
+    self, images: Sequence[batches.ImageRecord], outputs: Mapping[str, np.ndarray]
+  ) -> None:
+    """Adds images that the teacher has seen; rows of `outputs` behind the last one are padding."""
+    for row, image in enumerate(images):
+      try:
+        features = self._format.encode(_prediction(outputs, row))
+      except formats.UnusablePredictionError as error:
+        self._add_dead(image, str(error))
+        continue
+      self._format.count(self.summary, features)
+      has_labels = self._format.num_objects(features) > 0
+      self._add(image, formats.LABELLED if has_labels else formats.EMPTY, features)
+
+  def _add_dead(self, image: batches.ImageRecord, reason: str) -> None:
+    """Adds an image without a usable prediction."""
+    letter = manifest_lib.DeadLetter(
+      shard=self.image_name, index=image.index, source_id=self._source_id(image), reason=reason
+    )
+    logging.warning('%s, record %d (%s) gets no labels: %s', *dataclasses.astuple(letter))
+    self.letters.append(letter)
+    self._add(image, formats.DEAD, {})
+
+  def add_unseen(self, end: batches.EndOfShard) -> None:
+    """Adds the positions that never reached the teacher."""
+    found = {index: ('', reason) for index, reason in end.unreadable.items()} | end.undecodable
+    for index, (source_id, reason) in sorted(found.items()):
+      self._add_dead(batches.ImageRecord(index=index, source_id=source_id), reason)
+
+  def write(
+    self, label_file: str, end: batches.EndOfShard, settings: str
+  ) -> manifest_lib.ShardResult:
+    """Writes the label shard, then its marker."""
+    in_order = [self.serialized[index] for index in range(end.records)]
+    digest = shards.write(label_file, in_order)
+    entry = manifest_lib.ShardEntry(
+      image_file=self.image_name,
+      image_bytes=shards.file_size(self.image_file),
+      records=end.records,
+      label_file=os.path.basename(label_file),
+      label_bytes=os.path.getsize(label_file),
+      label_sha256=digest,
+      labelled=self.statuses[formats.LABELLED],
+      empty=self.statuses[formats.EMPTY],
+      dead=self.statuses[formats.DEAD],
+      damaged=bool(end.unreadable),
+    )
+    result = manifest_lib.ShardResult(
+      entry=entry,
+      summary=self.summary,
+      dead_letters=tuple(sorted(self.letters, key=lambda letter: letter.index)),
+      settings=settings,
+    )
+    manifest_lib.write_marker(label_file, result)
+    return result
+
+
+class Labeller:
+  """Writes pseudo labels with a teacher.
+
+  Record i of a label shard is about record i of its image shard, always: images without labels and
+  dead letters have a record too, which says so in keys.LABEL_STATUS.
+  """
+
+  def __init__(
+    self,
+    label_format: formats.LabelFormat,
+    preprocess_fn: batches.PreprocessFn,
+    predict_fn: PredictFn,
+    provenance: manifest_lib.Provenance,
+    batch_size: int = 16,
+    num_parallel_calls: int = tf.data.AUTOTUNE,
+  ):
+    """Builds the labeller.
+
+    Args:
+      label_format: how predictions are stored.
+      preprocess_fn: one encoded image (string scalar) -> the model's inputs for one image, with
+        static shapes, and image/height and image/width of the original. Runs inside tf.data.
+      predict_fn: those inputs, batched, always `batch_size` of them -> arrays with one row per
+        image. When they hold `num_detections` `[batch]`, the other arrays with a second dimension
+        are cut to that many entries per image.
+      provenance: what is recorded about teacher and settings.
+      batch_size: images per call of `predict_fn`.
+      num_parallel_calls: batches preprocessed at a time.
+
+    Raises:
+      ConfigError: `batch_size` is below 1.
+      ValueError: `preprocess_fn` returns no original size or a shape that is not static.
+    """
+    if batch_size < 1:
+      raise errors.ConfigError(
+        f'batch_size of the labeller is {batch_size}; allowed are integers from 1'
+      )
+    self._format = label_format
+    self._predict_fn = predict_fn
+    self._provenance = provenance
+    self._settings = provenance.digest(label_format)
+    self._batches = batches.ImageBatches(preprocess_fn, batch_size, num_parallel_calls)
+
+  def label_shard(self, image_file: str, label_file: str) -> manifest_lib.ShardResult:
+    """Labels one shard and marks it as done.
+
+    Args:
+      image_file: TFRecord file of tf.Examples with image/encoded and, if known, image/source_id.
+      label_file: the label shard to write; an old one is replaced.
+
+    Returns:
+      Counts, digests and dead letters.
+
+    Raises:
+      DataError: The image shard does not exist or is empty, or predictions contradict the format.
+    """
+    check_image_files([image_file])
+    results = self._label([(image_file, label_file)], lambda images, end: None)
+    with contextlib.closing(results):
+      return next(results)
+
+  def run(
+    self,
+    image_files: Sequence[str],
+    output_dir: str,
+    progress: Callable[[Progress], None] | None = None,
+  ) -> manifest_lib.Manifest:
+    """Labels all shards that are not done yet and writes the manifest.
+
+    Args:
+      image_files: image shards; their order is the order of the manifest.
+      output_dir: where label shards, markers, manifest.json and dead_letters.jsonl go.
+      progress: called after each batch and each shard.
+
+    Returns:
+      The manifest, over all shards, those that an earlier run had finished included.
+
+    Raises:
+      DataError: There is no image shard, one does not exist or is empty, two have the same file
+        name, no image at all could be used, or predictions contradict the format.
+    """
+    sizes = dict(zip(image_files, check_image_files(image_files), strict=True))
+    label_files = {
+      path: os.path.join(output_dir, shards.label_shard_name(path)) for path in image_files
+    }
+    results = {}
+    for path in image_files:
+      shards.remove_leftovers(label_files[path])
+      shards.remove_leftovers(manifest_lib.marker_path(label_files[path]))
+      done = self._finished(label_files[path], sizes[path])
+      if done is not None:
+        results[path] = done
+    pending = [(path, label_files[path]) for path in image_files if path not in results]
+    logging.info('%d of %d label shards are already done', len(results), len(image_files))
+
+    images_of_shards = 0
+
+    def report(images: int, end: int) -> None:
+      if progress is not None:
+        state = Progress(
+          images=images_of_shards + images,
+          bytes_done=sum(sizes[path] for path in results) + end,
+          bytes_total=sum(sizes.values()),
+          shards_done=len(results),
+          shards_total=len(image_files),
+        )
+        progress(state)
+
+    with contextlib.closing(self._label(pending, report)) as labelling:
+      for (path, _), result in zip(pending, labelling, strict=True):
+        results[path] = result
+        images_of_shards += result.entry.records
+        report(0, 0)
+    ordered = [results[path] for path in image_files]
+    manifest = manifest_lib.save(output_dir, self._format, self._provenance, ordered)
+    _check_any_usable(manifest)
+    return manifest
+
+  def _finished(self, label_file: str, image_bytes: int) -> manifest_lib.ShardResult | None:
+    """The result of an earlier run if it holds for these images and settings, else None."""
+    result = manifest_lib.read_marker(label_file)
+    if result is None or not os.path.exists(label_file):
+      return None
+    found = (os.path.getsize(label_file), image_bytes, self._settings)
+    if found == (result.entry.label_bytes, result.entry.image_bytes, result.settings):
+      return result
+    logging.info('%s is from other images, settings or another teacher: written again', label_file)
+    return None
+
+  def _label(
+    self, pending: Sequence[tuple[str, str]], report: Callable[[int, int], None]
+  ) -> Generator[manifest_lib.ShardResult, None, None]:
+    """Labels shards in turn.
+
+    Args:
+      pending: image shards and the label shards to write.
+      report: called after each batch with the shard's images done so far and the offset in bytes.
+
+    Yields:
+      A result for each shard, after it was written.
+    """
+    with contextlib.ExitStack() as stack:
+      reading = stack.enter_context(
+        contextlib.closing(self._batches.read([image_file for image_file, _ in pending]))
+      )
+      # Encoding in Python takes place while the model works on the next batch.
+      encoder = stack.enter_context(concurrent.futures.ThreadPoolExecutor(max_workers=1))
+      for image_file, label_file in pending:
+        shard = _LabelShard(image_file, self._format)
+        encoding = None
+        images = 0
+        while isinstance(item := next(reading), batches.Batch):
+          outputs = _to_numpy(self._predict_fn(item.features))
+          if encoding is not None:
+            encoding.result()
+          encoding = encoder.submit(shard.add_predictions, item.records, outputs)
+          images += len(item.records)
+          report(images, item.records[-1].end)
+        if encoding is not None:
+          encoding.result()
+        shard.add_unseen(item)
+        yield shard.write(label_file, item, self._settings)
+
+
+def _to_numpy(outputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+  """Waits for the model's outputs."""
+  return {name: np.asarray(value) for name, value in outputs.items()}
+
+
+def _prediction(outputs: Mapping[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
+  """The prediction for one image of a batch, without the rows behind its last detection."""
+  image = {name: value[row] for name, value in outputs.items()}
+  if _NUM_DETECTIONS not in image:
+    return image
+  count = int(image.pop(_NUM_DETECTIONS))
+  return {name: value[:count] if value.ndim else value for name, value in image.items()}
+
+
+def check_image_files(image_files: Sequence[str]) -> list[int]:
+  """Checks that image shards can be labelled.
+
+  Args:
+    image_files: paths of image shards.
+
+  Returns:
+    Their sizes in bytes.
+
+  Raises:
+    DataError: There is none, one does not exist or is empty, or two have the same file name.
+  """
+  if not image_files:
+    raise errors.DataError('There are no unlabelled images; give at least one TFRecord file')
+  names = collections.Counter(os.path.basename(path) for path in image_files)
+  name, times = names.most_common(1)[0]
+  if times > 1:
+    raise errors.DataError(
+      f'{times} unlabelled image files are called {name}; their label shards would overwrite each '
+      'other. Give every file a name of its own'
+    )
+  sizes = [shards.file_size(path) for path in image_files]
+  for path, size in zip(image_files, sizes, strict=True):
+    if not size:
+      raise errors.DataError(
+        f'The unlabelled image file {path} holds no record (0 bytes); remove it or write it again'
+      )
+  return sizes
+
+
+def _check_any_usable(manifest: manifest_lib.Manifest) -> None:
+  """Raises DataError if every image is a dead letter: that is a wrong input, not a bad image."""
+  if manifest.dead == manifest.images:
+    first = manifest.dead_letters[0]
+    raise errors.DataError(
+      f'None of the {manifest.images} unlabelled images could be used. The first one, record '
+      f'{first.index} of {first.shard}: {first.reason}. Expected are TFRecord files of '
+      f'tf.Examples with {keys.IMAGE_ENCODED}'
+    )

@@ -1,0 +1,293 @@
+"""The manifest: where pseudo labels come from and what is in them.
+
+Each label shard has a marker, `<label shard>.json`, written after the shard: a shard with a marker
+is done. The manifest adds the markers up. Neither holds a time or a machine's name, so the same
+labels give the same bytes.
+"""
+
+import dataclasses
+import glob
+import importlib.metadata
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from official_selftrain.core import errors, files
+from official_selftrain.pseudo_labels import formats
+
+FILE_NAME = 'manifest.json'
+DEAD_LETTERS_NAME = 'dead_letters.jsonl'
+# The manifest is read by people and loaded whole; the rest of a long list is in dead_letters.jsonl.
+MAX_DEAD_LETTERS = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeadLetter:
+  """An image that has no labels because it could not be read, decoded or predicted.
+
+  Attributes:
+    shard: file name of the image shard.
+    index: position in the shard, from 0.
+    source_id: the record's own id, or '<shard>:<index>' when it has none that can be read.
+    reason: what went wrong.
+  """
+
+  shard: str
+  index: int
+  source_id: str
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Provenance:
+  """Where labels come from.
+
+  Attributes:
+    teacher: description of the teacher, see `describe_teacher`; its digest decides whether shards
+      are redone.
+    config: JSON-serialisable settings that change the labels (input size, NMS, ...).
+    versions: versions of the software, see `software_versions`; recorded, not compared.
+  """
+
+  teacher: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: software_versions())
+
+  def digest(self, label_format: formats.LabelFormat) -> str:
+    """Digest of everything that changes the labels; where the teacher's files lie does not."""
+    teacher = {name: value for name, value in self.teacher.items() if name != 'checkpoint'}
+    return files.digest_of([label_format.name, label_format.settings(), teacher, dict(self.config)])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardEntry:
+  """One image shard and its label shard.
+
+  Attributes:
+    image_file: file name of the image shard, without folder.
+    image_bytes: its size.
+    records: number of its positions: labelled + empty + dead.
+    label_file: file name of the label shard, without folder.
+    label_bytes: its size.
+    label_sha256: hex digest of the label shard.
+    labelled: images with at least one label.
+    empty: images without.
+    dead: images that are dead letters.
+    damaged: whether a plain TFRecord reader fails on the image shard.
+  """
+
+  image_file: str
+  image_bytes: int
+  records: int
+  label_file: str
+  label_bytes: int
+  label_sha256: str
+  labelled: int
+  empty: int
+  dead: int
+  damaged: bool
+
+  def __post_init__(self) -> None:
+    """Nothing is ever silently lost."""
+    assert self.records == self.labelled + self.empty + self.dead, self
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardResult:
+  """What labelling one image shard gave; the content of its marker.
+
+  Attributes:
+    entry: the files and the counts.
+    summary: the format's counts.
+    dead_letters: all of this shard.
+    settings: `Provenance.digest` of the run that wrote it.
+  """
+
+  entry: ShardEntry
+  summary: Mapping[str, Any]
+  dead_letters: tuple[DeadLetter, ...]
+  settings: str
+
+  def __post_init__(self) -> None:
+    """Every dead record has a letter."""
+    assert self.entry.dead == len(self.dead_letters), self.entry
+
+
+def marker_path(label_path: str | os.PathLike[str]) -> str:
+  """Path of the marker that says that a label shard is done."""
+  return os.fspath(label_path) + '.json'
+
+
+def write_marker(label_path: str | os.PathLike[str], result: ShardResult) -> None:
+  """Marks a label shard as done."""
+  files.write_json(marker_path(label_path), dataclasses.asdict(result))
+
+
+def read_marker(label_path: str | os.PathLike[str]) -> ShardResult | None:
+  """Reads the marker of a label shard; None without one that this version understands."""
+  try:
+    value = files.read_json(marker_path(label_path))
+    return ShardResult(
+      entry=ShardEntry(**value['entry']),
+      summary=value['summary'],
+      dead_letters=tuple(DeadLetter(**letter) for letter in value['dead_letters']),
+      settings=value['settings'],
+    )
+  except (FileNotFoundError, KeyError, TypeError, json.JSONDecodeError):
+    return None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+  """All shards of one labelling run.
+
+  Attributes:
+    format: name of the label format.
+    format_settings: its settings.
+    provenance: teacher, config and software versions.
+    shards: files and counts, in the order of the image files.
+    summary: the format's counts over all shards.
+    dead_letters: the first `MAX_DEAD_LETTERS` of them; dead_letters.jsonl has all.
+  """
+
+  format: str
+  format_settings: Mapping[str, Any]
+  provenance: Provenance
+  shards: tuple[ShardEntry, ...]
+  summary: Mapping[str, Any]
+  dead_letters: tuple[DeadLetter, ...] = ()
+
+  @property
+  def images(self) -> int:
+    """Number of images: labelled + empty + dead."""
+    return sum(shard.records for shard in self.shards)
+
+  @property
+  def labelled(self) -> int:
+    """Number of images with at least one label."""
+    return sum(shard.labelled for shard in self.shards)
+
+  @property
+  def empty(self) -> int:
+    """Number of images without a label."""
+    return sum(shard.empty for shard in self.shards)
+
+  @property
+  def dead(self) -> int:
+    """Number of dead letters."""
+    return sum(shard.dead for shard in self.shards)
+
+  @property
+  def damaged(self) -> bool:
+    """Whether any image shard needs the reader that survives damage."""
+    return any(shard.damaged for shard in self.shards)
+
+  def to_json(self) -> dict[str, Any]:
+    """The content of manifest.json."""
+    totals = {name: getattr(self, name) for name in ('images', 'labelled', 'empty', 'dead')}
+    return {**dataclasses.asdict(self), 'totals': totals}
+
+  @classmethod
+  def load(cls, folder: str | os.PathLike[str]) -> 'Manifest':
+    """Reads the manifest of a folder of label shards.
+
+    Raises:
+      DataError: There is no manifest, or it was not written by this version's `save`.
+    """
+    path = pathlib.Path(folder, FILE_NAME)
+    try:
+      value = files.read_json(path)
+    except FileNotFoundError as error:
+      raise errors.DataError(
+        f'{path} does not exist: the labels are not finished. Run the labels stage'
+      ) from error
+    try:
+      return cls(
+        format=value['format'],
+        format_settings=value['format_settings'],
+        provenance=Provenance(**value['provenance']),
+        shards=tuple(ShardEntry(**entry) for entry in value['shards']),
+        summary=value['summary'],
+        dead_letters=tuple(DeadLetter(**letter) for letter in value['dead_letters']),
+      )
+    except (KeyError, TypeError) as error:
+      raise errors.DataError(
+        f'{path} is not a manifest of this version ({error}). Write the labels again'
+      ) from error
+
+
+def save(
+  folder: str | os.PathLike[str],
+  label_format: formats.LabelFormat,
+  provenance: Provenance,
+  results: Sequence[ShardResult],
+) -> Manifest:
+  """Adds up the shards and writes manifest.json and dead_letters.jsonl.
+
+  Args:
+    folder: where the label shards are.
+    label_format: their format.
+    provenance: where they come from.
+    results: one per shard, in the order of the image files.
+
+  Returns:
+    The manifest.
+  """
+  summary = label_format.new_summary()
+  for result in results:
+    summary = formats.merge_summaries(summary, result.summary)
+  letters = [letter for result in results for letter in result.dead_letters]
+  manifest = Manifest(
+    format=label_format.name,
+    format_settings=label_format.settings(),
+    provenance=provenance,
+    shards=tuple(result.entry for result in results),
+    summary=summary,
+    dead_letters=tuple(letters[:MAX_DEAD_LETTERS]),
+  )
+  lines = [json.dumps(dataclasses.asdict(letter), sort_keys=True) + '\n' for letter in letters]
+  files.write_text(pathlib.Path(folder, DEAD_LETTERS_NAME), ''.join(lines))
+  files.write_json(pathlib.Path(folder, FILE_NAME), manifest.to_json())
+  return manifest
+
+
+def describe_teacher(checkpoint: str, global_step: int) -> dict[str, Any]:
+  """Describes a teacher by what it is, not only by where it lies.
+
+  Args:
+    checkpoint: prefix of a TensorFlow checkpoint, such as 'runs/teacher/ckpt-1500'.
+    global_step: number of training steps it had.
+
+  Returns:
+    `checkpoint`, `global_step` and `sha256`, a digest over the names and contents of the
+    checkpoint's files.
+
+  Raises:
+    DataError: There is no such checkpoint.
+  """
+  paths = sorted(
+    glob.glob(glob.escape(checkpoint) + '.index') + glob.glob(glob.escape(checkpoint) + '.data-*')
+  )
+  if not paths:
+    raise errors.DataError(
+      f'No checkpoint has the prefix {checkpoint}; expected {checkpoint}.index beside its data'
+    )
+  # Suffixes only: best checkpoints are renamed, and a copy of a teacher is the same teacher.
+  digest = files.digest_of([[path.removeprefix(checkpoint), files.sha256(path)] for path in paths])
+  return {'checkpoint': checkpoint, 'global_step': int(global_step), 'sha256': digest}
+
+
+def software_versions() -> dict[str, str]:
+  """Versions of what changes predictions: this package, TensorFlow and the Model Garden."""
+  names = ('official-selftrain', 'tensorflow', 'tf-models-official')
+  return {name: _version(name) for name in names}
+
+
+def _version(distribution: str) -> str:
+  """Version of an installed distribution; 'unknown' in a source tree without metadata."""
+  try:
+    return importlib.metadata.version(distribution)
+  except importlib.metadata.PackageNotFoundError:
+    return 'unknown'

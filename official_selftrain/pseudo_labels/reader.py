@@ -1,0 +1,230 @@
+"""Images and their pseudo labels, joined record by record when they are read.
+
+The join is by position; each label record carries the fingerprint of the image it was made from, so
+a wrong pairing is an error at the first record, never a training run on mixed-up labels.
+"""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from official_selftrain.core import errors, files, keys
+from official_selftrain.pseudo_labels import batches, formats, shards
+from official_selftrain.pseudo_labels import cuts as cuts_lib
+from official_selftrain.pseudo_labels import manifest as manifest_lib
+
+MISMATCH = 'PSEUDO_LABEL_MISMATCH:'
+
+
+def pair_files(
+  image_file: tf.Tensor, label_file: tf.Tensor, damaged: bool = False
+) -> tf.data.Dataset:
+  """Pairs an image shard with its label shard; made for `tf.data.Dataset.interleave` over both
+  lists of files.
+
+  Args:
+    image_file: path of the image shard, string scalar.
+    label_file: path of its label shard, string scalar.
+    damaged: whether to survive broken records in the image shard (`Manifest.damaged`); slower,
+      because Python reads.
+
+  Returns:
+    Dataset of (image record, label record), serialized string scalars, in the order of the shard
+    and without the dead letters.
+  """
+  if damaged:
+    signature = tf.TensorSpec([], tf.string)
+    images = tf.data.Dataset.from_generator(
+      _surviving_records, args=(image_file,), output_signature=signature
+    )
+  else:
+    images = tf.data.TFRecordDataset(image_file)
+  return tf.data.Dataset.zip((images, tf.data.TFRecordDataset(label_file))).filter(
+    lambda _, label: _is_alive(label)
+  )
+
+
+def _surviving_records(path: bytes) -> Iterator[bytes]:
+  """All records of a file, an empty one where a record cannot be read (its label is a dead one)."""
+  for record in shards.iterate(path.decode()):
+    yield record.serialized or b''
+
+
+def _is_alive(label: tf.Tensor) -> tf.Tensor:
+  """Whether a serialized label record is about an image that the teacher has seen."""
+  parsed = tf.io.parse_single_example(
+    label, {keys.LABEL_STATUS: formats.RECORD_SPEC[keys.LABEL_STATUS]}
+  )
+  return parsed[keys.LABEL_STATUS] != formats.DEAD
+
+
+def join(
+  image: tf.Tensor, label: tf.Tensor, label_format: formats.LabelFormat, cuts: cuts_lib.Cuts
+) -> dict[str, tf.Tensor]:
+  """Joins an image record with its label record and applies the cuts.
+
+  Args:
+    image: serialized image record, string scalar.
+    label: serialized label record, string scalar.
+    label_format: the labels' format.
+    cuts: which labels become objects, which are ignored.
+
+  Returns:
+    image/encoded string, image/source_id string, image/height and image/width int64 of the original
+    image, and what the format decodes: for detection groundtruth_boxes, _classes, _scores, _area,
+    _is_crowd and _is_ignored.
+
+  Raises:
+    tf.errors.InvalidArgumentError: When it runs on a label record that is not about this image;
+      the message holds `MISMATCH`, see `mismatch_error`.
+  """
+  image_record = batches.parse_image_record(image)
+  parsed = tf.io.parse_single_example(label, _label_spec(label_format))
+  same = tf.equal(
+    batches.fingerprint(image_record[keys.IMAGE_ENCODED]), parsed[keys.IMAGE_FINGERPRINT]
+  )
+  message = tf.strings.join(
+    [
+      f"{MISMATCH} the image with id '",
+      image_record[keys.SOURCE_ID],
+      "' is read with the pseudo labels of id '",
+      parsed[keys.SOURCE_ID],
+      "', record ",
+      tf.strings.as_string(parsed[keys.LABEL_INDEX]),
+      ' of its shard.',
+    ]
+  )
+  check = tf.debugging.Assert(same, [message], summarize=1)
+  with tf.control_dependencies([] if check is None else [check]):
+    encoded = tf.identity(image_record[keys.IMAGE_ENCODED])
+  return {
+    keys.IMAGE_ENCODED: encoded,
+    keys.SOURCE_ID: parsed[keys.SOURCE_ID],
+    keys.IMAGE_HEIGHT: parsed[keys.IMAGE_HEIGHT],
+    keys.IMAGE_WIDTH: parsed[keys.IMAGE_WIDTH],
+    **label_format.apply_cuts(label_format.decode(parsed), cuts),
+  }
+
+
+def has_objects(
+  label: tf.Tensor, label_format: formats.LabelFormat, cuts: cuts_lib.Cuts
+) -> tf.Tensor:
+  """Whether a label record holds an object after the cuts; needs no image.
+
+  Args:
+    label: serialized label record, string scalar.
+    label_format: the labels' format.
+    cuts: which labels become objects.
+
+  Returns:
+    bool scalar.
+  """
+  parsed = tf.io.parse_single_example(label, _label_spec(label_format))
+  return label_format.has_objects(label_format.apply_cuts(label_format.decode(parsed), cuts))
+
+
+def _label_spec(label_format: formats.LabelFormat) -> dict[str, Any]:
+  """Parsing specification of a label record."""
+  return {**formats.RECORD_SPEC, **label_format.feature_spec()}
+
+
+def read_pairs(
+  image_files: Sequence[str],
+  label_dir: str,
+  label_format: formats.LabelFormat,
+  cuts: cuts_lib.Cuts,
+) -> tf.data.Dataset:
+  """Reads images with their pseudo labels, in order, once.
+
+  Args:
+    image_files: the image shards that were labelled, in the manifest's order.
+    label_dir: folder of the label shards and their manifest.
+    label_format: the labels' format.
+    cuts: which labels become objects, which are ignored, and whether images without an object are
+      read at all.
+
+  Returns:
+    Dataset of what `join` returns.
+
+  Raises:
+    LabelMismatchError: The labels do not belong to the images.
+  """
+  manifest = check_labels_match(image_files, label_dir)
+  label_files = [os.path.join(label_dir, entry.label_file) for entry in manifest.shards]
+  pairs = tf.data.Dataset.from_tensor_slices((list(image_files), label_files))
+  damaged = manifest.damaged
+  dataset = pairs.flat_map(
+    lambda image_file, label_file: pair_files(image_file, label_file, damaged)
+  )
+  dataset = dataset.map(
+    lambda image, label: join(image, label, label_format, cuts),
+    num_parallel_calls=tf.data.AUTOTUNE,
+    deterministic=True,
+  )
+  return dataset if cuts.keep_empty else dataset.filter(label_format.has_objects)
+
+
+def mismatch_error(error: Exception) -> errors.LabelMismatchError | None:
+  """Turns the error that `join` raises inside a graph into one for the user.
+
+  Args:
+    error: any exception that came out of a dataset or a training step.
+
+  Returns:
+    The error to raise instead, or None when the exception is about something else.
+  """
+  found = re.search(re.escape(MISMATCH) + r' (.*? of its shard)', str(error), re.DOTALL)
+  if found is None:
+    return None
+  sentence = found.group(1)
+  return errors.LabelMismatchError(
+    f'Pseudo labels do not belong to the images: {sentence}. The image files were changed, '
+    'reordered or exchanged after they were labelled; restore them or write the labels again'
+  )
+
+
+def check_labels_match(image_files: Sequence[str], label_dir: str) -> manifest_lib.Manifest:
+  """Checks, before anything is trained, that labels belong to images and are what was written.
+
+  Args:
+    image_files: the image shards that are about to be read.
+    label_dir: folder of the label shards and their manifest.
+
+  Returns:
+    The manifest.
+
+  Raises:
+    DataError: There is no manifest.
+    LabelMismatchError: Names the first shard that differs, how, and what to do.
+  """
+  manifest = manifest_lib.Manifest.load(label_dir)
+  advice = f'Read the labelled files in the same order, or write the labels in {label_dir} again'
+  for image_file, entry in zip(image_files, manifest.shards, strict=False):
+    name = os.path.basename(image_file)
+    if name != entry.image_file:
+      raise errors.LabelMismatchError(
+        f'The labels are for {entry.image_file} where {name} is read. {advice}'
+      )
+    size = shards.file_size(image_file)
+    if size != entry.image_bytes:
+      raise errors.LabelMismatchError(
+        f'{image_file} has {size} bytes, but had {entry.image_bytes} when it was labelled. {advice}'
+      )
+    label_file = os.path.join(label_dir, entry.label_file)
+    if not os.path.exists(label_file):
+      raise errors.LabelMismatchError(
+        f'The label shard {label_file} of {name} is missing. {advice}'
+      )
+    if files.sha256(label_file) != entry.label_sha256:
+      raise errors.LabelMismatchError(
+        f'The label shard {label_file} of {name} is not the file that was written (its SHA-256 '
+        f'differs). {advice}'
+      )
+  if len(image_files) != len(manifest.shards):
+    raise errors.LabelMismatchError(
+      f'{len(image_files)} image files are read, but {len(manifest.shards)} were labelled. {advice}'
+    )
+  return manifest

@@ -1,0 +1,262 @@
+"""The facts a report is made of, as plain Python and NumPy.
+
+The pipeline gathers them; everything else in this package only reads them. No TensorFlow object
+gets in here, so a report can be made, and tested, without it.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+Kind = Literal['truth', 'sure', 'unsure', 'teacher', 'student']
+Model = Literal['teacher', 'control', 'student']
+
+# The order in which models are shown everywhere.
+MODELS: tuple[Model, ...] = ('teacher', 'control', 'student')
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+  """One box drawn on a tile.
+
+  Attributes:
+    ymin: top edge, in pixels of the tile's image.
+    xmin: left edge.
+    ymax: bottom edge, exclusive.
+    xmax: right edge, exclusive.
+    label: name of the class.
+    score: confidence in [0, 1]; None for boxes without one.
+    kind: who says so; decides colour and line style.
+  """
+
+  ymin: float
+  xmin: float
+  ymax: float
+  xmax: float
+  label: str
+  score: float | None = None
+  kind: Kind = 'truth'
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tile:
+  """One picture of a contact sheet.
+
+  Attributes:
+    image: `[height, width, 3]` uint8, RGB.
+    boxes: boxes to draw, later ones on top.
+    caption: one line under the picture.
+    group: heading under which neighbouring tiles with the same value are shown; '' for none.
+  """
+
+  image: np.ndarray
+  boxes: tuple[Box, ...] = ()
+  caption: str = ''
+  group: str = ''
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sheet:
+  """A contact sheet.
+
+  Attributes:
+    title: heading.
+    explanation: one or two sentences on what is to be seen.
+    columns: tiles that belong side by side, such as truth, teacher and student of one image.
+    tiles: row by row.
+  """
+
+  title: str
+  explanation: str
+  columns: int
+  tiles: tuple[Tile, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreHistogram:
+  """How many pseudo labels have which score.
+
+  Attributes:
+    edges: `n + 1` rising bin edges.
+    counts: `n` counts.
+  """
+
+  edges: tuple[float, ...]
+  counts: tuple[int, ...]
+
+  def __post_init__(self) -> None:
+    if len(self.edges) != len(self.counts) + 1:
+      raise ValueError(
+        f'A histogram of {len(self.counts)} counts needs {len(self.counts) + 1} edges, '
+        f'got {len(self.edges)}.'
+      )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QualityAtCut:
+  """Pseudo labels against held-out truth when everything under `cut` is dropped.
+
+  Attributes:
+    cut: score below which labels are dropped.
+    precision: share of kept labels that are right; NaN when none is kept.
+    recall: share of true objects that are found.
+    f1: harmonic mean of both.
+    box_count_ratio: kept labels over true objects.
+  """
+
+  cut: float
+  precision: float
+  recall: float
+  f1: float
+  box_count_ratio: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DeadLetter:
+  """An unlabelled image that could not be read.
+
+  Attributes:
+    shard: name of the image shard.
+    index: position of the record in the shard.
+    source_id: the image's id, '' when not even that could be read.
+    reason: what went wrong.
+  """
+
+  shard: str
+  index: int
+  source_id: str
+  reason: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PseudoLabelFacts:
+  """What the teacher wrote.
+
+  Attributes:
+    num_images: unlabelled images read; equals `labelled + empty + dead`.
+    labelled: images with at least one label above the low cut they are written at.
+    empty: images without any.
+    dead: unreadable images.
+    kept_share_at_cut: share of the written labels whose score reaches `cut`.
+    boxes_per_image: labels per readable image at `cut`.
+    boxes_per_image_human: labels per image that people drew.
+    score_histogram: of all written labels.
+    counts_per_class: pseudo labels at `cut`, by class name.
+    counts_per_class_human: human labels by class name.
+    quality: by rising cut, or None when there is no held-out truth.
+    cut: score below which the student does not see a label.
+    ignore_cut: lower end of the ignore band, None when there is no band.
+    suggested_cut: the cut at which labels per image come closest to what people draw; None when
+      unknown.
+    teacher_digest: hex digest of the teacher's checkpoint.
+    dead_letters: a sample.
+  """
+
+  num_images: int
+  labelled: int
+  empty: int
+  dead: int
+  kept_share_at_cut: float
+  boxes_per_image: float
+  boxes_per_image_human: float
+  score_histogram: ScoreHistogram
+  counts_per_class: Mapping[str, int]
+  counts_per_class_human: Mapping[str, int]
+  quality: tuple[QualityAtCut, ...] | None
+  cut: float
+  ignore_cut: float | None = None
+  suggested_cut: float | None = None
+  teacher_digest: str = ''
+  dead_letters: tuple[DeadLetter, ...] = ()
+
+  @property
+  def box_count_ratio(self) -> float:
+    """Labels per image at the cut over what people drew; NaN when people drew none."""
+    if not self.boxes_per_image_human:
+      return math.nan
+    return self.boxes_per_image / self.boxes_per_image_human
+
+  @property
+  def quality_at_cut(self) -> QualityAtCut | None:
+    """The row of `quality` nearest to `cut`."""
+    if not self.quality:
+      return None
+    return min(self.quality, key=lambda row: abs(row.cut - self.cut))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class ReportInputs:
+  """Everything a report shows.
+
+  Models and stages are named 'teacher', 'control' and 'student' in every mapping.
+
+  Attributes:
+    experiment: registered name.
+    seed: the run's seed.
+    steps: training steps of each model.
+    metrics: each model's metrics under the evaluator's names; None for a model that was not
+      trained.
+    class_names: in the order of the class ids.
+    per_class: each model's `class_metric` by class name.
+    pseudo_labels: None when there were none.
+    loss_curves: stage -> name of the curve -> `(step, value)` in rising order of steps.
+    sheets: contact sheets.
+    settings: the config fields worth reading, by dotted name.
+    settings_not_default: default value of every field that differs from it, by dotted name.
+    seconds: wall time of each stage.
+    versions: package -> version.
+    command: what the user typed, or should type to repeat the run.
+    primary_metric: the metric the verdict is about.
+    table_metrics: columns of the table.
+    class_metric: name of the metric in `per_class`.
+    unit: plural word for one pseudo label.
+    num_labelled_images: images with human labels; None when unknown.
+    num_validation_images: images the metrics come from; None when unknown.
+    margin: difference in the primary metric that one seed cannot tell from chance.
+  """
+
+  experiment: str
+  seed: int
+  steps: Mapping[str, int]
+  metrics: Mapping[str, Mapping[str, float] | None]
+  class_names: tuple[str, ...] = ()
+  per_class: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+  pseudo_labels: PseudoLabelFacts | None = None
+  loss_curves: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]] = dataclasses.field(
+    default_factory=dict
+  )
+  sheets: tuple[Sheet, ...] = ()
+  settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  settings_not_default: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  command: str = ''
+  primary_metric: str = 'AP'
+  table_metrics: tuple[str, ...] = ('AP', 'AP50', 'AP75')
+  class_metric: str = 'AP'
+  unit: str = 'boxes'
+  num_labelled_images: int | None = None
+  num_validation_images: int | None = None
+  margin: float = 0.005
+
+  def metric(self, model: str, name: str | None = None) -> float | None:
+    """A model's metric, the primary one by default; None when missing, NaN or infinite."""
+    value = (self.metrics.get(model) or {}).get(name or self.primary_metric)
+    return finite(value)
+
+
+def finite(value: Any) -> float | None:
+  """`value` as a float, or None when it is None, NaN or infinite."""
+  if value is None or not math.isfinite(value):
+    return None
+  return float(value)
+
+
+def difference(minuend: float | None, subtrahend: float | None) -> float | None:
+  """`minuend - subtrahend` without the noise of binary fractions; None when either is."""
+  if minuend is None or subtrahend is None:
+    return None
+  return round(minuend - subtrahend, 6)

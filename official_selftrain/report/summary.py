@@ -1,0 +1,68 @@
+"""`report.json`: the same facts for programs."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from official_selftrain.core import files
+from official_selftrain.report import judgement, records
+
+
+def to_json(inputs: records.ReportInputs, verdict: judgement.Verdict) -> dict[str, Any]:
+  """The report as JSON values.
+
+  Args:
+    inputs: the run's facts; curves and pictures are left out.
+    verdict: what `judgement.verdict` says about them.
+
+  Returns:
+    A dictionary with the keys teacher, control, student (each its metrics under the evaluator's
+    names, null when the model was not trained), per_class, pseudo_labels, verdict, seed, steps,
+    experiment, settings, settings_not_default, seconds, versions and command. Missing, NaN and
+    infinite values are null.
+  """
+  facts = inputs.pseudo_labels
+  pseudo_labels = None
+  if facts is not None:
+    pseudo_labels = dataclasses.asdict(facts) | {'box_count_ratio': facts.box_count_ratio}
+  report = {model: inputs.metrics.get(model) for model in records.MODELS} | {
+    'per_class': inputs.per_class,
+    'pseudo_labels': pseudo_labels,
+    'verdict': dataclasses.asdict(verdict)
+    | {'metric': inputs.primary_metric, 'margin': inputs.margin},
+    'seed': inputs.seed,
+    'steps': inputs.steps,
+    'experiment': inputs.experiment,
+    'settings': inputs.settings,
+    'settings_not_default': inputs.settings_not_default,
+    'seconds': inputs.seconds,
+    'versions': inputs.versions,
+    'command': inputs.command,
+  }
+  return _plain(report)
+
+
+def write_json(
+  inputs: records.ReportInputs, verdict: judgement.Verdict, path: str | os.PathLike[str]
+) -> None:
+  """Writes `to_json` to `path`, whole or not at all."""
+  files.write_json(path, to_json(inputs, verdict))
+
+
+def _plain(value: Any) -> Any:
+  """What JSON knows: NumPy becomes Python, NaN and infinities None, anything else its text."""
+  if isinstance(value, np.generic | np.ndarray):
+    value = value.tolist()
+  if isinstance(value, Mapping):
+    return {str(key): _plain(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return [_plain(item) for item in value]
+  if isinstance(value, float):
+    return value if math.isfinite(value) else None
+  if value is None or isinstance(value, bool | int | str):
+    return value
+  return str(value)

@@ -1,0 +1,77 @@
+"""The table of teacher, control and student: as rows for the page, as text for the console."""
+
+import dataclasses
+import textwrap
+
+from official_selftrain.report import judgement, records
+
+MISSING = '-'
+_GAP = '  '
+_TEXT_WIDTH = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One model's line.
+
+  Attributes:
+    model: 'teacher', 'control' or 'student'.
+    cells: text of each column after the first.
+  """
+
+  model: str
+  cells: tuple[str, ...]
+
+
+def header(inputs: records.ReportInputs) -> tuple[str, ...]:
+  """Names of the columns after the model's."""
+  return ('steps', *inputs.table_metrics, f'{inputs.primary_metric} vs control')
+
+
+def rows(inputs: records.ReportInputs) -> tuple[Row, ...]:
+  """One row for each model, also for those that were not trained."""
+  return tuple(_row(inputs, model) for model in records.MODELS)
+
+
+def number(value: float | None, form: str = '.3f') -> str:
+  """`value` formatted, or a dash when it is missing, NaN or infinite."""
+  value = records.finite(value)
+  return MISSING if value is None else format(value, form)
+
+
+def render_table(inputs: records.ReportInputs, verdict: judgement.Verdict) -> str:
+  """The table and the verdict, as plain text of at most 100 columns.
+
+  Args:
+    inputs: the run's facts.
+    verdict: what `judgement.verdict` says about them.
+
+  Returns:
+    Lines separated by newlines, without a final one.
+  """
+  body = rows(inputs)
+  grid = [('', *header(inputs)), *((row.model, *row.cells) for row in body)]
+  widths = [max(len(line[column]) for line in grid) for column in range(len(grid[0]))]
+  lines = []
+  for line in grid:
+    cells = [line[0].ljust(widths[0])]
+    cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+    lines.append(_GAP.join(cells).rstrip())
+  lines.insert(1, '-' * max(len(line) for line in lines))
+  return '\n'.join([*lines, '', *textwrap.wrap(verdict.sentence, _TEXT_WIDTH)])
+
+
+def _row(inputs: records.ReportInputs, model: str) -> Row:
+  trained = inputs.metrics.get(model) is not None
+  steps = inputs.steps.get(model) if trained else None
+  gain = None
+  if model != 'control':
+    gain = records.difference(inputs.metric(model), inputs.metric('control'))
+  return Row(
+    model,
+    (
+      MISSING if steps is None else f'{steps:,}',
+      *(number(inputs.metric(model, name)) for name in inputs.table_metrics),
+      number(gain, '+.3f'),
+    ),
+  )

@@ -1,0 +1,1 @@
+"""Tasks: the glue between a model, its input streams and its losses."""

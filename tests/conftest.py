@@ -1,0 +1,16 @@
+"""Settings for every test; nothing here imports TensorFlow."""
+
+import os
+
+# Read when TensorFlow is first imported: no start-up messages from native code.
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+import hypothesis
+from absl import flags
+
+# pytest has its own command line; absl would refuse any use of a flag before parsing.
+flags.FLAGS.mark_as_parsed()
+
+# The same examples in every run, and no failure for being slow on a busy machine.
+hypothesis.settings.register_profile('repeatable', derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile('repeatable')

@@ -1,0 +1,131 @@
+"""Record streams: order from the seed alone, resume, sharding, and messages about bad input."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from official_selftrain.core import errors
+from official_selftrain.dataloaders import records
+
+
+class RecordsTestCase(tf.test.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.files = [self._write(f'part-{n}.tfrecord', [f'{n}:{i}' for i in range(5)]) for n in range(4)]
+
+  def _write(self, name, texts):
+    path = os.path.join(self.folder, name)
+    with tf.io.TFRecordWriter(path) as writer:
+      for text in texts:
+        writer.write(text.encode())
+    return path
+
+  def _read(self, count=None, context=None, **options):
+    stream = records.record_stream(
+        self.files, records.open_tfrecord, records.StreamOptions(**options), context
+    )
+    elements = stream if count is None else stream.take(count)
+    return [(int(i), r.numpy().decode()) for i, r in elements]
+
+
+class RecordStreamTest(RecordsTestCase):
+  def test_every_epoch_holds_every_record_once_in_a_new_order(self):
+    texts = [text for _, text in self._read(60, seed=3)]
+    everything = sorted(f'{n}:{i}' for n in range(4) for i in range(5))
+    for epoch in range(3):
+      self.assertEqual(sorted(texts[20 * epoch : 20 * epoch + 20]), everything)
+    self.assertNotEqual(texts[:20], texts[20:40])
+
+  def test_order_depends_on_the_seed_and_on_nothing_else(self):
+    self.assertEqual(self._read(50, seed=1), self._read(50, seed=1))
+    self.assertNotEqual(self._read(50, seed=1), self._read(50, seed=2))
+
+  def test_a_later_start_goes_on_where_an_earlier_stream_stopped(self):
+    whole = self._read(70, seed=5)
+    for start in (1, 19, 33):
+      self.assertEqual(self._read(70 - start, seed=5, start=start), whole[start:])
+      self.assertEqual(self._read(70 - start, seed=5, start=start, cache=True), whole[start:])
+
+  def test_evaluation_is_one_pass_in_a_fixed_order(self):
+    first = self._read(is_training=False)
+    self.assertEqual(first, self._read(is_training=False))
+    self.assertEqual([i for i, _ in first], list(range(20)))
+    self.assertLen({text for _, text in first}, 20)
+
+  def test_pipelines_share_the_files_without_overlap(self):
+    for count in (2, 4, 5):
+      parts = []
+      for index in range(count):
+        context = tf.distribute.InputContext(num_input_pipelines=count, input_pipeline_id=index)
+        parts.append(self._read(context=context, is_training=False))
+      texts = [text for part in parts for _, text in part]
+      self.assertLen(texts, 20)
+      self.assertLen(set(texts), 20)
+      ordinals = [ordinal for part in parts for ordinal, _ in part]
+      self.assertLen(set(ordinals), 20)
+
+  def test_skip_errors_leaves_out_what_cannot_be_read(self):
+    with open(self.files[0], 'r+b') as stream:
+      stream.truncate(os.path.getsize(self.files[0]) - 3)
+    with self.assertRaises(tf.errors.DataLossError):
+      self._read(is_training=False)
+    self.assertLen(self._read(is_training=False, skip_errors=True), 19)
+
+
+class ExampleSeedTest(tf.test.TestCase):
+  def test_differs_by_stream_and_place_and_repeats(self):
+    places = [0, 1, 2, 2**31 - 1, 2**31, 2**40]
+    seeds = {tuple(records.example_seed(s, tf.constant(p, tf.int64)).numpy()) for s in (0, 1) for p in places}
+    self.assertLen(seeds, 12)
+    again = records.example_seed(1, tf.constant(2**40, tf.int64))
+    self.assertIn(tuple(again.numpy()), seeds)
+    self.assertEqual(again.dtype, tf.int32)
+
+
+class MatchFilesTest(RecordsTestCase):
+  def test_patterns_lists_and_commas(self):
+    pattern = os.path.join(self.folder, 'part-*')
+    self.assertEqual(records.match_files(pattern, 'f'), self.files)
+    self.assertEqual(records.match_files(f'{self.files[1]}, {self.files[0]}', 'f'), [self.files[1], self.files[0]])
+    self.assertEqual(records.match_files([self.files[2]], 'f'), [self.files[2]])
+
+  def test_messages(self):
+    with self.assertRaisesRegex(errors.DataError, r"task\.x\.input_path: no file matches '.*none-\*'"):
+      records.match_files(os.path.join(self.folder, 'none-*'), 'task.x.input_path')
+    with self.assertRaisesRegex(errors.DataError, r"f: no file matches '.*missing\.tfrecord'"):
+      records.match_files(f'{self.files[0]},{self.folder}/missing.tfrecord', 'f')
+    with self.assertRaisesRegex(errors.DataError, 'f is empty: give a file'):
+      records.match_files('', 'f')
+
+  def test_empty_data_set(self):
+    empty = self._write('empty.tfrecord', [])
+    with self.assertRaisesRegex(errors.DataError, r'f: the data set is empty: 1 file\(s\) without a record'):
+      records.check_not_empty([empty], 'f')
+    self.assertIsNone(records.check_not_empty([empty, self.files[0]], 'f'))
+
+
+class FirstBadRecordTest(RecordsTestCase):
+  def test_names_file_and_record_of_a_corrupt_frame(self):
+    content = bytearray(open(self.files[1], 'rb').read())
+    size = len(content) // 5
+    content[2 * size + 13] ^= 0xFF
+    open(self.files[1], 'wb').write(bytes(content))
+    found = records.first_bad_record(self.files, lambda record: None)
+    self.assertRegex(found, r'part-1\.tfrecord, record 2: corrupted record')
+
+  def test_names_a_record_that_does_not_decode(self):
+    def decode(record):
+      if record.numpy() == b'2:4':
+        raise ValueError('no picture\nmore')
+
+    self.assertRegex(records.first_bad_record(self.files, decode), r'part-2\.tfrecord, record 4: no picture$')
+
+  def test_nothing_wrong(self):
+    self.assertIsNone(records.first_bad_record(self.files, lambda record: None))
+
+
+if __name__ == '__main__':
+  np.random.seed(0)
+  tf.test.main()

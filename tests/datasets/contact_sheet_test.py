@@ -1,0 +1,64 @@
+"""Tests for the contact sheet."""
+
+import pathlib
+import tempfile
+import unittest
+
+import numpy as np
+from PIL import Image
+
+from official_selftrain.core import files
+from official_selftrain.datasets import contact_sheet, records
+
+_TITLE_HEIGHT = 16
+_TILE = 192
+
+
+class WriteTest(unittest.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+    mask = np.zeros((1, 10, 10), dtype=bool)
+    mask[0, 2:6, 1:5] = True
+    instances = records.Instances(np.array([1]), np.array([[2, 1, 6, 5]]), mask)
+    image = records.image_features(np.zeros((10, 10, 3), np.uint8), 7)
+    annotated = {**image, **records.annotation_features(instances)}
+    for name, features in (('bare', image), ('annotated', annotated)):
+      shard = self.root / records.shard_name(name, 0, 1)
+      records.write_shard(shard, [records.serialize(features)] * 9)
+    collected = records.CocoAnnotations(('background', 'a'))
+    collected.add(7, instances)
+    files.write_json(self.root / 'truth.json', collected.as_dict())
+
+  def box_pixels(self, row: contact_sheet.Row) -> np.ndarray:
+    """Where the sheet of one row has the boxes' colour, bool `[height, width]`."""
+    sheet = self.root / 'sheet.png'
+    contact_sheet.write(sheet, [row], ('background', 'a'))
+    return np.all(np.asarray(Image.open(sheet)) == [64, 255, 64], axis=-1)
+
+  def test_boxes_of_records_and_of_json_are_drawn_at_their_places(self):
+    rows = [
+      contact_sheet.Row('records', str(self.root / 'annotated-*-of-00001.tfrecord')),
+      contact_sheet.Row(
+        'JSON', str(self.root / 'bare-*-of-00001.tfrecord'), str(self.root / 'truth.json')
+      ),
+    ]
+    for row in rows:
+      with self.subTest(row.title):
+        pixels = self.box_pixels(row)
+        self.assertEqual(pixels.shape, (_TITLE_HEIGHT + 2 * _TILE, 8 * _TILE))
+        # The image is drawn on 190 x 190 pixels: 0.2 of them is row 38, 0.1 column 19, and so on.
+        tile = pixels[_TITLE_HEIGHT : _TITLE_HEIGHT + _TILE, :_TILE]
+        self.assertEqual(records.tight_box(tile), (38, 19, 114, 95))
+        self.assertTrue(tile[38, 19:95].all() and tile[38:114, 94].all())
+        # The ninth image begins the second line; there is no tenth.
+        second_line = pixels[_TITLE_HEIGHT + _TILE :]
+        self.assertEqual(records.tight_box(second_line), (38, 19, 114, 95))
+
+  def test_records_without_annotations_have_no_boxes(self):
+    row = contact_sheet.Row('bare', str(self.root / 'bare-*-of-00001.tfrecord'))
+    self.assertFalse(self.box_pixels(row).any())
+
+
+if __name__ == '__main__':
+  unittest.main()

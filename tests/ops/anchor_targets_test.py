@@ -1,0 +1,87 @@
+"""Anchor targets against the Model Garden's labeler, by hand, and with boxes of the ignore band."""
+
+from absl.testing import parameterized
+import numpy as np
+from official.vision.ops import anchor as anchor_ops
+import tensorflow as tf
+
+from official_selftrain.ops import anchor_targets
+
+
+def _flat(by_level: dict[str, tf.Tensor], depth: int) -> np.ndarray:
+  return np.concatenate([np.reshape(value, [-1, depth]) for value in by_level.values()])
+
+
+def _random_boxes(rng: np.random.Generator, count: int, side: float) -> np.ndarray:
+  corner = rng.uniform(0, side * 0.8, [count, 2])
+  size = rng.uniform(3, side * 0.5, [count, 2])
+  return np.concatenate([corner, np.minimum(corner + size, side)], axis=1).astype(np.float32)
+
+
+class IouTest(tf.test.TestCase):
+  def test_known_overlaps(self):
+    a = tf.constant([[0.0, 0.0, 10.0, 10.0]])
+    b = tf.constant([[0.0, 0.0, 10.0, 10.0], [0.0, 5.0, 10.0, 15.0], [20.0, 20.0, 30.0, 30.0], [4.0, 4.0, 4.0, 4.0]])
+    self.assertAllClose(anchor_targets.iou(a, b), [[1.0, 50 / 150, 0.0, 0.0]])
+
+
+class AssignTest(tf.test.TestCase, parameterized.TestCase):
+  @parameterized.parameters((0, 0.5, 0.5), (1, 0.5, 0.5), (4, 0.5, 0.4), (9, 0.6, 0.3))
+  def test_equals_the_model_garden_without_ignored_boxes(self, count, match, unmatched):
+    rng = np.random.default_rng(count)
+    by_level = anchor_ops.build_anchor_generator(3, 5, 2, [0.5, 1.0, 2.0], 3.0)(image_size=(128, 128))
+    boxes = _random_boxes(rng, count, 128.0)
+    classes = rng.integers(1, 11, count)
+    labeler = anchor_ops.AnchorLabeler(match_threshold=match, unmatched_threshold=unmatched)
+    expected = labeler.label_anchors(by_level, tf.constant(boxes), tf.constant(classes[:, None]), {})
+    anchors = tf.constant(_flat(by_level, 4))
+    actual = anchor_targets.assign(
+        anchors, tf.constant(boxes), tf.constant(classes), tf.zeros([count], tf.bool), match, unmatched
+    )
+    self.assertAllEqual(actual.classes, _flat(expected[0], 1)[:, 0])
+    self.assertAllEqual(actual.class_weights, expected[3])
+    self.assertAllEqual(actual.box_weights, expected[4])
+    positive = actual.box_weights.numpy() > 0
+    self.assertAllClose(actual.boxes[positive], _flat(expected[1], 4)[positive], atol=1e-5)
+    self.assertAllEqual(tf.math.is_finite(actual.boxes), tf.ones_like(actual.boxes, tf.bool))
+    self.assertEqual(positive.any(), count > 0)
+
+  def test_by_hand(self):
+    anchors = tf.constant([[0.0, 0, 10, 10], [0, 0, 10, 12], [50, 50, 60, 60], [50, 50, 60, 75]])
+    boxes = tf.constant([[0.0, 0, 10, 10], [50, 50, 60, 60]])
+    out = anchor_targets.assign(anchors, boxes, tf.constant([3, 7], tf.int64), tf.constant([False, True]))
+    # Box 0 matches anchors 0 and 1 (IoU 1 and 10/12); box 1 is ignored: anchor 2 (IoU 1) counts for nothing, and
+    # anchor 3 (IoU 10/25) stays background.
+    self.assertAllEqual(out.classes, [3, 3, -1, -1])
+    self.assertAllEqual(out.class_weights, [1.0, 1.0, 0.0, 1.0])
+    self.assertAllEqual(out.box_weights, [1.0, 1.0, 0.0, 0.0])
+    self.assertAllClose(out.boxes[1], [0.0, -1 / 12, 0.0, np.log(10 / 12)], atol=1e-6)
+
+  def test_best_anchor_of_an_ignored_box_is_left_out_whatever_its_overlap(self):
+    anchors = tf.constant([[0.0, 0, 10, 10], [50, 50, 90, 90]])
+    tiny = tf.constant([[60.0, 60, 64, 64]])
+    out = anchor_targets.assign(anchors, tiny, tf.constant([1], tf.int64), tf.constant([True]))
+    self.assertAllEqual(out.class_weights, [1.0, 0.0])
+    self.assertAllEqual(out.box_weights, [0.0, 0.0])
+
+  def test_an_object_wins_over_the_ignore_band(self):
+    anchors = tf.constant([[0.0, 0, 10, 10]])
+    boxes = tf.constant([[0.0, 0, 10, 10], [0.0, 0, 10, 10]])
+    out = anchor_targets.assign(anchors, boxes, tf.constant([2, 5], tf.int64), tf.constant([True, False]))
+    self.assertAllEqual(out.classes, [5])
+    self.assertAllEqual(out.class_weights, [1.0])
+
+  def test_same_in_a_dataset_map(self):
+    anchors = tf.constant(_random_boxes(np.random.default_rng(0), 50, 100.0))
+    boxes = tf.constant(_random_boxes(np.random.default_rng(1), 5, 100.0))
+    classes = tf.range(1, 6, dtype=tf.int64)
+    ignored = tf.constant([False, True, False, True, False])
+    eager = anchor_targets.assign(anchors, boxes, classes, ignored)
+    dataset = tf.data.Dataset.from_tensors((boxes, classes, ignored))
+    mapped = next(iter(dataset.map(lambda b, c, i: anchor_targets.assign(anchors, b, c, i))))
+    for left, right in zip(eager, mapped, strict=True):
+      self.assertAllEqual(left, right)
+
+
+if __name__ == '__main__':
+  tf.test.main()

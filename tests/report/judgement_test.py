@@ -1,0 +1,189 @@
+"""Tests for the verdict: its truth table, its texts and the advice derived from facts."""
+
+import unittest
+
+from official_selftrain.report import judgement, records
+from tests.report import examples
+
+NAN = float('nan')
+
+
+class OutcomeTest(unittest.TestCase):
+  def test_truth_table(self):
+    # teacher, control, student -> outcome. The margin is 0.005.
+    table = [
+      (0.40, 0.42, 0.45, 'helped'),
+      (0.40, 0.42, 0.425, 'helped'),  # Exactly the margin, despite binary fractions.
+      (0.40, 0.42, 0.4249, 'too_small'),
+      (0.40, 0.42, 0.42, 'not_helped'),
+      (0.40, 0.42, 0.419, 'not_helped'),
+      (0.46, 0.42, 0.45, 'not_helped'),  # Above the control, below the teacher.
+      (0.45, 0.42, 0.45, 'not_helped'),
+      (0.449, 0.42, 0.45, 'too_small'),
+      (0.40, None, 0.45, 'unknown'),
+      (0.40, NAN, 0.45, 'unknown'),
+      (0.40, 0.42, None, 'unknown'),
+      (0.40, 0.42, NAN, 'unknown'),
+      (None, 0.42, 0.45, 'helped'),
+      (None, 0.42, 0.40, 'not_helped'),
+    ]
+    for teacher, control, student, expected in table:
+      with self.subTest(teacher=teacher, control=control, student=student):
+        answer = judgement.verdict(examples.inputs(teacher, control, student))
+        self.assertEqual(answer.outcome, expected)
+        self.assertEqual(answer.helped, expected == 'helped')
+
+  def test_differences(self):
+    answer = judgement.verdict(examples.inputs(0.4, 0.42, 0.45))
+    self.assertEqual(answer.student_minus_control, 0.03)
+    self.assertEqual(answer.student_minus_teacher, 0.05)
+    answer = judgement.verdict(examples.inputs(0.4, None, 0.45))
+    self.assertIsNone(answer.student_minus_control)
+    self.assertEqual(answer.student_minus_teacher, 0.05)
+
+  def test_a_control_that_trained_less_cannot_show_a_gain(self):
+    steps = {'teacher': 1500, 'control': 900, 'student': 1200}
+    answer = judgement.verdict(examples.inputs(steps=steps))
+    self.assertEqual(answer.outcome, 'unknown')
+    self.assertRegex(answer.headline, r'0\.030 AP more than the control, but trained longer')
+    self.assertRegex(answer.sentence, r'1,200 steps but the control for 900, so .* not .* equal')
+    answer = judgement.verdict(examples.inputs(0.4, 0.46, 0.45, steps=steps))
+    self.assertEqual(answer.outcome, 'not_helped')
+
+  def test_the_metric_and_the_margin_are_data(self):
+    scores = {'teacher': {'mean_iou': 0.50}, 'control': {'mean_iou': 0.60}}
+    facts = examples.inputs(
+      metrics=scores | {'student': {'mean_iou': 0.63}},
+      primary_metric='mean_iou',
+      margin=0.05,
+    )
+    answer = judgement.verdict(facts)
+    self.assertEqual(answer.outcome, 'too_small')
+    self.assertIn('0.630 mean_iou', answer.headline)
+    self.assertIn('under 0.05', answer.headline)
+
+
+class TextTest(unittest.TestCase):
+  def test_helped_in_full(self):
+    self.assertEqual(
+      judgement.verdict(examples.inputs()).sentence,
+      'Yes, self-training helped here. The student reaches 0.450 AP, 0.030 more than the control. '
+      'The teacher trained for 1,500 steps; control and student then trained for 1,200 steps '
+      'each. The student is 0.050 AP above its teacher. This is one run with seed 7 on 500 '
+      'validation images: one seed is one seed, and another may differ.',
+    )
+
+  def test_headlines(self):
+    cases = [
+      ((0.4, 0.5, 0.45), r'^No, .* 0\.450 AP, 0\.050 less than the control\.$'),
+      ((0.4, 0.45, 0.45), r'^No, .* exactly as much as the control\.$'),
+      ((0.5, 0.42, 0.45), r'^No, .* more than the control, but no more than the teacher with 0\.5'),
+      (
+        (0.4, 0.45, 0.4522),
+        r'^Too small to call\. .* 0\.0022 more than the control; with one seed',
+      ),
+      ((0.448, 0.42, 0.45), r'^Too small to call\. .* 0\.0020 more than the teacher'),
+      ((0.4, None, 0.45), r'^It cannot be told .* the control was not trained'),
+      ((0.4, NAN, 0.45), r'^It cannot be told .* the control has no AP'),
+      ((0.4, 0.42, None), r'^It cannot be told .* the student has no AP'),
+    ]
+    for values, pattern in cases:
+      with self.subTest(values=values):
+        answer = judgement.verdict(examples.inputs(*values))
+        self.assertRegex(answer.headline, pattern)
+        self.assertTrue(answer.sentence.startswith(answer.headline))
+
+  def test_every_outcome_names_seed_and_steps(self):
+    for values in ((0.4, 0.42, 0.45), (0.4, 0.5, 0.45), (0.4, None, 0.45), (0.4, 0.45, 0.451)):
+      sentence = judgement.verdict(examples.inputs(*values)).sentence
+      self.assertRegex(sentence, r'1,500 steps.*1,200 steps.*seed 7.*one seed is one seed')
+
+
+class AdviceTest(unittest.TestCase):
+  def _advice(self, facts: records.PseudoLabelFacts | None, **changes) -> tuple[str, ...]:
+    # Control and teacher are equal, so that only the pseudo labels can be at fault.
+    values = {'teacher': 0.45, 'control': 0.45, 'student': 0.44} | changes
+    return judgement.verdict(examples.inputs(pseudo_labels=facts, **values)).advice
+
+  def test_none_when_it_helped(self):
+    self.assertEqual(judgement.verdict(examples.inputs()).advice, ())
+
+  def test_cut_follows_the_count_ratio(self):
+    few = examples.pseudo_labels(boxes_per_image=1.5, suggested_cut=0.35)
+    self.assertEqual(
+      self._advice(few),
+      (
+        'Lower the cut from 0.5 to 0.35: it leaves 1.50 boxes per image where people drew 3.00 '
+        '(ratio 0.50).',
+      ),
+    )
+    many = examples.pseudo_labels(boxes_per_image=6.0, suggested_cut=None)
+    self.assertRegex(self._advice(many)[0], r'^Raise the cut from 0\.5: .* \(ratio 2\.00\)')
+
+  def test_a_suggestion_on_the_wrong_side_is_left_out(self):
+    few = examples.pseudo_labels(boxes_per_image=1.5, suggested_cut=0.6)
+    self.assertRegex(self._advice(few)[0], r'^Lower the cut from 0\.5: ')
+
+  def test_unfinished_teacher(self):
+    advice = self._advice(examples.pseudo_labels(), teacher=0.347, control=0.569, student=0.499)
+    self.assertEqual(len(advice), 1)
+    self.assertRegex(advice[0], r'^Train the teacher longer: .* 1,500 steps, .* gained 0\.222 AP')
+
+  def test_overtrained_control(self):
+    advice = self._advice(examples.pseudo_labels(), teacher=0.45, control=0.43, student=0.44)
+    self.assertRegex(advice[0], r'^Use fewer student steps .* cost even the control 0\.020 AP')
+
+  def test_quality(self):
+    def at(precision: float, recall: float, **changes) -> tuple[str, ...]:
+      row = records.QualityAtCut(
+        cut=0.5, precision=precision, recall=recall, f1=0.5, box_count_ratio=1.0
+      )
+      return self._advice(examples.pseudo_labels(quality=(row,), **changes))
+
+    self.assertRegex(at(0.5, 0.9)[0], r'only 50% of the pseudo labels are right')
+    self.assertRegex(at(0.9, 0.3)[0], r'^Keep an ignore band .* find 30% of the objects')
+    self.assertRegex(at(0.9, 0.3, ignore_cut=0.2)[0], r'^Nothing in this run stands out')
+    self.assertRegex(at(NAN, NAN)[0], r'^Nothing in this run stands out')
+
+  def test_coverage_amount_and_classes(self):
+    cases = [
+      (examples.pseudo_labels(dead=150, labelled=1252), r'^Repair .* 10% of the images'),
+      (examples.pseudo_labels(empty=750, labelled=748), r'nothing in 50% of them'),
+      (
+        examples.pseudo_labels(num_images=240, labelled=230, empty=8),
+        r'^Add unlabelled images: 240 beside 80 labelled',
+      ),
+      (
+        examples.pseudo_labels(counts_per_class={'cat': 950, '<b>&': 50}),
+        r'^Look at class <b>&: it is 40\.0% of the human labels but 5\.0%',
+      ),
+    ]
+    for facts, pattern in cases:
+      with self.subTest(pattern=pattern):
+        self.assertRegex(self._advice(facts)[0], pattern)
+
+  def test_no_finding_and_no_facts(self):
+    self.assertRegex(
+      self._advice(examples.pseudo_labels())[0], r'stands out \(box-count ratio 0\.97 at the cut 0'
+    )
+    self.assertRegex(self._advice(None)[0], r'stands out, so try more than 1,200 student steps')
+    none_drawn = examples.pseudo_labels(boxes_per_image_human=0.0)
+    self.assertRegex(self._advice(none_drawn)[0], r'stands out, so try')
+
+  def test_at_most_three_and_too_small_wants_more_seeds_first(self):
+    bad = examples.pseudo_labels(
+      boxes_per_image=1.0, dead=300, num_images=390, counts_per_class={'cat': 9}
+    )
+    self.assertEqual(len(self._advice(bad, teacher=0.3)), 3)
+    advice = self._advice(bad, teacher=0.3, control=0.448, student=0.45)
+    self.assertEqual(advice[0], 'Repeat with two more seeds and compare the medians.')
+    self.assertEqual(len(advice), 3)
+
+  def test_without_control_it_asks_for_one(self):
+    advice = self._advice(examples.pseudo_labels(), control=None)
+    self.assertEqual(len(advice), 1)
+    self.assertRegex(advice[0], r'^Train the control')
+
+
+if __name__ == '__main__':
+  unittest.main()

@@ -1,0 +1,90 @@
+"""Rewrites requirements.lock from the ranges in setup.cfg: `make lock`, or `make lock UPGRADE=1`.
+
+uv resolves for CPython 3.11 on Linux x86-64 and names every file of that platform with its digest.
+This script keeps the digests of the wheels, or of the source archive where a release has no wheel,
+and drops the addresses: pip finds the files at whatever index it is set up with, and refuses any
+file with another digest.
+"""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LOCK = ROOT / 'requirements.lock'
+# glibc 2.28 is the oldest that every wheel of the set runs on; it came out in 2018.
+PLATFORM = 'x86_64-manylinux_2_28'
+HEADER = f"""\
+# The exact set that the tests pass with: CPython 3.11, Linux x86-64 (glibc 2.28 or newer).
+# Written by `make lock` from the ranges in setup.cfg with the dev extra; do not edit.
+# Platform: {PLATFORM}
+#
+#     pip install --require-hashes -r requirements.lock
+"""
+
+
+def resolve(uv: str, pins: pathlib.Path, output: pathlib.Path) -> None:
+  """Lets uv resolve setup.cfg into a pylock file.
+
+  Args:
+    uv: the uv program.
+    pins: versions to keep; an empty file lets everything move.
+    output: where the pylock.toml goes.
+
+  Raises:
+    subprocess.CalledProcessError: the ranges contradict each other; uv has said how.
+  """
+  command = [uv, 'pip', 'compile', 'setup.cfg', '--extra', 'dev', '--quiet']
+  command += ['--python-version', '3.11', '--python-platform', PLATFORM]
+  command += ['--constraint', str(pins), '--format', 'pylock.toml', '--output-file', str(output)]
+  subprocess.run(command, cwd=ROOT, check=True)
+
+
+def pinned(lock_text: str) -> Iterator[str]:
+  """Yields `name==version` for every package of a lock."""
+  for line in lock_text.splitlines():
+    if '==' in line and not line.startswith('#'):
+      yield line.split()[0]
+
+
+def entry(package: dict[str, Any]) -> str:
+  """One package of a pylock file as lines of a requirements file.
+
+  Args:
+    package: an item of the `packages` table.
+
+  Returns:
+    `name==version` with one digest per file that may be installed.
+  """
+  files = package.get('wheels') or [package['sdist']]
+  digests = sorted({file['hashes']['sha256'] for file in files})
+  lines = [f'{package["name"]}=={package["version"]}']
+  lines += [f'    --hash=sha256:{digest}' for digest in digests]
+  return ' \\\n'.join(lines) + '\n'
+
+
+def main() -> int:
+  """Resolves and rewrites the lock; returns the exit status."""
+  parser = argparse.ArgumentParser(description='Rewrites requirements.lock from setup.cfg.')
+  parser.add_argument('--uv', default='uv', help='the uv program (default: %(default)s)')
+  parser.add_argument('--upgrade', action='store_true', help='take the newest that fits the ranges')
+  options = parser.parse_args()
+  with tempfile.TemporaryDirectory() as folder:
+    pins = pathlib.Path(folder, 'pins.txt')
+    kept = () if options.upgrade or not LOCK.exists() else pinned(LOCK.read_text())
+    pins.write_text('\n'.join(kept) + '\n')
+    output = pathlib.Path(folder, 'pylock.toml')
+    resolve(options.uv, pins, output)
+    packages = tomllib.loads(output.read_text())['packages']
+  LOCK.write_text(HEADER + ''.join(entry(package) for package in packages))
+  print(f'{LOCK.name}: {len(packages)} packages')
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

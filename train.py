@@ -1,0 +1,53 @@
+"""Trains and evaluates a registered experiment.
+
+  python train.py --experiment=retinanet_selftrain --mode=train_and_eval
+"""
+
+import os
+import sys
+
+from absl import app
+from absl import flags
+
+from official_selftrain.core import console
+from official_selftrain.core import errors
+
+_EXPERIMENT = flags.DEFINE_string('experiment', None, 'Registered experiment, such as retinanet_selftrain.')
+_MODE = flags.DEFINE_string('mode', 'train_and_eval', 'train, eval, train_and_eval or continuous_eval.')
+_MODEL_DIR = flags.DEFINE_string('model_dir', None, 'Run directory; runs/<experiment> if not given.')
+_CONFIG_FILE = flags.DEFINE_multi_string('config_file', [], 'YAML with settings; may be repeated, later ones win.')
+_PARAMS_OVERRIDE = flags.DEFINE_string('params_override', '', 'Settings such as seed=1,task.pseudo_data.cut=0.6.')
+_STAGE = flags.DEFINE_string('stage', 'all', 'One stage only: teacher, labels, control, student, report or export.')
+_RESTART = flags.DEFINE_string('restart', '', 'Start this stage and what is made from it afresh.')
+
+
+def _run() -> None:
+  console.quiet()
+  # After `quiet`, and after the flags are parsed: --help must not wait for TensorFlow.
+  from official_selftrain import registry_imports  # noqa: F401
+  from official_selftrain.core import config
+  from official_selftrain.pipeline import run
+
+  params = config.load_experiment(_EXPERIMENT.value, _CONFIG_FILE.value, _PARAMS_OVERRIDE.value)
+  model_dir = _MODEL_DIR.value or os.path.join('runs', _EXPERIMENT.value)
+  console.say(f'{_EXPERIMENT.value}: mode {_MODE.value}, run directory {model_dir}')
+  run.run(params, _MODE.value, model_dir, _STAGE.value, _RESTART.value)
+
+
+def main(argv: list[str]) -> None:
+  """Runs the experiment; errors that a user can mend are printed without a traceback."""
+  if len(argv) > 1:
+    raise app.UsageError(f'Unexpected argument {argv[1]!r}: settings go into --params_override.')
+  try:
+    _run()
+  except errors.SelfTrainError as error:
+    print(f'error: {error}', file=sys.stderr)
+    sys.exit(2)
+  except KeyboardInterrupt:
+    print('interrupted: the same command goes on where it stopped.', file=sys.stderr)
+    sys.exit(130)
+
+
+if __name__ == '__main__':
+  flags.mark_flag_as_required('experiment')
+  app.run(main)
