@@ -1,23 +1,33 @@
 """Trains and evaluates a registered experiment.
 
-  python train.py --experiment=retinanet_selftrain --mode=train_and_eval
+python train.py --experiment=retinanet_selftrain --mode=train_and_eval
 """
 
 import os
 import sys
 
-from absl import app
-from absl import flags
+from absl import app, flags
 
-from official_selftrain.core import console
-from official_selftrain.core import errors
+from official_selftrain.core import console, errors
 
-_EXPERIMENT = flags.DEFINE_string('experiment', None, 'Registered experiment, such as retinanet_selftrain.')
-_MODE = flags.DEFINE_string('mode', 'train_and_eval', 'train, eval, train_and_eval or continuous_eval.')
-_MODEL_DIR = flags.DEFINE_string('model_dir', None, 'Run directory; runs/<experiment> if not given.')
-_CONFIG_FILE = flags.DEFINE_multi_string('config_file', [], 'YAML with settings; may be repeated, later ones win.')
-_PARAMS_OVERRIDE = flags.DEFINE_string('params_override', '', 'Settings such as seed=1,task.pseudo_data.cut=0.6.')
-_STAGE = flags.DEFINE_string('stage', 'all', 'One stage only: teacher, labels, control, student, report or export.')
+_EXPERIMENT = flags.DEFINE_string(
+  'experiment', None, 'Registered experiment, such as retinanet_selftrain.'
+)
+_MODE = flags.DEFINE_string(
+  'mode', 'train_and_eval', 'train, eval, train_and_eval or continuous_eval.'
+)
+_MODEL_DIR = flags.DEFINE_string(
+  'model_dir', None, 'Run directory; runs/<experiment> if not given.'
+)
+_CONFIG_FILE = flags.DEFINE_multi_string(
+  'config_file', [], 'YAML with settings; may be repeated, later ones win.'
+)
+_PARAMS_OVERRIDE = flags.DEFINE_string(
+  'params_override', '', 'Settings such as seed=1,task.pseudo_data.cut=0.6.'
+)
+_STAGE = flags.DEFINE_string(
+  'stage', 'all', 'One stage only: teacher, labels, control, student, report or export.'
+)
 _RESTART = flags.DEFINE_string('restart', '', 'Start this stage and what is made from it afresh.')
 
 

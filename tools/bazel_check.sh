@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks BUILD and MODULE.bazel for real: buildifier, then Bazel's query, build and the tests of the lowest layer.
+# Checks BUILD and MODULE.bazel for real: buildifier, then Bazel's query and build, and two tests of core as a
+# sample (`make test` runs them all).
 #
 # Runs without a network once the two programs are there. They come from npm, pinned with their digests in
 # tools/bazel/package-lock.json. That Bazel (2.1.0) is the last one that npm carries whole; it predates
@@ -116,8 +117,8 @@ main() {
   local targets tests
   targets="$(run_bazel query //... | wc -l)"
   run_bazel build --spawn_strategy=local //...
-  tests="$(run_bazel query 'attr(name, "^tests_core_", tests(//...))')"
-  [[ -n "$tests" ]] || fail 'BUILD declares no tests of core'
+  tests="$(run_bazel query 'attr(name, "^tests_core_(errors|files)_test$", tests(//...))')"
+  [[ -n "$tests" ]] || fail 'BUILD does not declare the tests of core/errors.py and core/files.py'
   # shellcheck disable=SC2086
   run_bazel test --spawn_strategy=local --test_output=errors --test_env=PATH $tests
   echo "Bazel: $targets targets resolve and build; $(wc -w <<< "$tests") test(s) of core pass with their declared files"

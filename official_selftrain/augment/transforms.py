@@ -38,9 +38,9 @@ class RandomHorizontalFlip:
     mirrored = tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)
     image = example['image']
     return {
-        **example,
-        'image': tf.cond(flipped, lambda: tf.reverse(image, [1]), lambda: image),
-        keys.GROUNDTRUTH_BOXES: tf.where(flipped, mirrored, example[keys.GROUNDTRUTH_BOXES]),
+      **example,
+      'image': tf.cond(flipped, lambda: tf.reverse(image, [1]), lambda: image),
+      keys.GROUNDTRUTH_BOXES: tf.where(flipped, mirrored, example[keys.GROUNDTRUTH_BOXES]),
     }
 
 
@@ -88,10 +88,10 @@ class JitteredResizeAndCrop:
     boxes = example[keys.GROUNDTRUTH_BOXES] * tf.tile(scaled, [2]) - tf.tile(offset, [2])
     boxes = tf.clip_by_value(boxes, 0.0, tf.tile(visible, [2]))
     return {
-        **example,
-        'image': image,
-        keys.GROUNDTRUTH_BOXES: boxes,
-        'image_info': tf.stack([original, output, scaled / original, offset]),
+      **example,
+      'image': image,
+      keys.GROUNDTRUTH_BOXES: boxes,
+      'image_info': tf.stack([original, output, scaled / original, offset]),
     }
 
 
@@ -105,5 +105,7 @@ def keep_boxes(example: Example, keep: tf.Tensor) -> Example:
   Returns:
     The example with the rows where `keep` is True.
   """
-  per_box = {k: tf.boolean_mask(v, keep) for k, v in example.items() if k.startswith('groundtruth_')}
+  per_box = {
+    k: tf.boolean_mask(v, keep) for k, v in example.items() if k.startswith('groundtruth_')
+  }
   return {**example, **per_box}

@@ -1,15 +1,12 @@
 """Settings and registered experiments of object detection with RetinaNet."""
 
 import dataclasses
-from typing import Any, Optional
+from typing import Any
 
 from official.core import config_definitions as cfg
 from official.core import exp_factory
 from official.modeling import optimization
-from official.vision.configs import backbones
-from official.vision.configs import common
-from official.vision.configs import decoders
-from official.vision.configs import retinanet
+from official.vision.configs import backbones, common, decoders, retinanet
 
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
@@ -41,7 +38,7 @@ class PseudoDataConfig(DataConfig):
 
   label_dir: str = ''
   cut: float = 0.5
-  ignore_cut: Optional[float] = None
+  ignore_cut: float | None = None
   keep_empty: bool = True
 
   def check(self, prefix: str) -> None:
@@ -50,7 +47,7 @@ class PseudoDataConfig(DataConfig):
       raise errors.ConfigError(f'{prefix}.cut is {self.cut}: scores lie in (0, 1].')
     if self.ignore_cut is not None and not 0 < self.ignore_cut <= self.cut:
       raise errors.ConfigError(
-          f'{prefix}.ignore_cut is {self.ignore_cut}: it must lie in (0, {prefix}.cut = {self.cut}], or be null.'
+        f'{prefix}.ignore_cut is {self.ignore_cut}: it must lie in (0, {prefix}.cut = {self.cut}], or be null.'
       )
 
 
@@ -60,25 +57,31 @@ class DetectionTask(retinanet.RetinaNetTask):
 
   train_data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(is_training=True))
   validation_data: DataConfig = dataclasses.field(
-      default_factory=lambda: DataConfig(is_training=False, drop_remainder=False)
+    default_factory=lambda: DataConfig(is_training=False, drop_remainder=False)
   )
 
   def check(self) -> None:
     """Raises ConfigError for settings that contradict each other."""
     for name, stream in st.input_streams(self).items():
       if stream.global_batch_size < 1:
-        raise errors.ConfigError(f'{name}.global_batch_size is {stream.global_batch_size}: it must be at least 1.')
+        raise errors.ConfigError(
+          f'{name}.global_batch_size is {stream.global_batch_size}: it must be at least 1.'
+        )
       _check_jitter(stream.parser, f'{name}.parser')
     side = 2**self.model.max_level
     if self.model.backbone.type in ('spinenet', 'spinenet_mobile'):
       side = 128  # Its scale-permuted graph goes down to level 7 whatever the levels that are used.
-    if len(self.model.input_size) != 3 or any(size % side or size < 1 for size in self.model.input_size[:2]):
+    if len(self.model.input_size) != 3 or any(
+      size % side or size < 1 for size in self.model.input_size[:2]
+    ):
       raise errors.ConfigError(
-          f'task.model.input_size is {self.model.input_size}: height and width must be multiples of {side} '
-          f'(levels up to {self.model.max_level}, backbone {self.model.backbone.type}), and there are 3 channels.'
+        f'task.model.input_size is {self.model.input_size}: height and width must be multiples of {side} '
+        f'(levels up to {self.model.max_level}, backbone {self.model.backbone.type}), and there are 3 channels.'
       )
     if self.model.head.attribute_heads:
-      raise errors.ConfigError('task.model.head.attribute_heads: attribute heads are not supported.')
+      raise errors.ConfigError(
+        'task.model.head.attribute_heads: attribute heads are not supported.'
+      )
 
 
 @dataclasses.dataclass
@@ -90,7 +93,9 @@ class DetectionSelfTrainingTask(DetectionTask):
     self_training: loss and start of the student.
   """
 
-  pseudo_data: PseudoDataConfig = dataclasses.field(default_factory=lambda: PseudoDataConfig(is_training=True))
+  pseudo_data: PseudoDataConfig = dataclasses.field(
+    default_factory=lambda: PseudoDataConfig(is_training=True)
+  )
   self_training: st.SelfTraining = dataclasses.field(default_factory=st.SelfTraining)
 
   def supervised(self) -> DetectionTask:
@@ -109,49 +114,54 @@ class DetectionSelfTrainingTask(DetectionTask):
 def _check_jitter(parser: Any, prefix: str) -> None:
   if not 0 < parser.aug_scale_min <= parser.aug_scale_max:
     raise errors.ConfigError(
-        f'{prefix}.aug_scale_min is {parser.aug_scale_min}: it must be positive and at most '
-        f'{prefix}.aug_scale_max ({parser.aug_scale_max}).'
+      f'{prefix}.aug_scale_min is {parser.aug_scale_min}: it must be positive and at most '
+      f'{prefix}.aug_scale_max ({parser.aug_scale_max}).'
     )
 
 
 def small_spinenet(num_classes: int, image_size: int) -> retinanet.RetinaNet:
   """RetinaNet on a SpineNet that trains in minutes on two CPU cores (levels 3 to 5, square anchors)."""
   return retinanet.RetinaNet(
-      num_classes=num_classes,
-      input_size=[image_size, image_size, 3],
-      min_level=3,
-      max_level=5,
-      anchor=retinanet.Anchor(num_scales=3, aspect_ratios=[1.0], anchor_size=3.0),
-      backbone=backbones.Backbone(
-          type='spinenet', spinenet=backbones.SpineNet(model_id='nano', min_level=3, max_level=5)
-      ),
-      decoder=decoders.Decoder(type='identity', identity=decoders.Identity()),
-      head=retinanet.RetinaNetHead(num_convs=2, num_filters=48, use_separable_conv=False),
-      # Batched NMS is the fastest of the Model Garden's on CPU (benchmarks/), and the one that exports.
-      detection_generator=retinanet.DetectionGenerator(nms_version='batched', pre_nms_top_k=1000),
-      norm_activation=common.NormActivation(activation='relu', use_sync_bn=True),
+    num_classes=num_classes,
+    input_size=[image_size, image_size, 3],
+    min_level=3,
+    max_level=5,
+    anchor=retinanet.Anchor(num_scales=3, aspect_ratios=[1.0], anchor_size=3.0),
+    backbone=backbones.Backbone(
+      type='spinenet', spinenet=backbones.SpineNet(model_id='nano', min_level=3, max_level=5)
+    ),
+    decoder=decoders.Decoder(type='identity', identity=decoders.Identity()),
+    head=retinanet.RetinaNetHead(num_convs=2, num_filters=48, use_separable_conv=False),
+    # Batched NMS is the fastest of the Model Garden's on CPU (benchmarks/), and the one that exports.
+    detection_generator=retinanet.DetectionGenerator(nms_version='batched', pre_nms_top_k=1000),
+    norm_activation=common.NormActivation(activation='relu', use_sync_bn=True),
   )
 
 
 def sgd_trainer(train_steps: int, learning_rate: float, warmup_steps: int) -> cfg.TrainerConfig:
   """Momentum SGD with linear warm-up and cosine decay to zero, evaluated once at the end."""
   return cfg.TrainerConfig(
-      train_steps=train_steps,
-      steps_per_loop=50,
-      summary_interval=50,
-      checkpoint_interval=250,
-      validation_interval=train_steps,
-      validation_steps=-1,
-      max_to_keep=2,
-      recovery_max_trials=-1,
-      optimizer_config=optimization.OptimizationConfig({
-          'optimizer': {'type': 'sgd', 'sgd': {'momentum': 0.9, 'global_clipnorm': 10.0}},
-          'learning_rate': {
-              'type': 'cosine',
-              'cosine': {'initial_learning_rate': learning_rate, 'decay_steps': train_steps},
-          },
-          'warmup': {'type': 'linear', 'linear': {'warmup_steps': warmup_steps, 'warmup_learning_rate': 0.0}},
-      }),
+    train_steps=train_steps,
+    steps_per_loop=50,
+    summary_interval=50,
+    checkpoint_interval=250,
+    validation_interval=train_steps,
+    validation_steps=-1,
+    max_to_keep=2,
+    recovery_max_trials=-1,
+    optimizer_config=optimization.OptimizationConfig(
+      {
+        'optimizer': {'type': 'sgd', 'sgd': {'momentum': 0.9, 'global_clipnorm': 10.0}},
+        'learning_rate': {
+          'type': 'cosine',
+          'cosine': {'initial_learning_rate': learning_rate, 'decay_steps': train_steps},
+        },
+        'warmup': {
+          'type': 'linear',
+          'linear': {'warmup_steps': warmup_steps, 'warmup_learning_rate': 0.0},
+        },
+      }
+    ),
   )
 
 
@@ -161,11 +171,11 @@ def _jitter() -> retinanet.Parser:
 
 def _supervised_task(batch_size: int) -> dict[str, Any]:
   return {
-      'model': small_spinenet(num_classes=11, image_size=128),
-      'losses': retinanet.Losses(l2_weight_decay=1e-4),
-      'per_category_metrics': True,
-      'train_data': DataConfig(is_training=True, global_batch_size=batch_size, parser=_jitter()),
-      'validation_data': DataConfig(is_training=False, global_batch_size=32, drop_remainder=False),
+    'model': small_spinenet(num_classes=11, image_size=128),
+    'losses': retinanet.Losses(l2_weight_decay=1e-4),
+    'per_category_metrics': True,
+    'train_data': DataConfig(is_training=True, global_batch_size=batch_size, parser=_jitter()),
+    'validation_data': DataConfig(is_training=False, global_batch_size=32, drop_remainder=False),
   }
 
 
@@ -177,10 +187,10 @@ def _runtime() -> cfg.RuntimeConfig:
 def retinanet_supervised() -> st.SupervisedExperiment:
   """RetinaNet on the labelled images of the embedded data set."""
   return st.SupervisedExperiment(
-      experiment='retinanet_supervised',
-      runtime=_runtime(),
-      task=DetectionTask(**_supervised_task(batch_size=16)),
-      trainer=sgd_trainer(train_steps=1000, learning_rate=0.06, warmup_steps=100),
+    experiment='retinanet_supervised',
+    runtime=_runtime(),
+    task=DetectionTask(**_supervised_task(batch_size=16)),
+    trainer=sgd_trainer(train_steps=1000, learning_rate=0.06, warmup_steps=100),
   )
 
 
@@ -188,12 +198,14 @@ def retinanet_supervised() -> st.SupervisedExperiment:
 def retinanet_selftrain() -> st.SelfTrainingExperiment:
   """Teacher, pseudo labels, control and student on the embedded data set."""
   return st.SelfTrainingExperiment(
-      experiment='retinanet_selftrain',
-      runtime=_runtime(),
-      task=DetectionSelfTrainingTask(
-          pseudo_data=PseudoDataConfig(is_training=True, global_batch_size=8, parser=_jitter(), cut=0.4),
-          **_supervised_task(batch_size=8),
+    experiment='retinanet_selftrain',
+    runtime=_runtime(),
+    task=DetectionSelfTrainingTask(
+      pseudo_data=PseudoDataConfig(
+        is_training=True, global_batch_size=8, parser=_jitter(), cut=0.4
       ),
-      trainer=sgd_trainer(train_steps=900, learning_rate=0.06, warmup_steps=50),
-      teacher=st.Teacher(trainer=sgd_trainer(train_steps=1000, learning_rate=0.06, warmup_steps=100)),
+      **_supervised_task(batch_size=8),
+    ),
+    trainer=sgd_trainer(train_steps=900, learning_rate=0.06, warmup_steps=50),
+    teacher=st.Teacher(trainer=sgd_trainer(train_steps=1000, learning_rate=0.06, warmup_steps=100)),
   )

@@ -1,7 +1,7 @@
 """Settings of a self-training run that do not depend on the task."""
 
 import dataclasses
-from typing import Literal, Optional
+from typing import Literal
 
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
@@ -139,7 +139,7 @@ class Export(hyperparams.Config):
 
   enabled: bool = True
   input_type: Literal['image_bytes', 'image_tensor'] = 'image_bytes'
-  batch_size: Optional[int] = None
+  batch_size: int | None = None
 
 
 @dataclasses.dataclass
@@ -190,34 +190,40 @@ class SelfTrainingExperiment(SupervisedExperiment):
     init = self.task.self_training.student_init
     if init == 'checkpoint' and not self.task.init_checkpoint:
       raise errors.ConfigError(
-          "task.self_training.student_init is 'checkpoint' but task.init_checkpoint is empty: name a checkpoint."
+        "task.self_training.student_init is 'checkpoint' but task.init_checkpoint is empty: name a checkpoint."
       )
     pseudo = self.task.pseudo_data
     if self.labels.min_score > min(pseudo.cut, pseudo.ignore_cut or pseudo.cut):
       raise errors.ConfigError(
-          f'labels.min_score is {self.labels.min_score}, above the cut that is applied when labels are read '
-          f'({pseudo.ignore_cut or pseudo.cut}): labels between the two would be missing. Lower it.'
+        f'labels.min_score is {self.labels.min_score}, above the cut that is applied when labels are read '
+        f'({pseudo.ignore_cut or pseudo.cut}): labels between the two would be missing. Lower it.'
       )
 
 
 def check_trainer(trainer: cfg.TrainerConfig, prefix: str) -> None:
   """Raises ConfigError for schedules that Orbit would reject later, with a message of its own."""
   if trainer.train_steps < 1:
-    raise errors.ConfigError(f'{prefix}.train_steps is {trainer.train_steps}: it must be at least 1.')
+    raise errors.ConfigError(
+      f'{prefix}.train_steps is {trainer.train_steps}: it must be at least 1.'
+    )
   if trainer.steps_per_loop < 1:
-    raise errors.ConfigError(f'{prefix}.steps_per_loop is {trainer.steps_per_loop}: it must be at least 1.')
+    raise errors.ConfigError(
+      f'{prefix}.steps_per_loop is {trainer.steps_per_loop}: it must be at least 1.'
+    )
   for name in ('summary_interval', 'checkpoint_interval', 'validation_interval'):
     value = getattr(trainer, name)
     if value % trainer.steps_per_loop:
       raise errors.ConfigError(
-          f'{prefix}.{name} is {value}: it must be a multiple of {prefix}.steps_per_loop ({trainer.steps_per_loop}).'
+        f'{prefix}.{name} is {value}: it must be a multiple of {prefix}.steps_per_loop ({trainer.steps_per_loop}).'
       )
 
 
 def input_streams(task: cfg.TaskConfig) -> dict[str, cfg.DataConfig]:
   """The task's data configs by dotted name, those that exist."""
   names = ('train_data', 'pseudo_data', 'validation_data')
-  return {f'task.{name}': getattr(task, name) for name in names if getattr(task, name, None) is not None}
+  return {
+    f'task.{name}': getattr(task, name) for name in names if getattr(task, name, None) is not None
+  }
 
 
 def uses_embedded_data(experiment: SupervisedExperiment) -> bool:
@@ -229,13 +235,15 @@ def uses_embedded_data(experiment: SupervisedExperiment) -> bool:
 def check_paths(experiment: SupervisedExperiment) -> None:
   """Raises ConfigError when only some input paths are given: embedded and own data must not be mixed silently."""
   streams = input_streams(experiment.task)
-  missing = [name for name, stream in streams.items() if not (stream.input_path or stream.tfds_name)]
+  missing = [
+    name for name, stream in streams.items() if not (stream.input_path or stream.tfds_name)
+  ]
   if len(missing) == len(streams) and experiment.dataset.name != 'none':
     return
   if missing:
     given = sorted(set(streams) - set(missing))
     reason = f'{", ".join(given)} name files' if given else "dataset.name is 'none'"
     raise errors.ConfigError(
-        f'{", ".join(f"{name}.input_path" for name in missing)}: empty although {reason}. Give all input paths, or '
-        "none of them with dataset.name='digits' to use the embedded data set."
+      f'{", ".join(f"{name}.input_path" for name in missing)}: empty although {reason}. Give all input paths, or '
+      "none of them with dataset.name='digits' to use the embedded data set."
     )

@@ -78,9 +78,12 @@ def _hide_third_party(record: logging.LogRecord) -> bool:
     return True
   if not any(folder in record.pathname for folder in _THIRD_PARTY_DIRS):
     return True
+  import absl.flags
   import absl.logging
 
-  return absl.logging.get_verbosity() >= absl.logging.INFO
+  # `app.run` sets the verbosity to INFO by itself; only a flag on the command line is a user's wish.
+  asked = 'verbosity' in absl.flags.FLAGS and absl.flags.FLAGS['verbosity'].present
+  return bool(asked) and absl.logging.get_verbosity() >= absl.logging.INFO
 
 
 class _KerasCoreSilencer(importlib.abc.MetaPathFinder):

@@ -5,16 +5,18 @@ the same numbers, and it knows no scores. Decoding, evaluation parsing, anchors 
 Garden's; training augmentation and targets are ours.
 """
 
-from collections.abc import Callable, Mapping
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from official.vision.dataloaders import retinanet_input
-from official.vision.dataloaders import tf_example_decoder
-from official.vision.dataloaders import tf_example_label_map_decoder
+import tensorflow as tf
+from official.vision.dataloaders import (
+  retinanet_input,
+  tf_example_decoder,
+  tf_example_label_map_decoder,
+)
 from official.vision.ops import anchor as anchor_ops
 from official.vision.ops import preprocess_ops
-import tensorflow as tf
 
 from official_selftrain.augment import transforms
 from official_selftrain.configs import detection as detection_configs
@@ -30,10 +32,10 @@ def build_decoder(params: detection_configs.DataConfig) -> tf_example_decoder.Tf
   config = params.decoder.get()
   if params.decoder.type == 'label_map_decoder':
     return tf_example_label_map_decoder.TfExampleDecoderLabelMap(
-        label_map=config.label_map, regenerate_source_id=config.regenerate_source_id
+      label_map=config.label_map, regenerate_source_id=config.regenerate_source_id
     )
   return tf_example_decoder.TfExampleDecoder(
-      regenerate_source_id=config.regenerate_source_id, attribute_names=config.attribute_names
+    regenerate_source_id=config.regenerate_source_id, attribute_names=config.attribute_names
   )
 
 
@@ -61,14 +63,16 @@ class Anchors:
   def build(cls, model: Any) -> 'Anchors':
     """Anchors of a `configs.detection` model config."""
     generator = anchor_ops.build_anchor_generator(
-        min_level=model.min_level,
-        max_level=model.max_level,
-        num_scales=model.anchor.num_scales,
-        aspect_ratios=model.anchor.aspect_ratios,
-        anchor_size=model.anchor.anchor_size,
+      min_level=model.min_level,
+      max_level=model.max_level,
+      num_scales=model.anchor.num_scales,
+      aspect_ratios=model.anchor.aspect_ratios,
+      anchor_size=model.anchor.anchor_size,
     )
     by_level = generator(image_size=tuple(model.input_size[:2]))
-    return cls(by_level, tf.concat([tf.reshape(boxes, [-1, 4]) for boxes in by_level.values()], axis=0))
+    return cls(
+      by_level, tf.concat([tf.reshape(boxes, [-1, 4]) for boxes in by_level.values()], axis=0)
+    )
 
   def split(self, values: tf.Tensor) -> dict[str, tf.Tensor]:
     """Splits [num_anchors, ...] values into [h, w, anchors per location * depth] per level."""
@@ -99,12 +103,12 @@ class TrainingParser:
     if params.parser.aug_rand_hflip:
       self._steps.append(transforms.RandomHorizontalFlip())
     self._steps.append(
-        transforms.JitteredResizeAndCrop(
-            output_size=(model.input_size[0], model.input_size[1]),
-            scale_min=params.parser.aug_scale_min,
-            scale_max=params.parser.aug_scale_max,
-            pad_value=tuple(255.0 * mean for mean in preprocess_ops.MEAN_NORM),
-        )
+      transforms.JitteredResizeAndCrop(
+        output_size=(model.input_size[0], model.input_size[1]),
+        scale_min=params.parser.aug_scale_min,
+        scale_max=params.parser.aug_scale_max,
+        pad_value=tuple(255.0 * mean for mean in preprocess_ops.MEAN_NORM),
+      )
     )
 
   def __call__(self, example: Example) -> tuple[tf.Tensor, Labels]:
@@ -129,20 +133,20 @@ class TrainingParser:
 
     image = preprocess_ops.normalize_image(example['image'] / 255.0)
     targets = anchor_targets.assign(
-        self._anchors.flat,
-        example[keys.GROUNDTRUTH_BOXES],
-        example[keys.GROUNDTRUTH_CLASSES],
-        example[keys.GROUNDTRUTH_IS_IGNORED],
-        self._params.parser.match_threshold,
-        self._params.parser.unmatched_threshold,
+      self._anchors.flat,
+      example[keys.GROUNDTRUTH_BOXES],
+      example[keys.GROUNDTRUTH_CLASSES],
+      example[keys.GROUNDTRUTH_IS_IGNORED],
+      self._params.parser.match_threshold,
+      self._params.parser.unmatched_threshold,
     )
     is_object = tf.logical_not(example[keys.GROUNDTRUTH_IS_IGNORED])
     labels = {
-        'cls_targets': self._anchors.split(targets.classes),
-        'box_targets': self._anchors.split(targets.boxes * self._box_scales),
-        'cls_weights': targets.class_weights,
-        'box_weights': targets.box_weights,
-        'num_boxes': tf.reduce_sum(tf.cast(is_object, tf.int32)),
+      'cls_targets': self._anchors.split(targets.classes),
+      'box_targets': self._anchors.split(targets.boxes * self._box_scales),
+      'cls_weights': targets.class_weights,
+      'box_weights': targets.box_weights,
+      'num_boxes': tf.reduce_sum(tf.cast(is_object, tf.int32)),
     }
     return tf.cast(image, self._params.dtype), labels
 
@@ -157,14 +161,18 @@ class TrainingParser:
     if self._params.parser.skip_crowd_during_training:
       example = transforms.keep_boxes(example, tf.logical_not(example[keys.GROUNDTRUTH_IS_CROWD]))
     if self._policy is not None:
-      image, boxes = self._policy.distort_with_boxes(example['image'], example[keys.GROUNDTRUTH_BOXES])
+      image, boxes = self._policy.distort_with_boxes(
+        example['image'], example[keys.GROUNDTRUTH_BOXES]
+      )
       example = {**example, 'image': image, keys.GROUNDTRUTH_BOXES: boxes}
     return example
 
 
 def class_range_message(num_classes: int) -> str:
   """Start of the message for a class id that the model does not have."""
-  return f'class id outside 1..{num_classes - 1} (task.model.num_classes is {num_classes}); ids found:'
+  return (
+    f'class id outside 1..{num_classes - 1} (task.model.num_classes is {num_classes}); ids found:'
+  )
 
 
 def _model_garden_policy(aug_type: Any) -> Any:
@@ -177,30 +185,30 @@ def _model_garden_policy(aug_type: Any) -> Any:
     return augment.AutoAugment(**aug_type.autoaug.as_dict())
   config = aug_type.randaug
   return augment.RandAugment.build_for_detection(
-      num_layers=config.num_layers,
-      magnitude=config.magnitude,
-      cutout_const=config.cutout_const,
-      translate_const=config.translate_const,
-      prob_to_apply=config.prob_to_apply,
-      exclude_ops=config.exclude_ops,
+    num_layers=config.num_layers,
+    magnitude=config.magnitude,
+    cutout_const=config.cutout_const,
+    translate_const=config.translate_const,
+    prob_to_apply=config.prob_to_apply,
+    exclude_ops=config.exclude_ops,
   )
 
 
 def evaluation_parser(model: Any, params: detection_configs.DataConfig) -> Callable[[Example], Any]:
   """The Model Garden's own evaluation parser, without its padding to a multiple of 2^max_level when `pad` is off."""
   parser = retinanet_input.Parser(
-      output_size=model.input_size[:2],
-      min_level=model.min_level,
-      max_level=model.max_level,
-      num_scales=model.anchor.num_scales,
-      aspect_ratios=model.anchor.aspect_ratios,
-      anchor_size=model.anchor.anchor_size,
-      match_threshold=params.parser.match_threshold,
-      unmatched_threshold=params.parser.unmatched_threshold,
-      box_coder_weights=model.detection_generator.box_coder_weights,
-      max_num_instances=params.parser.max_num_instances,
-      dtype=params.dtype,
-      pad=params.parser.pad,
+    output_size=model.input_size[:2],
+    min_level=model.min_level,
+    max_level=model.max_level,
+    num_scales=model.anchor.num_scales,
+    aspect_ratios=model.anchor.aspect_ratios,
+    anchor_size=model.anchor.anchor_size,
+    match_threshold=params.parser.match_threshold,
+    unmatched_threshold=params.parser.unmatched_threshold,
+    box_coder_weights=model.detection_generator.box_coder_weights,
+    max_num_instances=params.parser.max_num_instances,
+    dtype=params.dtype,
+    pad=params.parser.pad,
   )
   return parser.parse_fn(is_training=False)
 
@@ -213,8 +221,8 @@ def inference_preprocessor(model: Any) -> Callable[[tf.Tensor], Example]:
 
   Returns:
     A function from encoded image bytes (string scalar) to `image` float32 [height, width, 3], normalised and padded,
-    `image_info` float32 [4, 2] as the Model Garden defines it (original size, output size, scale, offset; each y, x), and
-    the original `image/height` and `image/width`, int64.
+    `image_info` float32 [4, 2] as the Model Garden defines it (original size, output size, scale, offset; each y, x),
+    and the original `image/height` and `image/width`, int64.
   """
   size = [model.input_size[0], model.input_size[1]]
 
@@ -223,6 +231,11 @@ def inference_preprocessor(model: Any) -> Callable[[tf.Tensor], Example]:
     image, image_info = preprocess_ops.resize_and_crop_image(image, size, padded_size=size)
     image.set_shape([*size, 3])
     height, width = tf.unstack(tf.cast(image_info[0], tf.int64))
-    return {'image': image, 'image_info': image_info, keys.IMAGE_HEIGHT: height, keys.IMAGE_WIDTH: width}
+    return {
+      'image': image,
+      'image_info': image_info,
+      keys.IMAGE_HEIGHT: height,
+      keys.IMAGE_WIDTH: width,
+    }
 
   return preprocess

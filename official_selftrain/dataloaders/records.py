@@ -5,9 +5,9 @@ later process can start where an earlier one stopped, because the order never de
 before they are decoded, so a late start is cheap.
 """
 
-from collections.abc import Callable, Sequence
 import dataclasses
 import glob as globbing
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -36,12 +36,16 @@ def match_files(input_path: str | Sequence[str], field: str) -> list[str]:
   texts = [input_path] if isinstance(input_path, str) else list(input_path)
   patterns = [part.strip() for text in texts for part in text.split(',') if part.strip()]
   if not patterns:
-    raise errors.DataError(f'{field} is empty: give a file, a pattern such as data/train-*.tfrecord, or a list.')
+    raise errors.DataError(
+      f'{field} is empty: give a file, a pattern such as data/train-*.tfrecord, or a list.'
+    )
   files = []
   for pattern in patterns:
     matched = sorted(tf.io.gfile.glob(pattern)) if globbing.has_magic(pattern) else [pattern]
     if not matched or not tf.io.gfile.exists(matched[0]):
-      raise errors.DataError(f'{field}: no file matches {pattern!r}. Check the path and the working directory.')
+      raise errors.DataError(
+        f'{field}: no file matches {pattern!r}. Check the path and the working directory.'
+      )
     files.extend(matched)
   return files
 
@@ -54,7 +58,9 @@ def check_not_empty(files: Sequence[str], field: str) -> None:
     field: dotted name of the setting, for the message.
   """
   if not any(tf.io.gfile.stat(path).length for path in files):
-    raise errors.DataError(f'{field}: the data set is empty: {len(files)} file(s) without a record, first {files[0]}.')
+    raise errors.DataError(
+      f'{field}: the data set is empty: {len(files)} file(s) without a record, first {files[0]}.'
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,10 +93,10 @@ def _pipelines(context: tf.distribute.InputContext | None) -> tuple[int, int]:
 
 
 def record_stream(
-    files: Sequence[str] | Sequence[tuple[str, ...]],
-    open_file: FileReader,
-    options: StreamOptions,
-    input_context: tf.distribute.InputContext | None = None,
+  files: Sequence[str] | Sequence[tuple[str, ...]],
+  open_file: FileReader,
+  options: StreamOptions,
+  input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
   """Stream of `(ordinal, element)` over files.
 
@@ -113,18 +119,21 @@ def record_stream(
   if deals_files:
     dataset = dataset.shard(num_pipelines, pipeline)
   if options.is_training:
-    dataset = dataset.shuffle(len(files), seed=options.seed)
+    # What is cached is the first pass, so the order of files is drawn once then.
+    dataset = dataset.shuffle(
+      len(files), seed=options.seed, reshuffle_each_iteration=not options.cache
+    )
 
   def _open(path: tf.Tensor) -> tf.data.Dataset:
     elements = open_file(path)
     return elements.ignore_errors(log_warning=True) if options.skip_errors else elements
 
   dataset = dataset.interleave(
-      _open,
-      cycle_length=cycle,
-      block_length=options.block_length,
-      num_parallel_calls=min(cycle, 4),
-      deterministic=True,
+    _open,
+    cycle_length=cycle,
+    block_length=options.block_length,
+    num_parallel_calls=min(cycle, 4),
+    deterministic=True,
   )
   if not deals_files:
     dataset = dataset.shard(num_pipelines, pipeline)
@@ -184,7 +193,7 @@ def first_bad_record(files: Sequence[str], decode: Callable[[tf.Tensor], object]
 
 
 def first_line(error: Exception) -> str:
-  """First line of an error's message, without TensorFlow's node names."""
-  text = getattr(error, 'message', None) or str(error)
-  text = text.replace('{{function_node', '\n').strip().splitlines()[0] if text.strip() else type(error).__name__
-  return text.split('[Op:')[0].strip()
+  """What went wrong, without TensorFlow's node names in front and op names behind."""
+  text = getattr(error, 'message', None) or str(error) or type(error).__name__
+  text = text.split('}} ', 1)[-1].split(' [Op:')[0]
+  return text.strip().splitlines()[0]

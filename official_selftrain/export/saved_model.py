@@ -6,9 +6,9 @@ The Model Garden's serving module does the work; this chooses its settings and k
 import os
 import shutil
 
+import tensorflow as tf
 from official.core import config_definitions as cfg
 from official.vision.serving import export_saved_model_lib
-import tensorflow as tf
 
 from official_selftrain.core import errors
 
@@ -16,11 +16,11 @@ INPUT_TYPES = ('image_bytes', 'image_tensor')
 
 
 def export_detector(
-    params: cfg.ExperimentConfig,
-    checkpoint: str,
-    directory: str,
-    input_type: str = 'image_bytes',
-    batch_size: int | None = None,
+  params: cfg.ExperimentConfig,
+  checkpoint: str,
+  directory: str,
+  input_type: str = 'image_bytes',
+  batch_size: int | None = None,
 ) -> None:
   """Writes a detector as SavedModel; an older one at the same place is replaced once the new one is whole.
 
@@ -44,19 +44,18 @@ def export_detector(
   prefix = tf.train.latest_checkpoint(checkpoint) if tf.io.gfile.isdir(checkpoint) else checkpoint
   if not prefix or not tf.io.gfile.exists(prefix + '.index'):
     raise errors.DataError(f'There is no checkpoint at {checkpoint} to export.')
-  serving = type(params)()
-  serving.override(params.as_dict())
+  serving = params.replace()
   serving.task.export_config.output_normalized_coordinates = True
   temporary = directory.rstrip('/') + '.tmp'
   shutil.rmtree(temporary, ignore_errors=True)
   export_saved_model_lib.export_inference_graph(
-      input_type=input_type,
-      batch_size=batch_size,
-      input_image_size=list(serving.task.model.input_size[:2]),
-      params=serving,
-      checkpoint_path=prefix,
-      export_dir=temporary,
-      input_name='inputs',
+    input_type=input_type,
+    batch_size=batch_size,
+    input_image_size=list(serving.task.model.input_size[:2]),
+    params=serving,
+    checkpoint_path=prefix,
+    export_dir=temporary,
+    input_name='inputs',
   )
   shutil.rmtree(directory, ignore_errors=True)
   os.replace(temporary, directory)

@@ -10,10 +10,10 @@ from official.vision.modeling.backbones import spinenet
 NANO = 'nano'
 
 _NANO_SCALING = {
-    'endpoints_num_filters': 48,
-    'filter_size_scale': 0.25,
-    'resample_alpha': 0.5,
-    'block_repeats': 1,
+  'endpoints_num_filters': 48,
+  'filter_size_scale': 0.25,
+  'resample_alpha': 0.5,
+  'block_repeats': 1,
 }
 
 

@@ -61,12 +61,12 @@ def encode(boxes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
 
 
 def assign(
-    anchors: tf.Tensor,
-    boxes: tf.Tensor,
-    classes: tf.Tensor,
-    is_ignored: tf.Tensor,
-    match_threshold: float = 0.5,
-    unmatched_threshold: float = 0.5,
+  anchors: tf.Tensor,
+  boxes: tf.Tensor,
+  classes: tf.Tensor,
+  is_ignored: tf.Tensor,
+  match_threshold: float = 0.5,
+  unmatched_threshold: float = 0.5,
 ) -> AnchorTargets:
   """Assigns each anchor a box, the background, or nothing.
 
@@ -97,11 +97,15 @@ def assign(
   best_overlap = tf.reduce_max(object_overlaps, axis=1)
   best_box = tf.argmax(object_overlaps, axis=1, output_type=tf.int32)
   # [n + 1, num_anchors] with a single 1 per row: the anchor that each box takes.
-  best_anchor = tf.one_hot(tf.argmax(overlaps, axis=0), tf.shape(anchors)[0], on_value=True, off_value=False)
+  best_anchor = tf.one_hot(
+    tf.argmax(overlaps, axis=0), tf.shape(anchors)[0], on_value=True, off_value=False
+  )
 
   taken = tf.logical_and(best_anchor, is_object[:, None])
   is_taken = tf.reduce_any(taken, axis=0)
-  best_box = tf.where(is_taken, tf.argmax(tf.cast(taken, tf.int32), axis=0, output_type=tf.int32), best_box)
+  best_box = tf.where(
+    is_taken, tf.argmax(tf.cast(taken, tf.int32), axis=0, output_type=tf.int32), best_box
+  )
   is_positive = tf.logical_or(is_taken, best_overlap >= match_threshold)
   is_between = tf.logical_and(best_overlap >= unmatched_threshold, best_overlap < match_threshold)
   in_band = tf.logical_or(overlaps >= match_threshold, tf.transpose(best_anchor))
@@ -109,8 +113,8 @@ def assign(
   is_left_out = tf.logical_and(tf.logical_or(is_between, in_band), tf.logical_not(is_positive))
 
   return AnchorTargets(
-      classes=tf.where(is_positive, tf.gather(classes, best_box), tf.constant(-1, classes.dtype)),
-      boxes=encode(tf.where(is_positive[:, None], tf.gather(boxes, best_box), 0.0), anchors),
-      class_weights=1.0 - tf.cast(is_left_out, tf.float32),
-      box_weights=tf.cast(is_positive, tf.float32),
+    classes=tf.where(is_positive, tf.gather(classes, best_box), tf.constant(-1, classes.dtype)),
+    boxes=encode(tf.where(is_positive[:, None], tf.gather(boxes, best_box), 0.0), anchors),
+    class_weights=1.0 - tf.cast(is_left_out, tf.float32),
+    box_weights=tf.cast(is_positive, tf.float32),
   )

@@ -1,16 +1,14 @@
 """Orbit actions: progress on the console, a history file, and a guard against losses that are not finite."""
 
-from collections.abc import Mapping
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
-from official.core import config_definitions as cfg
 import tensorflow as tf
+from official.core import config_definitions as cfg
 
-from official_selftrain.core import console
-from official_selftrain.core import errors
-from official_selftrain.core import keys
+from official_selftrain.core import console, errors, keys
 from official_selftrain.tasks import run_state
 
 HISTORY_FILE = 'history.jsonl'
@@ -39,7 +37,9 @@ class NonFiniteGuard:
     step = int(state.step.numpy())
     if step != run_state.NEVER:
       sources = keys.SOURCES if 'human_loss' in output else ('human',)
-      culprit = f'the {sources[int(state.source.numpy())]} loss became NaN or infinite at step {step}'
+      culprit = (
+        f'the {sources[int(state.source.numpy())]} loss became NaN or infinite at step {step}'
+      )
     else:
       bad = [v.name for v in self._trainer.model.trainable_variables if not _is_finite(v)]
       if not bad:
@@ -48,8 +48,8 @@ class NonFiniteGuard:
     losses = ', '.join(f'{k} {float(output[k]):.4g}' for k in _SHOWN if k in output)
     good = tf.train.latest_checkpoint(self._model_dir) or 'none yet'
     raise errors.NonFiniteLossError(
-        f'{self._name}: {culprit}. Mean losses since the last report: {losses}. Last good checkpoint: {good}. '
-        'Lower the learning rate or alpha, or set trainer.recovery_max_trials to roll back and go on.'
+      f'{self._name}: {culprit}. Mean losses since the last report: {losses}. Last good checkpoint: {good}. '
+      'Lower the learning rate or alpha, or set trainer.recovery_max_trials to roll back and go on.'
     )
 
 

@@ -36,7 +36,9 @@ def resolve(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
   if not st.uses_embedded_data(params):
     return DataFacts(truth, names)
   directory = params.dataset.directory or os.path.dirname(os.path.abspath(model_dir))
-  made = digits.prepare(params.dataset.digits, os.path.join(directory, digits.directory_name(params.dataset.digits)))
+  made = digits.prepare(
+    params.dataset.digits, os.path.join(directory, digits.directory_name(params.dataset.digits))
+  )
   params.task.train_data.input_path = made.train
   params.task.validation_data.input_path = made.validation
   if hasattr(params.task, 'annotation_file') and not params.task.annotation_file:

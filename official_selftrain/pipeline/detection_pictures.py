@@ -20,18 +20,29 @@ def _name(names: Sequence[str], class_id: int) -> str:
   return names[class_id - 1] if 0 < class_id <= len(names) else str(class_id)
 
 
-def _boxes(example: dict[str, Any], names: Sequence[str], kind: Callable[[float], str]) -> tuple[records.Box, ...]:
+def _boxes(
+  example: dict[str, Any], names: Sequence[str], kind: Callable[[float], str]
+) -> tuple[records.Box, ...]:
   """Drawn boxes from normalised ones, the least sure first so that the surest lies on top."""
   height, width = example['image'].shape[:2]
   scale = np.array([height, width, height, width], np.float32)
   drawn = []
-  for box, class_id, score in zip(example['boxes'] * scale, example['classes'], example['scores'], strict=True):
-    drawn.append(records.Box(*map(float, box), _name(names, int(class_id)), float(score), kind(float(score))))
+  for box, class_id, score in zip(
+    example['boxes'] * scale, example['classes'], example['scores'], strict=True
+  ):
+    drawn.append(
+      records.Box(*map(float, box), _name(names, int(class_id)), float(score), kind(float(score)))
+    )
   return tuple(sorted(drawn, key=lambda box: box.score))
 
 
 def pseudo_label_sheet(
-    images: Sequence[str], label_dir: str, label_format: Any, settings: cuts_lib.Cuts, names: Sequence[str], count: int
+  images: Sequence[str],
+  label_dir: str,
+  label_format: Any,
+  settings: cuts_lib.Cuts,
+  names: Sequence[str],
+  count: int,
 ) -> records.Sheet:
   """Unlabelled images with pseudo labels, in three groups.
 
@@ -47,7 +58,9 @@ def pseudo_label_sheet(
     Sheet with the groups sure (a box above the cut), unsure (boxes, all below it) and empty.
   """
   low = cuts_lib.Cuts(cut=label_format.min_score)
-  pairs = reader.read_pairs(images, label_dir, label_format, low).take(_SCANNED_PER_FILE * len(images))
+  pairs = reader.read_pairs(images, label_dir, label_format, low).take(
+    _SCANNED_PER_FILE * len(images)
+  )
   groups: dict[str, list[records.Tile]] = {'sure': [], 'unsure': [], 'empty': []}
   for example in pairs:
     scores = example[keys.GROUNDTRUTH_SCORES].numpy()
@@ -58,28 +71,35 @@ def pseudo_label_sheet(
     if all(len(tiles) >= count for tiles in groups.values()):
       break
   return records.Sheet(
-      'Pseudo labels',
-      f'Unlabelled images with what the teacher wrote. Solid boxes reach the cut of {settings.cut:g} and train the '
-      'student; dashed ones do not.',
-      columns=4,
-      tiles=tuple(tile for tiles in groups.values() for tile in tiles),
+    'Pseudo labels',
+    f'Unlabelled images with what the teacher wrote. Solid boxes reach the cut of {settings.cut:g} and train the '
+    'student; dashed ones do not.',
+    columns=4,
+    tiles=tuple(tile for tiles in groups.values() for tile in tiles),
   )
 
 
-def _pseudo_tile(example: dict[str, tf.Tensor], names: Sequence[str], cut: float, group: str) -> records.Tile:
-  image = tf.io.decode_image(example[keys.IMAGE_ENCODED], channels=3, expand_animations=False).numpy()
+def _pseudo_tile(
+  example: dict[str, tf.Tensor], names: Sequence[str], cut: float, group: str
+) -> records.Tile:
+  image = tf.io.decode_image(
+    example[keys.IMAGE_ENCODED], channels=3, expand_animations=False
+  ).numpy()
   plain = {
-      'image': image,
-      'boxes': example[keys.GROUNDTRUTH_BOXES].numpy(),
-      'classes': example[keys.GROUNDTRUTH_CLASSES].numpy(),
-      'scores': example[keys.GROUNDTRUTH_SCORES].numpy(),
+    'image': image,
+    'boxes': example[keys.GROUNDTRUTH_BOXES].numpy(),
+    'classes': example[keys.GROUNDTRUTH_CLASSES].numpy(),
+    'scores': example[keys.GROUNDTRUTH_SCORES].numpy(),
   }
   boxes = _boxes(plain, names, lambda score: 'sure' if score >= cut else 'unsure')
   return records.Tile(image, boxes, f'id {example[keys.SOURCE_ID].numpy().decode()}', group)
 
 
 def validation_sheet(
-    task: Any, examples: Iterable[dict[str, tf.Tensor]], models: dict[str, tf.keras.Model], names: Sequence[str]
+  task: Any,
+  examples: Iterable[dict[str, tf.Tensor]],
+  models: dict[str, tf.keras.Model],
+  names: Sequence[str],
 ) -> records.Sheet:
   """Validation images: truth, then what each model finds.
 
@@ -97,25 +117,34 @@ def validation_sheet(
   for example in examples:
     image = example['image'].numpy()
     truth = {
-        'image': image,
-        'boxes': example[keys.GROUNDTRUTH_BOXES].numpy(),
-        'classes': example[keys.GROUNDTRUTH_CLASSES].numpy(),
-        'scores': np.ones(len(example[keys.GROUNDTRUTH_CLASSES])),
+      'image': image,
+      'boxes': example[keys.GROUNDTRUTH_BOXES].numpy(),
+      'classes': example[keys.GROUNDTRUTH_CLASSES].numpy(),
+      'scores': np.ones(len(example[keys.GROUNDTRUTH_CLASSES])),
     }
-    boxes = tuple(records.Box(b.ymin, b.xmin, b.ymax, b.xmax, b.label) for b in _boxes(truth, names, lambda _: 'truth'))
+    boxes = tuple(
+      records.Box(b.ymin, b.xmin, b.ymax, b.xmax, b.label)
+      for b in _boxes(truth, names, lambda _: 'truth')
+    )
     tiles.append(records.Tile(image, boxes, 'truth'))
     for name, (preprocess, predict) in functions.items():
       found = predict_one(preprocess, predict, example['encoded'])
-      tiles.append(records.Tile(image, _boxes({'image': image, **found}, names, lambda _, name=name: name), name))
+      tiles.append(
+        records.Tile(
+          image, _boxes({'image': image, **found}, names, lambda _, name=name: name), name
+        )
+      )
   return records.Sheet(
-      'Validation images',
-      f'Truth, teacher and student side by side; boxes with a score of at least {_SHOWN_SCORE:g}.',
-      columns=1 + len(functions),
-      tiles=tuple(tiles),
+    'Validation images',
+    f'Truth, teacher and student side by side; boxes with a score of at least {_SHOWN_SCORE:g}.',
+    columns=1 + len(functions),
+    tiles=tuple(tiles),
   )
 
 
-def predict_one(preprocess: Callable[..., Any], predict: Callable[..., Any], encoded: tf.Tensor) -> dict[str, np.ndarray]:
+def predict_one(
+  preprocess: Callable[..., Any], predict: Callable[..., Any], encoded: tf.Tensor
+) -> dict[str, np.ndarray]:
   """Boxes (normalised yxyx), classes and scores of one encoded image, from `_SHOWN_SCORE` on."""
   inputs = tf.nest.map_structure(lambda value: value[None], preprocess(encoded))
   outputs = {name: value.numpy()[0] for name, value in predict(inputs).items()}

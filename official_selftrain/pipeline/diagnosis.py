@@ -1,7 +1,7 @@
 """Turns TensorFlow's errors about data into ones that name the file and the record."""
 
-from collections.abc import Iterator
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -28,7 +28,11 @@ def explain(name: str, task: Any) -> Iterator[None]:
   """
   try:
     yield
-  except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError) as error:
+  except (
+    tf.errors.DataLossError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.FailedPreconditionError,
+  ) as error:
     mismatch = reader.mismatch_error(error)
     if mismatch:
       raise mismatch from None
@@ -46,7 +50,9 @@ def _find(task: Any) -> str | None:
     if params is None or not params.input_path:
       continue
     files = records.match_files(params.input_path, f'task.{field}.input_path')
-    found = records.first_bad_record(files, lambda record, params=params: task.check_record(params, record))
+    found = records.first_bad_record(
+      files, lambda record, params=params: task.check_record(params, record)
+    )
     if found:
       advice = f' Mend or remove it, or set task.{field}.skip_errors to leave such records out.'
       return found + ('.' if not found.endswith('.') else '') + advice

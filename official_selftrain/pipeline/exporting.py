@@ -3,8 +3,7 @@
 import os
 from typing import Any
 
-from official_selftrain.core import console
-from official_selftrain.core import files
+from official_selftrain.core import console, files
 from official_selftrain.export import saved_model
 
 EXPORT_DIR = 'export'
@@ -24,7 +23,10 @@ def export_student(run: Any) -> dict[str, Any]:
   directory = run.path(EXPORT_DIR)
   job = run.job('student')
   saved_model.export_detector(
-      job.params, student['checkpoint'], directory, settings.input_type, settings.batch_size
+    job.params, student['checkpoint'], directory, settings.input_type, settings.batch_size
   )
   console.say(f'export: SavedModel of the student in {directory}')
-  return {'digest': files.sha256(os.path.join(directory, 'saved_model.pb')), 'input_type': settings.input_type}
+  return {
+    'digest': files.sha256(os.path.join(directory, 'saved_model.pb')),
+    'input_type': settings.input_type,
+  }

@@ -1,21 +1,17 @@
 """The labels stage: the teacher's checkpoint over the unlabelled shards."""
 
-from collections.abc import Sequence
 import os
+from collections.abc import Sequence
 from typing import Any
 
-from official.core import task_factory
-from official.core import train_utils
 import tensorflow as tf
+from official.core import task_factory, train_utils
 
 from official_selftrain.configs import self_training as st
-from official_selftrain.core import console
-from official_selftrain.core import errors
+from official_selftrain.core import console, errors
 from official_selftrain.pipeline import training
-from official_selftrain.pseudo_labels import cuts
-from official_selftrain.pseudo_labels import labeller
+from official_selftrain.pseudo_labels import cuts, labeller, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
-from official_selftrain.pseudo_labels import quality
 
 
 def find_checkpoint(path: str) -> str:
@@ -26,7 +22,9 @@ def find_checkpoint(path: str) -> str:
   """
   prefix = tf.train.latest_checkpoint(path) if tf.io.gfile.isdir(path) else path
   if not prefix or not tf.io.gfile.exists(prefix + '.index'):
-    raise errors.DataError(f'There is no checkpoint at {path}: give a model directory or a prefix such as ckpt-1500.')
+    raise errors.DataError(
+      f'There is no checkpoint at {path}: give a model directory or a prefix such as ckpt-1500.'
+    )
   return prefix
 
 
@@ -52,7 +50,9 @@ def load_model(task: Any, checkpoint: str) -> tf.keras.Model:
   prefix = find_checkpoint(checkpoint)
   model = task.build_model()
   try:
-    tf.train.Checkpoint(**model.checkpoint_items).read(prefix).expect_partial().assert_existing_objects_matched()
+    tf.train.Checkpoint(**model.checkpoint_items).read(
+      prefix
+    ).expect_partial().assert_existing_objects_matched()
   except (AssertionError, ValueError) as error:
     reason = str(error).strip().splitlines()[0]
     raise errors.DataError(f'{prefix} does not fit task.model: {reason}') from error
@@ -60,7 +60,7 @@ def load_model(task: Any, checkpoint: str) -> tf.keras.Model:
 
 
 def run(
-    params: st.SelfTrainingExperiment, teacher: str, images: Sequence[str], output_dir: str
+  params: st.SelfTrainingExperiment, teacher: str, images: Sequence[str], output_dir: str
 ) -> manifest_lib.Manifest:
   """Labels all shards that have no labels yet.
 
@@ -79,11 +79,13 @@ def run(
   preprocess, predict = task.labelling_functions(model)
   model_config = params.task.model.as_dict()
   worker = labeller.Labeller(
-      task.label_format(params.labels.min_score, params.labels.max_boxes),
-      preprocess,
-      predict,
-      manifest_lib.Provenance(teacher=describe_checkpoint(teacher), config={'task.model': model_config}),
-      batch_size=params.labels.batch_size,
+    task.label_format(params.labels.min_score, params.labels.max_boxes),
+    preprocess,
+    predict,
+    manifest_lib.Provenance(
+      teacher=describe_checkpoint(teacher), config={'task.model': model_config}
+    ),
+    batch_size=params.labels.batch_size,
   )
   console.say(f'labels: {len(images)} shard(s) of unlabelled images')
   with console.Progress('labels', total=100, unit='%') as bar:
@@ -110,7 +112,11 @@ def evaluate_given_teacher(job: training.Job, checkpoint: str) -> dict[str, floa
     task = task_factory.get_task(job.params.task)
     model = load_model(task, checkpoint)
     step = train_utils.read_global_step_from_checkpoint(find_checkpoint(checkpoint))
-    items = {**model.checkpoint_items, 'model': model, 'global_step': tf.Variable(step, dtype=tf.int64)}
+    items = {
+      **model.checkpoint_items,
+      'model': model,
+      'global_step': tf.Variable(step, dtype=tf.int64),
+    }
     manager = tf.train.CheckpointManager(tf.train.Checkpoint(**items), job.model_dir, max_to_keep=1)
     manager.save(checkpoint_number=step)
   return training.run(job, 'eval')

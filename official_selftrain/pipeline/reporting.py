@@ -1,28 +1,20 @@
 """The report stage: gathers the facts of a finished run and hands them to `report`."""
 
-from collections import Counter
-from collections.abc import Iterator
 import itertools
 import os
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-from official.core import task_factory
 import tensorflow as tf
+from official.core import task_factory
 
 from official_selftrain.core import config as config_lib
-from official_selftrain.core import files
-from official_selftrain.core import keys
+from official_selftrain.core import files, keys
 from official_selftrain.dataloaders import records as streams
-from official_selftrain.pipeline import actions
-from official_selftrain.pipeline import detection_pictures
-from official_selftrain.pipeline import labelling
-from official_selftrain.pipeline import pseudo_facts
+from official_selftrain.pipeline import actions, detection_pictures, labelling, pseudo_facts
 from official_selftrain.pseudo_labels import cuts
-from official_selftrain.report import judgement
-from official_selftrain.report import page
-from official_selftrain.report import records
-from official_selftrain.report import summary
-from official_selftrain.report import table
+from official_selftrain.report import judgement, page, records, summary, table
 
 _CLASS_METRIC = 'Precision mAP ByCategory/'
 _TABLE_FILE = os.path.join('stages', 'table.txt')
@@ -57,34 +49,39 @@ def closing_words(run: Any) -> str:
 
 def gather(run: Any) -> records.ReportInputs:
   """Collects the facts of a run."""
-  models = [name for name in records.MODELS if name in {stage.name for stage in run.stages()}]
+  models = [name for name in records.MODELS if name in {stage.name for stage in run.plan()}]
   results = {name: run.records.result(name) for name in models}
-  metrics = {name: {k: v for k, v in result['metrics'].items() if '/' not in k} for name, result in results.items()}
+  metrics = {
+    name: {k: v for k, v in result['metrics'].items() if '/' not in k}
+    for name, result in results.items()
+  }
   human = human_label_counts(run)
   return records.ReportInputs(
-      experiment=run.params.experiment,
-      seed=run.params.seed,
-      steps={name: result['global_step'] for name, result in results.items()},
-      metrics={name: metrics.get(name) for name in records.MODELS},
-      class_names=run.data.class_names,
-      per_class={name: _per_class(result['metrics']) for name, result in results.items()},
-      pseudo_labels=pseudo_facts.gather(run, human),
-      loss_curves={name: _curves(run.path(name)) for name in models},
-      sheets=tuple(_sheets(run)),
-      settings=_settings(run),
-      settings_not_default=_changed_settings(run),
-      seconds=run.records.seconds(),
-      versions=pseudo_facts.versions(),
-      command=f'python train.py --experiment={run.params.experiment} --mode=train_and_eval',
-      primary_metric=run.params.report.primary_metric,
-      num_labelled_images=human.images,
-      num_validation_images=sum(1 for _ in _validation_records(run)),
-      margin=run.params.report.margin,
+    experiment=run.params.experiment,
+    seed=run.params.seed,
+    steps={name: result['global_step'] for name, result in results.items()},
+    metrics={name: metrics.get(name) for name in records.MODELS},
+    class_names=run.data.class_names,
+    per_class={name: _per_class(result['metrics']) for name, result in results.items()},
+    pseudo_labels=pseudo_facts.gather(run, human),
+    loss_curves={name: _curves(run.path(name)) for name in models},
+    sheets=tuple(_sheets(run)),
+    settings=_settings(run),
+    settings_not_default=_changed_settings(run),
+    seconds=run.records.seconds(),
+    versions=pseudo_facts.versions(),
+    command=f'python train.py --experiment={run.params.experiment} --mode=train_and_eval',
+    primary_metric=run.params.report.primary_metric,
+    num_labelled_images=human.images,
+    num_validation_images=sum(1 for _ in _validation_records(run)),
+    margin=run.params.report.margin,
   )
 
 
 def _per_class(metrics: dict[str, float]) -> dict[str, float]:
-  return {k.removeprefix(_CLASS_METRIC): v for k, v in metrics.items() if k.startswith(_CLASS_METRIC)}
+  return {
+    k.removeprefix(_CLASS_METRIC): v for k, v in metrics.items() if k.startswith(_CLASS_METRIC)
+  }
 
 
 def _curves(model_dir: str) -> dict[str, list[tuple[int, float]]]:
@@ -93,7 +90,9 @@ def _curves(model_dir: str) -> dict[str, list[tuple[int, float]]]:
 
 
 def _settings(run: Any) -> dict[str, Any]:
-  return {k: v for k, v in run.settings.items() if any(k == p or k.startswith(p + '.') for p in _SETTINGS)}
+  return {
+    k: v for k, v in run.settings.items() if any(k == p or k.startswith(p + '.') for p in _SETTINGS)
+  }
 
 
 def _changed_settings(run: Any) -> dict[str, Any]:
@@ -101,7 +100,9 @@ def _changed_settings(run: Any) -> dict[str, Any]:
   from official.core import exp_factory
 
   defaults = config_lib.flatten(exp_factory.get_exp_config(run.params.experiment))
-  return {name: defaults.get(name) for name, value in run.settings.items() if defaults.get(name) != value}
+  return {
+    name: defaults.get(name) for name, value in run.settings.items() if defaults.get(name) != value
+  }
 
 
 def human_label_counts(run: Any) -> pseudo_facts.HumanLabels:
@@ -119,7 +120,9 @@ def human_label_counts(run: Any) -> pseudo_facts.HumanLabels:
 
 def _validation_records(run: Any) -> Iterator[tf.Tensor]:
   field = 'task.validation_data.input_path'
-  return iter(tf.data.TFRecordDataset(streams.match_files(run.params.task.validation_data.input_path, field)))
+  return iter(
+    tf.data.TFRecordDataset(streams.match_files(run.params.task.validation_data.input_path, field))
+  )
 
 
 def _sheets(run: Any) -> Iterator[records.Sheet]:
@@ -129,7 +132,9 @@ def _sheets(run: Any) -> Iterator[records.Sheet]:
   pseudo = params.task.pseudo_data
   images = streams.match_files(pseudo.input_path, 'task.pseudo_data.input_path')
   settings = cuts.Cuts(cut=pseudo.cut, ignore_cut=pseudo.ignore_cut)
-  yield detection_pictures.pseudo_label_sheet(images, pseudo.label_dir, run.label_format(), settings, names, count)
+  yield detection_pictures.pseudo_label_sheet(
+    images, pseudo.label_dir, run.label_format(), settings, names, count
+  )
   models = {}
   for name in ('teacher', 'student'):
     models[name] = labelling.load_model(task, run.records.result(name)['checkpoint'])

@@ -5,17 +5,20 @@ import os
 from official.core import config_definitions as cfg
 
 from official_selftrain.configs import self_training as st
-from official_selftrain.core import console
-from official_selftrain.core import errors
-from official_selftrain.pipeline import data
-from official_selftrain.pipeline import selftrain
-from official_selftrain.pipeline import training
+from official_selftrain.core import console, errors
+from official_selftrain.pipeline import data, selftrain, training
 
 MODES = ('train', 'eval', 'train_and_eval', 'continuous_eval')
 ALL_STAGES = 'all'
 
 
-def run(params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str = ALL_STAGES, restart: str = '') -> None:
+def run(
+  params: cfg.ExperimentConfig,
+  mode: str,
+  model_dir: str,
+  stage: str = ALL_STAGES,
+  restart: str = '',
+) -> None:
   """Runs an experiment.
 
   Args:
@@ -40,7 +43,9 @@ def run(params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str = AL
   if 'train' not in mode:
     model = 'student' if stage == ALL_STAGES else stage
     if model not in ('teacher', 'control', 'student'):
-      raise errors.ConfigError(f'--stage={stage}: mode {mode} evaluates teacher, control or student.')
+      raise errors.ConfigError(
+        f'--stage={stage}: mode {mode} evaluates teacher, control or student.'
+      )
     _print_metrics(model, training.run(work.job(model), mode))
     return
   if restart:
@@ -48,11 +53,14 @@ def run(params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str = AL
   work.execute(stage)
 
 
-def _run_supervised(params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str, restart: str) -> None:
+def _run_supervised(
+  params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str, restart: str
+) -> None:
   if stage != ALL_STAGES or restart:
-    raise errors.ConfigError('--stage and --restart are for self-training experiments; this one trains one model.')
-  resolved = type(params)()
-  resolved.override(params.as_dict())
+    raise errors.ConfigError(
+      '--stage and --restart are for self-training experiments; this one trains one model.'
+    )
+  resolved = params.replace()
   if isinstance(resolved, st.SupervisedExperiment):
     data.resolve(resolved, model_dir)
   name = os.path.basename(os.path.normpath(model_dir)) or 'model'

@@ -6,19 +6,11 @@ from typing import Any
 from official.core import config_definitions as cfg
 from official.core import task_factory
 
-
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import config as config_lib
-from official_selftrain.core import console
-from official_selftrain.core import errors
-from official_selftrain.core import files
+from official_selftrain.core import console, errors, files
 from official_selftrain.dataloaders import records
-from official_selftrain.pipeline import data
-from official_selftrain.pipeline import exporting
-from official_selftrain.pipeline import labelling
-from official_selftrain.pipeline import reporting
-from official_selftrain.pipeline import stages
-from official_selftrain.pipeline import training
+from official_selftrain.pipeline import data, exporting, labelling, reporting, stages, training
 
 STAGES = ('teacher', 'labels', 'control', 'student', 'report', 'export')
 LABELS_DIR = os.path.join('labels', 'round-1')
@@ -40,8 +32,7 @@ class SelfTrainingRun:
       mode: `train` leaves out evaluation and report, `train_and_eval` runs everything.
     """
     self.settings = config_lib.flatten(params)
-    self.params = type(params)()
-    self.params.override(params.as_dict())
+    self.params = params.replace()
     self.model_dir = model_dir
     self.mode = mode
     self.data = data.resolve(self.params, model_dir)
@@ -53,12 +44,24 @@ class SelfTrainingRun:
     """A path in the run directory."""
     return os.path.join(self.model_dir, *parts)
 
-  def stages(self) -> list[stages.Stage]:
+  def plan(self) -> list[stages.Stage]:
     """All stages in their order, as far as mode and settings ask for them."""
-    teacher_batch = () if self.params.teacher.global_batch_size else ('task.pseudo_data.global_batch_size',)
-    control_batch = () if self.params.control.global_batch_size else ('task.pseudo_data.global_batch_size',)
-    teacher_settings = ('teacher', 'task.model') if self.params.teacher.checkpoint else ('teacher', *_SUPERVISED)
-    label_settings = ('labels.min_score', 'labels.max_boxes', 'task.model', 'task.pseudo_data.input_path', *_DATA)
+    teacher_batch = (
+      () if self.params.teacher.global_batch_size else ('task.pseudo_data.global_batch_size',)
+    )
+    control_batch = (
+      () if self.params.control.global_batch_size else ('task.pseudo_data.global_batch_size',)
+    )
+    teacher_settings = (
+      ('teacher', 'task.model') if self.params.teacher.checkpoint else ('teacher', *_SUPERVISED)
+    )
+    label_settings = (
+      'labels.min_score',
+      'labels.max_boxes',
+      'task.model',
+      'task.pseudo_data.input_path',
+      *_DATA,
+    )
     wanted = [
         stages.Stage('teacher', ('teacher',), (*teacher_settings, *teacher_batch), self._no_inputs, self._teacher),
         stages.Stage('labels', ('labels',), label_settings, self._inputs('teacher'), self._labels),
@@ -69,7 +72,9 @@ class SelfTrainingRun:
     ]  # fmt: skip
     if self.params.control.enabled:
       control_settings = (*_SUPERVISED, *_START, *control_batch, 'control', 'trainer')
-      control = stages.Stage('control', ('control',), control_settings, self._inputs('teacher'), self._control)
+      control = stages.Stage(
+        'control', ('control',), control_settings, self._inputs('teacher'), self._control
+      )
       wanted.insert(2, control)
     if self.mode == 'train_and_eval':
       models = [stage.name for stage in wanted]
@@ -79,7 +84,9 @@ class SelfTrainingRun:
       ))  # fmt: skip
     if self.params.export.enabled and self.mode == 'train_and_eval':
       wanted.append(
-          stages.Stage('export', ('export',), ('export',), self._inputs('student'), self._export, True)
+        stages.Stage(
+          'export', ('export',), ('export',), self._inputs('student'), self._export, True
+        )
       )
     return wanted
 
@@ -110,7 +117,7 @@ class SelfTrainingRun:
 
   def restart(self, name: str) -> None:
     """Removes the products of a stage and of those made from them."""
-    ordered = self.stages()
+    ordered = self.plan()
     first = [stage.name for stage in ordered].index(self._select(name)[0].name)
     # The control does not read the labels; nothing but the report is made from the control.
     spared = {'labels': {'control'}, 'control': {'student', 'export'}}.get(name, set())
@@ -120,8 +127,7 @@ class SelfTrainingRun:
     """The training job of teacher, control or student."""
     params = self.params
     if name == 'student':
-      task, trainer = type(params.task)(), params.trainer
-      task.override(params.task.as_dict())
+      task, trainer = params.task.replace(), params.trainer
       self._set_start(task)
     else:
       task = params.task.supervised()
@@ -143,13 +149,15 @@ class SelfTrainingRun:
     return self.records.result('teacher')['checkpoint']
 
   def _select(self, only: str) -> list[stages.Stage]:
-    wanted = self.stages()
+    wanted = self.plan()
     if only == 'all':
       return wanted
     chosen = [stage for stage in wanted if stage.name == only]
     if not chosen:
       names = ', '.join(stage.name for stage in wanted)
-      raise errors.ConfigError(f'--stage={only}: this run (mode {self.mode}) has the stages {names}, and all.')
+      raise errors.ConfigError(
+        f'--stage={only}: this run (mode {self.mode}) has the stages {names}, and all.'
+      )
     return chosen
 
   def _set_start(self, task: cfg.TaskConfig) -> None:
@@ -202,7 +210,9 @@ class SelfTrainingRun:
     return task.label_format(self.params.labels.min_score, self.params.labels.max_boxes)
 
   def _labels(self) -> dict[str, Any]:
-    images = records.match_files(self.params.task.pseudo_data.input_path, 'task.pseudo_data.input_path')
+    images = records.match_files(
+      self.params.task.pseudo_data.input_path, 'task.pseudo_data.input_path'
+    )
     manifest = labelling.run(self.params, self.teacher_checkpoint(), images, self.path(LABELS_DIR))
     digests = [shard.label_sha256 for shard in manifest.shards]
     totals = {name: getattr(manifest, name) for name in ('images', 'labelled', 'empty', 'dead')}
@@ -213,5 +223,3 @@ class SelfTrainingRun:
 
   def _export(self) -> dict[str, Any]:
     return exporting.export_student(self)
-
-

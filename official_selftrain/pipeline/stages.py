@@ -1,15 +1,13 @@
 """Stages: what a product was made from, whether it is finished, and whether it still fits the settings."""
 
-from collections.abc import Callable, Mapping
 import dataclasses
 import os
 import shutil
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from official_selftrain.core import console
-from official_selftrain.core import errors
-from official_selftrain.core import files
+from official_selftrain.core import console, errors, files
 
 RECORDS_DIR = 'stages'
 
@@ -70,14 +68,20 @@ class StageRecords:
     """
     record = self.read(name)
     if record is None or record['status'] != 'done':
-      raise errors.StageChangedError(f'The stage {name} is not finished in {self._model_dir}: run it first.')
+      raise errors.StageChangedError(
+        f'The stage {name} is not finished in {self._model_dir}: run it first.'
+      )
     return record['result']
 
   def seconds(self) -> dict[str, float]:
     """Wall seconds of the finished stages, all processes added up."""
     names = sorted(os.listdir(os.path.join(self._model_dir, RECORDS_DIR)))
-    records = [(name.removesuffix('.json'), self.read(name.removesuffix('.json'))) for name in names]
-    return {name: record['seconds'] for name, record in records if record and record['status'] == 'done'}
+    records = [
+      (name.removesuffix('.json'), self.read(name.removesuffix('.json'))) for name in names
+    ]
+    return {
+      name: record['seconds'] for name, record in records if record and record['status'] == 'done'
+    }
 
   def execute(self, stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Runs a stage unless it is done.
@@ -134,23 +138,25 @@ class StageRecords:
   def _changed_message(self, name: str, status: str, change: str) -> str:
     state = 'is finished' if status == 'done' else 'has started'
     return (
-        f'The stage {name} {state} in {self._model_dir} with other settings: {change}. One run never mixes settings. '
-        f'Put the setting back, start this stage and those after it afresh with --restart={name}, or use another '
-        '--model_dir.'
+      f'The stage {name} {state} in {self._model_dir} with other settings: {change}. One run never mixes settings. '
+      f'Put the setting back, start this stage and those after it afresh with --restart={name}, or use another '
+      '--model_dir.'
     )
 
 
 def relevant_settings(settings: Mapping[str, Any], prefixes: tuple[str, ...]) -> dict[str, Any]:
   """The settings below any of the dotted prefixes, without those that only change logging and timing."""
   return {
-      name: value
-      for name, value in sorted(settings.items())
-      if any(name == prefix or name.startswith(prefix + '.') for prefix in prefixes)
-      and name.rsplit('.', 1)[-1] not in _HARMLESS
+    name: value
+    for name, value in sorted(settings.items())
+    if any(name == prefix or name.startswith(prefix + '.') for prefix in prefixes)
+    and name.rsplit('.', 1)[-1] not in _HARMLESS
   }
 
 
-def _first_change(record: Mapping[str, Any], settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str | None:
+def _first_change(
+  record: Mapping[str, Any], settings: Mapping[str, Any], inputs: Mapping[str, str]
+) -> str | None:
   """The first setting or input that differs from the record, in words."""
   old_settings = record['settings']
   for name in sorted(set(old_settings) | set(settings)):

@@ -1,25 +1,20 @@
 """Training and evaluating one model: the Model Garden's runner with our actions around it."""
 
-from collections.abc import Mapping
 import contextlib
 import dataclasses
 import os
+from collections.abc import Mapping
 from typing import Any
 
+import tensorflow as tf
 from official.common import distribute_utils
 from official.core import config_definitions as cfg
-from official.core import task_factory
-from official.core import train_lib
-from official.core import train_utils
+from official.core import task_factory, train_lib, train_utils
 from official.modeling import performance
 from official.vision.utils import summary_manager
-import tensorflow as tf
 
-from official_selftrain.core import console
-from official_selftrain.core import errors
-from official_selftrain.core import files
-from official_selftrain.pipeline import actions
-from official_selftrain.pipeline import diagnosis
+from official_selftrain.core import console, errors, files
+from official_selftrain.pipeline import actions, diagnosis
 
 METRICS_FILE = 'metrics.json'
 LOG_FILE = 'log.txt'
@@ -93,16 +88,22 @@ def build_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
     distribute_utils.configure_cluster(runtime.worker_hosts, runtime.task_index)
   num_gpus = runtime.num_gpus or len(tf.config.list_physical_devices('GPU'))
   return distribute_utils.get_distribution_strategy(
-      distribution_strategy=runtime.distribution_strategy,
-      all_reduce_alg=runtime.all_reduce_alg,
-      num_gpus=num_gpus,
-      tpu_address=runtime.tpu,
+    distribution_strategy=runtime.distribution_strategy,
+    all_reduce_alg=runtime.all_reduce_alg,
+    num_gpus=num_gpus,
+    tpu_address=runtime.tpu,
   )
 
 
 def _check_mode(job: Job, mode: str) -> None:
-  if 'train' not in mode and mode != 'continuous_eval' and not tf.train.latest_checkpoint(job.model_dir):
-    raise errors.DataError(f'{job.name}: there is no checkpoint in {job.model_dir} to evaluate. Train it first.')
+  if (
+    'train' not in mode
+    and mode != 'continuous_eval'
+    and not tf.train.latest_checkpoint(job.model_dir)
+  ):
+    raise errors.DataError(
+      f'{job.name}: there is no checkpoint in {job.model_dir} to evaluate. Train it first.'
+    )
 
 
 def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> dict[str, float]:
@@ -110,14 +111,16 @@ def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> di
   progress = actions.TrainingProgress(job.name, job.train_steps, task.start_step, job.model_dir)
   with _stdout_to(os.path.join(job.model_dir, LOG_FILE)):
     runner = train_lib.OrbitExperimentRunner(
-        distribution_strategy=strategy,
-        task=task,
-        mode=mode,
-        params=job.params,
-        model_dir=job.model_dir,
-        train_actions=[progress],
-        eval_actions=[recorder],
-        eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(job.params, job.model_dir),
+      distribution_strategy=strategy,
+      task=task,
+      mode=mode,
+      params=job.params,
+      model_dir=job.model_dir,
+      train_actions=[progress],
+      eval_actions=[recorder],
+      eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(
+        job.params, job.model_dir
+      ),
     )
     guard = actions.NonFiniteGuard(job.name, runner.trainer, job.model_dir, job.params.trainer)
     progress.bind(runner.trainer, guard)
@@ -135,7 +138,11 @@ def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> di
 def _save_on_interrupt(job: Job, runner: train_lib.OrbitExperimentRunner) -> None:
   """Keeps the steps since the last checkpoint. Ctrl-C arrives between two loops, so the variables belong together."""
   step = int(runner.trainer.global_step.numpy())
-  if runner.checkpoint_manager and 0 < step < job.train_steps and step > finished_steps(job.model_dir):
+  if (
+    runner.checkpoint_manager
+    and 0 < step < job.train_steps
+    and step > finished_steps(job.model_dir)
+  ):
     runner.checkpoint_manager.save(checkpoint_number=step, check_interval=False)
   console.say(f'{job.name}: interrupted at step {step}; the same command continues there.')
 
@@ -154,7 +161,10 @@ class _EvaluationRecorder:
   def __call__(self, output: Mapping[str, Any]) -> None:
     self.metrics = scalars(output)
     step = int(self._trainer.global_step.numpy())
-    record = {'step': step, 'metrics': {name: _or_none(value) for name, value in self.metrics.items()}}
+    record = {
+      'step': step,
+      'metrics': {name: _or_none(value) for name, value in self.metrics.items()},
+    }
     files.write_json(os.path.join(self._job.model_dir, METRICS_FILE), record)
 
 
@@ -179,7 +189,7 @@ def _stdout_to(path: str) -> Any:
 
 
 def job_experiment(
-    task: cfg.TaskConfig, trainer: cfg.TrainerConfig, runtime: cfg.RuntimeConfig
+  task: cfg.TaskConfig, trainer: cfg.TrainerConfig, runtime: cfg.RuntimeConfig
 ) -> cfg.ExperimentConfig:
   """A plain Model Garden experiment from its parts."""
   return cfg.ExperimentConfig(task=task, trainer=trainer, runtime=runtime)

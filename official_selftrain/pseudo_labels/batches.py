@@ -165,17 +165,15 @@ class ImageBatches:
     try:
       number = 0
       for image_file in reading.image_files:
-        end = EndOfShard(0, {})
-        for records in self._chunks(image_file):
-          if isinstance(records, EndOfShard):
-            end = records
+        for item in self._chunks(image_file):
+          if isinstance(item, EndOfShard):
+            reading.plan.append(item)
             continue
-          reading.plan.append(_Chunk(number, records))
-          serialized = [record.serialized for record in records]
+          reading.plan.append(_Chunk(number, item))
+          serialized = [record.serialized for record in item]
           padding = [serialized[-1]] * (self._batch_size - len(serialized))
           yield {_NUMBER: number, _SERIALIZED: serialized + padding}
           number += 1
-        reading.plan.append(end)
     except Exception as error:
       reading.failures.append(error)
 

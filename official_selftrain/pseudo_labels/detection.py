@@ -34,8 +34,11 @@ def score_bins(scores: np.ndarray) -> np.ndarray:
 
 def count_above(histogram: np.ndarray, cut: float) -> float:
   """Number of scores >= `cut`: exact when the cut is a bin edge, else interpolated linearly."""
-  cumulative = np.concatenate([[0.0], np.cumsum(histogram, dtype=np.float64)])
-  return float(cumulative[-1] - np.interp(cut, np.linspace(0.0, 1.0, NUM_BINS + 1), cumulative))
+  position = cut * NUM_BINS
+  whole = int(position + 1e-6)
+  above = float(histogram[whole:].sum())
+  part = position - whole
+  return above - part * float(histogram[whole]) if part > 1e-6 else above
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,8 @@ from official_selftrain.pseudo_labels import manifest as manifest_lib
 PredictFn = Callable[[dict[str, tf.Tensor]], Mapping[str, Any]]
 
 _NUM_DETECTIONS = 'num_detections'
+# Per shard; the manifest and dead_letters.jsonl have the others.
+_MAX_WARNINGS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,7 +100,8 @@ class _LabelShard:
     letter = manifest_lib.DeadLetter(
       shard=self.image_name, index=image.index, source_id=self._source_id(image), reason=reason
     )
-    logging.warning('%s, record %d (%s) gets no labels: %s', *dataclasses.astuple(letter))
+    if len(self.letters) < _MAX_WARNINGS:
+      logging.warning('%s, record %d (%s) gets no labels: %s', *dataclasses.astuple(letter))
     self.letters.append(letter)
     self._add(image, formats.DEAD, {})
 

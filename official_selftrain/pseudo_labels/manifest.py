@@ -14,6 +14,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import official_selftrain
 from official_selftrain.core import errors, files
 from official_selftrain.pseudo_labels import formats
 
@@ -281,13 +282,8 @@ def describe_teacher(checkpoint: str, global_step: int) -> dict[str, Any]:
 
 def software_versions() -> dict[str, str]:
   """Versions of what changes predictions: this package, TensorFlow and the Model Garden."""
-  names = ('official-selftrain', 'tensorflow', 'tf-models-official')
-  return {name: _version(name) for name in names}
-
-
-def _version(distribution: str) -> str:
-  """Version of an installed distribution; 'unknown' in a source tree without metadata."""
-  try:
-    return importlib.metadata.version(distribution)
-  except importlib.metadata.PackageNotFoundError:
-    return 'unknown'
+  others = ('tensorflow', 'tf-models-official')
+  return {
+    'official-selftrain': official_selftrain.__version__,
+    **{name: importlib.metadata.version(name) for name in others},
+  }

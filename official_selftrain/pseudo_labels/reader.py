@@ -179,7 +179,8 @@ def mismatch_error(error: Exception) -> errors.LabelMismatchError | None:
   found = re.search(re.escape(MISMATCH) + r' (.*? of its shard)', str(error), re.DOTALL)
   if found is None:
     return None
-  sentence = found.group(1)
+  # TensorFlow escapes the quotes of a string that it prints.
+  sentence = found.group(1).replace("\\'", "'")
   return errors.LabelMismatchError(
     f'Pseudo labels do not belong to the images: {sentence}. The image files were changed, '
     'reordered or exchanged after they were labelled; restore them or write the labels again'

@@ -1,23 +1,21 @@
 """RetinaNet on one or two sources of labels."""
 
-from collections.abc import Callable, Mapping
 import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import tensorflow as tf
 from official.core import task_factory
 from official.vision.tasks import retinanet
-import tensorflow as tf
 
 from official_selftrain.configs import detection as configs
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.dataloaders import records
 from official_selftrain.modeling import spinenet
-from official_selftrain.pseudo_labels import cuts
+from official_selftrain.pseudo_labels import cuts, reader
 from official_selftrain.pseudo_labels import detection as label_formats
-from official_selftrain.pseudo_labels import reader
-from official_selftrain.tasks import run_state
-from official_selftrain.tasks import self_training
+from official_selftrain.tasks import run_state, self_training
 
 spinenet.register_sizes()
 
@@ -43,7 +41,7 @@ class DetectionTask(retinanet.RetinaNetTask):
     return run_state.attach(super().build_model())
 
   def build_inputs(
-      self, params: configs.DataConfig, input_context: tf.distribute.InputContext | None = None
+    self, params: configs.DataConfig, input_context: tf.distribute.InputContext | None = None
   ) -> tf.data.Dataset:
     """Training batches from a seeded stream; evaluation batches in file order with the Model Garden's parser."""
     if params.tfds_name:
@@ -56,14 +54,16 @@ class DetectionTask(retinanet.RetinaNetTask):
     dataset = records.record_stream(files, records.open_tfrecord, options, input_context)
     decode = parsing.build_decoder(params).decode
     parse = parsing.evaluation_parser(self.task_config.model, params)
-    dataset = dataset.map(lambda _, record: parse(decode(record)), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = dataset.map(
+      lambda _, record: parse(decode(record)), num_parallel_calls=tf.data.AUTOTUNE
+    )
     return _batch(dataset, params, input_context)
 
   def build_source_inputs(
-      self,
-      source: str,
-      params: configs.DataConfig,
-      input_context: tf.distribute.InputContext | None = None,
+    self,
+    source: str,
+    params: configs.DataConfig,
+    input_context: tf.distribute.InputContext | None = None,
   ) -> tf.data.Dataset:
     """Training batches of one source.
 
@@ -86,7 +86,9 @@ class DetectionTask(retinanet.RetinaNetTask):
       records.check_not_empty(files, 'task.train_data.input_path')
       decode = parsing.build_decoder(params).decode
       dataset = records.record_stream(files, records.open_tfrecord, options, input_context)
-      dataset = dataset.map(lambda i, record: (i, decode(record)), num_parallel_calls=tf.data.AUTOTUNE)
+      dataset = dataset.map(
+        lambda i, record: (i, decode(record)), num_parallel_calls=tf.data.AUTOTUNE
+      )
     parser = parsing.TrainingParser(self.task_config.model, params)
 
     def _parse(ordinal: tf.Tensor, example: parsing.Example) -> tuple[tf.Tensor, parsing.Labels]:
@@ -112,12 +114,14 @@ class DetectionTask(retinanet.RetinaNetTask):
 
   def decoded_validation_example(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
     """Image, ground truth and `encoded` image bytes of a serialized validation record, for pictures."""
-    encoded = tf.io.parse_single_example(record, {keys.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string)})
+    encoded = tf.io.parse_single_example(
+      record, {keys.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string)}
+    )
     decode = parsing.build_decoder(self.task_config.validation_data).decode
     return {**decode(record), 'encoded': encoded[keys.IMAGE_ENCODED]}
 
   def build_losses(
-      self, outputs: Mapping[str, Any], labels: Mapping[str, Any], aux_losses: Any = None
+    self, outputs: Mapping[str, Any], labels: Mapping[str, Any], aux_losses: Any = None
   ) -> tuple[tf.Tensor, ...]:
     """The Model Garden's losses, normalised by the positives of the whole batch and not of one replica's share.
 
@@ -132,7 +136,11 @@ class DetectionTask(retinanet.RetinaNetTask):
     return total, scale * class_loss, scale * box_loss, scale * model_loss
 
   def train_step(
-      self, inputs: Any, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer, metrics: Any = None
+    self,
+    inputs: Any,
+    model: tf.keras.Model,
+    optimizer: tf.keras.optimizers.Optimizer,
+    metrics: Any = None,
   ) -> dict[str, tf.Tensor]:
     """See the Model Garden; the step at which the loss stops being finite is remembered."""
     logs = super().train_step(inputs, model, optimizer, metrics)
@@ -140,25 +148,25 @@ class DetectionTask(retinanet.RetinaNetTask):
     return logs
 
   def _stream_options(
-      self, params: configs.DataConfig, source: str, context: tf.distribute.InputContext | None
+    self, params: configs.DataConfig, source: str, context: tf.distribute.InputContext | None
   ) -> records.StreamOptions:
     pipelines = context.num_input_pipelines if context else 1
     return records.StreamOptions(
-        seed=(self.seed * _SEED_STRIDE + _STREAM_SEEDS[source] + (params.seed or 0)) % (1 << 31),
-        is_training=params.is_training,
-        shuffle_buffer_size=params.shuffle_buffer_size,
-        start=self.start_step * params.global_batch_size // pipelines if params.is_training else 0,
-        skip_errors=params.skip_errors,
-        cache=params.cache,
-        block_length=params.block_length,
-        cycle_length=params.cycle_length,
+      seed=(self.seed * _SEED_STRIDE + _STREAM_SEEDS[source] + (params.seed or 0)) % (1 << 31),
+      is_training=params.is_training,
+      shuffle_buffer_size=params.shuffle_buffer_size,
+      start=self.start_step * params.global_batch_size // pipelines if params.is_training else 0,
+      skip_errors=params.skip_errors,
+      cache=params.cache,
+      block_length=params.block_length,
+      cycle_length=params.cycle_length,
     )
 
   def _pseudo_examples(
-      self,
-      params: configs.PseudoDataConfig,
-      options: records.StreamOptions,
-      input_context: tf.distribute.InputContext | None,
+    self,
+    params: configs.PseudoDataConfig,
+    options: records.StreamOptions,
+    input_context: tf.distribute.InputContext | None,
   ) -> tf.data.Dataset:
     raise NotImplementedError(f'{type(self).__name__} reads human labels only.')
 
@@ -167,9 +175,18 @@ class DetectionTask(retinanet.RetinaNetTask):
 class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
   """RetinaNet on human and pseudo labels."""
 
-  source_log_names = ('loss', 'cls_loss', 'box_loss', 'positives', 'boxes_per_image', 'share_with_boxes')
+  source_log_names = (
+    'loss',
+    'cls_loss',
+    'box_loss',
+    'positives',
+    'boxes_per_image',
+    'share_with_boxes',
+  )
 
-  def source_losses(self, outputs: Mapping[str, Any], labels: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+  def source_losses(
+    self, outputs: Mapping[str, Any], labels: Mapping[str, Any]
+  ) -> dict[str, tf.Tensor]:
     """Losses of one source, each normalised by that source's own positives; float32 scalars."""
     _, class_loss, box_loss, model_loss = self.build_losses(outputs=outputs, labels=labels)
     return {'model_loss': model_loss, 'cls_loss': class_loss, 'box_loss': box_loss}
@@ -178,16 +195,20 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
     """What to log of one source's labels; float32 scalars."""
     boxes = tf.cast(labels['num_boxes'], tf.float32)
     return {
-        'positives': tf.reduce_sum(labels['box_weights']),
-        'boxes_per_image': tf.reduce_mean(boxes),
-        'share_with_boxes': tf.reduce_mean(tf.cast(boxes > 0, tf.float32)),
+      'positives': tf.reduce_sum(labels['box_weights']),
+      'boxes_per_image': tf.reduce_mean(boxes),
+      'share_with_boxes': tf.reduce_mean(tf.cast(boxes > 0, tf.float32)),
     }
 
-  def label_format(self, min_score: float = 0.05, max_boxes: int = 100) -> label_formats.DetectionLabels:
+  def label_format(
+    self, min_score: float = 0.05, max_boxes: int = 100
+  ) -> label_formats.DetectionLabels:
     """How this task's pseudo labels are written and read; the arguments matter for writing only."""
     return label_formats.DetectionLabels(self.task_config.model.num_classes, min_score, max_boxes)
 
-  def labelling_functions(self, model: tf.keras.Model) -> tuple[Callable[..., Any], Callable[..., Any]]:
+  def labelling_functions(
+    self, model: tf.keras.Model
+  ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Preprocessing of one image and prediction for a batch, as the labeller wants them.
 
     Args:
@@ -204,19 +225,19 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
       outputs = model(inputs['image'], image_shape=info[:, 1, :], training=False)
       original, scale = info[:, None, 0, :], info[:, None, 2, :]
       return {
-          'boxes': outputs['detection_boxes'] / tf.tile(original * scale, [1, 1, 2]),
-          'scores': outputs['detection_scores'],
-          'classes': outputs['detection_classes'],
-          'num_detections': outputs['num_detections'],
+        'boxes': outputs['detection_boxes'] / tf.tile(original * scale, [1, 1, 2]),
+        'scores': outputs['detection_scores'],
+        'classes': outputs['detection_classes'],
+        'num_detections': outputs['num_detections'],
       }
 
     return parsing.inference_preprocessor(self.task_config.model), predict
 
   def _pseudo_examples(
-      self,
-      params: configs.PseudoDataConfig,
-      options: records.StreamOptions,
-      input_context: tf.distribute.InputContext | None,
+    self,
+    params: configs.PseudoDataConfig,
+    options: records.StreamOptions,
+    input_context: tf.distribute.InputContext | None,
   ) -> tf.data.Dataset:
     images = records.match_files(params.input_path, 'task.pseudo_data.input_path')
     manifest = reader.check_labels_match(images, params.label_dir)
@@ -231,18 +252,26 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
         return pairs
       return pairs.filter(lambda _, label: reader.has_objects(label, labels_format, settings))
 
-    def _join(ordinal: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, parsing.Example]:
+    def _join(
+      ordinal: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]
+    ) -> tuple[tf.Tensor, parsing.Example]:
       record = reader.join(*pair, labels_format, settings)
       return ordinal, parsing.decoded_example(record)
 
-    dataset = records.record_stream(list(zip(images, labels, strict=True)), _open, options, input_context)
+    dataset = records.record_stream(
+      list(zip(images, labels, strict=True)), _open, options, input_context
+    )
     return dataset.map(_join, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def _batch(
-    dataset: tf.data.Dataset, params: configs.DataConfig, context: tf.distribute.InputContext | None
+  dataset: tf.data.Dataset, params: configs.DataConfig, context: tf.distribute.InputContext | None
 ) -> tf.data.Dataset:
-  size = context.get_per_replica_batch_size(params.global_batch_size) if context else params.global_batch_size
+  size = (
+    context.get_per_replica_batch_size(params.global_batch_size)
+    if context
+    else params.global_batch_size
+  )
   return dataset.batch(size, drop_remainder=params.drop_remainder).prefetch(tf.data.AUTOTUNE)
 
 

@@ -34,13 +34,17 @@ class SelfTrainingMixin:
     model.loss_averages = normalized.LossAverages(self.task_config.self_training.ema_decay)
     return run_state.attach(model)
 
-  def build_inputs(self, params: Any, input_context: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
+  def build_inputs(
+    self, params: Any, input_context: tf.distribute.InputContext | None = None
+  ) -> tf.data.Dataset:
     """Both streams zipped for training; the task's own input otherwise."""
     if not params.is_training:
       return super().build_inputs(params, input_context)
     streams = {
-        keys.HUMAN: self.build_source_inputs(keys.HUMAN, params, input_context),
-        keys.PSEUDO: self.build_source_inputs(keys.PSEUDO, self.task_config.pseudo_data, input_context),
+      keys.HUMAN: self.build_source_inputs(keys.HUMAN, params, input_context),
+      keys.PSEUDO: self.build_source_inputs(
+        keys.PSEUDO, self.task_config.pseudo_data, input_context
+      ),
     }
     return tf.data.Dataset.zip(streams).prefetch(tf.data.AUTOTUNE)
 
@@ -72,16 +76,16 @@ class SelfTrainingMixin:
     sizes = [_batch_size(value) for value in features.values()]
     pieces = [tf.split(tensor, sizes, axis=0) for tensor in tf.nest.flatten(outputs)]
     return {
-        source: tf.nest.pack_sequence_as(outputs, [piece[i] for piece in pieces])
-        for i, source in enumerate(features)
+      source: tf.nest.pack_sequence_as(outputs, [piece[i] for piece in pieces])
+      for i, source in enumerate(features)
     }
 
   def train_step(
-      self,
-      inputs: BySource,
-      model: tf.keras.Model,
-      optimizer: tf.keras.optimizers.Optimizer,
-      metrics: list[tf.keras.metrics.Metric] | None = None,
+    self,
+    inputs: BySource,
+    model: tf.keras.Model,
+    optimizer: tf.keras.optimizers.Optimizer,
+    metrics: list[tf.keras.metrics.Metric] | None = None,
   ) -> dict[str, tf.Tensor]:
     """One step on both sources.
 
@@ -99,7 +103,9 @@ class SelfTrainingMixin:
     labels = {source: pair[1] for source, pair in inputs.items()}
     with tf.GradientTape() as tape:
       outputs = self.forward(model, features)
-      parts = {source: self.source_losses(outputs[source], labels[source]) for source in keys.SOURCES}
+      parts = {
+        source: self.source_losses(outputs[source], labels[source]) for source in keys.SOURCES
+      }
       combined = self._combine(model, parts)
       total = combined.loss + self.extra_losses(outputs, labels)
       total += tf.add_n(model.losses) if model.losses else 0.0
@@ -108,7 +114,7 @@ class SelfTrainingMixin:
         scaled = optimizer.get_scaled_loss(scaled)
     apply_gradients(tape, scaled, model, optimizer)
     model.first_non_finite.observe(
-        [parts[source]['model_loss'] for source in keys.SOURCES], optimizer.iterations - 1
+      [parts[source]['model_loss'] for source in keys.SOURCES], optimizer.iterations - 1
     )
     logs = self._logs(total, combined, parts, labels)
     return update_metrics(metrics, logs) | {self.loss: total}
@@ -125,21 +131,21 @@ class SelfTrainingMixin:
   def _combine(self, model: tf.keras.Model, parts: BySource) -> normalized.CombinedLoss:
     config = self.task_config.self_training
     return normalized.combine(
-        parts[keys.HUMAN]['model_loss'],
-        parts[keys.PSEUDO]['model_loss'],
-        model.loss_averages,
-        alpha=config.alpha,
-        normalize=config.normalize_loss,
+      parts[keys.HUMAN]['model_loss'],
+      parts[keys.PSEUDO]['model_loss'],
+      model.loss_averages,
+      alpha=config.alpha,
+      normalize=config.normalize_loss,
     )
 
   def _logs(
-      self, total: tf.Tensor, combined: normalized.CombinedLoss, parts: BySource, labels: BySource
+    self, total: tf.Tensor, combined: normalized.CombinedLoss, parts: BySource, labels: BySource
   ) -> dict[str, tf.Tensor]:
     logs = {
-        'total_loss': total,
-        'loss_ratio': combined.ratio,
-        'average_human_loss': combined.average_human,
-        'average_pseudo_loss': combined.average_pseudo,
+      'total_loss': total,
+      'loss_ratio': combined.ratio,
+      'average_human_loss': combined.average_human,
+      'average_pseudo_loss': combined.average_pseudo,
     }
     for source in keys.SOURCES:
       values = {**parts[source], **self.source_statistics(labels[source])}
@@ -149,7 +155,10 @@ class SelfTrainingMixin:
 
 
 def apply_gradients(
-    tape: tf.GradientTape, loss: tf.Tensor, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer
+  tape: tf.GradientTape,
+  loss: tf.Tensor,
+  model: tf.keras.Model,
+  optimizer: tf.keras.optimizers.Optimizer,
 ) -> None:
   """Gradients of a (scaled) loss, unscaled again where the optimizer scales it, applied to the model."""
   variables = model.trainable_variables
@@ -160,7 +169,7 @@ def apply_gradients(
 
 
 def update_metrics(
-    metrics: list[tf.keras.metrics.Metric] | None, logs: Mapping[str, tf.Tensor]
+  metrics: list[tf.keras.metrics.Metric] | None, logs: Mapping[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
   """Feeds each metric the value of its name and returns their results."""
   results = {}
@@ -181,7 +190,7 @@ def _batch_size(features: Nest) -> int | tf.Tensor:
 
 
 def _forward_separately(model: tf.keras.Model, features: BySource) -> BySource:
-  """One pass per source; the moving statistics end up as if only the human batch had been seen (DSBN's source branch)."""
+  """One pass per source; the moving statistics end up as if only the human batch had been seen."""
   moving = [v for v in model.non_trainable_variables if 'moving_' in v.name]
   before = [tf.identity(variable) for variable in moving]
   outputs = {}

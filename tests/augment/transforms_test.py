@@ -1,8 +1,8 @@
 """Transforms: identity, exact geometry, and the same numbers wherever they run."""
 
 import numpy as np
-from official.vision.ops import preprocess_ops
 import tensorflow as tf
+from official.vision.ops import preprocess_ops
 
 from official_selftrain.augment import transforms
 from official_selftrain.core import keys
@@ -11,10 +11,10 @@ from official_selftrain.core import keys
 def _example(seed=(1, 2), size=(40, 60), boxes=((0.1, 0.2, 0.5, 0.6),)):
   rng = np.random.default_rng(7)
   return {
-      'image': tf.constant(rng.integers(0, 256, [*size, 3]), tf.uint8),
-      keys.GROUNDTRUTH_BOXES: tf.constant(np.reshape(boxes, [-1, 4]), tf.float32),
-      keys.GROUNDTRUTH_CLASSES: tf.range(1, 1 + len(boxes), dtype=tf.int64),
-      keys.SEED: tf.constant(seed, tf.int32),
+    'image': tf.constant(rng.integers(0, 256, [*size, 3]), tf.uint8),
+    keys.GROUNDTRUTH_BOXES: tf.constant(np.reshape(boxes, [-1, 4]), tf.float32),
+    keys.GROUNDTRUTH_CLASSES: tf.range(1, 1 + len(boxes), dtype=tf.int64),
+    keys.SEED: tf.constant(seed, tf.int32),
   }
 
 
@@ -32,7 +32,9 @@ class FlipTest(tf.test.TestCase):
     flip = transforms.RandomHorizontalFlip(1.0)
     twice = flip(flip(_example()))
     self.assertAllEqual(twice['image'], _example()['image'])
-    self.assertAllClose(twice[keys.GROUNDTRUTH_BOXES], _example()[keys.GROUNDTRUTH_BOXES], atol=1e-7)
+    self.assertAllClose(
+      twice[keys.GROUNDTRUTH_BOXES], _example()[keys.GROUNDTRUTH_BOXES], atol=1e-7
+    )
 
   def test_leaves_a_new_seed(self):
     self.assertNotAllEqual(transforms.RandomHorizontalFlip()(_example())[keys.SEED], [1, 2])
@@ -61,12 +63,16 @@ class JitteredResizeAndCropTest(tf.test.TestCase):
       if ymax - ymin < 3 or xmax - xmin < 3:
         continue
       rows, columns = np.flatnonzero(bright.any(1)), np.flatnonzero(bright.any(0))
-      self.assertAllClose([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], [ymin, xmin, ymax, xmax], atol=1.5)
+      self.assertAllClose(
+        [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], [ymin, xmin, ymax, xmax], atol=1.5
+      )
 
   def test_boxes_stay_inside_the_visible_part(self):
     boxes = ((0.0, 0.0, 1.0, 1.0), (0.9, 0.9, 1.0, 1.0), (0.3, 0.1, 0.4, 0.2))
     for number in range(30):
-      out = transforms.JitteredResizeAndCrop((32, 48), 0.3, 2.5)(_example(seed=(number, 0), boxes=boxes))
+      out = transforms.JitteredResizeAndCrop((32, 48), 0.3, 2.5)(
+        _example(seed=(number, 0), boxes=boxes)
+      )
       got = out[keys.GROUNDTRUTH_BOXES].numpy()
       info = out['image_info'].numpy()
       visible = np.minimum(info[0] * info[2] - info[3], [32, 48])
@@ -79,7 +85,9 @@ class JitteredResizeAndCropTest(tf.test.TestCase):
     step = transforms.JitteredResizeAndCrop((100, 100), 0.5, 1.5)
     example = _example(size=(10, 10))
     dataset = tf.data.Dataset.range(400).map(
-        lambda i: step({**example, keys.SEED: tf.stack([tf.cast(i, tf.int32), 3])})['image_info'][2, 0] / 10
+      lambda i: (
+        step({**example, keys.SEED: tf.stack([tf.cast(i, tf.int32), 3])})['image_info'][2, 0] / 10
+      )
     )
     scales = list(dataset.as_numpy_iterator())
     self.assertBetween(min(scales), 0.5, 0.53)
@@ -96,7 +104,8 @@ class JitteredResizeAndCropTest(tf.test.TestCase):
     example = _example()
     for calls in (1, 4):
       dataset = tf.data.Dataset.range(12).map(
-          lambda i: step({**example, keys.SEED: tf.stack([tf.cast(i, tf.int32), 9])}), num_parallel_calls=calls
+        lambda i: step({**example, keys.SEED: tf.stack([tf.cast(i, tf.int32), 9])}),
+        num_parallel_calls=calls,
       )
       for left, right in zip(eager, dataset, strict=True):
         self.assertAllEqual(left['image'], right['image'])

@@ -66,7 +66,7 @@ class QuietTest(unittest.TestCase):
       'console.quiet()\n'
       'console.quiet()\n'
       'import os, sys, logging, warnings\n'
-      'from absl import logging as absl_logging\n'
+      'from absl import flags as absl_flags, logging as absl_logging\n'
       'def log(level, path, text):\n'
       "  record = logging.LogRecord('absl', level, path, 1, text, None, None)\n"
       "  logging.getLogger('absl').handle(record)\n"
@@ -78,6 +78,8 @@ class QuietTest(unittest.TestCase):
       "log(logging.WARNING, ours, 'our warning')\n"
       "log(logging.WARNING, 'my_tool.py', 'a warning of the user')\n"
       'absl_logging.set_verbosity(absl_logging.INFO)\n'
+      "log(logging.WARNING, theirs, 'hidden: app.run sets this by itself')\n"
+      "absl_flags.FLAGS(['program', '--verbosity=0'])\n"
       "log(logging.WARNING, theirs, 'asked for')\n"
       'def warn(text, kind, module):\n'
       "  warnings.warn_explicit(text, kind, 'f.py', 1, module=module)\n"

@@ -1,8 +1,8 @@
 """The training parser: values by hand, agreement with the Model Garden, ignore band, bad classes."""
 
 import numpy as np
-from official.vision.dataloaders import retinanet_input
 import tensorflow as tf
+from official.vision.dataloaders import retinanet_input
 
 from official_selftrain.configs import detection as configs
 from official_selftrain.core import keys
@@ -22,12 +22,12 @@ def _params(**parser):
 def _example(boxes=((0.1, 0.1, 0.6, 0.5), (0.5, 0.5, 0.9, 0.9)), classes=(3, 7), ignored=None):
   image = np.random.default_rng(0).integers(0, 256, [96, 128, 3])
   example = {
-      'image': tf.constant(image, tf.uint8),
-      keys.GROUNDTRUTH_BOXES: tf.constant(np.reshape(boxes, [-1, 4]), tf.float32),
-      keys.GROUNDTRUTH_CLASSES: tf.constant(classes, tf.int64),
-      keys.GROUNDTRUTH_IS_CROWD: tf.zeros([len(classes)], tf.bool),
-      keys.GROUNDTRUTH_AREA: tf.ones([len(classes)]),
-      keys.SEED: tf.constant([1, 2], tf.int32),
+    'image': tf.constant(image, tf.uint8),
+    keys.GROUNDTRUTH_BOXES: tf.constant(np.reshape(boxes, [-1, 4]), tf.float32),
+    keys.GROUNDTRUTH_CLASSES: tf.constant(classes, tf.int64),
+    keys.GROUNDTRUTH_IS_CROWD: tf.zeros([len(classes)], tf.bool),
+    keys.GROUNDTRUTH_AREA: tf.ones([len(classes)]),
+    keys.SEED: tf.constant([1, 2], tf.int32),
   }
   if ignored is not None:
     example[keys.GROUNDTRUTH_IS_IGNORED] = tf.constant(ignored)
@@ -48,8 +48,8 @@ class TrainingParserTest(tf.test.TestCase):
     self.assertAllEqual(labels['box_weights'], expected['box_weights'])
     positive = labels['box_weights'].numpy() > 0
     mine, theirs = (
-        np.concatenate([np.reshape(boxes[level], [-1, 4]) for level in ('3', '4', '5')])
-        for boxes in (labels['box_targets'], expected['box_targets'])
+      np.concatenate([np.reshape(boxes[level], [-1, 4]) for level in ('3', '4', '5')])
+      for boxes in (labels['box_targets'], expected['box_targets'])
     )
     self.assertAllClose(mine[positive], theirs[positive], atol=1e-5)
     self.assertEqual(int(labels['num_boxes']), 2)
@@ -87,12 +87,17 @@ class TrainingParserTest(tf.test.TestCase):
 
   def test_class_outside_the_model_is_named(self):
     for classes in ((0, 3), (3, 11)):
-      with self.assertRaisesRegex(tf.errors.InvalidArgumentError, r'class id outside 1\.\.10 \(task\.model\.num'):
+      with self.assertRaisesRegex(
+        tf.errors.InvalidArgumentError, r'class id outside 1\.\.10 \(task\.model\.num'
+      ):
         detection.TrainingParser(_model(), _params())(_example(classes=classes))
 
   def test_streams_with_other_seeds_do_not_jitter_in_lockstep(self):
     parser = detection.TrainingParser(_model(), _params(aug_scale_min=0.5, aug_scale_max=2.0))
-    images = [parser({**_example(), keys.SEED: tf.constant(seed, tf.int32)})[0] for seed in ([1, 2], [1, 2], [3, 4])]
+    images = [
+      parser({**_example(), keys.SEED: tf.constant(seed, tf.int32)})[0]
+      for seed in ([1, 2], [1, 2], [3, 4])
+    ]
     self.assertAllEqual(images[0], images[1])
     self.assertNotAllClose(images[0], images[2])
 
@@ -104,7 +109,9 @@ class InferencePreprocessorTest(tf.test.TestCase):
     self.assertAllEqual(out['image'].shape, [128, 128, 3])
     self.assertAllClose(out['image_info'], [[30, 60], [128, 128], [64 / 30, 128 / 60], [0, 0]])
     self.assertAllEqual([out[keys.IMAGE_HEIGHT], out[keys.IMAGE_WIDTH]], [30, 60])
-    self.assertAllClose(out['image'][0, 0], (200 / 255 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225])
+    self.assertAllClose(
+      out['image'][0, 0], (200 / 255 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225]
+    )
     self.assertAllEqual(out['image'][64:], np.zeros([64, 128, 3]))
 
 

@@ -2,9 +2,9 @@
 
 import os
 
-from absl.testing import parameterized
 import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
 
 from official_selftrain.losses import normalized
 
@@ -23,7 +23,10 @@ def _numpy_losses(human, pseudo, alpha, decay):
 def _run(human, pseudo, alpha, decay=0.9997, normalize=True):
   averages = normalized.LossAverages(decay)
   step = tf.function(lambda h, p: normalized.combine(h, p, averages, alpha, normalize))
-  combined = [step(tf.constant(h, tf.float32), tf.constant(p, tf.float32)) for h, p in zip(human, pseudo, strict=True)]
+  combined = [
+    step(tf.constant(h, tf.float32), tf.constant(p, tf.float32))
+    for h, p in zip(human, pseudo, strict=True)
+  ]
   return combined, averages
 
 
@@ -54,7 +57,9 @@ class CombineTest(tf.test.TestCase, parameterized.TestCase):
   def test_magnitude_does_not_depend_on_alpha(self):
     rng = np.random.default_rng(1)
     human, pseudo = rng.uniform(0.9, 1.1, 400), rng.uniform(18, 22, 400)
-    means = [np.mean([c.loss for c in _run(human, pseudo, alpha)[0][100:]]) for alpha in (0.25, 1.0, 4.0)]
+    means = [
+      np.mean([c.loss for c in _run(human, pseudo, alpha)[0][100:]]) for alpha in (0.25, 1.0, 4.0)
+    ]
     self.assertAllClose(means, [1.0] * 3, atol=0.01)
 
   def test_plain_sum_grows_with_alpha(self):

@@ -1,9 +1,9 @@
 """Anchor targets against the Model Garden's labeler, by hand, and with boxes of the ignore band."""
 
-from absl.testing import parameterized
 import numpy as np
-from official.vision.ops import anchor as anchor_ops
 import tensorflow as tf
+from absl.testing import parameterized
+from official.vision.ops import anchor as anchor_ops
 
 from official_selftrain.ops import anchor_targets
 
@@ -21,7 +21,14 @@ def _random_boxes(rng: np.random.Generator, count: int, side: float) -> np.ndarr
 class IouTest(tf.test.TestCase):
   def test_known_overlaps(self):
     a = tf.constant([[0.0, 0.0, 10.0, 10.0]])
-    b = tf.constant([[0.0, 0.0, 10.0, 10.0], [0.0, 5.0, 10.0, 15.0], [20.0, 20.0, 30.0, 30.0], [4.0, 4.0, 4.0, 4.0]])
+    b = tf.constant(
+      [
+        [0.0, 0.0, 10.0, 10.0],
+        [0.0, 5.0, 10.0, 15.0],
+        [20.0, 20.0, 30.0, 30.0],
+        [4.0, 4.0, 4.0, 4.0],
+      ]
+    )
     self.assertAllClose(anchor_targets.iou(a, b), [[1.0, 50 / 150, 0.0, 0.0]])
 
 
@@ -29,14 +36,23 @@ class AssignTest(tf.test.TestCase, parameterized.TestCase):
   @parameterized.parameters((0, 0.5, 0.5), (1, 0.5, 0.5), (4, 0.5, 0.4), (9, 0.6, 0.3))
   def test_equals_the_model_garden_without_ignored_boxes(self, count, match, unmatched):
     rng = np.random.default_rng(count)
-    by_level = anchor_ops.build_anchor_generator(3, 5, 2, [0.5, 1.0, 2.0], 3.0)(image_size=(128, 128))
+    by_level = anchor_ops.build_anchor_generator(3, 5, 2, [0.5, 1.0, 2.0], 3.0)(
+      image_size=(128, 128)
+    )
     boxes = _random_boxes(rng, count, 128.0)
     classes = rng.integers(1, 11, count)
     labeler = anchor_ops.AnchorLabeler(match_threshold=match, unmatched_threshold=unmatched)
-    expected = labeler.label_anchors(by_level, tf.constant(boxes), tf.constant(classes[:, None]), {})
+    expected = labeler.label_anchors(
+      by_level, tf.constant(boxes), tf.constant(classes[:, None]), {}
+    )
     anchors = tf.constant(_flat(by_level, 4))
     actual = anchor_targets.assign(
-        anchors, tf.constant(boxes), tf.constant(classes), tf.zeros([count], tf.bool), match, unmatched
+      anchors,
+      tf.constant(boxes),
+      tf.constant(classes),
+      tf.zeros([count], tf.bool),
+      match,
+      unmatched,
     )
     self.assertAllEqual(actual.classes, _flat(expected[0], 1)[:, 0])
     self.assertAllEqual(actual.class_weights, expected[3])
@@ -49,7 +65,9 @@ class AssignTest(tf.test.TestCase, parameterized.TestCase):
   def test_by_hand(self):
     anchors = tf.constant([[0.0, 0, 10, 10], [0, 0, 10, 12], [50, 50, 60, 60], [50, 50, 60, 75]])
     boxes = tf.constant([[0.0, 0, 10, 10], [50, 50, 60, 60]])
-    out = anchor_targets.assign(anchors, boxes, tf.constant([3, 7], tf.int64), tf.constant([False, True]))
+    out = anchor_targets.assign(
+      anchors, boxes, tf.constant([3, 7], tf.int64), tf.constant([False, True])
+    )
     # Box 0 matches anchors 0 and 1 (IoU 1 and 10/12); box 1 is ignored: anchor 2 (IoU 1) counts for nothing, and
     # anchor 3 (IoU 10/25) stays background.
     self.assertAllEqual(out.classes, [3, 3, -1, -1])
@@ -67,7 +85,9 @@ class AssignTest(tf.test.TestCase, parameterized.TestCase):
   def test_an_object_wins_over_the_ignore_band(self):
     anchors = tf.constant([[0.0, 0, 10, 10]])
     boxes = tf.constant([[0.0, 0, 10, 10], [0.0, 0, 10, 10]])
-    out = anchor_targets.assign(anchors, boxes, tf.constant([2, 5], tf.int64), tf.constant([True, False]))
+    out = anchor_targets.assign(
+      anchors, boxes, tf.constant([2, 5], tf.int64), tf.constant([True, False])
+    )
     self.assertAllEqual(out.classes, [5])
     self.assertAllEqual(out.class_weights, [1.0])
 

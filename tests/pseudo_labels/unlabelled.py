@@ -1,5 +1,6 @@
 """Small unlabelled shards and a teacher whose answers are known."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -88,7 +89,9 @@ class FakeTeacher:
       raise KeyboardInterrupt
     level = batch['image'].numpy()[:, 0].astype(np.int64)
     assert len(level) == BATCH_SIZE, len(level)
-    boxes = np.array([[0.0, 0.0, 0.5, 0.5], [0.25, 0.25, 0.75, 1.0], [0.5, 0.5, 1.0, 1.0]], np.float32)
+    boxes = np.array(
+      [[0.0, 0.0, 0.5, 0.5], [0.25, 0.25, 0.75, 1.0], [0.5, 0.5, 1.0, 1.0]], np.float32
+    )
     return {
       'boxes': np.tile(boxes, [len(level), 1, 1]),
       'scores': np.tile(np.array(SCORES, np.float32), [len(level), 1]),
@@ -102,13 +105,16 @@ def label_format() -> detection.DetectionLabels:
   return detection.DetectionLabels(num_classes=NUM_CLASSES)
 
 
+@functools.cache
 def make_labeller(teacher: FakeTeacher | None = None, **config: Any) -> labeller.Labeller:
-  """A labeller with the fake teacher."""
+  """A labeller with the fake teacher; the same one for the same arguments, as building costs time."""
   return labeller.Labeller(
     label_format(),
     preprocess,
     teacher or FakeTeacher(),
-    manifest.Provenance(teacher={'checkpoint': 'ckpt-1', 'sha256': 'ab', 'global_step': 1}, config=config),
+    manifest.Provenance(
+      teacher={'checkpoint': 'ckpt-1', 'sha256': 'ab', 'global_step': 1}, config=config
+    ),
     batch_size=BATCH_SIZE,
     num_parallel_calls=2,
   )
@@ -122,4 +128,6 @@ def contents(folder: str | os.PathLike[str]) -> dict[str, bytes]:
 def parse(serialized: bytes) -> dict[str, Any]:
   """Features of a record as plain lists."""
   features = tf.train.Example.FromString(serialized).features.feature
-  return {name: list(getattr(value, value.WhichOneof('kind')).value) for name, value in features.items()}
+  return {
+    name: list(getattr(value, value.WhichOneof('kind')).value) for name, value in features.items()
+  }

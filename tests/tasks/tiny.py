@@ -1,8 +1,8 @@
 """A detection task small enough for tests: a few convolutions instead of a backbone, and made-up batches."""
 
 import numpy as np
-from official.vision.configs import retinanet
 import tensorflow as tf
+from official.vision.configs import retinanet
 
 from official_selftrain.configs import detection as configs
 from official_selftrain.core import keys
@@ -19,7 +19,9 @@ class TinyModel(tf.keras.Model):
   def __init__(self):
     super().__init__()
     layers = tf.keras.layers
-    self.stem = layers.Conv2D(8, 3, strides=8, padding='same', kernel_regularizer=tf.keras.regularizers.l2(1e-3))
+    self.stem = layers.Conv2D(
+      8, 3, strides=8, padding='same', kernel_regularizer=tf.keras.regularizers.l2(1e-3)
+    )
     self.norm = layers.BatchNormalization(synchronized=True, momentum=0.9)
     self.down = layers.Conv2D(8, 3, strides=2, padding='same')
     self.classes = layers.Conv2D(NUM_CLASSES, 1, bias_initializer=tf.constant_initializer(-2.0))
@@ -30,21 +32,21 @@ class TinyModel(tf.keras.Model):
     high = tf.nn.relu(self.down(low))
     features = {'3': low, '4': high}
     return {
-        'cls_outputs': {level: self.classes(value) for level, value in features.items()},
-        'box_outputs': {level: self.boxes(value) for level, value in features.items()},
+      'cls_outputs': {level: self.classes(value) for level, value in features.items()},
+      'box_outputs': {level: self.boxes(value) for level, value in features.items()},
     }
 
 
 def config(**self_training) -> configs.DetectionSelfTrainingTask:
   """Task config with one anchor per location."""
   task = configs.DetectionSelfTrainingTask(
-      model=retinanet.RetinaNet(
-          num_classes=NUM_CLASSES,
-          input_size=[SIZE, SIZE, 3],
-          min_level=3,
-          max_level=4,
-          anchor=retinanet.Anchor(num_scales=1, aspect_ratios=[1.0], anchor_size=2.0),
-      )
+    model=retinanet.RetinaNet(
+      num_classes=NUM_CLASSES,
+      input_size=[SIZE, SIZE, 3],
+      min_level=3,
+      max_level=4,
+      anchor=retinanet.Anchor(num_scales=1, aspect_ratios=[1.0], anchor_size=2.0),
+    )
   )
   task.override({'self_training': self_training})
   return task
@@ -58,7 +60,10 @@ class TinyTask(detection.DetectionSelfTrainingTask):
     model = TinyModel()
     model(tf.zeros([1, SIZE, SIZE, 3]))
     # Two bases up: the mixin attaches its state to what the parent builds.
-    detection.retinanet.RetinaNetTask.build_model, original = lambda _: model, detection.retinanet.RetinaNetTask.build_model
+    detection.retinanet.RetinaNetTask.build_model, original = (
+      lambda _: model,
+      detection.retinanet.RetinaNetTask.build_model,
+    )
     try:
       return super().build_model()
     finally:
@@ -75,13 +80,15 @@ def batch(seed: int, size: int, task_config) -> tuple[tf.Tensor, dict]:
     corner = rng.uniform(0, 0.5, [count, 2])
     boxes = np.concatenate([corner, corner + rng.uniform(0.2, 0.5, [count, 2])], axis=1)
     parsed.append(
-        parser({
-            'image': tf.constant(rng.integers(0, 256, [SIZE, SIZE, 3]), tf.uint8),
-            keys.GROUNDTRUTH_BOXES: tf.constant(boxes.reshape([-1, 4]), tf.float32),
-            keys.GROUNDTRUTH_CLASSES: tf.constant(rng.integers(1, NUM_CLASSES, count), tf.int64),
-            keys.GROUNDTRUTH_IS_CROWD: tf.zeros([count], tf.bool),
-            keys.SEED: tf.constant([seed, 0], tf.int32),
-        })
+      parser(
+        {
+          'image': tf.constant(rng.integers(0, 256, [SIZE, SIZE, 3]), tf.uint8),
+          keys.GROUNDTRUTH_BOXES: tf.constant(boxes.reshape([-1, 4]), tf.float32),
+          keys.GROUNDTRUTH_CLASSES: tf.constant(rng.integers(1, NUM_CLASSES, count), tf.int64),
+          keys.GROUNDTRUTH_IS_CROWD: tf.zeros([count], tf.bool),
+          keys.SEED: tf.constant([seed, 0], tf.int32),
+        }
+      )
     )
   return tf.nest.map_structure(lambda *values: tf.stack(values), *parsed)
 
@@ -89,6 +96,6 @@ def batch(seed: int, size: int, task_config) -> tuple[tf.Tensor, dict]:
 def inputs(seed: int, task_config, human: int = 4, pseudo: int = 4) -> dict:
   """One two-source batch."""
   return {
-      keys.HUMAN: batch(2 * seed, human, task_config),
-      keys.PSEUDO: batch(2 * seed + 1, pseudo, task_config),
+    keys.HUMAN: batch(2 * seed, human, task_config),
+    keys.PSEUDO: batch(2 * seed + 1, pseudo, task_config),
   }

@@ -1,0 +1,201 @@
+"""Tests of official_selftrain.pseudo_labels.reader."""
+
+import os
+import pathlib
+import shutil
+
+import tensorflow as tf
+
+from official_selftrain.core import errors, keys
+from official_selftrain.pseudo_labels import cuts, reader, shards
+from tests.pseudo_labels import unlabelled
+
+_ALL = cuts.Cuts(0.05)
+
+
+class _Case(tf.test.TestCase):
+  """Two shards in a folder of their own for each test."""
+
+  def setUp(self):
+    super().setUp()
+    self.folder = os.path.join(self.get_temp_dir(), self.id())
+    os.makedirs(self.folder)
+    self.labels = os.path.join(self.folder, 'labels')
+    self.images = [self._images('a.tfrecord', range(6)), self._images('b.tfrecord', range(6, 11))]
+
+  def _images(self, name, numbers):
+    return unlabelled.write_images(os.path.join(self.folder, name), numbers)
+
+  def _label(self):
+    return unlabelled.make_labeller().run(self.images, self.labels)
+
+  def _label_files(self):
+    return [os.path.join(self.labels, shards.label_shard_name(image)) for image in self.images]
+
+
+class ReaderTest(_Case):
+  def _read(self, settings=_ALL):
+    dataset = reader.read_pairs(self.images, self.labels, unlabelled.label_format(), settings)
+    return list(dataset.as_numpy_iterator())
+
+  def _join(self, pairs):
+    label_format = unlabelled.label_format()
+    return pairs.map(lambda image, label: reader.join(image, label, label_format, _ALL))
+
+  def test_each_image_comes_with_its_labels(self):
+    self._label()
+    examples = self._read()
+    self.assertEqual([e[keys.SOURCE_ID] for e in examples], [b'id-%d' % i for i in range(11)])
+    for number, example in enumerate(examples):
+      self.assertEqual(example[keys.IMAGE_ENCODED], unlabelled.png(number))
+      self.assertEqual((example[keys.IMAGE_HEIGHT], example[keys.IMAGE_WIDTH]), (16, 24))
+      scores = unlabelled.SCORES[: number % 4]
+      self.assertAllEqual(example[keys.GROUNDTRUTH_SCORES], scores)
+      self.assertAllEqual(example[keys.GROUNDTRUTH_CLASSES], [1, 2, 3][: number % 4])
+      self.assertAllEqual(example[keys.GROUNDTRUTH_IS_IGNORED], [False] * (number % 4))
+    # The second box of the fake teacher, in square pixels: half of 16 by three quarters of 24.
+    self.assertAllEqual(examples[2][keys.GROUNDTRUTH_AREA], [8 * 12, 8 * 18])
+
+  def test_cut_and_ignore_band(self):
+    self._label()
+    example = self._read(cuts.Cuts(0.5, ignore_cut=0.25))[3]
+    self.assertAllEqual(example[keys.GROUNDTRUTH_SCORES], [0.75, 0.5, 0.25])
+    self.assertAllEqual(example[keys.GROUNDTRUTH_IS_IGNORED], [False, False, True])
+    self.assertAllEqual(self._read(cuts.Cuts(0.5))[3][keys.GROUNDTRUTH_SCORES], [0.75, 0.5])
+
+  def test_keep_empty(self):
+    self._label()
+    without = self._read(cuts.Cuts(0.5, ignore_cut=0.2, keep_empty=False))
+    ids = [b'id-%d' % number for number in range(11) if number % 4]
+    self.assertEqual([example[keys.SOURCE_ID] for example in without], ids)
+    # Images 3 and 7 are the only ones with a class 3; at 0.3 its box is ignored, no object.
+    only_three = cuts.Cuts(0.9, ignore_cut=0.2, per_class={3: 0.25}, keep_empty=False)
+    self.assertEqual([e[keys.SOURCE_ID] for e in self._read(only_three)], [b'id-3', b'id-7'])
+
+  def test_has_objects_needs_the_label_only(self):
+    self._label()
+    records = [r.serialized for r in shards.iterate(self._label_files()[0])]
+    label_format = unlabelled.label_format()
+    found = [bool(reader.has_objects(r, label_format, cuts.Cuts(0.6, 0.2))) for r in records]
+    self.assertEqual(found, [False, True, True, True, False, True])
+
+  def test_dead_letters_are_left_out(self):
+    records = [unlabelled.record(unlabelled.png(i), f'id-{i}') for i in range(4)]
+    records[1] = unlabelled.record(b'junk', 'id-1')
+    unlabelled.write(self.images[0], records)
+    self._label()
+    ids = [b'id-%d' % number for number in (0, 2, 3, 6, 7, 8, 9, 10)]
+    self.assertEqual([example[keys.SOURCE_ID] for example in self._read()], ids)
+
+  def test_damaged_image_shards_pair_correctly(self):
+    unlabelled.flip_bit(self.images[0], unlabelled.record_offset(self.images[0], 2) + 20)
+    unlabelled.flip_bit(self.images[1], unlabelled.record_offset(self.images[1], 3))
+    self._label()
+    ids = [b'id-%d' % number for number in (0, 1, 3, 4, 5, 6, 7, 8)]
+    self.assertEqual([example[keys.SOURCE_ID] for example in self._read()], ids)
+
+  def test_pair_files_inside_interleave(self):
+    for damaged in (False, True):
+      with self.subTest(damaged=damaged):
+        if damaged:
+          unlabelled.flip_bit(self.images[1], unlabelled.record_offset(self.images[1], 1) + 20)
+          shutil.rmtree(self.labels)
+        self._label()
+        pairs = tf.data.Dataset.from_tensor_slices((self.images, self._label_files())).interleave(
+          lambda image, label, damaged=damaged: reader.pair_files(image, label, damaged),
+          cycle_length=2,
+          num_parallel_calls=2,
+          deterministic=True,
+        )
+        ids = [example[keys.SOURCE_ID] for example in self._join(pairs)]
+        first, second = [0, 1, 2, 3, 4, 5], [6, 8, 9, 10] if damaged else [6, 7, 8, 9, 10]
+        expected = [n for both in zip(first, second, strict=False) for n in both]
+        expected += first[len(second) :]
+        self.assertAllEqual(ids, [b'id-%d' % number for number in expected])
+
+  def test_swapped_shards_are_a_mismatch_at_the_first_record(self):
+    self._label()
+    joined = self._join(reader.pair_files(self.images[0], self._label_files()[1]))
+    with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
+      next(iter(joined))
+    error = reader.mismatch_error(caught.exception)
+    self.assertIsInstance(error, errors.LabelMismatchError)
+    self.assertRegex(
+      str(error),
+      "image with id 'id-0' is read with the pseudo labels of id 'id-6', record 0 of its shard.*"
+      'write the labels again',
+    )
+
+  def test_reordered_records_are_a_mismatch(self):
+    self._label()
+    self._images('a.tfrecord', [0, 2, 1, 3, 4, 5])
+    reader.check_labels_match(self.images, self.labels)  # Same name, same size: not seen here ...
+    with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
+      self._read()  # ... but here.
+    self.assertRegex(str(reader.mismatch_error(caught.exception)), "'id-2' is read .* of id 'id-1'")
+
+  def test_other_errors_are_no_mismatch(self):
+    self.assertIsNone(reader.mismatch_error(ValueError('something else')))
+
+  def test_a_mismatch_is_recognised_through_a_training_step(self):
+    self._label()
+    pairs = reader.pair_files(self.images[0], self._label_files()[1])
+    batched = self._join(pairs).map(lambda example: example[keys.IMAGE_ENCODED]).batch(2)
+
+    @tf.function
+    def step(iterator):
+      return tf.shape(next(iterator))
+
+    with self.assertRaises(tf.errors.InvalidArgumentError) as caught:
+      step(iter(batched))
+    self.assertIsNotNone(reader.mismatch_error(caught.exception))
+
+
+class CheckLabelsMatchTest(_Case):
+  def _check(self, message):
+    with self.assertRaisesRegex(errors.LabelMismatchError, f'(?s){message}.*write the labels in'):
+      reader.check_labels_match(self.images, self.labels)
+
+  def test_matching_labels_give_the_manifest(self):
+    written = self._label()
+    self.assertEqual(reader.check_labels_match(self.images, self.labels), written)
+
+  def test_no_manifest(self):
+    with self.assertRaisesRegex(errors.DataError, 'manifest.json does not exist'):
+      reader.check_labels_match(self.images, self.labels)
+
+  def test_other_order(self):
+    self._label()
+    self.images.reverse()
+    self._check(r'labels are for a\.tfrecord where b\.tfrecord is read')
+
+  def test_other_number_of_files(self):
+    self._label()
+    self.images.append(self._images('c.tfrecord', [1]))
+    self._check('3 image files are read, but 2 were labelled')
+    del self.images[1:]
+    self._check('1 image files are read, but 2 were labelled')
+
+  def test_other_size(self):
+    self._label()
+    self._images('b.tfrecord', range(4))
+    self._check(r'b\.tfrecord has \d+ bytes, but had \d+ when it was labelled')
+
+  def test_changed_or_missing_label_shard(self):
+    self._label()
+    label = self._label_files()[1]
+    content = bytearray(pathlib.Path(label).read_bytes())
+    content[-10] ^= 1
+    pathlib.Path(label).write_bytes(content)
+    self._check(r'b\.labels\.tfrecord of b\.tfrecord is not the file that was written')
+    os.remove(label)
+    self._check(r'b\.labels\.tfrecord of b\.tfrecord is missing')
+
+  def test_labels_may_be_moved(self):
+    self._label()
+    moved = shutil.move(self.labels, self.labels + '-moved')
+    self.assertLen(reader.check_labels_match(self.images, moved).shards, 2)
+
+
+if __name__ == '__main__':
+  tf.test.main()
