@@ -3,8 +3,8 @@
     L = 1/(1+alpha) * (L_h + alpha * stop_gradient(avg_h / avg_p) * L_p)
 
 `avg_h` and `avg_p` are exponential moving averages of the two losses. They start at zero and are updated before they
-are used, so the start-up bias 1 - decay^t is the same in both and cancels in the ratio: no debiasing is needed. The paper
-leaves the initial value, the gradient of the ratio and the averaging over replicas open; the ratio is a constant
+are used, so the start-up bias 1 - decay^t is the same in both and cancels in the ratio: no debiasing is needed. The
+paper leaves the initial value, the gradient of the ratio and the averaging over replicas open; the ratio is a constant
 here and both losses are averaged over replicas first, so that all replicas scale by the same number.
 """
 

@@ -64,7 +64,8 @@ def _run_supervised(
   if isinstance(resolved, st.SupervisedExperiment):
     data.resolve(resolved, model_dir)
   name = os.path.basename(os.path.normpath(model_dir)) or 'model'
-  job = training.Job(name, model_dir, resolved, getattr(params, 'seed', 0))
+  job_params = training.with_schedule_length(resolved)
+  job = training.Job(name, model_dir, job_params, getattr(params, 'seed', 0))
   if mode == 'train_and_eval' and training.finished_steps(model_dir) >= job.train_steps:
     console.say(f'{model_dir} is trained already ({job.train_steps} steps): evaluating it.')
     mode = 'eval'

@@ -87,8 +87,12 @@ def build_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
   if runtime.worker_hosts:
     distribute_utils.configure_cluster(runtime.worker_hosts, runtime.task_index)
   num_gpus = runtime.num_gpus or len(tf.config.list_physical_devices('GPU'))
+  name = runtime.distribution_strategy
+  if name == 'mirrored' and num_gpus < 2:
+    # Nothing to mirror over one device, and the machinery costs ten seconds of tracing per model.
+    name = 'off'
   return distribute_utils.get_distribution_strategy(
-    distribution_strategy=runtime.distribution_strategy,
+    distribution_strategy=name,
     all_reduce_alg=runtime.all_reduce_alg,
     num_gpus=num_gpus,
     tpu_address=runtime.tpu,
@@ -192,4 +196,14 @@ def job_experiment(
   task: cfg.TaskConfig, trainer: cfg.TrainerConfig, runtime: cfg.RuntimeConfig
 ) -> cfg.ExperimentConfig:
   """A plain Model Garden experiment from its parts."""
-  return cfg.ExperimentConfig(task=task, trainer=trainer, runtime=runtime)
+  return with_schedule_length(
+    cfg.ExperimentConfig(task=task, trainer=trainer.replace(), runtime=runtime)
+  )
+
+
+def with_schedule_length(params: cfg.ExperimentConfig) -> cfg.ExperimentConfig:
+  """Gives a learning rate schedule with `decay_steps: null` the length of the training; changes `params`."""
+  schedule = params.trainer.optimizer_config.learning_rate.get()
+  if schedule is not None and getattr(schedule, 'decay_steps', 0) is None:
+    schedule.decay_steps = params.trainer.train_steps
+  return params
