@@ -1,5 +1,6 @@
 """Contact sheets of detection: pseudo labels on unlabelled images, and models beside the truth on validation images."""
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,19 +22,18 @@ def _name(names: Sequence[str], class_id: int) -> str:
 
 
 def _boxes(
-  example: dict[str, Any], names: Sequence[str], kind: Callable[[float], str]
+  example: dict[str, Any], names: Sequence[str], kind: Callable[[float], records.Kind]
 ) -> tuple[records.Box, ...]:
   """Drawn boxes from normalised ones, the least sure first so that the surest lies on top."""
   height, width = example['image'].shape[:2]
-  scale = np.array([height, width, height, width], np.float32)
+  corners = example['boxes'] * np.array([height, width, height, width], np.float32)
   drawn = []
-  for box, class_id, score in zip(
-    example['boxes'] * scale, example['classes'], example['scores'], strict=True
-  ):
-    drawn.append(
-      records.Box(*map(float, box), _name(names, int(class_id)), float(score), kind(float(score)))
-    )
-  return tuple(sorted(drawn, key=lambda box: box.score))
+  for index in np.argsort(example['scores'], kind='stable'):
+    ymin, xmin, ymax, xmax = corners[index].tolist()
+    score = float(example['scores'][index])
+    label = _name(names, int(example['classes'][index]))
+    drawn.append(records.Box(ymin, xmin, ymax, xmax, label, score, kind(score)))
+  return tuple(drawn)
 
 
 def pseudo_label_sheet(
@@ -98,7 +98,7 @@ def _pseudo_tile(
 def validation_sheet(
   task: Any,
   examples: Iterable[dict[str, tf.Tensor]],
-  models: dict[str, tf.keras.Model],
+  models: dict[records.Kind, tf.keras.Model],
   names: Sequence[str],
 ) -> records.Sheet:
   """Validation images: truth, then what each model finds.
@@ -122,18 +122,15 @@ def validation_sheet(
       'classes': example[keys.GROUNDTRUTH_CLASSES].numpy(),
       'scores': np.ones(len(example[keys.GROUNDTRUTH_CLASSES])),
     }
-    boxes = tuple(
-      records.Box(b.ymin, b.xmin, b.ymax, b.xmax, b.label)
-      for b in _boxes(truth, names, lambda _: 'truth')
-    )
-    tiles.append(records.Tile(image, boxes, 'truth'))
+    boxes = _boxes(truth, names, lambda _: 'truth')
+    without_score = tuple(dataclasses.replace(box, score=None) for box in boxes)
+    tiles.append(records.Tile(image, without_score, 'truth'))
     for name, (preprocess, predict) in functions.items():
-      found = predict_one(preprocess, predict, example['encoded'])
-      tiles.append(
-        records.Tile(
-          image, _boxes({'image': image, **found}, names, lambda _, name=name: name), name
-        )
+      found = {'image': image, **predict_one(preprocess, predict, example['encoded'])}
+      boxes = tuple(
+        dataclasses.replace(box, kind=name) for box in _boxes(found, names, lambda _: 'truth')
       )
+      tiles.append(records.Tile(image, boxes, name))
   return records.Sheet(
     'Validation images',
     f'Truth, teacher and student side by side; boxes with a score of at least {_SHOWN_SCORE:g}.',

@@ -1,6 +1,7 @@
 """Turns TensorFlow's errors about data into ones that name the file and the record."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,9 +51,7 @@ def _find(task: Any) -> str | None:
     if params is None or not params.input_path:
       continue
     files = records.match_files(params.input_path, f'task.{field}.input_path')
-    found = records.first_bad_record(
-      files, lambda record, params=params: task.check_record(params, record)
-    )
+    found = records.first_bad_record(files, functools.partial(task.check_record, params))
     if found:
       advice = f' Mend or remove it, or set task.{field}.skip_errors to leave such records out.'
       return found + ('.' if not found.endswith('.') else '') + advice

@@ -51,9 +51,9 @@ def gather(run: Any) -> records.ReportInputs:
   """Collects the facts of a run."""
   models = [name for name in records.MODELS if name in {stage.name for stage in run.plan()}]
   results = {name: run.records.result(name) for name in models}
+  measured = {name: run.metrics(name) for name in models}
   metrics = {
-    name: {k: v for k, v in result['metrics'].items() if '/' not in k}
-    for name, result in results.items()
+    name: {k: v for k, v in values.items() if '/' not in k} for name, values in measured.items()
   }
   human = human_label_counts(run)
   return records.ReportInputs(
@@ -62,7 +62,7 @@ def gather(run: Any) -> records.ReportInputs:
     steps={name: result['global_step'] for name, result in results.items()},
     metrics={name: metrics.get(name) for name in records.MODELS},
     class_names=run.data.class_names,
-    per_class={name: _per_class(result['metrics']) for name, result in results.items()},
+    per_class={name: _per_class(values) for name, values in measured.items()},
     pseudo_labels=pseudo_facts.gather(run, human),
     loss_curves={name: _curves(run.path(name)) for name in models},
     sheets=tuple(_sheets(run)),
@@ -135,8 +135,9 @@ def _sheets(run: Any) -> Iterator[records.Sheet]:
   yield detection_pictures.pseudo_label_sheet(
     images, pseudo.label_dir, run.label_format(), settings, names, count
   )
-  models = {}
-  for name in ('teacher', 'student'):
+  models: dict[records.Kind, tf.keras.Model] = {}
+  compared: tuple[records.Kind, ...] = ('teacher', 'student')
+  for name in compared:
     models[name] = labelling.load_model(task, run.records.result(name)['checkpoint'])
   examples = map(task.decoded_validation_example, itertools.islice(_validation_records(run), count))
   yield detection_pictures.validation_sheet(task, examples, models, names)

@@ -10,7 +10,17 @@ from official_selftrain.configs import self_training as st
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, errors, files
 from official_selftrain.dataloaders import records
-from official_selftrain.pipeline import data, exporting, labelling, reporting, stages, training
+from official_selftrain.pipeline import (
+  data,
+  exporting,
+  label_summaries,
+  labelling,
+  reporting,
+  stages,
+  training,
+)
+from official_selftrain.pseudo_labels import cuts
+from official_selftrain.pseudo_labels import manifest as manifest_lib
 
 STAGES = ('teacher', 'labels', 'control', 'student', 'report', 'export')
 LABELS_DIR = os.path.join('labels', 'round-1')
@@ -35,9 +45,11 @@ class SelfTrainingRun:
     self.params = params.replace()
     self.model_dir = model_dir
     self.mode = mode
+    self.given = params
     self.data = data.resolve(self.params, model_dir)
     self.records = stages.StageRecords(model_dir)
-    if not self.params.task.pseudo_data.label_dir:
+    self.makes_labels = not self.params.task.pseudo_data.label_dir
+    if self.makes_labels:
       self.params.task.pseudo_data.label_dir = self.path(LABELS_DIR)
 
   def path(self, *parts: str) -> str:
@@ -46,47 +58,41 @@ class SelfTrainingRun:
 
   def plan(self) -> list[stages.Stage]:
     """All stages in their order, as far as mode and settings ask for them."""
-    teacher_batch = (
-      () if self.params.teacher.global_batch_size else ('task.pseudo_data.global_batch_size',)
+    both_batches = ('task.pseudo_data.global_batch_size',)
+    teacher = self.params.teacher
+    from_teacher = self._inputs('teacher')
+    on_teacher: tuple[str, ...] = (
+      ('teacher', 'task.model') if teacher.checkpoint else ('teacher', *_SUPERVISED)
     )
-    control_batch = (
-      () if self.params.control.global_batch_size else ('task.pseudo_data.global_batch_size',)
-    )
-    teacher_settings = (
-      ('teacher', 'task.model') if self.params.teacher.checkpoint else ('teacher', *_SUPERVISED)
-    )
-    label_settings = (
+    on_teacher += () if teacher.global_batch_size else both_batches
+    on_labels: tuple[str, ...] = (
       'labels.min_score',
       'labels.max_boxes',
       'task.model',
       'task.pseudo_data.input_path',
-      *_DATA,
     )
-    wanted = [
-        stages.Stage('teacher', ('teacher',), (*teacher_settings, *teacher_batch), self._no_inputs, self._teacher),
-        stages.Stage('labels', ('labels',), label_settings, self._inputs('teacher'), self._labels),
-        stages.Stage(
-            'student', ('student',), (*_SUPERVISED, *_START, 'task.pseudo_data', 'task.self_training', 'trainer'),
-            self._inputs('teacher', 'labels'), self._student,
-        ),
-    ]  # fmt: skip
+    on_labels += _DATA
+    on_student = (*_SUPERVISED, *_START, 'task.pseudo_data', 'task.self_training', 'trainer')
+    wanted = [stages.Stage('teacher', ('teacher',), on_teacher, self._no_inputs, self._teacher)]
+    if self.makes_labels:
+      wanted.append(stages.Stage('labels', ('labels',), on_labels, from_teacher, self._labels))
     if self.params.control.enabled:
-      control_settings = (*_SUPERVISED, *_START, *control_batch, 'control', 'trainer')
-      control = stages.Stage(
-        'control', ('control',), control_settings, self._inputs('teacher'), self._control
-      )
-      wanted.insert(2, control)
+      on_control: tuple[str, ...] = (*_SUPERVISED, *_START, 'control', 'trainer')
+      on_control += () if self.params.control.global_batch_size else both_batches
+      wanted.append(stages.Stage('control', ('control',), on_control, from_teacher, self._control))
+    from_labels = self._inputs('teacher', 'labels') if self.makes_labels else self._given_labels
+    wanted.append(stages.Stage('student', ('student',), on_student, from_labels, self._student))
     if self.mode == 'train_and_eval':
       models = [stage.name for stage in wanted]
-      wanted.append(stages.Stage(
-          'report', ('report.json', 'report.html'), ('report', 'task.validation_data', 'task.annotation_file'),
-          self._inputs(*models), self._report, redo_when_changed=True,
-      ))  # fmt: skip
-    if self.params.export.enabled and self.mode == 'train_and_eval':
+      pages = ('report.json', 'report.html')
+      on_report = ('report', 'task.validation_data', 'task.annotation_file')
       wanted.append(
-        stages.Stage(
-          'export', ('export',), ('export',), self._inputs('student'), self._export, True
-        )
+        stages.Stage('report', pages, on_report, self._inputs(*models), self._report, True)
+      )
+    if self.params.export.enabled and self.mode == 'train_and_eval':
+      from_student = self._inputs('student')
+      wanted.append(
+        stages.Stage('export', ('export',), ('export',), from_student, self._export, True)
       )
     return wanted
 
@@ -101,16 +107,15 @@ class SelfTrainingRun:
       SelfTrainError: whatever a stage raises.
     """
     wanted = self._select(only)
-    if all(self.records.is_done(stage.name) for stage in wanted):
-      done = True
-    else:
-      done = False
-      training.write_params(self.params, self.model_dir)
+    did_work = False
     for number, stage in enumerate(wanted, 1):
-      if not self.records.is_done(stage.name):
+
+      def announce(stage: stages.Stage = stage, number: int = number) -> None:
+        training.write_params(self.given, self.model_dir)
         console.say(f'[{number}/{len(wanted)}] {stage.name}')
-      self.records.execute(stage, self.settings)
-    if done:
+
+      did_work |= self.records.execute(stage, self.settings, announce)
+    if not did_work:
       console.say(f'Everything in {self.model_dir} is finished already: nothing to do.')
     if any(stage.name == 'report' for stage in wanted):
       console.say(reporting.closing_words(self))
@@ -173,35 +178,45 @@ class SelfTrainingRun:
   def _inputs(self, *names: str) -> Any:
     return lambda: {name: self.records.result(name)['digest'] for name in names}
 
+  def _given_labels(self) -> dict[str, str]:
+    manifest = os.path.join(self.params.task.pseudo_data.label_dir, manifest_lib.FILE_NAME)
+    if not os.path.exists(manifest):
+      raise errors.DataError(f'task.pseudo_data.label_dir: {manifest} does not exist.')
+    return {**self._inputs('teacher')(), 'labels': files.sha256(manifest)}
+
+  def metrics(self, name: str) -> dict[str, float]:
+    """Metrics of teacher, control or student; evaluated now if that has not been done for its last step."""
+    path = self.path(name, training.METRICS_FILE)
+    step = self.records.result(name)['global_step']
+    if os.path.exists(path):
+      record = files.read_json(path)
+      if record['step'] == step:
+        return {k: float('nan') if v is None else v for k, v in record['metrics'].items()}
+    if name == 'teacher' and self.params.teacher.checkpoint:
+      return labelling.evaluate_given_teacher(self.job(name), self.params.teacher.checkpoint)
+    return training.run(self.job(name), 'eval')
+
   def _train(self, name: str) -> dict[str, Any]:
     job = self.job(name)
     if training.finished_steps(job.model_dir) < job.train_steps:
-      metrics = training.run(job, self.mode)
-    elif self.mode == 'train_and_eval':
-      metrics = training.run(job, 'eval')
-    else:
-      metrics = {}
-    return self._model_facts(job.model_dir, metrics)
+      training.run(job, self.mode)
+    return self._model_facts(job.model_dir)
 
-  def _model_facts(self, checkpoint: str, metrics: dict[str, float]) -> dict[str, Any]:
+  def _model_facts(self, checkpoint: str) -> dict[str, Any]:
     facts = labelling.describe_checkpoint(checkpoint)
-    return {**facts, 'digest': facts['sha256'], 'metrics': metrics}
+    return {**facts, 'digest': facts['sha256']}
 
   def _teacher(self) -> dict[str, Any]:
-    given = self.params.teacher.checkpoint
-    if not given:
+    if not self.params.teacher.checkpoint:
       return self._train('teacher')
     os.makedirs(self.path('teacher'), exist_ok=True)
-    metrics = {}
-    if self.mode == 'train_and_eval':
-      metrics = labelling.evaluate_given_teacher(self.job('teacher'), given)
-    return self._model_facts(given, metrics)
+    return self._model_facts(self.params.teacher.checkpoint)
 
   def _control(self) -> dict[str, Any]:
     return self._train('control')
 
   def _student(self) -> dict[str, Any]:
-    labelling.gate(self.params, self.path(LABELS_DIR), self.label_format())
+    labelling.gate(self.params, self.params.task.pseudo_data.label_dir, self.label_format())
     return self._train('student')
 
   def label_format(self) -> Any:
@@ -214,9 +229,16 @@ class SelfTrainingRun:
       self.params.task.pseudo_data.input_path, 'task.pseudo_data.input_path'
     )
     manifest = labelling.run(self.params, self.teacher_checkpoint(), images, self.path(LABELS_DIR))
+    self._summarize_labels(images)
     digests = [shard.label_sha256 for shard in manifest.shards]
     totals = {name: getattr(manifest, name) for name in ('images', 'labelled', 'empty', 'dead')}
     return {'digest': files.digest_of(digests), **totals}
+
+  def _summarize_labels(self, images: list[str]) -> None:
+    pseudo = self.params.task.pseudo_data
+    settings = cuts.Cuts(cut=pseudo.cut, ignore_cut=pseudo.ignore_cut)
+    names, count = self.data.class_names, self.params.report.num_pictures
+    label_summaries.write(images, pseudo.label_dir, self.label_format(), settings, names, count)
 
   def _report(self) -> dict[str, Any]:
     return reporting.write(self)

@@ -83,15 +83,18 @@ class StageRecords:
       name: record['seconds'] for name, record in records if record and record['status'] == 'done'
     }
 
-  def execute(self, stage: Stage, settings: Mapping[str, Any]) -> dict[str, Any]:
+  def execute(
+    self, stage: Stage, settings: Mapping[str, Any], announce: Callable[[], None] = lambda: None
+  ) -> bool:
     """Runs a stage unless it is done.
 
     Args:
       stage: the stage.
       settings: all settings, flattened to dotted names.
+      announce: called before the stage runs, if it runs.
 
     Returns:
-      What the stage recorded, now or earlier.
+      Whether it ran now.
 
     Raises:
       StageChangedError: a setting or input of a stage that has started is not what it was.
@@ -104,12 +107,13 @@ class StageRecords:
       if change and not stage.redo_when_changed:
         raise errors.StageChangedError(self._changed_message(stage.name, record['status'], change))
       if record['status'] == 'done' and not change and self._has_outputs(stage):
-        return record['result']
+        return False
       if change:
         record = None
     spent = record['seconds'] if record else 0.0
     state = {'stage': stage.name, 'settings': relevant, 'inputs': inputs, 'seconds': spent}
     files.write_json(self.path(stage.name), {**state, 'status': 'running'})
+    announce()
     started = time.monotonic()
     try:
       result = stage.run()
@@ -119,7 +123,7 @@ class StageRecords:
       raise
     state['seconds'] = spent + time.monotonic() - started
     files.write_json(self.path(stage.name), {**state, 'status': 'done', 'result': result})
-    return result
+    return True
 
   def restart(self, stages: list[Stage]) -> None:
     """Removes the products and records of stages."""

@@ -18,7 +18,7 @@ class FirstNonFinite(tf.__internal__.tracking.AutoTrackable):
     source: int32 scalar variable, index of the first loss that was not finite.
   """
 
-  def __init__(self):
+  def __init__(self) -> None:
     super().__init__()
     options = {'trainable': False, 'aggregation': tf.VariableAggregation.ONLY_FIRST_REPLICA}
     self.step = tf.Variable(NEVER, name='first_non_finite_step', dtype=tf.int64, **options)

@@ -1,7 +1,7 @@
 """Two-source training for any Model Garden task (Zoph et al. 2020, section 3.2 and appendix B)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -15,7 +15,29 @@ BySource = Mapping[str, Any]
 _LOGGED = ('loss_ratio', 'average_human_loss', 'average_pseudo_loss')
 
 
-class SelfTrainingMixin:
+if TYPE_CHECKING:
+
+  class _Host:
+    """What the class that the mixin is mixed into brings; only for the type checker, it would shadow the real one."""
+
+    loss: str
+    task_config: Any
+    source_log_names: tuple[str, ...]
+
+    def build_model(self) -> tf.keras.Model: ...
+    def build_inputs(self, params: Any, input_context: Any = None) -> tf.data.Dataset: ...
+    def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]: ...
+    def build_source_inputs(
+      self, source: str, params: Any, input_context: Any
+    ) -> tf.data.Dataset: ...
+    def source_losses(self, outputs: Any, labels: Any) -> dict[str, tf.Tensor]: ...
+    def source_statistics(self, labels: Any) -> dict[str, tf.Tensor]: ...
+
+else:
+  _Host = object
+
+
+class SelfTrainingMixin(_Host):
   """Trains a task on a batch of human labels and a batch of pseudo labels at once.
 
   Put it first in the bases: `class DetectionSelfTraining(SelfTrainingMixin, DetectionTask)`. The task it is mixed into

@@ -1,0 +1,68 @@
+"""Exports a trained model as SavedModel.
+
+python -m official_selftrain.export --run=runs/retinanet_selftrain --output=student
+python -m official_selftrain.export --run=runs/retinanet_selftrain --model=teacher --output=teacher
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from official_selftrain.core import console, errors
+
+_MODELS = ('student', 'teacher', 'control')
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+  parser = argparse.ArgumentParser(prog='python -m official_selftrain.export', description=__doc__)
+  parser.formatter_class = argparse.RawDescriptionHelpFormatter
+  parser.add_argument('--run', required=True, help='run or model directory, with its params.yaml')
+  parser.add_argument('--model', default='student', choices=_MODELS, help='of a self-training run')
+  parser.add_argument('--checkpoint', default='', help='prefix, if not the latest of the model')
+  parser.add_argument('--output', required=True, help='where the SavedModel goes')
+  parser.add_argument(
+    '--input_type', default='image_bytes', choices=('image_bytes', 'image_tensor')
+  )
+  parser.add_argument('--batch_size', type=int, default=None, help='fixed batch; any if not given')
+  return parser.parse_args(arguments)
+
+
+def _load(run: str) -> Any:
+  """The experiment that a run directory records in its params.yaml."""
+  from official_selftrain import registry_imports  # noqa: F401
+  from official_selftrain.core import config
+
+  path = os.path.join(run, 'params.yaml')
+  if not os.path.exists(path):
+    raise errors.DataError(f'{path} does not exist: --run takes a directory that train.py wrote.')
+  name = config.read_override_file(path).get('experiment')
+  if not name:
+    raise errors.DataError(
+      f'{path} names no experiment: give the run directory, not one of its models, and --model.'
+    )
+  return config.load_experiment(name, [path])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  flags = _arguments(arguments)
+  console.quiet()
+  try:
+    params = _load(flags.run)
+    model_dir = os.path.join(flags.run, flags.model) if hasattr(params, 'teacher') else flags.run
+    from official_selftrain.export import saved_model
+
+    saved_model.export_detector(
+      params, flags.checkpoint or model_dir, flags.output, flags.input_type, flags.batch_size
+    )
+  except errors.SelfTrainError as error:
+    print(f'error: {error}', file=sys.stderr)
+    return 2
+  console.say(f'SavedModel with input {flags.input_type}: {flags.output}')
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())
