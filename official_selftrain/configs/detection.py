@@ -78,6 +78,14 @@ class DetectionTask(retinanet.RetinaNetTask):
         f'task.model.input_size is {self.model.input_size}: height and width must be multiples of {side} '
         f'(levels up to {self.model.max_level}, backbone {self.model.backbone.type}), and there are 3 channels.'
       )
+    backbone = self.model.backbone.get()
+    for name in ('min_level', 'max_level'):
+      level = getattr(backbone, name, getattr(self.model, name))
+      if level != getattr(self.model, name):
+        raise errors.ConfigError(
+          f'task.model.backbone.{self.model.backbone.type}.{name} is {level}, but task.model.{name} is '
+          f'{getattr(self.model, name)}: they must be equal.'
+        )
     if self.model.head.attribute_heads:
       raise errors.ConfigError(
         'task.model.head.attribute_heads: attribute heads are not supported.'

@@ -60,8 +60,10 @@ def quiet() -> None:
     for category in _NOISY_CATEGORIES:
       warnings.filterwarnings('ignore', category=category, module=rf'({packages})(\.|$)')
   # absl makes its logger of a class of its own, so absl has to come before getLogger.
-  import absl.logging  # noqa: F401
+  import absl.logging
 
+  if not _verbosity_is_asked_for():
+    absl.logging.set_verbosity(absl.logging.WARNING)
   for name in _NOISY_LOGGERS:
     logger = logging.getLogger(name)
     if _hide_third_party not in logger.filters:
@@ -78,12 +80,16 @@ def _hide_third_party(record: logging.LogRecord) -> bool:
     return True
   if not any(folder in record.pathname for folder in _THIRD_PARTY_DIRS):
     return True
-  import absl.flags
   import absl.logging
 
-  # `app.run` sets the verbosity to INFO by itself; only a flag on the command line is a user's wish.
-  asked = 'verbosity' in absl.flags.FLAGS and absl.flags.FLAGS['verbosity'].present
-  return bool(asked) and absl.logging.get_verbosity() >= absl.logging.INFO
+  return _verbosity_is_asked_for() and absl.logging.get_verbosity() >= absl.logging.INFO
+
+
+def _verbosity_is_asked_for() -> bool:
+  """Whether --verbosity is on the command line; `app.run` sets it to INFO by itself."""
+  import absl.flags
+
+  return 'verbosity' in absl.flags.FLAGS and bool(absl.flags.FLAGS['verbosity'].present)
 
 
 class _KerasCoreSilencer(importlib.abc.MetaPathFinder):

@@ -55,9 +55,10 @@ def pseudo_label_sheet(
     count: images per group.
 
   Returns:
-    Sheet with the groups sure (a box above the cut), unsure (boxes, all below it) and empty.
+    Sheet with the groups sure (a box that reaches the cut), unsure (the best reaches half of it) and empty. Boxes below
+    half the cut are not drawn: there are too many to see anything.
   """
-  low = cuts_lib.Cuts(cut=label_format.min_score)
+  low = cuts_lib.Cuts(cut=max(label_format.min_score, settings.cut / 2))
   pairs = reader.read_pairs(images, label_dir, label_format, low).take(
     _SCANNED_PER_FILE * len(images)
   )
@@ -73,7 +74,7 @@ def pseudo_label_sheet(
   return records.Sheet(
     'Pseudo labels',
     f'Unlabelled images with what the teacher wrote. Solid boxes reach the cut of {settings.cut:g} and train the '
-    'student; dashed ones do not.',
+    'student; dashed ones, from half the cut on, do not.',
     columns=4,
     tiles=tuple(tile for tiles in groups.values() for tile in tiles),
   )

@@ -20,8 +20,27 @@ _CLASS_METRIC = 'Precision mAP ByCategory/'
 _TABLE_FILE = os.path.join('stages', 'table.txt')
 # Curves worth a chart; the others are in TensorBoard.
 _CURVES = ('total_loss', 'human_loss', 'pseudo_loss', 'loss_ratio', 'learning_rate')
-_SETTINGS = ('seed', 'dataset', 'task.self_training', 'task.pseudo_data', 'task.train_data', 'trainer.train_steps',
-             'teacher.trainer.train_steps', 'labels', 'control')  # fmt: skip
+_SETTINGS = (
+  'seed',
+  'dataset.name',
+  'dataset.digits.num_labelled',
+  'dataset.digits.num_unlabelled',
+  'task.model.input_size',
+  'task.model.backbone.type',
+  'task.train_data.global_batch_size',
+  'task.train_data.parser.aug_scale_min',
+  'task.train_data.parser.aug_scale_max',
+  'task.pseudo_data.global_batch_size',
+  'task.pseudo_data.cut',
+  'task.pseudo_data.ignore_cut',
+  'task.pseudo_data.keep_empty',
+  'task.self_training',
+  'teacher.checkpoint',
+  'teacher.trainer.train_steps',
+  'trainer.train_steps',
+  'labels',
+  'control',
+)
 
 
 def write(run: Any) -> dict[str, Any]:

@@ -1,0 +1,111 @@
+"""Actions: the guard against losses that are not finite, progress, and the history of a training."""
+
+import os
+import types
+from unittest import mock
+
+import tensorflow as tf
+from official.core import config_definitions as cfg
+
+from official_selftrain.core import errors, files
+from official_selftrain.pipeline import actions
+from official_selftrain.tasks import run_state
+
+
+def _trainer(step, bad_step=run_state.NEVER, source=0, weights=1.0):
+  state = types.SimpleNamespace(step=tf.constant(bad_step), source=tf.constant(source))
+  weight = tf.Variable(weights, name='kernel')
+  model = types.SimpleNamespace(first_non_finite=state, trainable_variables=[weight])
+  return types.SimpleNamespace(model=model, global_step=tf.constant(step))
+
+
+def _losses(**values):
+  return {name: tf.constant(value) for name, value in values.items()}
+
+
+class NonFiniteGuardTest(tf.test.TestCase):
+  def _guard(self, trainer, trials=0):
+    self.folder = self.get_temp_dir()
+    config = cfg.TrainerConfig(recovery_max_trials=trials)
+    return actions.NonFiniteGuard('student', trainer, self.folder, config)
+
+  def test_names_step_source_losses_and_advice(self):
+    guard = self._guard(_trainer(step=200, bad_step=173, source=1))
+    with self.assertRaises(errors.NonFiniteLossError) as caught:
+      guard(_losses(training_loss=float('nan'), human_loss=1.25, pseudo_loss=float('inf')))
+    message = str(caught.exception)
+    self.assertStartsWith(message, 'student: the pseudo loss became NaN or infinite at step 173.')
+    self.assertIn('training_loss nan, human_loss 1.25, pseudo_loss inf', message)
+    self.assertIn('Last good checkpoint: none yet', message)
+    self.assertIn('trainer.recovery_max_trials', message)
+
+  def test_names_the_last_checkpoint(self):
+    guard = self._guard(_trainer(step=20, bad_step=15))
+    checkpoint = tf.train.Checkpoint(step=tf.Variable(10))
+    prefix = tf.train.CheckpointManager(checkpoint, self.folder, 1).save(checkpoint_number=10)
+    with self.assertRaisesRegex(
+      errors.NonFiniteLossError, f'the human loss .* step 15.*checkpoint: {prefix}'
+    ):
+      guard(_losses(training_loss=float('nan')))
+
+  def test_weights_are_looked_at_too(self):
+    guard = self._guard(_trainer(step=20, weights=float('inf')))
+    with self.assertRaisesRegex(errors.NonFiniteLossError, 'weights .* by step 20 .first: kernel'):
+      guard(_losses(training_loss=2.0))
+
+  def test_leaves_finite_losses_alone(self):
+    self.assertIsNone(self._guard(_trainer(step=20))(_losses(training_loss=2.0)))
+
+  def test_leaves_recovery_to_the_model_garden(self):
+    guard = self._guard(_trainer(step=20, bad_step=3), trials=2)
+    self.assertIsNone(guard(_losses(training_loss=float('nan'))))
+
+
+class HistoryTest(tf.test.TestCase):
+  def test_what_is_logged_can_be_read_again(self):
+    folder = self.create_tempdir().full_path
+    trainer, guard = _trainer(step=2), mock.Mock()
+    progress = actions.TrainingProgress('teacher', 4, 0, folder)
+    progress.bind(trainer, guard)
+    progress({**_losses(training_loss=3.0, learning_rate=0.5), 'picture': tf.zeros([2, 2])})
+    trainer.global_step = tf.constant(4)
+    progress(_losses(training_loss=2.0, learning_rate=0.25))
+    progress.close()
+    self.assertEqual(guard.call_count, 2)
+    self.assertEqual(
+      actions.read_history(folder),
+      {'training_loss': [(2, 3.0), (4, 2.0)], 'learning_rate': [(2, 0.5), (4, 0.25)]},
+    )
+
+  def test_the_guard_comes_before_the_history(self):
+    folder = self.create_tempdir().full_path
+    progress = actions.TrainingProgress('teacher', 4, 0, folder)
+    progress.bind(_trainer(step=2), mock.Mock(side_effect=errors.NonFiniteLossError('bad')))
+    with self.assertRaisesRegex(errors.NonFiniteLossError, 'bad'):
+      progress(_losses(training_loss=float('nan')))
+    self.assertEqual(actions.read_history(folder), {})
+
+  def test_a_step_that_a_resumed_run_repeats_counts_once(self):
+    folder = self.create_tempdir().full_path
+    lines = ['{"step": 2, "loss": 5.0}', '{"step": 4, "loss": 4.0}', '{"step": 6, "loss": 3.0}',
+             '{"step": 4, "loss": 4.5}']  # fmt: skip
+    files.write_text(os.path.join(folder, actions.HISTORY_FILE), '\n'.join(lines) + '\n')
+    self.assertEqual(actions.read_history(folder), {'loss': [(2, 5.0), (4, 4.5), (6, 3.0)]})
+
+  def test_a_line_that_a_kill_cut_short_is_left_out(self):
+    folder = self.create_tempdir().full_path
+    path = os.path.join(folder, actions.HISTORY_FILE)
+    files.write_text(path, '{"step": 2, "loss": 5.0}\n{"step": 4, "lo')
+    self.assertEqual(actions.read_history(folder), {'loss': [(2, 5.0)]})
+    # The run goes on and appends to the piece.
+    progress = actions.TrainingProgress('teacher', 6, 2, folder)
+    progress.bind(_trainer(step=4), mock.Mock())
+    progress(_losses(loss=4.0))
+    self.assertEqual(actions.read_history(folder)['loss'][0], (2, 5.0))
+
+  def test_no_history(self):
+    self.assertEqual(actions.read_history(self.create_tempdir().full_path), {})
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,0 +1,100 @@
+"""Runs that take seconds, and one finished run that all tests of a process share."""
+
+import atexit
+import functools
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import Any
+
+from official.core import config_definitions as cfg
+
+from official_selftrain import registry_imports  # noqa: F401
+from official_selftrain.core import config
+from official_selftrain.datasets import digits
+from official_selftrain.pipeline import run
+
+SELFTRAIN, SUPERVISED = 'retinanet_selftrain', 'retinanet_supervised'
+REPOSITORY = pathlib.Path(__file__).parents[2]
+
+_FILES = {SUPERVISED: ('tiny.yaml',), SELFTRAIN: ('tiny.yaml', 'tiny_selftrain.yaml')}
+
+
+def config_files(experiment: str = SELFTRAIN) -> list[str]:
+  """YAML files that make an experiment tiny."""
+  return [str(REPOSITORY / 'tests' / 'e2e' / name) for name in _FILES[experiment]]
+
+
+@functools.cache
+def root() -> str:
+  """A folder for this process; gone when it ends."""
+  folder = tempfile.mkdtemp(prefix='selftrain-')
+  atexit.register(shutil.rmtree, folder, ignore_errors=True)
+  return folder
+
+
+def load(experiment: str = SELFTRAIN, override: str = '') -> cfg.ExperimentConfig:
+  """A tiny experiment on the data set that all of them share."""
+  directory = f'dataset.directory={root()}'
+  return config.load_experiment(
+    experiment, config_files(experiment), ','.join(filter(None, [directory, override]))
+  )
+
+
+def data() -> digits.DigitsFiles:
+  """The data set of all tiny experiments."""
+  settings = load().dataset.digits
+  return digits.prepare(settings, os.path.join(root(), digits.directory_name(settings)))
+
+
+def copy_of_data(folder: str) -> tuple[digits.DigitsFiles, str]:
+  """A copy to be damaged.
+
+  Args:
+    folder: where the copy goes; it must not exist.
+
+  Returns:
+    The files of the copy, and the override that makes a self-training experiment read them.
+  """
+  original = data()
+  shutil.copytree(os.path.dirname(original.annotation_file), folder)
+  names = ('train', 'unlabelled', 'unlabelled_truth', 'validation', 'annotation_file')
+  moved = {name: os.path.join(folder, _below(original, getattr(original, name))) for name in names}
+  copy = digits.DigitsFiles(**moved, num_labelled=8, num_unlabelled=24, num_validation=8)
+  override = (
+    f'task.train_data.input_path={copy.train},task.pseudo_data.input_path={copy.unlabelled},'
+    f'task.validation_data.input_path={copy.validation},task.annotation_file={copy.annotation_file}'
+  )
+  return copy, override
+
+
+def _below(original: digits.DigitsFiles, path: str) -> str:
+  return os.path.relpath(path, os.path.dirname(original.annotation_file))
+
+
+@functools.cache
+def finished() -> str:
+  """Run directory of a whole `train_and_eval`; only to be read, or run again unchanged."""
+  model_dir = os.path.join(root(), 'finished')
+  run.run(load(), 'train_and_eval', model_dir)
+  return model_dir
+
+
+def with_teacher(override: str = '') -> str:
+  """Override that takes the teacher of `finished` and trains no control."""
+  teacher = os.path.join(finished(), 'teacher')
+  parts = [f'teacher.checkpoint={teacher}', 'control.enabled=false', override]
+  return ','.join(filter(None, parts))
+
+
+def snapshot(folder: str, pattern: str = '**/*') -> dict[str, Any]:
+  """Contents of all files below a folder by relative path."""
+  paths = sorted(path for path in pathlib.Path(folder).glob(pattern) if path.is_file())
+  return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def times(folder: str, pattern: str = '**/*') -> dict[str, int]:
+  """Times of modification, in nanoseconds, of all files below a folder."""
+  paths = sorted(path for path in pathlib.Path(folder).glob(pattern) if path.is_file())
+  return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in paths}
