@@ -202,7 +202,7 @@ def retinanet_supervised() -> st.SupervisedExperiment:
     experiment='retinanet_supervised',
     runtime=_runtime(),
     task=DetectionTask(**_supervised_task(batch_size=16)),
-    trainer=sgd_trainer(train_steps=800, learning_rate=0.06, warmup_steps=100),
+    trainer=sgd_trainer(train_steps=800, learning_rate=0.12, warmup_steps=100),
   )
 
 
@@ -219,6 +219,6 @@ def retinanet_selftrain() -> st.SelfTrainingExperiment:
       self_training=st.SelfTraining(alpha=2.0),
       **_supervised_task(batch_size=8),
     ),
-    trainer=sgd_trainer(train_steps=600, learning_rate=0.06, warmup_steps=50),
-    teacher=st.Teacher(trainer=sgd_trainer(train_steps=800, learning_rate=0.06, warmup_steps=100)),
+    trainer=sgd_trainer(train_steps=600, learning_rate=0.12, warmup_steps=50),
+    teacher=st.Teacher(trainer=sgd_trainer(train_steps=800, learning_rate=0.12, warmup_steps=100)),
   )

@@ -1,5 +1,6 @@
 """Orbit actions: progress on the console, a history file, and a guard against losses that are not finite."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -76,14 +77,22 @@ class TrainingProgress:
     self._guard(output)
     step = int(self._trainer.global_step.numpy())
     values = {name: float(value) for name, value in output.items() if tf.rank(value) == 0}
-    with open(self._path, 'a', encoding='utf-8') as history:
-      history.write(json.dumps({'step': step, **values}) + '\n')
+    _append_line(self._path, json.dumps({'step': step, **values}))
     shown = {name.removesuffix('_loss'): values[name] for name in _SHOWN if name in values}
     self._bar.update(step, **shown)
 
   def close(self) -> None:
     """Ends the progress line."""
     self._bar.close()
+
+
+def _append_line(path: str, line: str) -> None:
+  """Appends a line, on a line of its own even if a kill cut the last one short."""
+  with open(path, 'ab+') as stream:
+    if stream.tell() > 0:
+      stream.seek(-1, os.SEEK_END)
+      line = line if stream.read(1) == b'\n' else '\n' + line
+    stream.write(line.encode('utf-8') + b'\n')
 
 
 def read_history(model_dir: str) -> dict[str, list[tuple[int, float]]]:
@@ -103,7 +112,7 @@ def read_history(model_dir: str) -> dict[str, list[tuple[int, float]]]:
   with open(path, encoding='utf-8') as history:
     for line in history:
       # A line that a kill cut short is left out.
-      if line.endswith('\n'):
+      with contextlib.suppress(json.JSONDecodeError):
         row = json.loads(line)
         rows[row.pop('step')] = row
   curves: dict[str, list[tuple[int, float]]] = {}

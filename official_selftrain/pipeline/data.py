@@ -3,7 +3,12 @@
 import dataclasses
 import os
 
+import tensorflow as tf
+from official.core import config_definitions as cfg
+
 from official_selftrain.configs import self_training as st
+from official_selftrain.core import errors
+from official_selftrain.dataloaders import records
 from official_selftrain.datasets import digits
 
 
@@ -46,3 +51,24 @@ def resolve(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
   if hasattr(params.task, 'pseudo_data'):
     params.task.pseudo_data.input_path = made.unlabelled
   return DataFacts(truth or made.unlabelled_truth, names or tuple(made.class_names[1:]))
+
+
+def check_files(task: cfg.TaskConfig, is_training: bool) -> None:
+  """Checks, before anything is built or trained, that every input path leads to records.
+
+  Args:
+    task: a task with its paths filled in.
+    is_training: whether training streams are read too, or only the validation stream.
+
+  Raises:
+    DataError: names the setting whose path leads to nothing or only to empty files.
+  """
+  for name, stream in st.input_streams(task).items():
+    if stream.input_path and (is_training or not stream.is_training):
+      field = f'{name}.input_path'
+      records.check_not_empty(records.match_files(stream.input_path, field), field)
+  annotations = getattr(task, 'annotation_file', None)
+  if annotations and not tf.io.gfile.exists(annotations):
+    raise errors.DataError(
+      f'task.annotation_file: {annotations} does not exist. Check the path and the working directory.'
+    )

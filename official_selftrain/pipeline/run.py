@@ -63,6 +63,7 @@ def _run_supervised(
   resolved = params.replace()
   if isinstance(resolved, st.SupervisedExperiment):
     data.resolve(resolved, model_dir)
+    data.check_files(resolved.task, 'train' in mode)
   name = os.path.basename(os.path.normpath(model_dir)) or 'model'
   job_params = training.with_schedule_length(resolved)
   job = training.Job(name, model_dir, job_params, getattr(params, 'seed', 0))

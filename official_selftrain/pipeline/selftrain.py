@@ -108,6 +108,8 @@ class SelfTrainingRun:
     """
     wanted = self._select(only)
     did_work = False
+    if not all(self.records.is_done(stage.name) for stage in wanted):
+      data.check_files(self.params.task, is_training=True)
     for number, stage in enumerate(wanted, 1):
 
       def announce(stage: stages.Stage = stage, number: int = number) -> None:
@@ -185,12 +187,15 @@ class SelfTrainingRun:
     return {**self._inputs('teacher')(), 'labels': files.sha256(manifest)}
 
   def metrics(self, name: str) -> dict[str, float]:
-    """Metrics of teacher, control or student; evaluated now if that has not been done for its last step."""
+    """Metrics of teacher, control or student; evaluated now if its last step has not been on this data."""
     path = self.path(name, training.METRICS_FILE)
-    step = self.records.result(name)['global_step']
+    valid = {
+      'step': self.records.result(name)['global_step'],
+      'validation': training.validation_digest(self.job(name)),
+    }
     if os.path.exists(path):
       record = files.read_json(path)
-      if record['step'] == step:
+      if valid.items() <= record.items():
         return {k: float('nan') if v is None else v for k, v in record['metrics'].items()}
     if name == 'teacher' and self.params.teacher.checkpoint:
       return labelling.evaluate_given_teacher(self.job(name), self.params.teacher.checkpoint)
@@ -213,11 +218,17 @@ class SelfTrainingRun:
     return self._model_facts(self.params.teacher.checkpoint)
 
   def _control(self) -> dict[str, Any]:
+    # Behind a closed gate there will be no student to compare with.
+    if not self.makes_labels or self.records.is_done('labels'):
+      self._gate()
     return self._train('control')
 
   def _student(self) -> dict[str, Any]:
-    labelling.gate(self.params, self.params.task.pseudo_data.label_dir, self.label_format())
+    self._gate()
     return self._train('student')
+
+  def _gate(self) -> None:
+    labelling.gate(self.params, self.params.task.pseudo_data.label_dir, self.label_format())
 
   def label_format(self) -> Any:
     """How this task's labels are written."""

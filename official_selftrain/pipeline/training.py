@@ -77,6 +77,12 @@ def run(job: Job, mode: str) -> dict[str, float]:
     return _run(job, mode, task, strategy)
 
 
+def validation_digest(job: Job) -> str:
+  """Tells metrics on some validation data from metrics on other data."""
+  task = job.params.task
+  return files.digest_of([task.validation_data.as_dict(), getattr(task, 'annotation_file', None)])
+
+
 def write_params(params: cfg.ExperimentConfig, model_dir: str) -> None:
   """Writes `params.yaml`, the whole resolved config, as the Model Garden does."""
   train_utils.serialize_config(params, model_dir)
@@ -113,6 +119,7 @@ def _check_mode(job: Job, mode: str) -> None:
 def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> dict[str, float]:
   recorder = _EvaluationRecorder(job)
   progress = actions.TrainingProgress(job.name, job.train_steps, task.start_step, job.model_dir)
+  interrupted_at = None
   with _stdout_to(os.path.join(job.model_dir, LOG_FILE)):
     runner = train_lib.OrbitExperimentRunner(
       distribution_strategy=strategy,
@@ -132,15 +139,21 @@ def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> di
     try:
       runner.run()
     except KeyboardInterrupt:
-      _save_on_interrupt(job, runner)
-      raise
+      interrupted_at = _save_on_interrupt(job, runner)
     finally:
       progress.close()
+  if interrupted_at is not None:
+    # Only here does standard output lead to the user again.
+    console.say(f'{job.name}: interrupted at step {interrupted_at}; the same command continues there.')
+    raise KeyboardInterrupt
   return recorder.metrics
 
 
-def _save_on_interrupt(job: Job, runner: train_lib.OrbitExperimentRunner) -> None:
-  """Keeps the steps since the last checkpoint. Ctrl-C arrives between two loops, so the variables belong together."""
+def _save_on_interrupt(job: Job, runner: train_lib.OrbitExperimentRunner) -> int:
+  """Keeps the steps since the last checkpoint and returns the step.
+
+  Ctrl-C arrives between two loops, so the variables belong together.
+  """
   step = int(runner.trainer.global_step.numpy())
   if (
     runner.checkpoint_manager
@@ -148,7 +161,7 @@ def _save_on_interrupt(job: Job, runner: train_lib.OrbitExperimentRunner) -> Non
     and step > finished_steps(job.model_dir)
   ):
     runner.checkpoint_manager.save(checkpoint_number=step, check_interval=False)
-  console.say(f'{job.name}: interrupted at step {step}; the same command continues there.')
+  return step
 
 
 class _EvaluationRecorder:
@@ -156,6 +169,7 @@ class _EvaluationRecorder:
 
   def __init__(self, job: Job):
     self._job = job
+    self._validation = validation_digest(job)
     self._trainer: Any = None
     self.metrics: dict[str, float] = {}
 
@@ -167,6 +181,7 @@ class _EvaluationRecorder:
     step = int(self._trainer.global_step.numpy())
     record = {
       'step': step,
+      'validation': self._validation,
       'metrics': {name: _or_none(value) for name, value in self.metrics.items()},
     }
     files.write_json(os.path.join(self._job.model_dir, METRICS_FILE), record)

@@ -101,7 +101,8 @@ class HistoryTest(tf.test.TestCase):
     progress = actions.TrainingProgress('teacher', 6, 2, folder)
     progress.bind(_trainer(step=4), mock.Mock())
     progress(_losses(loss=4.0))
-    self.assertEqual(actions.read_history(folder)['loss'][0], (2, 5.0))
+    progress(_losses(loss=3.5))
+    self.assertEqual(actions.read_history(folder)['loss'], [(2, 5.0), (4, 3.5)])
 
   def test_no_history(self):
     self.assertEqual(actions.read_history(self.create_tempdir().full_path), {})

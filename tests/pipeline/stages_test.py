@@ -41,9 +41,9 @@ class _Case(unittest.TestCase):
     self.records = stages.StageRecords(folder.name)
     self.work = _Work(folder.name, 'teacher')
 
-  def execute(self, settings=None, work=None, depends_on=('trainer', 'seed'), **options):
-    work = work or self.work
-    return self.records.execute(work.stage(*depends_on, **options), settings or {})
+  def execute(self, settings=None, work=None, redo_when_changed=False, **options):
+    stage = (work or self.work).stage('trainer', 'seed', redo_when_changed=redo_when_changed)
+    return self.records.execute(stage, settings or {}, **options)
 
   def exists(self, *parts):
     return os.path.exists(os.path.join(self.folder, *parts))
@@ -51,20 +51,20 @@ class _Case(unittest.TestCase):
 
 class ExecuteTest(_Case):
   def test_a_finished_stage_is_skipped_and_gives_what_it_recorded(self):
-    first = self.execute({'trainer.rate': 1})
-    again = self.execute({'trainer.rate': 1})
-    self.assertEqual(first, {'digest': 'teacher-1', 'runs': 1})
-    self.assertEqual(again, first)
+    announce = mock.Mock()
+    for ran in (True, False, False):
+      self.assertIs(self.execute({'trainer.rate': 1}, announce=announce), ran)
     self.assertEqual(self.work.runs, 1)
-    self.assertEqual(self.records.result('teacher'), first)
+    announce.assert_called_once_with()
+    self.assertEqual(self.records.result('teacher'), {'digest': 'teacher-1', 'runs': 1})
     self.assertTrue(self.records.is_done('teacher'))
 
   def test_another_process_sees_the_same(self):
-    first = self.execute({'trainer.levels': (3, 5)})
+    settings = {'trainer.levels': [3, 5], 'trainer.clip': None, 'seed': 0.1}
+    self.execute(settings)
     self.records = stages.StageRecords(self.folder)
-    # Tuples come back from JSON as lists, and the settings of a loaded config are lists already.
-    self.assertEqual(self.execute({'trainer.levels': [3, 5]}), first)
-    self.assertEqual(self.work.runs, 1)
+    self.assertFalse(self.execute(settings))
+    self.assertEqual(self.records.result('teacher')['runs'], 1)
 
   def test_a_finished_stage_whose_product_is_gone_runs_again(self):
     self.execute()
@@ -80,7 +80,8 @@ class ExecuteTest(_Case):
     self.assertFalse(self.records.is_done('teacher'))
     self.assertTrue(self.exists('teacher', 'part'))
     self.work.failure = None
-    self.assertEqual(self.execute()['runs'], 2)
+    self.assertTrue(self.execute())
+    self.assertEqual(self.records.result('teacher')['runs'], 2)
     self.assertTrue(self.records.is_done('teacher'))
 
   def test_a_process_that_is_killed_leaves_a_started_stage(self):
@@ -160,7 +161,7 @@ class ChangeTest(_Case):
   def test_settings_of_others_and_harmless_ones_are_ignored(self):
     self.execute({'trainer.rate': 1, 'trainer.summary_interval': 10, 'labels.min_score': 0.1})
     changed = {'trainer.rate': 1, 'trainer.summary_interval': 20, 'labels.min_score': 0.2}
-    self.assertEqual(self.execute(changed)['runs'], 1)
+    self.assertFalse(self.execute(changed))
     self.assertEqual(self.work.runs, 1)
 
   def test_cheap_stages_are_redone_when_changed(self):
@@ -209,7 +210,8 @@ class RestartTest(_Case):
       self.assertFalse(self.exists(name))
       self.assertIsNone(self.records.read(name))
     # What was refused before is accepted now.
-    self.assertEqual(self.execute({'seed': 1}, works['labels'])['runs'], 2)
+    self.assertTrue(self.execute({'seed': 1}, works['labels']))
+    self.assertEqual(works['labels'].runs, 2)
 
   def test_single_files_are_removed_and_missing_products_are_no_error(self):
     files.write_text(os.path.join(self.folder, 'report.json'), '{}')

@@ -1,0 +1,12 @@
+"""The benchmarks: a module each, with `run(bench) -> list[Row]` and a docstring that says what is compared."""
+
+# In the order in which they run and are printed.
+NAMES = (
+  'startup',
+  'labelling',
+  'student_step',
+  'separate_batch_norm',
+  'evaluation',
+  'nms',
+  'parser',
+)

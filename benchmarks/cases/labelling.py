@@ -1,0 +1,153 @@
+"""Labelling: images per second of the whole labeller over those of the bare model call.
+
+Ours is `Labeller.run` as the labels stage builds it: reading TFRecords, decoding JPEGs, preprocessing, the model with
+NMS, encoding, and writing label shards with digests and markers. It is measured in steady state, from the end of the
+first shard to the end of the last but one: at both moments the input pipeline is full, so no work is done before the
+clock starts or left for after it stops. The reference is the same `tf.function` on batches of the same images that
+are already in memory, called as often as there are batches in that window, waiting for each result as the labeller
+must. So the ratio is the share of the time in which the model is busy; 1 is the ceiling unless input and model share
+the processors, as they do on a CPU.
+
+The teacher is trained on the embedded data: a random one scores everything below the threshold of NMS, which would
+then cost nothing. For information there are the ratio with the input pipeline's start and end, and the ratio to the
+model without decoding and NMS.
+"""
+
+import itertools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks import results, timing, workbench
+from official_selftrain.configs import self_training as st
+from official_selftrain.pipeline import labelling
+from official_selftrain.pseudo_labels import batches, labeller
+from official_selftrain.pseudo_labels import manifest as manifest_lib
+
+NEEDS_WORKBENCH = True
+_TARGET = results.Target(at_least=0.85)
+_RESIDENT_BATCHES = 8
+_ROUNDS = 7
+Inputs = Mapping[str, tf.Tensor]
+
+
+def run(bench: workbench.Workbench) -> list[results.Row]:
+  """Measures."""
+  params = bench.params()
+  task = workbench.self_training_task(params)
+  model = labelling.load_model(task, bench.teacher)
+  preprocess, predict = task.labelling_functions(model)
+  worker = labeller.Labeller(
+    task.label_format(params.labels.min_score, params.labels.max_boxes),
+    preprocess,
+    predict,
+    manifest_lib.Provenance(teacher=labelling.describe_checkpoint(bench.teacher)),
+    batch_size=params.labels.batch_size,
+  )
+  clock = _Clock(worker, bench.unlabelled)
+  clock.whole_run()
+  resident = _resident_batches(preprocess, params, bench.unlabelled)
+  calls = clock.images // params.labels.batch_size
+  detections = [predict(batch)['num_detections'].numpy().mean() for batch in resident]
+  workbench.say(f'{np.mean(detections):.1f} detections per image')
+  bare = _without_nms(model)
+  seconds = timing.interleave(
+    {
+      'whole': clock.whole_run,
+      'steady': lambda: clock.steady,
+      'model': timing.wall(lambda: _call(predict, resident, calls)),
+      'bare': timing.wall(lambda: _call(bare, resident, calls)),
+    },
+    bench.effort.rounds(_ROUNDS),
+  )
+  # Brought to the number of images of the steady window, so that all are divided alike.
+  whole = [value * clock.images / clock.all_images for value in seconds['whole']]
+  comparisons = [
+    ('labeller : model call with NMS', seconds['steady'], seconds['model'], _TARGET),
+    ('same, with start and end', whole, seconds['model'], None),
+    ('labeller : model call without NMS', seconds['steady'], seconds['bare'], None),
+  ]
+  return [
+    results.compare(
+      'labelling',
+      text,
+      'images/s',
+      ours,
+      reference,
+      figure=lambda value: clock.images / value,
+      target=target,
+    )
+    for text, ours, reference, target in comparisons
+  ]
+
+
+class _Clock:
+  """Times runs of a labeller.
+
+  Attributes:
+    images: images of the steady window.
+    all_images: images of a run.
+    steady: seconds of the steady window of the last run.
+  """
+
+  def __init__(self, worker: labeller.Labeller, shards: list[str]):
+    self._worker = worker
+    self._shards = shards
+    self.images = 0
+    self.all_images = 0
+    self.steady = 0.0
+
+  def whole_run(self) -> float:
+    """Labels everything into a new folder and returns the seconds."""
+    ends: dict[int, tuple[float, int]] = {}
+
+    def note(state: labeller.Progress) -> None:
+      ends.setdefault(state.shards_done, (time.perf_counter(), state.images))
+
+    with tempfile.TemporaryDirectory() as folder:
+      began = time.perf_counter()
+      self._worker.run(self._shards, os.path.join(folder, 'labels'), note)
+      seconds = time.perf_counter() - began
+    first, last = ends[1], ends[len(self._shards) - 1]
+    self.steady = last[0] - first[0]
+    self.images = last[1] - first[1]
+    self.all_images = ends[len(self._shards)][1]
+    return seconds
+
+
+def _resident_batches(
+  preprocess: Callable[..., Inputs], params: st.SelfTrainingExperiment, shards: list[str]
+) -> list[Inputs]:
+  """Full batches of the model's inputs, in memory."""
+  size = params.labels.batch_size
+  reading = batches.ImageBatches(preprocess, size, tf.data.AUTOTUNE).read(shards)
+  full = (
+    item.features
+    for item in reading
+    if isinstance(item, batches.Batch) and len(item.records) == size
+  )
+  return list(itertools.islice(full, _RESIDENT_BATCHES))
+
+
+def _call(predict: Callable[[Inputs], Inputs], resident: list[Inputs], calls: int) -> None:
+  """Calls the model and waits for each result."""
+  for batch in itertools.islice(itertools.cycle(resident), calls):
+    tf.nest.map_structure(np.asarray, predict(batch))
+
+
+def _without_nms(model: tf.keras.Model) -> Callable[[Inputs], Inputs]:
+  """Backbone, decoder and head alone, in inference mode."""
+
+  @tf.function
+  def raw_outputs(inputs: Inputs) -> Inputs:
+    features = model.backbone(inputs['image'])
+    if model.decoder:
+      features = model.decoder(features)
+    classes, boxes, _ = model.head(features)
+    return {'classes': classes, 'boxes': boxes}
+
+  return raw_outputs

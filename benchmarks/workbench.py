@@ -1,0 +1,184 @@
+"""What the benchmarks share: the embedded data, a trained teacher, its labels, and the stock task to compare with.
+
+All of it is made on first use and kept in a cache folder, so that running the benchmarks again costs only the
+measurements. Delete the folder after a change to model or training.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from official.core import exp_factory, task_factory
+from official.vision.configs import retinanet as stock_configs
+from official.vision.tasks import retinanet as stock_tasks
+
+from official_selftrain import registry_imports  # noqa: F401
+from official_selftrain.configs import datasets
+from official_selftrain.configs import detection as configs
+from official_selftrain.configs import self_training as st
+from official_selftrain.core import config as config_lib
+from official_selftrain.core import console, files
+from official_selftrain.dataloaders import records
+from official_selftrain.pipeline import data, labelling, training
+
+EXPERIMENT = 'retinanet_selftrain'
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+  """How much is measured.
+
+  Attributes:
+    teacher_steps: training steps of the teacher; enough that its scores are those of a trained detector.
+    scale: factor on the number of rounds.
+    digits: the data set.
+  """
+
+  teacher_steps: int = 250
+  scale: float = 1.0
+  digits: datasets.Digits = dataclasses.field(default_factory=datasets.Digits)
+
+  def rounds(self, number: int) -> int:
+    """Rounds to measure where a full run takes `number`."""
+    return max(1, round(number * self.scale))
+
+
+def quick_effort() -> Effort:
+  """A smoke run: everything is exercised, no figure means anything."""
+  digits = datasets.Digits(num_labelled=16, num_unlabelled=96, num_validation=64, num_shards=3)
+  return Effort(teacher_steps=4, scale=0.0, digits=digits)
+
+
+class Workbench:
+  """Data, teacher and labels.
+
+  Attributes:
+    effort: how much is measured.
+  """
+
+  def __init__(self, cache_dir: str, effort: Effort):
+    """Makes nothing yet.
+
+    Args:
+      cache_dir: where data, teacher and labels are kept.
+      effort: how much is measured.
+    """
+    self.effort = effort
+    self._cache_dir = cache_dir
+
+  def params(self) -> st.SelfTrainingExperiment:
+    """A new copy of the default self-training experiment, with the embedded data."""
+    params = exp_factory.get_exp_config(EXPERIMENT)
+    params.dataset.directory = self._cache_dir
+    params.dataset.digits = self.effort.digits
+    data.resolve(params, self._cache_dir)
+    params.task.pseudo_data.label_dir = os.path.join(self._run_dir, 'labels')
+    return params
+
+  @functools.cached_property
+  def _run_dir(self) -> str:
+    """The folder of teacher and labels; its name depends on the settings that they are made with."""
+    params = exp_factory.get_exp_config(EXPERIMENT)
+    settings = [config_lib.flatten(params), dataclasses.asdict(self.effort)]
+    return os.path.join(self._cache_dir, f'teacher-{files.digest_of(settings)[:8]}')
+
+  @functools.cached_property
+  def teacher(self) -> str:
+    """Prefix of the checkpoint of a teacher trained on the labelled images as the pipeline trains it, only shorter."""
+    params = self.params()
+    task = params.task.supervised()
+    task.train_data.global_batch_size += params.task.pseudo_data.global_batch_size
+    steps = self.effort.teacher_steps
+    trainer = configs.sgd_trainer(steps, learning_rate=0.06, warmup_steps=steps // 8)
+    job = training.Job(
+      'teacher for the benchmarks',
+      os.path.join(self._run_dir, 'model'),
+      training.job_experiment(task, trainer, params.runtime),
+      params.seed,
+    )
+    if training.finished_steps(job.model_dir) < steps:
+      training.run(job, 'train')
+    return labelling.find_checkpoint(job.model_dir)
+
+  @functools.cached_property
+  def unlabelled(self) -> list[str]:
+    """The unlabelled shards."""
+    pattern = self.params().task.pseudo_data.input_path
+    return records.match_files(pattern, 'task.pseudo_data.input_path')
+
+  def make_labels(self) -> None:
+    """Has the teacher label the unlabelled images, where `params().task.pseudo_data.label_dir` says."""
+    params = self.params()
+    labelling.run(params, self.teacher, self.unlabelled, params.task.pseudo_data.label_dir)
+
+
+def stock_task(params: st.SelfTrainingExperiment, batch_size: int) -> stock_tasks.RetinaNetTask:
+  """The Model Garden's own task with the model, losses and labelled data of ours.
+
+  Only dtype and batch sizes are set besides: the Model Garden's default dtype is meant for TPUs.
+
+  Args:
+    params: our experiment.
+    batch_size: images per training step.
+
+  Returns:
+    The task.
+  """
+  own = params.task
+
+  def _data(params: configs.DataConfig, size: int) -> stock_configs.DataConfig:
+    return stock_configs.DataConfig(
+      input_path=params.input_path,
+      is_training=params.is_training,
+      global_batch_size=size,
+      dtype='float32',
+      parser=params.parser.replace(),
+    )
+
+  config = stock_configs.RetinaNetTask(
+    model=own.model.replace(),
+    losses=own.losses.replace(),
+    train_data=_data(own.train_data, batch_size),
+    validation_data=_data(own.validation_data, own.validation_data.global_batch_size),
+    annotation_file=own.annotation_file,
+  )
+  return stock_tasks.RetinaNetTask(config)
+
+
+class Step:
+  """A task's training step as the Model Garden's trainer calls it: model, optimizer and metrics included.
+
+  Attributes:
+    task: the task.
+    run: takes a batch, waits until the step is done.
+  """
+
+  def __init__(self, task: Any, params: st.SelfTrainingExperiment):
+    """Builds model, optimizer and metrics.
+
+    Args:
+      task: any task.
+      params: for optimizer and seed.
+    """
+    tf.keras.utils.set_random_seed(params.seed)
+    trainer = training.job_experiment(params.task, params.trainer, params.runtime).trainer
+    self.task = task
+    model = task.build_model()
+    optimizer = task.create_optimizer(trainer.optimizer_config, params.runtime)
+    metrics = task.build_metrics(training=True)
+    self.run: Callable[[Any], Any] = tf.function(
+      lambda inputs: task.train_step(inputs, model, optimizer, metrics)
+    )
+
+
+def self_training_task(params: st.SelfTrainingExperiment) -> Any:
+  """Our two-source task."""
+  return task_factory.get_task(params.task)
+
+
+def say(text: str) -> None:
+  """Tells what is going on."""
+  console.say(f'  {text}')
