@@ -23,6 +23,7 @@ from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, files
 from official_selftrain.dataloaders import records
 from official_selftrain.pipeline import data, labelling, training
+from official_selftrain.pseudo_labels import manifest
 
 EXPERIMENT = 'retinanet_selftrain'
 
@@ -112,7 +113,9 @@ class Workbench:
   def make_labels(self) -> None:
     """Has the teacher label the unlabelled images, where `params().task.pseudo_data.label_dir` says."""
     params = self.params()
-    labelling.run(params, self.teacher, self.unlabelled, params.task.pseudo_data.label_dir)
+    label_dir = params.task.pseudo_data.label_dir
+    if not os.path.exists(os.path.join(label_dir, manifest.FILE_NAME)):
+      labelling.run(params, self.teacher, self.unlabelled, label_dir)
 
 
 def stock_task(params: st.SelfTrainingExperiment, batch_size: int) -> stock_tasks.RetinaNetTask:

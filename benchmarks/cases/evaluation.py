@@ -20,7 +20,7 @@ from official_selftrain.configs import self_training as st
 from official_selftrain.pipeline import labelling, training
 
 NEEDS_WORKBENCH = True
-_ROUNDS = 5
+_ROUNDS = 3
 
 
 def run(bench: workbench.Workbench) -> list[results.Row]:
@@ -32,9 +32,12 @@ def run(bench: workbench.Workbench) -> list[results.Row]:
     'ours': _Evaluation(task_factory.get_task(params.task.supervised()), params, bench.teacher),
     'stock': _Evaluation(stock, params, bench.teacher),
   }
+  for evaluation in evaluations.values():
+    evaluation.run(steps=1)
   seconds = timing.interleave(
     {name: timing.wall(evaluation.run) for name, evaluation in evaluations.items()},
     bench.effort.rounds(_ROUNDS),
+    warm_up=0,
   )
   images = params.dataset.digits.num_validation
   versions = [e.nms_version for e in evaluations.values()]
@@ -49,7 +52,7 @@ def run(bench: workbench.Workbench) -> list[results.Row]:
     ),
     results.Row(
       'evaluation',
-      'AP of both (shows that they agree)',
+      'AP found by ours : by stock',
       'AP',
       ours=evaluations['ours'].average_precision,
       reference=evaluations['stock'].average_precision,
@@ -76,9 +79,9 @@ class _Evaluation:
         config, task, model, optimizer, train=False, evaluate=True
       )
 
-  def run(self) -> None:
-    """Evaluates all validation images."""
+  def run(self, steps: int = -1) -> None:
+    """Evaluates so many batches of the validation images; all of them if negative."""
     # pycocotools prints its table.
     with contextlib.redirect_stdout(io.StringIO()):
-      metrics = self._trainer.evaluate(tf.constant(-1))
+      metrics = self._trainer.evaluate(tf.constant(steps))
     self.average_precision = float(metrics['AP'])

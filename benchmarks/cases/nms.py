@@ -18,9 +18,9 @@ OURS = 'batched'
 REFERENCES = ('v1', 'v2', 'v3')
 _TARGET = results.Target(at_most=1.0)
 # v1 repeats its graph for every image, so a large batch takes long to trace.
-_BATCH_SIZE = 8
-_CALLS = 3
-_ROUNDS = 11
+_BATCH_SIZE = 4
+_CALLS = 2
+_ROUNDS = 9
 
 
 def run(bench: workbench.Workbench) -> list[results.Row]:

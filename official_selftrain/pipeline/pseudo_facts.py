@@ -110,11 +110,10 @@ def _cut_by_human_count(
   totals = _totals(manifest)
   if not totals.sum() or not target:
     return None
-  distances = {
-    cut: abs(label_formats.count_above(totals, cut) / images - target)
-    for cut in quality.DEFAULT_CUTS
-  }
-  return min(sorted(distances, reverse=True), key=lambda cut: distances[cut])
+  kept = {cut: label_formats.count_above(totals, cut) for cut in quality.DEFAULT_CUTS}
+  # A cut that keeps nothing is no advice, however close to few human labels it comes.
+  distances = {cut: abs(count / images - target) for cut, count in kept.items() if count > 0}
+  return min(sorted(distances, reverse=True), key=lambda cut: distances[cut], default=None)
 
 
 def _quality(run: Any, manifest: manifest_lib.Manifest) -> dict[str, Any] | None:

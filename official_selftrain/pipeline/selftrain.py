@@ -25,6 +25,8 @@ from official_selftrain.pseudo_labels import manifest as manifest_lib
 STAGES = ('teacher', 'labels', 'control', 'student', 'report', 'export')
 LABELS_DIR = os.path.join('labels', 'round-1')
 
+_TEACHER_STREAM = 1
+
 _DATA = ('seed', 'dataset')
 _SUPERVISED = (*_DATA, 'task.model', 'task.losses', 'task.train_data', 'task.freeze_backbone')
 _START = ('task.self_training.student_init', 'task.init_checkpoint', 'task.init_checkpoint_modules')
@@ -149,7 +151,14 @@ class SelfTrainingRun:
         task.train_data.global_batch_size = params.control.global_batch_size or both
         self._set_start(task)
     experiment = training.job_experiment(task, trainer, params.runtime)
-    return training.Job(name=name, model_dir=self.path(name), params=experiment, seed=params.seed)
+    return training.Job(
+      name=name,
+      model_dir=self.path(name),
+      params=experiment,
+      seed=params.seed,
+      # The control must not meet the teacher's crops again, or its further steps would be worth less.
+      stream=_TEACHER_STREAM if name == 'teacher' else 0,
+    )
 
   def teacher_checkpoint(self) -> str:
     """Prefix of the teacher's checkpoint."""

@@ -29,12 +29,14 @@ class Job:
     model_dir: a Model Garden model directory.
     params: an ordinary Model Garden experiment.
     seed: of weights, streams and augmentation.
+    stream: number of the stream family, see `tasks.detection`.
   """
 
   name: str
   model_dir: str
   params: cfg.ExperimentConfig
   seed: int
+  stream: int = 0
 
   @property
   def train_steps(self) -> int:
@@ -62,6 +64,8 @@ def run(job: Job, mode: str) -> dict[str, float]:
     SelfTrainError: bad data or a loss that is not finite; see `diagnosis` and `actions`.
   """
   _check_mode(job, mode)
+  # Models of earlier stages are finished with; their graphs would stay in memory.
+  tf.keras.backend.clear_session()
   tf.keras.utils.set_random_seed(job.seed)
   if job.params.runtime.mixed_precision_dtype:
     performance.set_mixed_precision_policy(job.params.runtime.mixed_precision_dtype)
@@ -71,7 +75,7 @@ def run(job: Job, mode: str) -> dict[str, float]:
   strategy = build_strategy(job.params.runtime)
   with strategy.scope():
     task = task_factory.get_task(job.params.task, logging_dir=job.model_dir)
-  task.seed = job.seed
+  task.seed, task.stream = job.seed, job.stream
   task.start_step = finished_steps(job.model_dir) if 'train' in mode else 0
   with diagnosis.explain(job.name, task):
     return _run(job, mode, task, strategy)
@@ -144,7 +148,9 @@ def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> di
       progress.close()
   if interrupted_at is not None:
     # Only here does standard output lead to the user again.
-    console.say(f'{job.name}: interrupted at step {interrupted_at}; the same command continues there.')
+    console.say(
+      f'{job.name}: interrupted at step {interrupted_at}; the same command continues there.'
+    )
     raise KeyboardInterrupt
   return recorder.metrics
 

@@ -12,6 +12,7 @@ from official_selftrain.configs import detection as configs
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.dataloaders import records
+from official_selftrain.evaluation import coco
 from official_selftrain.modeling import spinenet
 from official_selftrain.pseudo_labels import cuts, reader
 from official_selftrain.pseudo_labels import detection as label_formats
@@ -22,6 +23,7 @@ spinenet.register_sizes()
 # Far apart, so that the streams of one run, and those of runs with neighbouring seeds, share no draws.
 _STREAM_SEEDS = {keys.HUMAN: 0, keys.PSEUDO: 500_000_003}
 _SEED_STRIDE = 7_919
+_STREAM_STRIDE = 104_729
 
 
 @task_factory.register_task_cls(configs.DetectionTask)
@@ -30,10 +32,12 @@ class DetectionTask(retinanet.RetinaNetTask):
 
   Attributes:
     seed: of the streams' order and augmentation.
+    stream: number of the stream family; models that must not see the same crops in the same order get other numbers.
     start_step: training steps that earlier processes finished; the streams start there.
   """
 
   seed: int = 0
+  stream: int = 0
   start_step: int = 0
 
   def build_model(self) -> tf.keras.Model:
@@ -135,6 +139,18 @@ class DetectionTask(retinanet.RetinaNetTask):
       total += self.task_config.losses.loss_weight * tf.reduce_sum(aux_losses)
     return total, scale * class_loss, scale * box_loss, scale * model_loss
 
+  def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]:
+    """See the Model Garden; the evaluator also knows single classes."""
+    metrics = super().build_metrics(training)
+    if not training and self.task_config.use_coco_metrics:
+      self.coco_metric = coco.CocoEvaluator(
+        annotation_file=self.task_config.annotation_file,
+        include_mask=False,
+        per_category_metrics=self.task_config.per_category_metrics,
+        max_num_eval_detections=self.task_config.max_num_eval_detections,
+      )
+    return metrics
+
   def train_step(
     self,
     inputs: Any,
@@ -147,12 +163,16 @@ class DetectionTask(retinanet.RetinaNetTask):
     model.first_non_finite.observe([logs[self.loss]], optimizer.iterations - 1)
     return logs
 
+  def _stream_seed(self, source: str, offset: int) -> int:
+    own = self.seed * _SEED_STRIDE + self.stream * _STREAM_STRIDE
+    return (own + _STREAM_SEEDS[source] + offset) % (1 << 31)
+
   def _stream_options(
     self, params: configs.DataConfig, source: str, context: tf.distribute.InputContext | None
   ) -> records.StreamOptions:
     pipelines = context.num_input_pipelines if context else 1
     return records.StreamOptions(
-      seed=(self.seed * _SEED_STRIDE + _STREAM_SEEDS[source] + (params.seed or 0)) % (1 << 31),
+      seed=self._stream_seed(source, params.seed or 0),
       is_training=params.is_training,
       shuffle_buffer_size=params.shuffle_buffer_size,
       start=self.start_step * params.global_batch_size // pipelines if params.is_training else 0,

@@ -131,6 +131,7 @@ class SelfTrainingMixin(_Host):
       combined = self._combine(model, parts)
       total = combined.loss + self.extra_losses(outputs, labels)
       total += tf.add_n(model.losses) if model.losses else 0.0
+      total *= self.task_config.losses.loss_weight
       scaled = total / tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, total.dtype)
       if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
         scaled = optimizer.get_scaled_loss(scaled)

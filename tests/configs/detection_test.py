@@ -61,10 +61,8 @@ class CheckTest(tf.test.TestCase):
     self._refused('task.pseudo_data.parser.aug_scale_min=0', r'pseudo_data\.parser\.aug_scale_min')
 
   def test_attribute_heads(self):
-    task = detection.DetectionTask()
-    task.override(
-      {'model': {'input_size': [128, 128, 3], 'head': {'attribute_heads': [{'name': 'a'}]}}}
-    )
+    task = _load('').task.replace()
+    task.override({'model': {'head': {'attribute_heads': [{'name': 'depth'}]}}})
     with self.assertRaisesRegex(errors.ConfigError, 'attribute heads are not supported'):
       task.check()
 

@@ -1,0 +1,1 @@
+"""Evaluation of detectors, on the Model Garden's evaluators."""
