@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from absl import logging
 from official.core import config_definitions as cfg
 from official.core import exp_factory
 from official.modeling import optimization
@@ -17,7 +18,8 @@ class DataConfig(retinanet.DataConfig):
   """A stream of labelled images: the Model Garden's settings and one more.
 
   Attributes:
-    skip_errors: leave out records that cannot be read or decoded; off stops at the first and names it.
+    skip_errors: leave out images that cannot be decoded, and what follows a broken record in its file; off stops at the
+      first and names it. Classes that the model does not have stop the run all the same.
   """
 
   dtype: str = 'float32'
@@ -45,9 +47,9 @@ class PseudoDataConfig(DataConfig):
     """Raises ConfigError for cuts out of range or order; `prefix` is the dotted name of this config."""
     if not 0 < self.cut <= 1:
       raise errors.ConfigError(f'{prefix}.cut is {self.cut}: scores lie in (0, 1].')
-    if self.ignore_cut is not None and not 0 < self.ignore_cut <= self.cut:
+    if self.ignore_cut is not None and not 0 < self.ignore_cut < self.cut:
       raise errors.ConfigError(
-        f'{prefix}.ignore_cut is {self.ignore_cut}: it must lie in (0, {prefix}.cut = {self.cut}], or be null.'
+        f'{prefix}.ignore_cut is {self.ignore_cut}: it must lie in (0, {prefix}.cut = {self.cut}), or be null.'
       )
 
 
@@ -68,6 +70,8 @@ class DetectionTask(retinanet.RetinaNetTask):
           f'{name}.global_batch_size is {stream.global_batch_size}: it must be at least 1.'
         )
       _check_jitter(stream.parser, f'{name}.parser')
+      _warn_without_effect(stream, name)
+    st.check_init_modules(self.init_checkpoint_modules, 'task.init_checkpoint_modules')
     side = 2**self.model.max_level
     if self.model.backbone.type in ('spinenet', 'spinenet_mobile'):
       side = 128  # Its scale-permuted graph goes down to level 7 whatever the levels that are used.
@@ -116,7 +120,37 @@ class DetectionSelfTrainingTask(DetectionTask):
   def check(self) -> None:
     super().check()
     self.pseudo_data.check('task.pseudo_data')
+    for name, stream in st.input_streams(self).items():
+      if stream.tfds_name:
+        raise errors.ConfigError(
+          f'{name}.tfds_name: self-training reads TFRecord files; use input_path.'
+        )
     self.self_training.check('task.self_training')
+
+
+# What the Model Garden's reader knows and ours does not need or have.
+_WITHOUT_EFFECT = (
+  'weights',
+  'sharding',
+  'deterministic',
+  'enable_tf_data_service',
+  'prefetch_buffer_size',
+)
+
+
+def _warn_without_effect(stream: DataConfig, name: str) -> None:
+  if stream.file_type != 'tfrecord':
+    raise errors.ConfigError(f"{name}.file_type is {stream.file_type!r}: only 'tfrecord' is read.")
+  if not isinstance(stream.input_path, (str, list, tuple)):
+    raise errors.ConfigError(
+      f'{name}.input_path: a mapping of paths is not supported; give a pattern or a list.'
+    )
+  default = DataConfig()
+  for field in _WITHOUT_EFFECT:
+    if stream.is_training and getattr(stream, field) != getattr(default, field):
+      logging.warning(
+        '%s.%s has no effect: training streams are ordered by the seed alone.', name, field
+      )
 
 
 def _check_jitter(parser: Any, prefix: str) -> None:

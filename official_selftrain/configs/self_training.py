@@ -35,7 +35,7 @@ class SelfTraining(hyperparams.Config):
 
   def check(self, prefix: str) -> None:
     """Raises ConfigError for a value out of range; `prefix` is the dotted name of this config."""
-    if self.alpha < 0:
+    if not self.alpha >= 0:
       raise errors.ConfigError(f'{prefix}.alpha is {self.alpha}: it must be at least 0.')
     if not 0 <= self.ema_decay < 1:
       raise errors.ConfigError(f'{prefix}.ema_decay is {self.ema_decay}: it must be in [0, 1).')
@@ -63,7 +63,7 @@ class Teacher(hyperparams.Config):
   Attributes:
     checkpoint: a finished teacher (file prefix or directory) with the model of `task.model`; empty trains one.
     init_checkpoint: what a teacher that is trained starts from; empty starts from random weights.
-    init_checkpoint_modules: `all`, `backbone`, or a list of `backbone` and `decoder`.
+    init_checkpoint_modules: `all` or `backbone`.
     global_batch_size: labelled images per step; 0 takes that of human and pseudo stream together.
     trainer: its training schedule.
   """
@@ -117,7 +117,8 @@ class Report(hyperparams.Config):
     num_pictures: images per group of the contact sheets.
     unlabelled_truth: COCO JSON with held-out truth for the unlabelled images, used only to judge the labels; the
       embedded data set brings its own.
-    class_names: names in the order of class ids from 1; empty takes those of the annotation file.
+    class_names: names in the order of class ids from 1; empty shows the ids; the embedded data set
+      brings its own.
   """
 
   primary_metric: str = 'AP'
@@ -187,6 +188,12 @@ class SelfTrainingExperiment(SupervisedExperiment):
   def check(self) -> None:
     super().check()
     check_trainer(self.teacher.trainer, 'teacher.trainer')
+    check_init_modules(self.teacher.init_checkpoint_modules, 'teacher.init_checkpoint_modules')
+    for name in ('batch_size', 'max_boxes'):
+      if getattr(self.labels, name) < 1:
+        raise errors.ConfigError(
+          f'labels.{name} is {getattr(self.labels, name)}: it must be at least 1.'
+        )
     init = self.task.self_training.student_init
     if init == 'checkpoint' and not self.task.init_checkpoint:
       raise errors.ConfigError(
@@ -200,8 +207,27 @@ class SelfTrainingExperiment(SupervisedExperiment):
       )
 
 
+def check_init_modules(modules: str | list[str], name: str) -> None:
+  """Raises ConfigError for parts that no model has; the Model Garden would load nothing, silently."""
+  named = [modules] if isinstance(modules, str) else list(modules)
+  allowed = ('all', 'backbone', 'decoder')
+  if (
+    not named
+    or any(module not in allowed for module in named)
+    or ('all' in named and len(named) > 1)
+  ):
+    raise errors.ConfigError(
+      f"{name} is {modules!r}: allowed are 'all', or 'backbone' and 'decoder'."
+    )
+
+
 def check_trainer(trainer: cfg.TrainerConfig, prefix: str) -> None:
   """Raises ConfigError for schedules that Orbit would reject later, with a message of its own."""
+  if trainer.optimizer_config.ema is not None:
+    raise errors.ConfigError(
+      f'{prefix}.optimizer_config.ema: averaged weights are not supported; evaluation would use them and labelling '
+      'the raw ones.'
+    )
   if trainer.train_steps < 1:
     raise errors.ConfigError(
       f'{prefix}.train_steps is {trainer.train_steps}: it must be at least 1.'
@@ -212,6 +238,8 @@ def check_trainer(trainer: cfg.TrainerConfig, prefix: str) -> None:
     )
   for name in ('summary_interval', 'checkpoint_interval', 'validation_interval'):
     value = getattr(trainer, name)
+    if value < 1:
+      raise errors.ConfigError(f'{prefix}.{name} is {value}: it must be at least 1.')
     if value % trainer.steps_per_loop:
       raise errors.ConfigError(
         f'{prefix}.{name} is {value}: it must be a multiple of {prefix}.steps_per_loop ({trainer.steps_per_loop}).'

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 from typing import Any
 
 _TEMPORARY_SUFFIX = '.tmp'
@@ -72,3 +73,11 @@ def sha256(path: str | os.PathLike[str]) -> str:
 def digest_of(value: Any) -> str:
   """Hex SHA-256 of a JSON-serialisable value, independent of the order of its keys."""
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode('utf-8')).hexdigest()
+
+
+def remove(path: str | os.PathLike[str]) -> None:
+  """Removes a file or a folder with all it holds; nothing happens when there is none."""
+  if os.path.isdir(path):
+    shutil.rmtree(path)
+  elif os.path.exists(path):
+    os.remove(path)

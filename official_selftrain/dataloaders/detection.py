@@ -152,12 +152,9 @@ class TrainingParser:
 
   def _prepare(self, example: Example) -> Example:
     """Checks classes, drops crowds, fills in what human labels do not have."""
-    classes = example[keys.GROUNDTRUTH_CLASSES]
-    ok = tf.reduce_all(tf.logical_and(classes >= 1, classes < self._num_classes))
-    check = tf.debugging.Assert(ok, [class_range_message(self._num_classes), classes])
-    with tf.control_dependencies([check]):
-      example = {**example, keys.GROUNDTRUTH_CLASSES: tf.identity(classes)}
-    example.setdefault(keys.GROUNDTRUTH_IS_IGNORED, tf.zeros_like(classes, tf.bool))
+    example = check_classes(example, self._num_classes)
+    no_band = tf.zeros_like(example[keys.GROUNDTRUTH_CLASSES], tf.bool)
+    example.setdefault(keys.GROUNDTRUTH_IS_IGNORED, no_band)
     if self._params.parser.skip_crowd_during_training:
       example = transforms.keep_boxes(example, tf.logical_not(example[keys.GROUNDTRUTH_IS_CROWD]))
     if self._policy is not None:
@@ -166,6 +163,15 @@ class TrainingParser:
       )
       example = {**example, 'image': image, keys.GROUNDTRUTH_BOXES: boxes}
     return example
+
+
+def check_classes(example: Example, num_classes: int) -> Example:
+  """The example, whose graph fails with `class_range_message` when a class is outside 1..num_classes-1."""
+  classes = example[keys.GROUNDTRUTH_CLASSES]
+  ok = tf.reduce_all(tf.logical_and(classes >= 1, classes < num_classes))
+  check = tf.debugging.Assert(ok, [class_range_message(num_classes), classes])
+  with tf.control_dependencies([] if check is None else [check]):
+    return {**example, keys.GROUNDTRUTH_CLASSES: tf.identity(classes)}
 
 
 def class_range_message(num_classes: int) -> str:

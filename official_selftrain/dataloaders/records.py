@@ -168,12 +168,15 @@ def example_seed(stream_seed: int, ordinal: tf.Tensor) -> tf.Tensor:
   return tf.random.fold_in(base, high)
 
 
-def first_bad_record(files: Sequence[str], decode: Callable[[tf.Tensor], object]) -> str | None:
+def first_bad_record(
+  files: Sequence[str], decode: Callable[[tf.Tensor], object], limit: int | None = None
+) -> str | None:
   """Finds the first record that cannot be read or decoded; used to explain a failure after the fact.
 
   Args:
     files: TFRecord files, scanned in order.
     decode: raises for a bad record; receives the serialized record.
+    limit: records per file to look at; None looks at all.
 
   Returns:
     'file, record n: reason', or None if all records are fine.
@@ -181,7 +184,7 @@ def first_bad_record(files: Sequence[str], decode: Callable[[tf.Tensor], object]
   for path in files:
     index = 0
     try:
-      for index, record in enumerate(tf.data.TFRecordDataset(path)):
+      for record in tf.data.TFRecordDataset(path).take(-1 if limit is None else limit):
         try:
           decode(record)
         except (tf.errors.OpError, ValueError) as error:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,9 +35,9 @@ class NonFiniteGuard:
     """Raises NonFiniteLossError, naming step, source and the last good checkpoint."""
     if self._rolls_back:
       return
-    state = self._trainer.model.first_non_finite
-    step = int(state.step.numpy())
-    if step != run_state.NEVER:
+    state = getattr(self._trainer.model, 'first_non_finite', None)
+    step = int(state.step.numpy()) if state else run_state.NEVER
+    if state and step != run_state.NEVER:
       sources = keys.SOURCES if 'human_loss' in output else ('human',)
       culprit = (
         f'the {sources[int(state.source.numpy())]} loss became NaN or infinite at step {step}'
@@ -50,7 +51,8 @@ class NonFiniteGuard:
     good = tf.train.latest_checkpoint(self._model_dir) or 'none yet'
     raise errors.NonFiniteLossError(
       f'{self._name}: {culprit}. Mean losses since the last report: {losses}. Last good checkpoint: {good}. '
-      'Lower the learning rate or alpha, or set trainer.recovery_max_trials to roll back and go on.'
+      f'Lower the learning rate or alpha and start the stage afresh (--restart={self._name} in a self-training run), '
+      'or set trainer.recovery_max_trials to roll back and go on.'
     )
 
 
@@ -61,10 +63,15 @@ def _is_finite(variable: tf.Variable) -> bool:
 class TrainingProgress:
   """Shows how far training is and appends what it logs to `history.jsonl`, one line per report."""
 
-  def __init__(self, name: str, train_steps: int, start_step: int, model_dir: str):
+  def __init__(self, name: str, params: cfg.ExperimentConfig, start_step: int, model_dir: str):
     self._path = os.path.join(model_dir, HISTORY_FILE)
-    self._start_step = start_step
-    self._bar = console.Progress(name, total=train_steps, initial=start_step, unit='steps')
+    self._bar = console.Progress(
+      name, total=params.trainer.train_steps, initial=start_step, unit='steps'
+    )
+    streams = (getattr(params.task, name, None) for name in ('train_data', 'pseudo_data'))
+    self._images_per_step = sum(stream.global_batch_size for stream in streams if stream)
+    self._last = (start_step, time.monotonic())
+    self._is_used = False
     self._trainer: Any = None
     self._guard: Any = None
 
@@ -79,11 +86,18 @@ class TrainingProgress:
     values = {name: float(value) for name, value in output.items() if tf.rank(value) == 0}
     _append_line(self._path, json.dumps({'step': step, **values}))
     shown = {name.removesuffix('_loss'): values[name] for name in _SHOWN if name in values}
-    self._bar.update(step, **shown)
+    self._bar.update(step, **{'images/s': self._images_per_second(step)}, **shown)
+    self._is_used = True
+
+  def _images_per_second(self, step: int) -> float:
+    before, then = self._last
+    self._last = (step, time.monotonic())
+    return (step - before) * self._images_per_step / max(self._last[1] - then, 1e-9)
 
   def close(self) -> None:
-    """Ends the progress line."""
-    self._bar.close()
+    """Ends the progress line, if there was one."""
+    if self._is_used:
+      self._bar.close()
 
 
 def _append_line(path: str, line: str) -> None:

@@ -1,13 +1,15 @@
 """Fills in where the data lies: the embedded data set for experiments that name no files."""
 
 import dataclasses
+import functools
 import os
+from typing import Any
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
 
 from official_selftrain.configs import self_training as st
-from official_selftrain.core import errors
+from official_selftrain.core import errors, files
 from official_selftrain.dataloaders import records
 from official_selftrain.datasets import digits
 
@@ -72,3 +74,37 @@ def check_files(task: cfg.TaskConfig, is_training: bool) -> None:
     raise errors.DataError(
       f'task.annotation_file: {annotations} does not exist. Check the path and the working directory.'
     )
+
+
+def check_first_records(task: Any) -> None:
+  """Reads the first record of each labelled stream, so that wrong classes or ids show before anything is trained.
+
+  Args:
+    task: a task with `check_record`.
+
+  Raises:
+    DataError: names file, record and reason.
+  """
+  for name, stream in st.input_streams(task.task_config).items():
+    if name == 'task.pseudo_data' or not stream.input_path or stream.skip_errors:
+      continue
+    first = records.match_files(stream.input_path, f'{name}.input_path')[:1]
+    check = functools.partial(task.check_record, stream)
+    found = records.first_bad_record(first, check, limit=1)
+    if found:
+      raise errors.DataError(f'{name}: {found}')
+
+
+def check_truth(facts: DataFacts) -> None:
+  """Raises DataError when the held-out truth that the report should use does not exist."""
+  truth = facts.unlabelled_truth
+  if truth and not tf.io.gfile.exists(truth):
+    raise errors.DataError(f'report.unlabelled_truth: {truth} does not exist.')
+
+
+def files_digest(stream: cfg.DataConfig, name: str) -> str:
+  """Digest over names and sizes of a stream's files, in their order."""
+  matched = records.match_files(stream.input_path, f'task.{name}.input_path')
+  return files.digest_of(
+    [[os.path.basename(path), tf.io.gfile.stat(path).length] for path in matched]
+  )

@@ -19,11 +19,10 @@ def export_student(run: Any) -> dict[str, Any]:
     The stage's record.
   """
   settings = run.params.export
-  student = run.records.result('student')
   directory = run.path(EXPORT_DIR)
   job = run.job('student')
   saved_model.export_detector(
-    job.params, student['checkpoint'], directory, settings.input_type, settings.batch_size
+    job.params, run.checkpoint('student'), directory, settings.input_type, settings.batch_size
   )
   console.say(f'export: SavedModel of the student in {directory}')
   return {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from official.core import task_factory, train_utils
+from official.core import task_factory
 
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import console, errors
@@ -31,7 +31,7 @@ def find_checkpoint(path: str) -> str:
 def describe_checkpoint(path: str) -> dict[str, Any]:
   """Prefix, digest and step of a checkpoint, as `pseudo_labels.manifest.describe_teacher` gives them."""
   prefix = find_checkpoint(path)
-  return manifest_lib.describe_teacher(prefix, train_utils.read_global_step_from_checkpoint(prefix))
+  return manifest_lib.describe_teacher(prefix, training.checkpoint_step(prefix))
 
 
 def load_model(task: Any, checkpoint: str) -> tf.keras.Model:
@@ -83,7 +83,8 @@ def run(
     preprocess,
     predict,
     manifest_lib.Provenance(
-      teacher=describe_checkpoint(teacher), config={'task.model': model_config}
+      teacher=describe_checkpoint(teacher),
+      config={'task.model': model_config, 'precision': params.runtime.mixed_precision_dtype},
     ),
     batch_size=params.labels.batch_size,
   )
@@ -111,7 +112,7 @@ def evaluate_given_teacher(job: training.Job, checkpoint: str) -> dict[str, floa
   if not tf.train.latest_checkpoint(job.model_dir):
     task = task_factory.get_task(job.params.task)
     model = load_model(task, checkpoint)
-    step = train_utils.read_global_step_from_checkpoint(find_checkpoint(checkpoint))
+    step = training.checkpoint_step(find_checkpoint(checkpoint))
     items = {
       **model.checkpoint_items,
       'model': model,

@@ -89,11 +89,21 @@ def gather(run: Any) -> records.ReportInputs:
     settings_not_default=_changed_settings(run),
     seconds=run.records.seconds(),
     versions=pseudo_facts.versions(),
-    command=f'python train.py --experiment={run.params.experiment} --mode=train_and_eval',
+    command=_command(run),
     primary_metric=run.params.report.primary_metric,
     num_labelled_images=human.images,
     num_validation_images=sum(1 for _ in _validation_records(run)),
     margin=run.params.report.margin,
+  )
+
+
+def _command(run: Any) -> str:
+  """The command that repeats the run: its settings are in its params.yaml."""
+  return (
+    f'python train.py --experiment={run.params.experiment} --mode=train_and_eval '
+    f'--config_file={run.path("params.yaml")} --model_dir=NEW_DIRECTORY'
+    if _changed_settings(run)
+    else f'python train.py --experiment={run.params.experiment} --mode=train_and_eval'
   )
 
 
@@ -130,7 +140,7 @@ def human_label_counts(run: Any) -> pseudo_facts.HumanLabels:
   images = 0
   spec = {keys.BOX_CLASS: tf.io.VarLenFeature(tf.int64)}
   paths = streams.match_files(run.params.task.train_data.input_path, 'task.train_data.input_path')
-  for record in tf.data.TFRecordDataset(paths).batch(256):
+  for record in tf.data.TFRecordDataset(paths).ignore_errors().batch(256):
     parsed = tf.io.parse_example(record, spec)[keys.BOX_CLASS]
     classes.update(parsed.values.numpy().tolist())
     images += len(record)
@@ -157,6 +167,6 @@ def _sheets(run: Any) -> Iterator[records.Sheet]:
   models: dict[records.Kind, tf.keras.Model] = {}
   compared: tuple[records.Kind, ...] = ('teacher', 'student')
   for name in compared:
-    models[name] = labelling.load_model(task, run.records.result(name)['checkpoint'])
+    models[name] = labelling.load_model(task, run.checkpoint(name))
   examples = map(task.decoded_validation_example, itertools.islice(_validation_records(run), count))
   yield detection_pictures.validation_sheet(task, examples, models, names)

@@ -3,6 +3,7 @@
 import os
 
 from official.core import config_definitions as cfg
+from official.core import task_factory
 
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import console, errors
@@ -36,6 +37,7 @@ def run(
   if mode not in MODES:
     raise errors.ConfigError(f'--mode is {mode!r}: allowed are {", ".join(MODES)}.')
   os.makedirs(model_dir, exist_ok=True)
+  training.set_precision(params.runtime)
   if not isinstance(params, st.SelfTrainingExperiment):
     _run_supervised(params, mode, model_dir, stage, restart)
     return
@@ -64,6 +66,7 @@ def _run_supervised(
   if isinstance(resolved, st.SupervisedExperiment):
     data.resolve(resolved, model_dir)
     data.check_files(resolved.task, 'train' in mode)
+    data.check_first_records(task_factory.get_task(resolved.task))
   name = os.path.basename(os.path.normpath(model_dir)) or 'model'
   job_params = training.with_schedule_length(resolved)
   job = training.Job(name, model_dir, job_params, getattr(params, 'seed', 0))

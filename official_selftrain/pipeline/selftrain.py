@@ -22,13 +22,26 @@ from official_selftrain.pipeline import (
 from official_selftrain.pseudo_labels import cuts
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 
-STAGES = ('teacher', 'labels', 'control', 'student', 'report', 'export')
 LABELS_DIR = os.path.join('labels', 'round-1')
 
 _TEACHER_STREAM = 1
 
 _DATA = ('seed', 'dataset')
-_SUPERVISED = (*_DATA, 'task.model', 'task.losses', 'task.train_data', 'task.freeze_backbone')
+_PRECISION = 'runtime.mixed_precision_dtype'
+_SUPERVISED = (
+  *_DATA,
+  'task.model',
+  'task.losses',
+  'task.train_data',
+  'task.freeze_backbone',
+  _PRECISION,
+)
+_VALIDATION = (
+  'task.validation_data',
+  'task.annotation_file',
+  'task.max_num_eval_detections',
+  'trainer.validation_steps',
+)
 _START = ('task.self_training.student_init', 'task.init_checkpoint', 'task.init_checkpoint_modules')
 
 
@@ -63,6 +76,10 @@ class SelfTrainingRun:
     both_batches = ('task.pseudo_data.global_batch_size',)
     teacher = self.params.teacher
     from_teacher = self._inputs('teacher')
+
+    def with_files(inputs: Any) -> Any:
+      return lambda: self._with_files(inputs())
+
     on_teacher: tuple[str, ...] = (
       ('teacher', 'task.model') if teacher.checkpoint else ('teacher', *_SUPERVISED)
     )
@@ -73,21 +90,27 @@ class SelfTrainingRun:
       'task.model',
       'task.pseudo_data.input_path',
     )
-    on_labels += _DATA
+    on_labels += (*_DATA, _PRECISION)
     on_student = (*_SUPERVISED, *_START, 'task.pseudo_data', 'task.self_training', 'trainer')
-    wanted = [stages.Stage('teacher', ('teacher',), on_teacher, self._no_inputs, self._teacher)]
+    wanted = [
+      stages.Stage('teacher', ('teacher',), on_teacher, lambda: self._with_files({}), self._teacher)
+    ]
     if self.makes_labels:
       wanted.append(stages.Stage('labels', ('labels',), on_labels, from_teacher, self._labels))
     if self.params.control.enabled:
       on_control: tuple[str, ...] = (*_SUPERVISED, *_START, 'control', 'trainer')
       on_control += () if self.params.control.global_batch_size else both_batches
-      wanted.append(stages.Stage('control', ('control',), on_control, from_teacher, self._control))
+      wanted.append(
+        stages.Stage('control', ('control',), on_control, with_files(from_teacher), self._control)
+      )
     from_labels = self._inputs('teacher', 'labels') if self.makes_labels else self._given_labels
-    wanted.append(stages.Stage('student', ('student',), on_student, from_labels, self._student))
+    wanted.append(
+      stages.Stage('student', ('student',), on_student, with_files(from_labels), self._student)
+    )
     if self.mode == 'train_and_eval':
       models = [stage.name for stage in wanted]
       pages = ('report.json', 'report.html')
-      on_report = ('report', 'task.validation_data', 'task.annotation_file')
+      on_report = ('report', *_VALIDATION)
       wanted.append(
         stages.Stage('report', pages, on_report, self._inputs(*models), self._report, True)
       )
@@ -110,8 +133,12 @@ class SelfTrainingRun:
     """
     wanted = self._select(only)
     did_work = False
+    for stage in self._before(wanted[0]):
+      self.records.check(stage, self.settings)
     if not all(self.records.is_done(stage.name) for stage in wanted):
       data.check_files(self.params.task, is_training=True)
+      data.check_truth(self.data)
+      data.check_first_records(task_factory.get_task(self.params.task))
     for number, stage in enumerate(wanted, 1):
 
       def announce(stage: stages.Stage = stage, number: int = number) -> None:
@@ -126,11 +153,16 @@ class SelfTrainingRun:
 
   def restart(self, name: str) -> None:
     """Removes the products of a stage and of those made from them."""
-    ordered = self.plan()
-    first = [stage.name for stage in ordered].index(self._select(name)[0].name)
+    (first,) = self._select(name, flag='restart')
     # The control does not read the labels; nothing but the report is made from the control.
-    spared = {'labels': {'control'}, 'control': {'student', 'export'}}.get(name, set())
-    self.records.restart([stage for stage in ordered[first:] if stage.name not in spared])
+    spared = {'labels': {'control'}, 'control': {'student', 'export'}, 'report': {'export'}}
+    kept = {stage.name for stage in self._before(first)} | spared.get(name, set())
+    self.records.restart([stage for stage in self.plan() if stage.name not in kept])
+
+  def _before(self, stage: stages.Stage) -> list[stages.Stage]:
+    """The stages that come before one."""
+    ordered = self.plan()
+    return ordered[: [other.name for other in ordered].index(stage.name)]
 
   def job(self, name: str) -> training.Job:
     """The training job of teacher, control or student."""
@@ -142,7 +174,7 @@ class SelfTrainingRun:
       task = params.task.supervised()
       both = task.train_data.global_batch_size + params.task.pseudo_data.global_batch_size
       if name == 'teacher':
-        trainer = params.teacher.trainer
+        trainer = params.teacher.trainer.replace(validation_steps=params.trainer.validation_steps)
         task.init_checkpoint = params.teacher.init_checkpoint
         task.init_checkpoint_modules = params.teacher.init_checkpoint_modules
         task.train_data.global_batch_size = params.teacher.global_batch_size or both
@@ -160,34 +192,41 @@ class SelfTrainingRun:
       stream=_TEACHER_STREAM if name == 'teacher' else 0,
     )
 
-  def teacher_checkpoint(self) -> str:
-    """Prefix of the teacher's checkpoint."""
-    return self.records.result('teacher')['checkpoint']
+  def checkpoint(self, name: str) -> str:
+    """Prefix of the checkpoint of teacher, control or student."""
+    return os.path.join(self.model_dir, self.records.result(name)['checkpoint'])
 
-  def _select(self, only: str) -> list[stages.Stage]:
+  def _select(self, only: str, flag: str = 'stage') -> list[stages.Stage]:
     wanted = self.plan()
-    if only == 'all':
+    if only == 'all' and flag == 'stage':
       return wanted
     chosen = [stage for stage in wanted if stage.name == only]
     if not chosen:
       names = ', '.join(stage.name for stage in wanted)
       raise errors.ConfigError(
-        f'--stage={only}: this run (mode {self.mode}) has the stages {names}, and all.'
+        f'--{flag}={only}: this run (mode {self.mode}) has the stages {names}'
+        + (', and all.' if flag == 'stage' else '.')
       )
     return chosen
 
   def _set_start(self, task: cfg.TaskConfig) -> None:
+    if 'train' not in self.mode:
+      return  # The weights come from the model's own checkpoint.
     init = self.params.task.self_training.student_init
     if init == 'teacher':
-      task.init_checkpoint, task.init_checkpoint_modules = self.teacher_checkpoint(), 'all'
+      task.init_checkpoint, task.init_checkpoint_modules = self.checkpoint('teacher'), 'all'
     elif init == 'random':
       task.init_checkpoint = None
 
-  def _no_inputs(self) -> dict[str, str]:
-    return {}
-
   def _inputs(self, *names: str) -> Any:
     return lambda: {name: self.records.result(name)['digest'] for name in names}
+
+  def _with_files(self, inputs: dict[str, str]) -> dict[str, str]:
+    """Adds the labelled files to what a model is made from: another file would change the order of its stream."""
+    return {
+      **inputs,
+      'labelled files': data.files_digest(self.params.task.train_data, 'train_data'),
+    }
 
   def _given_labels(self) -> dict[str, str]:
     manifest = os.path.join(self.params.task.pseudo_data.label_dir, manifest_lib.FILE_NAME)
@@ -207,7 +246,7 @@ class SelfTrainingRun:
       if valid.items() <= record.items():
         return {k: float('nan') if v is None else v for k, v in record['metrics'].items()}
     if name == 'teacher' and self.params.teacher.checkpoint:
-      return labelling.evaluate_given_teacher(self.job(name), self.params.teacher.checkpoint)
+      return labelling.evaluate_given_teacher(self.job(name), self.checkpoint('teacher'))
     return training.run(self.job(name), 'eval')
 
   def _train(self, name: str) -> dict[str, Any]:
@@ -218,7 +257,10 @@ class SelfTrainingRun:
 
   def _model_facts(self, checkpoint: str) -> dict[str, Any]:
     facts = labelling.describe_checkpoint(checkpoint)
-    return {**facts, 'digest': facts['sha256']}
+    own = os.path.abspath(self.model_dir) + os.sep
+    path = os.path.abspath(facts['checkpoint'])
+    # Relative to the run directory if it lies there, so that the directory can be moved.
+    return {**facts, 'checkpoint': path.removeprefix(own), 'digest': facts['sha256']}
 
   def _teacher(self) -> dict[str, Any]:
     if not self.params.teacher.checkpoint:
@@ -248,7 +290,7 @@ class SelfTrainingRun:
     images = records.match_files(
       self.params.task.pseudo_data.input_path, 'task.pseudo_data.input_path'
     )
-    manifest = labelling.run(self.params, self.teacher_checkpoint(), images, self.path(LABELS_DIR))
+    manifest = labelling.run(self.params, self.checkpoint('teacher'), images, self.path(LABELS_DIR))
     self._summarize_labels(images)
     digests = [shard.label_sha256 for shard in manifest.shards]
     totals = {name: getattr(manifest, name) for name in ('images', 'labelled', 'empty', 'dead')}

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 from official_selftrain.core import console, errors, files
 
 RECORDS_DIR = 'stages'
+_REMOVED = '.removed'
 
 # Settings that change neither what a stage learns nor what it writes, by the last part of their name.
 _HARMLESS = frozenset({
     'steps_per_loop', 'summary_interval', 'checkpoint_interval', 'max_to_keep', 'validation_interval',
     'validation_steps', 'validation_summary_subdir', 'continuous_eval_timeout', 'best_checkpoint_export_subdir',
     'best_checkpoint_eval_metric', 'best_checkpoint_metric_comp', 'prefetch_buffer_size', 'recovery_max_trials',
-    'preemption_on_demand_checkpoint', 'loss_upper_bound', 'recovery_begin_steps', 'train_tf_while_loop',
+    'preemption_on_demand_checkpoint', 'loss_upper_bound', 'recovery_begin_steps', 'skip_errors', 'train_tf_while_loop',
 })  # fmt: skip
 
 
@@ -104,7 +104,8 @@ class StageRecords:
     record = self.read(stage.name)
     if record is not None:
       change = _first_change(record, relevant, inputs)
-      if change and not stage.redo_when_changed:
+      is_bound = record['status'] == 'done' or self._has_progress(stage)
+      if change and is_bound and not stage.redo_when_changed:
         raise errors.StageChangedError(self._changed_message(stage.name, record['status'], change))
       if record['status'] == 'done' and not change and self._has_outputs(stage):
         return False
@@ -126,15 +127,40 @@ class StageRecords:
     return True
 
   def restart(self, stages: list[Stage]) -> None:
-    """Removes the products and records of stages."""
-    for stage in stages:
-      for name in (*stage.outputs, os.path.join(RECORDS_DIR, f'{stage.name}.json')):
+    """Removes the products and records of stages.
+
+    Last stage first, and each product is renamed before its record goes: a kill in between leaves no record that
+    calls a half-removed product finished.
+    """
+    for stage in reversed(stages):
+      removed = []
+      for name in stage.outputs:
         path = os.path.join(self._model_dir, name)
-        if os.path.isdir(path):
-          shutil.rmtree(path)
-        elif os.path.exists(path):
-          os.remove(path)
+        if os.path.exists(path):
+          files.remove(path + _REMOVED)
+          os.replace(path, path + _REMOVED)
+          removed.append(path + _REMOVED)
+      files.remove(self.path(stage.name))
+      for path in removed:
+        files.remove(path)
       console.say(f'{stage.name}: removed, starts afresh.')
+
+  def check(self, stage: Stage, settings: Mapping[str, Any]) -> None:
+    """Raises StageChangedError if a stage that has a product was made with other settings."""
+    record = self.read(stage.name)
+    if record is None or stage.redo_when_changed:
+      return
+    change = _first_change(record, relevant_settings(settings, stage.depends_on), record['inputs'])
+    if change and (record['status'] == 'done' or self._has_progress(stage)):
+      raise errors.StageChangedError(self._changed_message(stage.name, record['status'], change))
+
+  def _has_progress(self, stage: Stage) -> bool:
+    """Whether a stage that is not finished has left something that a later start would go on with."""
+    for name in stage.outputs:
+      for _, _, names in os.walk(os.path.join(self._model_dir, name)):
+        if any(file == 'checkpoint' or file.endswith('.tfrecord') for file in names):
+          return True
+    return False
 
   def _has_outputs(self, stage: Stage) -> bool:
     return all(os.path.exists(os.path.join(self._model_dir, name)) for name in stage.outputs)

@@ -14,7 +14,7 @@ from official.modeling import performance
 from official.vision.utils import summary_manager
 
 from official_selftrain.core import console, errors, files
-from official_selftrain.pipeline import actions, diagnosis
+from official_selftrain.pipeline import actions, data, diagnosis
 
 METRICS_FILE = 'metrics.json'
 LOG_FILE = 'log.txt'
@@ -47,7 +47,14 @@ class Job:
 def finished_steps(model_dir: str) -> int:
   """Steps in the latest checkpoint of a model directory; 0 without one."""
   checkpoint = tf.train.latest_checkpoint(model_dir)
-  return train_utils.read_global_step_from_checkpoint(checkpoint) if checkpoint else 0
+  return checkpoint_step(checkpoint) if checkpoint else 0
+
+
+def checkpoint_step(checkpoint: str) -> int:
+  """Steps recorded in a checkpoint, 0 if it records none; makes no variable, which some strategies forbid so early."""
+  reader = tf.train.load_checkpoint(checkpoint)
+  key = 'global_step/.ATTRIBUTES/VARIABLE_VALUE'
+  return int(reader.get_tensor(key)) if reader.has_tensor(key) else 0
 
 
 def run(job: Job, mode: str) -> dict[str, float]:
@@ -67,8 +74,6 @@ def run(job: Job, mode: str) -> dict[str, float]:
   # Models of earlier stages are finished with; their graphs would stay in memory.
   tf.keras.backend.clear_session()
   tf.keras.utils.set_random_seed(job.seed)
-  if job.params.runtime.mixed_precision_dtype:
-    performance.set_mixed_precision_policy(job.params.runtime.mixed_precision_dtype)
   os.makedirs(job.model_dir, exist_ok=True)
   if 'train' in mode:
     write_params(job.params, job.model_dir)
@@ -77,14 +82,27 @@ def run(job: Job, mode: str) -> dict[str, float]:
     task = task_factory.get_task(job.params.task, logging_dir=job.model_dir)
   task.seed, task.stream = job.seed, job.stream
   task.start_step = finished_steps(job.model_dir) if 'train' in mode else 0
+  if 'train' in mode and job.params.task.init_checkpoint and not task.start_step:
+    _check_init_checkpoint(job)
   with diagnosis.explain(job.name, task):
     return _run(job, mode, task, strategy)
+
+
+def set_precision(runtime: cfg.RuntimeConfig) -> None:
+  """Sets the Keras policy; once, before the first model, so that every stage computes alike."""
+  if runtime.mixed_precision_dtype:
+    performance.set_mixed_precision_policy(runtime.mixed_precision_dtype)
 
 
 def validation_digest(job: Job) -> str:
   """Tells metrics on some validation data from metrics on other data."""
   task = job.params.task
-  return files.digest_of([task.validation_data.as_dict(), getattr(task, 'annotation_file', None)])
+  stream = task.validation_data
+  listing = data.files_digest(stream, 'validation_data') if stream.input_path else ''
+  limits = [job.params.trainer.validation_steps, getattr(task, 'max_num_eval_detections', None)]
+  return files.digest_of(
+    [stream.as_dict(), getattr(task, 'annotation_file', None), listing, limits]
+  )
 
 
 def write_params(params: cfg.ExperimentConfig, model_dir: str) -> None:
@@ -93,11 +111,13 @@ def write_params(params: cfg.ExperimentConfig, model_dir: str) -> None:
 
 
 def build_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
-  """The distribution strategy of the runtime settings; with `num_gpus` 0, all GPUs that TensorFlow sees."""
+  """The distribution strategy of the runtime settings; `mirrored` with `num_gpus` 0 takes all GPUs there are."""
   if runtime.worker_hosts:
     distribute_utils.configure_cluster(runtime.worker_hosts, runtime.task_index)
-  num_gpus = runtime.num_gpus or len(tf.config.list_physical_devices('GPU'))
   name = runtime.distribution_strategy
+  num_gpus = runtime.num_gpus
+  if name == 'mirrored':
+    num_gpus = num_gpus or len(tf.config.list_physical_devices('GPU'))
   if name == 'mirrored' and num_gpus < 2:
     # Nothing to mirror over one device, and the machinery costs ten seconds of tracing per model.
     name = 'off'
@@ -107,6 +127,14 @@ def build_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
     num_gpus=num_gpus,
     tpu_address=runtime.tpu,
   )
+
+
+def _check_init_checkpoint(job: Job) -> None:
+  """Raises DataError when the checkpoint to start from does not exist."""
+  path = job.params.task.init_checkpoint
+  prefix = tf.train.latest_checkpoint(path) if tf.io.gfile.isdir(path) else path
+  if not prefix or not tf.io.gfile.exists(prefix + '.index'):
+    raise errors.DataError(f'{job.name}: there is no checkpoint at {path} to start from.')
 
 
 def _check_mode(job: Job, mode: str) -> None:
@@ -122,7 +150,7 @@ def _check_mode(job: Job, mode: str) -> None:
 
 def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> dict[str, float]:
   recorder = _EvaluationRecorder(job)
-  progress = actions.TrainingProgress(job.name, job.train_steps, task.start_step, job.model_dir)
+  progress = actions.TrainingProgress(job.name, job.params, task.start_step, job.model_dir)
   interrupted_at = None
   with _stdout_to(os.path.join(job.model_dir, LOG_FILE)):
     runner = train_lib.OrbitExperimentRunner(
@@ -143,7 +171,7 @@ def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> di
     try:
       runner.run()
     except KeyboardInterrupt:
-      interrupted_at = _save_on_interrupt(job, runner)
+      interrupted_at = _save_on_interrupt(job, runner, guard)
     finally:
       progress.close()
   if interrupted_at is not None:
@@ -155,10 +183,12 @@ def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> di
   return recorder.metrics
 
 
-def _save_on_interrupt(job: Job, runner: train_lib.OrbitExperimentRunner) -> int:
+def _save_on_interrupt(
+  job: Job, runner: train_lib.OrbitExperimentRunner, guard: actions.NonFiniteGuard
+) -> int:
   """Keeps the steps since the last checkpoint and returns the step.
 
-  Ctrl-C arrives between two loops, so the variables belong together.
+  Ctrl-C arrives between two loops, so the variables belong together; the guard looks at them first.
   """
   step = int(runner.trainer.global_step.numpy())
   if (
@@ -166,6 +196,7 @@ def _save_on_interrupt(job: Job, runner: train_lib.OrbitExperimentRunner) -> int
     and 0 < step < job.train_steps
     and step > finished_steps(job.model_dir)
   ):
+    guard({})
     runner.checkpoint_manager.save(checkpoint_number=step, check_interval=False)
   return step
 

@@ -9,7 +9,7 @@ from official.core import task_factory
 from official.vision.tasks import retinanet
 
 from official_selftrain.configs import detection as configs
-from official_selftrain.core import keys
+from official_selftrain.core import errors, keys
 from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.dataloaders import records
 from official_selftrain.evaluation import coco
@@ -58,9 +58,13 @@ class DetectionTask(retinanet.RetinaNetTask):
     dataset = records.record_stream(files, records.open_tfrecord, options, input_context)
     decode = parsing.build_decoder(params).decode
     parse = parsing.evaluation_parser(self.task_config.model, params)
-    dataset = dataset.map(
-      lambda _, record: parse(decode(record)), num_parallel_calls=tf.data.AUTOTUNE
-    )
+
+    def decode_and_parse(_: tf.Tensor, record: tf.Tensor) -> Any:
+      return parse(parsing.check_classes(decode(record), self.task_config.model.num_classes))
+
+    dataset = dataset.map(decode_and_parse, num_parallel_calls=tf.data.AUTOTUNE)
+    if params.skip_errors:
+      dataset = dataset.ignore_errors(log_warning=True)
     return _batch(dataset, params, input_context)
 
   def build_source_inputs(
@@ -93,28 +97,35 @@ class DetectionTask(retinanet.RetinaNetTask):
       dataset = dataset.map(
         lambda i, record: (i, decode(record)), num_parallel_calls=tf.data.AUTOTUNE
       )
+      if params.skip_errors:
+        dataset = dataset.ignore_errors(log_warning=True)
     parser = parsing.TrainingParser(self.task_config.model, params)
 
     def _parse(ordinal: tf.Tensor, example: parsing.Example) -> tuple[tf.Tensor, parsing.Labels]:
       return parser({**example, keys.SEED: records.example_seed(options.seed, ordinal)})
 
     dataset = dataset.map(_parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    if params.skip_errors:
-      dataset = dataset.ignore_errors(log_warning=True)
     return _batch(dataset, params, input_context)
 
   def check_record(self, params: configs.DataConfig, record: tf.Tensor) -> None:
     """Decodes one serialized record eagerly; used to find the record that made a run fail.
 
     Raises:
-      ValueError: a class id is outside the model's classes.
+      ValueError: a class id is outside the model's classes, or a validation image has an id that is no number.
       tf.errors.OpError: the record or its image cannot be decoded.
     """
-    classes = parsing.build_decoder(params).decode(record)[keys.GROUNDTRUTH_CLASSES].numpy()
+    example = parsing.build_decoder(params).decode(record)
     num_classes = self.task_config.model.num_classes
+    classes = example[keys.GROUNDTRUTH_CLASSES].numpy()
     outside = [int(c) for c in classes if not 1 <= c < num_classes]
     if outside:
       raise ValueError(f'{parsing.class_range_message(num_classes)} {outside}')
+    source_id = example['source_id'].numpy().decode()
+    if not params.is_training and not source_id.isdigit():
+      raise ValueError(
+        f'image/source_id is {source_id!r}: the COCO evaluator needs numbers in validation images; write them, or '
+        'set task.validation_data.decoder.simple_decoder.regenerate_source_id'
+      )
 
   def decoded_validation_example(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
     """Image, ground truth and `encoded` image bytes of a serialized validation record, for pictures."""
@@ -253,6 +264,13 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
 
     return parsing.inference_preprocessor(self.task_config.model), predict
 
+  def _check_label_classes(self, num_classes: int | None, label_dir: str) -> None:
+    if num_classes != self.task_config.model.num_classes:
+      raise errors.LabelMismatchError(
+        f'The labels in {label_dir} were written for {num_classes} classes, but task.model.num_classes is '
+        f'{self.task_config.model.num_classes}. Use the model they were made with, or write them again.'
+      )
+
   def _pseudo_examples(
     self,
     params: configs.PseudoDataConfig,
@@ -261,6 +279,7 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
   ) -> tf.data.Dataset:
     images = records.match_files(params.input_path, 'task.pseudo_data.input_path')
     manifest = reader.check_labels_match(images, params.label_dir)
+    self._check_label_classes(manifest.format_settings.get('num_classes'), params.label_dir)
     labels = [os.path.join(params.label_dir, shard.label_file) for shard in manifest.shards]
     settings = cuts.Cuts(cut=params.cut, ignore_cut=params.ignore_cut, keep_empty=params.keep_empty)
     labels_format = self.label_format()

@@ -217,7 +217,8 @@ def _forward_separately(model: tf.keras.Model, features: BySource) -> BySource:
   moving = [v for v in model.non_trainable_variables if 'moving_' in v.name]
   before = [tf.identity(variable) for variable in moving]
   outputs = {}
-  for source in reversed(list(features)):
+  # Human images last: what they leave behind stays.
+  for source in sorted(features, key=lambda source: source == keys.HUMAN):
     outputs[source] = _to_float32(model(features[source], training=True))
     if source != keys.HUMAN:
       for variable, value in zip(moving, before, strict=True):

@@ -68,7 +68,9 @@ class FinishedRunTest(_Case):
     for name, last in zip(_MODELS, steps, strict=True):
       curves = actions.read_history(os.path.join(self.run_dir, name))
       self.assertEqual([step for step, _ in curves['total_loss']], list(range(2, last + 1, 2)))
-    self.assertContainsSubset({'human_loss', 'pseudo_loss', 'loss_ratio', 'pseudo_positives'}, curves)
+    self.assertContainsSubset(
+      {'human_loss', 'pseudo_loss', 'loss_ratio', 'pseudo_positives'}, curves
+    )
 
   def test_report_json(self):
     report = self.read(self.run_dir, 'report.json')
@@ -106,9 +108,11 @@ class FinishedRunTest(_Case):
     # Read from the recorded settings of each model.
     for name in ('control', 'student'):
       text = pathlib.Path(self.run_dir, name, 'params.yaml').read_text()
-      self.assertIn(f"init_checkpoint: {os.path.join(self.run_dir, 'teacher', 'ckpt-4')}", text)
+      self.assertIn(f'init_checkpoint: {os.path.join(self.run_dir, "teacher", "ckpt-4")}', text)
       self.assertIn('decay_steps: 6', text)
-    self.assertIn('global_batch_size: 4', pathlib.Path(self.run_dir, 'control', 'params.yaml').read_text())
+    self.assertIn(
+      'global_batch_size: 4', pathlib.Path(self.run_dir, 'control', 'params.yaml').read_text()
+    )
 
   def test_running_again_says_so_changes_nothing_and_is_fast(self):
     before = tiny_run.times(self.run_dir)
@@ -131,7 +135,10 @@ class FinishedRunTest(_Case):
 
   def test_a_changed_setting_names_field_and_stage(self):
     cases = {
-      'teacher.trainer.train_steps=6': ('teacher', 'teacher.trainer.train_steps was 4 and is now 6'),
+      'teacher.trainer.train_steps=6': (
+        'teacher',
+        'teacher.trainer.train_steps was 4 and is now 6',
+      ),
       'seed=1': ('teacher', 'seed was 0 and is now 1'),
       'labels.max_boxes=5': ('labels', 'labels.max_boxes was 100 and is now 5'),
       'control.global_batch_size=2': ('control', 'control.global_batch_size was 0 and is now 2'),
@@ -169,7 +176,9 @@ class FinishedRunTest(_Case):
   def test_unknown_mode_and_stage(self):
     with self.assertRaisesRegex(errors.ConfigError, "--mode is 'predict': allowed are train, eval"):
       _run(tiny_run.load(), 'predict', self.run_dir)
-    with self.assertRaisesRegex(errors.ConfigError, '--stage=teach: .* has the stages teacher, labels'):
+    with self.assertRaisesRegex(
+      errors.ConfigError, '--stage=teach: .* has the stages teacher, labels'
+    ):
       _run(tiny_run.load(), 'train', self.run_dir, stage='teach')
     with self.assertRaisesRegex(errors.ConfigError, '--stage=labels: mode eval evaluates teacher'):
       _run(tiny_run.load(), 'eval', self.run_dir, stage='labels')
@@ -180,8 +189,10 @@ class StageByStageTest(_Case):
 
   def test_one_run_in_pieces(self):
     run_dir = self.folder('pieces')
-    params = tiny_run.load(override=tiny_run.with_teacher())
-    with self.assertRaisesRegex(errors.StageChangedError, 'teacher is not finished .* run it first'):
+    params = tiny_run.load(override=tiny_run.with_teacher('export.enabled=false'))
+    with self.assertRaisesRegex(
+      errors.StageChangedError, 'teacher is not finished .* run it first'
+    ):
       _run(params, 'train', run_dir, stage='labels')
     with self.assertRaisesRegex(errors.SelfTrainError, 'teacher is not finished'):
       _run(params, 'eval', run_dir)
@@ -214,10 +225,12 @@ class StageByStageTest(_Case):
     self._check_new_validation_data(run_dir)
 
   def _check_restart(self, run_dir):
-    changed = tiny_run.load(override=tiny_run.with_teacher('task.pseudo_data.cut=0.004'))
+    changed = tiny_run.load(
+      override=tiny_run.with_teacher('export.enabled=false,task.pseudo_data.cut=0.004')
+    )
     labels = tiny_run.times(run_dir, 'labels/**/*.tfrecord')
     printed = _run(changed, 'train_and_eval', run_dir, restart='student')
-    for name in ('student', 'report', 'export'):
+    for name in ('student', 'report'):
       self.assertIn(f'{name}: removed, starts afresh.', printed)
     self.assertNotIn('labels: removed', printed)
     self.assertEqual(tiny_run.times(run_dir, 'labels/**/*.tfrecord'), labels)
@@ -228,7 +241,9 @@ class StageByStageTest(_Case):
 
   def _check_new_validation_data(self, run_dir):
     changed = tiny_run.load(
-      override=tiny_run.with_teacher('task.pseudo_data.cut=0.004,task.validation_data.global_batch_size=4')
+      override=tiny_run.with_teacher(
+        'export.enabled=false,task.pseudo_data.cut=0.004,task.validation_data.global_batch_size=4'
+      )
     )
     with mock.patch.object(training, 'run', wraps=training.run) as evaluate:
       printed = _run(changed, 'train_and_eval', run_dir)

@@ -28,7 +28,9 @@ def _run(mode, model_dir, override='', **options):
 class ModesTest(tf.test.TestCase):
   def test_all_modes_in_turn(self):
     folder = os.path.join(tiny_run.root(), 'supervised')
-    with self.assertRaisesRegex(errors.DataError, 'supervised: there is no checkpoint in .*Train it'):
+    with self.assertRaisesRegex(
+      errors.DataError, 'supervised: there is no checkpoint in .*Train it'
+    ):
       _run('eval', folder)
     self.assertEqual(_run('train', folder, 'trainer.train_steps=2'), '')
     self.assertEqual(training.finished_steps(folder), 2)
@@ -36,7 +38,7 @@ class ModesTest(tf.test.TestCase):
 
     printed = _run('train_and_eval', folder)
     self.assertEqual(training.finished_steps(folder), 6)
-    self.assertRegex(printed, r'name +value\n[- ]+\n')
+    self.assertRegex(printed, r'^supervised +value\n[- ]+\n')
     self.assertRegex(printed, r'AP +\d\.\d{4}')
     measured = json.loads(pathlib.Path(folder, 'metrics.json').read_text())
     self.assertEqual(measured['step'], 6)
@@ -92,15 +94,14 @@ class WrongTrainingDataTest(tf.test.TestCase):
     self.assertIn('task.train_data.skip_errors', message)
 
   def test_image_that_does_not_decode_names_file_and_record(self):
-    message = self._refused('', lambda _: damage.change(self.file, 2, damage.break_image))
+    edit = lambda _: damage.change(self.file, 2, damage.break_image)  # noqa: E731
+    message = self._refused('(?i)unknown image file format', edit)
     self.assertIn(f'{self.file}, record 2: ', message)
-    self.assertRegex(message, '(?i)unknown image|image file format|JPEG')
 
   def test_class_outside_the_model_names_file_record_and_class(self):
-    message = self._refused('', lambda _: damage.change(self.file, 7, damage.set_class(11)))
+    edit = lambda _: damage.change(self.file, 7, damage.set_class(11))  # noqa: E731
+    message = self._refused(r'task\.model\.num_classes is 11\); ids found: \[11\]', edit)
     self.assertIn(f'{self.file}, record 7: class id outside 1..10', message)
-    self.assertIn('task.model.num_classes is 11', message)
-    self.assertIn('[11', message)
 
   def test_validation_data_is_searched_too(self):
     def edit(copy):
@@ -111,8 +112,8 @@ class WrongTrainingDataTest(tf.test.TestCase):
 
   def test_bad_records_can_be_skipped(self):
     def edit(_):
-      damage.break_checksum(self.file, 7)
       damage.change(self.file, 2, damage.break_image)
+      damage.break_checksum(self.file, 7)
 
     self._train(edit, 'task.train_data.skip_errors=true')
     folder = os.path.join(tiny_run.root(), f'wrong-{self.number}')

@@ -1,0 +1,171 @@
+"""The exported student: loaded where there is only TensorFlow, it finds what the model finds."""
+
+import contextlib
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from official.core import task_factory
+
+from official_selftrain.core import errors
+from official_selftrain.export import __main__ as command
+from official_selftrain.export import saved_model
+from official_selftrain.pipeline import labelling
+from tests.testing import tiny_run
+
+pytestmark = pytest.mark.slow
+
+# Sizes other than the model's 64 x 64: as large, wide and small, tall.
+_SIZES = ((96, 96), (40, 80), (150, 100))
+
+# Needs nothing of this package and nothing of the Model Garden.
+_CLIENT = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+folder, output, *images = sys.argv[1:]
+detect = tf.saved_model.load(folder).signatures['serving_default']
+encoded = [open(path, 'rb').read() for path in images]
+results = {}
+for name, batch in {'three': encoded, 'one': encoded[1:2]}.items():
+  for key, value in detect(inputs=tf.constant(batch)).items():
+    results[f'{name}/{key}'] = value.numpy()
+np.savez(output, **results)
+foreign = {'official', 'official_selftrain', 'tensorflow_models'} & set(sys.modules)
+print(json.dumps({'foreign': sorted(foreign)}))
+"""
+
+
+def _jpegs(folder):
+  """Writes JPEGs of `_SIZES` and returns their paths."""
+  rng = np.random.default_rng(0)
+  paths = []
+  for height, width in _SIZES:
+    coarse = rng.uniform(0, 255, [1, 4, 4, 3])
+    image = tf.cast(tf.image.resize(coarse, [height, width], 'bicubic'), tf.uint8)[0]
+    path = pathlib.Path(folder, f'{height}x{width}.jpg')
+    path.write_bytes(tf.io.encode_jpeg(image, quality=95).numpy())
+    paths.append(str(path))
+  return paths
+
+
+class StudentTest(tf.test.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.run_dir = tiny_run.finished()
+    cls.folder = os.path.join(tiny_run.root(), 'client')
+    os.makedirs(cls.folder)
+    cls.images = _jpegs(cls.folder)
+    output = os.path.join(cls.folder, 'found.npz')
+    export = os.path.join(cls.run_dir, 'export')
+    done = subprocess.run(
+      [sys.executable, '-c', _CLIENT, export, output, *cls.images],
+      cwd=cls.folder,
+      env={k: v for k, v in os.environ.items() if k != 'PYTHONPATH'},
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    cls.foreign = json.loads(done.stdout.splitlines()[-1])['foreign']
+    cls.found = dict(np.load(output))
+
+  def test_only_tensorflow_was_there(self):
+    self.assertEqual(self.foreign, [])
+
+  def test_types_and_shapes(self):
+    for name, size in (('one', 1), ('three', 3)):
+      boxes, scores, classes, count = (
+        self.found[f'{name}/{key}']
+        for key in ('detection_boxes', 'detection_scores', 'detection_classes', 'num_detections')
+      )
+      self.assertEqual((boxes.dtype, boxes.shape), (np.float32, (size, 10, 4)))
+      self.assertEqual((scores.dtype, scores.shape), (np.float32, (size, 10)))
+      self.assertEqual((classes.dtype.kind, classes.shape), ('i', (size, 10)))
+      self.assertEqual((count.dtype.kind, count.shape), ('i', (size,)))
+      self.assertTrue(np.all((count > 0) & (count <= 10)))
+
+  def test_boxes_are_relative_to_the_image(self):
+    boxes = self.found['three/detection_boxes']
+    self.assertAllInRange(boxes, 0.0, 1.0)
+    # Relative to the image and not to the padded input: something reaches beyond the padding.
+    self.assertGreater(boxes[1].max(), 0.6)
+    self.assertTrue(np.all(boxes[..., 2:] >= boxes[..., :2]))
+    self.assertAllInRange(self.found['three/detection_scores'], 0.0, 1.0)
+    for row, count in enumerate(self.found['three/num_detections']):
+      self.assertAllInRange(self.found['three/detection_classes'][row, :count], 1, 10)
+
+  def test_one_image_gives_what_it_gives_in_a_batch(self):
+    self.assertAllClose(
+      self.found['one/detection_boxes'][0], self.found['three/detection_boxes'][1], atol=1e-4
+    )
+    self.assertAllClose(
+      self.found['one/detection_scores'][0], self.found['three/detection_scores'][1], atol=1e-5
+    )
+
+  def test_finds_what_the_labelling_functions_find(self):
+    task = task_factory.get_task(tiny_run.load().task)
+    model = labelling.load_model(task, os.path.join(self.run_dir, 'student'))
+    preprocess, predict = task.labelling_functions(model)
+    inputs = [preprocess(tf.io.read_file(path)) for path in self.images]
+    expected = predict(tf.nest.map_structure(lambda *parts: tf.stack(parts), *inputs))
+    for ours, theirs in (('boxes', 'detection_boxes'), ('scores', 'detection_scores'),
+                         ('classes', 'detection_classes'), ('num_detections',) * 2):  # fmt: skip
+      self.assertAllClose(expected[ours], self.found[f'three/{theirs}'], atol=1e-3, msg=ours)
+
+
+class CommandTest(tf.test.TestCase):
+  def _main(self, *arguments):
+    """Exit code, standard output and standard error of the command."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+      code = command.main(arguments)
+    return types.SimpleNamespace(code=code, out=out.getvalue(), err=err.getvalue())
+
+  def test_another_model_with_pixels_as_input(self):
+    output = os.path.join(self.create_tempdir().full_path, 'teacher')
+    done = self._main(
+      f'--run={tiny_run.finished()}', '--model=teacher', f'--output={output}',
+      '--input_type=image_tensor', '--batch_size=2',
+    )  # fmt: skip
+    self.assertEqual((done.code, done.err), (0, ''))
+    self.assertEqual(done.out.splitlines()[-1], f'SavedModel with input image_tensor: {output}')
+    detect = tf.saved_model.load(output).signatures['serving_default']
+    self.assertEqual(detect.inputs[0].dtype, tf.uint8)
+    self.assertEqual(detect.inputs[0].shape[0], 2)
+    found = detect(inputs=tf.zeros([2, 50, 70, 3], tf.uint8))
+    self.assertEqual(found['detection_boxes'].shape, [2, 10, 4])
+    self.assertAllInRange(found['detection_boxes'], 0.0, 1.0)
+    self.assertFalse(os.path.exists(output + '.tmp'))
+
+  def test_a_directory_that_is_no_run(self):
+    done = self._main('--run=/nowhere', '--output=/nowhere/export')
+    self.assertEqual(done.code, 2)
+    self.assertRegex(done.err, r'^error: /nowhere/params\.yaml does not exist')
+
+  def test_one_model_of_a_run(self):
+    done = self._main(f'--run={tiny_run.finished()}/student', '--output=/nowhere/export')
+    self.assertEqual(done.code, 2)
+    self.assertIn('names no experiment: give the run directory', done.err)
+
+  def test_no_checkpoint(self):
+    with self.assertRaisesRegex(errors.DataError, 'There is no checkpoint at /nowhere to export'):
+      saved_model.export_detector(tiny_run.load(), '/nowhere', '/nowhere/export')
+
+  def test_unknown_input_type(self):
+    with self.assertRaisesRegex(
+      errors.ConfigError, "input_type is 'tf_example': allowed are image_by"
+    ):
+      saved_model.export_detector(tiny_run.load(), '/nowhere', '/nowhere/export', 'tf_example')
+
+
+if __name__ == '__main__':
+  tf.test.main()
