@@ -93,7 +93,7 @@ class Workbench:
     task = params.task.supervised()
     task.train_data.global_batch_size += params.task.pseudo_data.global_batch_size
     steps = self.effort.teacher_steps
-    trainer = configs.sgd_trainer(steps, learning_rate=0.06, warmup_steps=steps // 8)
+    trainer = params.teacher.trainer.replace(train_steps=steps, validation_interval=steps)
     job = training.Job(
       'teacher for the benchmarks',
       os.path.join(self._run_dir, 'model'),

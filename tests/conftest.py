@@ -1,6 +1,7 @@
 """Settings for every test; nothing here imports TensorFlow."""
 
 import os
+import sys
 
 # Read when TensorFlow is first imported: no start-up messages from native code.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -14,3 +15,12 @@ flags.FLAGS.mark_as_parsed()
 # The same examples in every run, and no failure for being slow on a busy machine.
 hypothesis.settings.register_profile('repeatable', derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile('repeatable')
+
+
+def pytest_collection_finish() -> None:
+  """Gives TensorFlow two logical CPUs, for the tests with replicas, before a test starts its runtime."""
+  tf = sys.modules.get('tensorflow')
+  if tf is None:
+    return
+  cpu = tf.config.list_physical_devices('CPU')[0]
+  tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)

@@ -23,6 +23,14 @@ def _losses(**values):
   return {name: tf.constant(value) for name, value in values.items()}
 
 
+def _progress(folder, train_steps, start_step):
+  params = cfg.ExperimentConfig(
+    task=cfg.TaskConfig(train_data=cfg.DataConfig(global_batch_size=3)),
+    trainer=cfg.TrainerConfig(train_steps=train_steps),
+  )
+  return actions.TrainingProgress('teacher', params, start_step, folder)
+
+
 class NonFiniteGuardTest(tf.test.TestCase):
   def _guard(self, trainer, trials=0):
     self.folder = self.get_temp_dir()
@@ -37,6 +45,7 @@ class NonFiniteGuardTest(tf.test.TestCase):
     self.assertStartsWith(message, 'student: the pseudo loss became NaN or infinite at step 173.')
     self.assertIn('training_loss nan, human_loss 1.25, pseudo_loss inf', message)
     self.assertIn('Last good checkpoint: none yet', message)
+    self.assertIn('--restart=student', message)
     self.assertIn('trainer.recovery_max_trials', message)
 
   def test_names_the_last_checkpoint(self):
@@ -65,7 +74,7 @@ class HistoryTest(tf.test.TestCase):
   def test_what_is_logged_can_be_read_again(self):
     folder = self.create_tempdir().full_path
     trainer, guard = _trainer(step=2), mock.Mock()
-    progress = actions.TrainingProgress('teacher', 4, 0, folder)
+    progress = _progress(folder, train_steps=4, start_step=0)
     progress.bind(trainer, guard)
     progress({**_losses(training_loss=3.0, learning_rate=0.5), 'picture': tf.zeros([2, 2])})
     trainer.global_step = tf.constant(4)
@@ -79,7 +88,7 @@ class HistoryTest(tf.test.TestCase):
 
   def test_the_guard_comes_before_the_history(self):
     folder = self.create_tempdir().full_path
-    progress = actions.TrainingProgress('teacher', 4, 0, folder)
+    progress = _progress(folder, train_steps=4, start_step=0)
     progress.bind(_trainer(step=2), mock.Mock(side_effect=errors.NonFiniteLossError('bad')))
     with self.assertRaisesRegex(errors.NonFiniteLossError, 'bad'):
       progress(_losses(training_loss=float('nan')))
@@ -98,7 +107,7 @@ class HistoryTest(tf.test.TestCase):
     files.write_text(path, '{"step": 2, "loss": 5.0}\n{"step": 4, "lo')
     self.assertEqual(actions.read_history(folder), {'loss': [(2, 5.0)]})
     # The run goes on and appends to the piece.
-    progress = actions.TrainingProgress('teacher', 6, 2, folder)
+    progress = _progress(folder, train_steps=6, start_step=2)
     progress.bind(_trainer(step=4), mock.Mock())
     progress(_losses(loss=4.0))
     progress(_losses(loss=3.5))

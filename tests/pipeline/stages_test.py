@@ -19,10 +19,11 @@ class _Work:
     self.inputs = inputs
     self.runs = 0
     self.failure = None
+    self.part = 'checkpoint'
 
   def __call__(self):
     self.runs += 1
-    files.write_text(os.path.join(self.model_dir, self.name, 'part'), str(self.runs))
+    files.write_text(os.path.join(self.model_dir, self.name, self.part), str(self.runs))
     if self.failure:
       raise self.failure
     return {'digest': f'{self.name}-{self.runs}', 'runs': self.runs}
@@ -68,8 +69,7 @@ class ExecuteTest(_Case):
 
   def test_a_finished_stage_whose_product_is_gone_runs_again(self):
     self.execute()
-    os.remove(os.path.join(self.folder, 'teacher', 'part'))
-    os.rmdir(os.path.join(self.folder, 'teacher'))
+    files.remove(os.path.join(self.folder, 'teacher'))
     self.execute()
     self.assertEqual(self.work.runs, 2)
 
@@ -78,7 +78,7 @@ class ExecuteTest(_Case):
     with self.assertRaisesRegex(RuntimeError, 'out of memory'):
       self.execute()
     self.assertFalse(self.records.is_done('teacher'))
-    self.assertTrue(self.exists('teacher', 'part'))
+    self.assertTrue(self.exists('teacher', 'checkpoint'))
     self.work.failure = None
     self.assertTrue(self.execute())
     self.assertEqual(self.records.result('teacher')['runs'], 2)
@@ -144,6 +144,26 @@ class ChangeTest(_Case):
     self.execute({'seed': 0})
     self.assertEqual(self.work.runs, 2)
 
+  def test_a_stage_that_left_nothing_to_go_on_with_takes_new_settings(self):
+    self.work.part = 'log.txt'
+    self.work.failure = errors.DataError('no such file')
+    with self.assertRaises(errors.DataError):
+      self.execute({'seed': 0})
+    self.work.failure = None
+    self.assertTrue(self.execute({'seed': 1}))
+    self.assertEqual(self.records.read('teacher')['settings'], {'seed': 1})
+
+  def test_check_refuses_without_running_anything(self):
+    stage = self.work.stage('trainer', 'seed')
+    self.assertIsNone(self.records.check(stage, {'seed': 0}))
+    self.execute({'seed': 0})
+    self.assertIsNone(self.records.check(stage, {'seed': 0}))
+    with self.assertRaisesRegex(errors.StageChangedError, 'seed was 0 and is now 1'):
+      self.records.check(stage, {'seed': 1})
+    cheap = self.work.stage('seed', redo_when_changed=True)
+    self.assertIsNone(self.records.check(cheap, {'seed': 1}))
+    self.assertEqual(self.work.runs, 1)
+
   def test_a_new_and_a_vanished_setting_are_changes(self):
     self.execute({'trainer.rate': 0.1})
     with self.assertRaisesRegex(errors.StageChangedError, 'trainer.clip was None and is now 1.0'):
@@ -195,6 +215,23 @@ class RelevantSettingsTest(unittest.TestCase):
 
 
 class RestartTest(_Case):
+  def test_a_kill_in_between_is_mended_by_the_next_start(self):
+    stage = self.work.stage('seed')
+    for kill_at in (1, 2, 3):
+      with self.subTest(kill_at):
+        self.execute({'seed': 0})
+        removals = [mock.DEFAULT] * (kill_at - 1) + [KeyboardInterrupt]
+        remove = mock.Mock(wraps=files.remove, side_effect=removals)
+        with mock.patch.object(stages.files, 'remove', remove):
+          with self.assertRaises(KeyboardInterrupt):
+            self.records.restart([stage])
+        self.execute({'seed': 0})
+        self.assertTrue(self.records.is_done('teacher'))
+        self.assertTrue(self.exists('teacher', 'checkpoint'))
+    with mock.patch.object(stages.console, 'say'):
+      self.records.restart([stage])
+    self.assertEqual(os.listdir(self.folder), [stages.RECORDS_DIR])
+
   def test_products_and_records_of_the_given_stages_go_and_others_stay(self):
     works = {name: _Work(self.folder, name) for name in ('teacher', 'labels', 'student')}
     for work in works.values():
@@ -203,11 +240,11 @@ class RestartTest(_Case):
       self.records.restart([works[name].stage('seed') for name in ('labels', 'student')])
     self.assertEqual(
       [call.args[0] for call in say.call_args_list],
-      [f'{name}: removed, starts afresh.' for name in ('labels', 'student')],
+      [f'{name}: removed, starts afresh.' for name in ('student', 'labels')],
     )
-    self.assertTrue(self.exists('teacher', 'part') and self.records.is_done('teacher'))
+    self.assertTrue(self.exists('teacher', 'checkpoint') and self.records.is_done('teacher'))
+    self.assertEqual(sorted(os.listdir(self.folder)), [stages.RECORDS_DIR, 'teacher'])
     for name in ('labels', 'student'):
-      self.assertFalse(self.exists(name))
       self.assertIsNone(self.records.read(name))
     # What was refused before is accepted now.
     self.assertTrue(self.execute({'seed': 1}, works['labels']))

@@ -11,8 +11,10 @@ from tests.tasks import tiny
 
 def setUpModule():
   # Before anything touches the devices: two logical CPUs for the replica tests.
+  # Under pytest, conftest.py has done so.
   cpu = tf.config.list_physical_devices('CPU')[0]
-  tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+  if not tf.config.get_logical_device_configuration(cpu):
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
 def _optimizer(rate=0.05):

@@ -1,0 +1,59 @@
+"""Per-class AP: by hand, and its mean is the AP that pycocotools reports."""
+
+import contextlib
+import io
+
+import numpy as np
+import tensorflow as tf
+
+from official_selftrain.evaluation import coco
+
+
+def _batch(boxes, classes, scores, true_boxes, true_classes):
+  """One image of 100 x 100 px as the Model Garden's evaluator takes it."""
+  count = len(true_classes)
+  groundtruths = {
+    'source_id': tf.constant([1]),
+    'height': tf.constant([100]),
+    'width': tf.constant([100]),
+    'num_detections': tf.constant([count]),
+    'image_info': tf.constant([[[100, 100], [100, 100], [1, 1], [0, 0]]], tf.float32),
+    'boxes': tf.constant([true_boxes], tf.float32),
+    'classes': tf.constant([true_classes]),
+    'areas': tf.constant([[900.0] * count]),
+    'is_crowds': tf.zeros([1, count], tf.int32),
+  }
+  predictions = {
+    'detection_boxes': tf.constant([boxes], tf.float32),
+    'detection_scores': tf.constant([scores], tf.float32),
+    'detection_classes': tf.constant([classes]),
+    'num_detections': tf.constant([len(classes)]),
+    'source_id': tf.constant([1]),
+    'image_info': groundtruths['image_info'],
+  }
+  return groundtruths, predictions
+
+
+class CocoEvaluatorTest(tf.test.TestCase):
+  def test_classes_by_hand_and_their_mean(self):
+    evaluator = coco.CocoEvaluator(
+      annotation_file='', include_mask=False, per_category_metrics=True
+    )
+    found = [[10, 10, 40, 40], [50, 50, 80, 80], [0, 60, 20, 90]]
+    truth = [[10, 10, 40, 40], [50, 50, 80, 65], [0, 60, 20, 90]]
+    # Class 1 is found exactly, class 2 with an IoU of 0.5, class 3 under a wrong name.
+    with contextlib.redirect_stdout(io.StringIO()):
+      evaluator.update_state(*_batch(found, [1, 2, 1], [0.9, 0.8, 0.1], truth, [1, 2, 3]))
+      metrics = evaluator.result()
+    by_class = [metrics[f'{coco.PER_CLASS_AP}{name}'] for name in (1, 2, 3)]
+    self.assertAllClose(by_class, [1.0, 0.1, 0.0], atol=1e-6)
+    self.assertAllClose([metrics[f'{coco.PER_CLASS_AP50}{name}'] for name in (1, 2, 3)], [1, 1, 0])
+    self.assertAllClose(np.mean(by_class), metrics['AP'], atol=1e-6)
+
+  def test_class_without_truth_is_minus_one(self):
+    self.assertEqual(coco.average_precision(np.full([10, 101], -1.0)), -1.0)
+    self.assertAlmostEqual(coco.average_precision(np.array([[-1.0, 0.5], [1.0, -1.0]])), 0.75)
+
+
+if __name__ == '__main__':
+  tf.test.main()
