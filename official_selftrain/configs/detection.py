@@ -250,9 +250,9 @@ def retinanet_selftrain() -> st.SelfTrainingExperiment:
       pseudo_data=PseudoDataConfig(
         is_training=True, global_batch_size=8, parser=_jitter(), cut=0.4
       ),
-      self_training=st.SelfTraining(alpha=2.0),
+      self_training=st.SelfTraining(alpha=1.0),
       **_supervised_task(batch_size=8),
     ),
-    trainer=sgd_trainer(train_steps=600, learning_rate=0.12, warmup_steps=50),
-    teacher=st.Teacher(trainer=sgd_trainer(train_steps=800, learning_rate=0.12, warmup_steps=100)),
+    trainer=sgd_trainer(train_steps=650, learning_rate=0.12, warmup_steps=50),
+    teacher=st.Teacher(trainer=sgd_trainer(train_steps=1300, learning_rate=0.12, warmup_steps=100)),
   )

@@ -21,7 +21,7 @@ from official.vision.ops import preprocess_ops
 from official_selftrain.augment import transforms
 from official_selftrain.configs import detection as detection_configs
 from official_selftrain.core import keys
-from official_selftrain.ops import anchor_targets
+from official_selftrain.ops import anchor_targets, images
 
 Example = dict[str, tf.Tensor]
 Labels = dict[str, Any]
@@ -233,7 +233,7 @@ def inference_preprocessor(model: Any) -> Callable[[tf.Tensor], Example]:
   size = [model.input_size[0], model.input_size[1]]
 
   def preprocess(encoded: tf.Tensor) -> Example:
-    image = preprocess_ops.normalize_image(decoded_example({keys.IMAGE_ENCODED: encoded})['image'])
+    image = images.normalize(decoded_example({keys.IMAGE_ENCODED: encoded})['image'])
     image, image_info = preprocess_ops.resize_and_crop_image(image, size, padded_size=size)
     image.set_shape([*size, 3])
     height, width = tf.unstack(tf.cast(image_info[0], tf.int64))

@@ -13,7 +13,8 @@ import tensorflow as tf
 from official_selftrain.pipeline import actions, stages, training
 from tests.testing import tiny_run
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+# Four processes, each of which imports TensorFlow.
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 
 _WRITE_MARKER = 'official_selftrain.pseudo_labels.manifest:write_marker'
 _REPORT_STEP = 'official_selftrain.pipeline.actions:TrainingProgress.__call__'
@@ -23,6 +24,11 @@ _OURS = re.compile(
   r'retinanet_selftrain: mode |\[\d/\d\] \w+$|(labels|teacher|student) +\d+%  |labels: 3 shard|'
   r'student: interrupted at step |interrupted: |export: SavedModel |Report with pictures: '
 )
+
+
+def _float_variables(checkpoint):
+  types = checkpoint.get_variable_to_dtype_map()
+  return sorted(name for name, dtype in types.items() if dtype == tf.float32)
 
 
 class InterruptionTest(tf.test.TestCase):
@@ -109,11 +115,11 @@ class InterruptionTest(tf.test.TestCase):
   def _check_same_weights(self, other):
     """Both students saw the same batches in the same order."""
     ours, theirs = (tf.train.load_checkpoint(folder) for folder in (self.student, other))
-    shapes = ours.get_variable_to_shape_map()
-    names = [
-      n for n in shapes if n.startswith('model/') and n.endswith('.ATTRIBUTES/VARIABLE_VALUE')
-    ]
-    self.assertGreater(len(names), 50)
+    names, others = (_float_variables(checkpoint) for checkpoint in (ours, theirs))
+    self.assertEqual(names, others)
+    # Weights, batch-norm statistics, momentum and the averages of both losses.
+    self.assertGreater(len(names), 100)
+    self.assertTrue(any('loss_averages' in name for name in names))
     for name in names:
       np.testing.assert_allclose(
         ours.get_tensor(name), theirs.get_tensor(name), rtol=1e-3, atol=1e-5, err_msg=name

@@ -20,7 +20,8 @@ from official_selftrain.export import saved_model
 from official_selftrain.pipeline import labelling
 from tests.testing import tiny_run
 
-pytestmark = pytest.mark.slow
+# The first test may have to wait for a whole run.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # Sizes other than the model's 64 x 64: as large, wide and small, tall.
 _SIZES = ((96, 96), (40, 80), (150, 100))
@@ -117,6 +118,8 @@ class StudentTest(tf.test.TestCase):
     preprocess, predict = task.labelling_functions(model)
     inputs = [preprocess(tf.io.read_file(path)) for path in self.images]
     expected = predict(tf.nest.map_structure(lambda *parts: tf.stack(parts), *inputs))
+    # Boxes of the model may reach into the padding beside the image; the export cuts them off there.
+    expected['boxes'] = tf.clip_by_value(expected['boxes'], 0.0, 1.0)
     for ours, theirs in (('boxes', 'detection_boxes'), ('scores', 'detection_scores'),
                          ('classes', 'detection_classes'), ('num_detections',) * 2):  # fmt: skip
       self.assertAllClose(expected[ours], self.found[f'three/{theirs}'], atol=1e-3, msg=ours)
