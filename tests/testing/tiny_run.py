@@ -6,12 +6,11 @@ import os
 import pathlib
 import shutil
 import tempfile
-from typing import Any
 
 from official.core import config_definitions as cfg
 
 from official_selftrain import registry_imports  # noqa: F401
-from official_selftrain.core import config
+from official_selftrain.core import config, files
 from official_selftrain.datasets import digits
 from official_selftrain.pipeline import run
 
@@ -88,10 +87,10 @@ def with_teacher(override: str = '') -> str:
   return ','.join(filter(None, parts))
 
 
-def snapshot(folder: str, pattern: str = '**/*') -> dict[str, Any]:
-  """Contents of all files below a folder by relative path."""
+def snapshot(folder: str, pattern: str = '**/*') -> dict[str, str]:
+  """SHA-256 digests of all files below a folder by relative path."""
   paths = sorted(path for path in pathlib.Path(folder).glob(pattern) if path.is_file())
-  return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+  return {str(path.relative_to(folder)): files.sha256(path) for path in paths}
 
 
 def times(folder: str, pattern: str = '**/*') -> dict[str, int]:
