@@ -40,7 +40,7 @@ class Digits(hyperparams.Config):
     max_rotation: largest rotation of a digit to either side, in degrees.
   """
 
-  num_labelled: int = 80
+  num_labelled: int = 60
   num_unlabelled: int = 1536
   num_validation: int = 512
   image_size: int = 128

@@ -248,7 +248,7 @@ def retinanet_selftrain() -> st.SelfTrainingExperiment:
     runtime=_runtime(),
     task=DetectionSelfTrainingTask(
       pseudo_data=PseudoDataConfig(
-        is_training=True, global_batch_size=8, parser=_jitter(), cut=0.4
+        is_training=True, global_batch_size=8, parser=_jitter(), cut=0.6, ignore_cut=0.15
       ),
       self_training=st.SelfTraining(alpha=1.0),
       **_supervised_task(batch_size=8),

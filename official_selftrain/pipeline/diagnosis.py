@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from official_selftrain.core import errors
 from official_selftrain.dataloaders import records
-from official_selftrain.pseudo_labels import reader
+from official_selftrain.pseudo_labels import manifest, reader, shards
 
 
 @contextlib.contextmanager
@@ -55,4 +56,19 @@ def _find(task: Any) -> str | None:
     if found:
       advice = f' Mend or remove it, or set task.{field}.skip_errors to leave such records out.'
       return found + ('.' if not found.endswith('.') else '') + advice
+  pseudo = getattr(config, 'pseudo_data', None)
+  return _find_changed(pseudo) if pseudo is not None and pseudo.label_dir else None
+
+
+def _find_changed(params: Any) -> str | None:
+  """The first unlabelled record that cannot be read now, but could be when it was labelled; None if there is none."""
+  for path in records.match_files(params.input_path, 'task.pseudo_data.input_path'):
+    marker = manifest.read_marker(os.path.join(params.label_dir, shards.label_shard_name(path)))
+    known = {letter.index for letter in marker.dead_letters} if marker else set()
+    for record in shards.iterate(path):
+      if record.serialized is None and record.index not in known:
+        return (
+          f'{path}, record {record.index}: {record.reason}. It could be read when it was labelled; restore the file, '
+          'or write the labels again.'
+        )
   return None

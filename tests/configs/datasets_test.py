@@ -23,7 +23,7 @@ class ValidateDigitsTest(unittest.TestCase):
     datasets.validate_digits(config)
     self.assertEqual(
       (config.num_labelled, config.num_unlabelled, config.num_validation, config.image_size),
-      (80, 1536, 512, 128),
+      (60, 1536, 512, 128),
     )
 
   def test_other_image_sizes_are_valid(self):

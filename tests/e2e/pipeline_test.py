@@ -300,6 +300,13 @@ class DamagedUnlabelledDataTest(_Case):
     _run(params, 'train', run_dir, stage='teacher')
     _run(params, 'train', run_dir, stage='labels')
     shard = damage.one_file(copy.unlabelled, 1)
+    damage.break_checksum(shard, 6)
+    with self.assertRaisesRegex(
+      errors.DataError,
+      f'^student: {shard}, record 6: checksum .* could be read when it was labelled',
+    ):
+      _run(params, 'train', run_dir, stage='student')
+    damage.break_checksum(shard, 6)
     # Size and checksums stay right: only the fingerprints of the images can tell.
     damage.swap(shard, 0, 1)
     ids = [tf.train.Example.FromString(r).features.feature[keys.SOURCE_ID].bytes_list.value[0].decode()

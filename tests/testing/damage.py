@@ -59,8 +59,10 @@ def set_class(class_id: int) -> Change:
 
 
 def break_checksum(path: str, index: int) -> None:
-  """Flips one bit in the middle of a record's data."""
-  lengths = [16 + len(record) for record in records(path)]
-  content = bytearray(pathlib.Path(path).read_bytes())
-  content[sum(lengths[:index]) + 12 + lengths[index] // 2] ^= 1
+  """Flips one bit in the middle of a record's data; twice leaves it as it was."""
+  content, offset = bytearray(pathlib.Path(path).read_bytes()), 0
+  for _ in range(index):
+    offset += 16 + int.from_bytes(content[offset : offset + 8], 'little')
+  length = int.from_bytes(content[offset : offset + 8], 'little')
+  content[offset + 12 + length // 2] ^= 1
   pathlib.Path(path).write_bytes(content)
