@@ -29,6 +29,10 @@ class CheckTest(tf.test.TestCase):
       r'ignore_cut is 0\.6: it must lie in .*cut = 0\.5',
     )
     self._refused('task.pseudo_data.ignore_cut=0', r'ignore_cut is 0')
+    # An empty band is a mistake, too.
+    self._refused(
+      'task.pseudo_data.cut=0.5,task.pseudo_data.ignore_cut=0.5', r'ignore_cut is 0\.5: it must lie'
+    )
     params = _load('task.pseudo_data.cut=0.5,task.pseudo_data.ignore_cut=0.3')
     self.assertEqual(params.task.pseudo_data.ignore_cut, 0.3)
 

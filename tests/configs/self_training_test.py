@@ -41,12 +41,28 @@ class CheckTest(tf.test.TestCase):
     params = _load('task.self_training.student_init=checkpoint,task.init_checkpoint=some/ckpt-1')
     self.assertEqual(params.task.init_checkpoint, 'some/ckpt-1')
 
+  def test_labels(self):
+    for name in ('batch_size', 'max_boxes'):
+      self._refused(f'labels.{name}=0', rf'labels\.{name} is 0: it must be at least 1')
+
+  def test_modules_to_start_from(self):
+    self._refused(
+      'teacher.init_checkpoint_modules=encoder',
+      r"teacher\.init_checkpoint_modules is 'encoder': allowed are 'all', or 'backbone'",
+    )
+    self._refused(
+      'task.init_checkpoint_modules=[all, backbone]', r'task\.init_checkpoint_modules is'
+    )
+
   def test_labels_must_be_stored_down_to_the_lowest_cut(self):
-    self._refused('labels.min_score=0.45', r'labels\.min_score is 0\.45, above the cut .*0\.4')
+    no_band = 'task.pseudo_data.cut=0.4,task.pseudo_data.ignore_cut=null'
+    self._refused(
+      f'{no_band},labels.min_score=0.45', r'labels\.min_score is 0\.45, above the cut .*\(0\.4\)'
+    )
     self._refused(
       'labels.min_score=0.3,task.pseudo_data.ignore_cut=0.2', r'min_score is 0\.3, above .*\(0\.2\)'
     )
-    self.assertEqual(_load('labels.min_score=0.4').labels.min_score, 0.4)
+    self.assertEqual(_load(f'{no_band},labels.min_score=0.4').labels.min_score, 0.4)
 
   def test_own_data_and_embedded_data_are_not_mixed(self):
     self._refused(
