@@ -32,6 +32,8 @@ def _install(target: str, call: int, signum: int) -> None:
 
 def main() -> None:
   target, call, name, *arguments = sys.argv[1:]
+  # A shell starts what it runs in the background with SIGINT ignored, and children inherit that.
+  signal.signal(signal.SIGINT, signal.default_int_handler)
   # As train.py does it: before TensorFlow is imported.
   from official_selftrain.core import console
 

@@ -8,6 +8,11 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
+def _outside_make() -> dict[str, str]:
+  """The environment without what a make above these tests has put there."""
+  return {name: value for name, value in os.environ.items() if not name.startswith('MAKE')}
+
+
 class PythonVersionTest(unittest.TestCase):
   """`make` with interpreters that only pretend."""
 
@@ -27,7 +32,7 @@ class PythonVersionTest(unittest.TestCase):
     return subprocess.run(
       ['make', '--no-print-directory', 'setup', f'VENV={self.folder / "venv"}', *arguments],
       cwd=ROOT,
-      env={**os.environ, **environment},
+      env={**_outside_make(), **environment},
       capture_output=True,
       text=True,
       check=False,
