@@ -148,4 +148,6 @@ def predict_one(
   outputs = {name: value.numpy()[0] for name, value in predict(inputs).items()}
   keep = np.arange(len(outputs['scores'])) < outputs['num_detections']
   keep &= outputs['scores'] >= _SHOWN_SCORE
+  # What reaches into the padding beside the image is cut off, as in labels and export.
+  outputs['boxes'] = np.clip(outputs['boxes'], 0.0, 1.0)
   return {name: outputs[name][keep] for name in ('boxes', 'classes', 'scores')}

@@ -1,6 +1,7 @@
 """The labels stage: the teacher's checkpoint over the unlabelled shards."""
 
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -89,11 +90,16 @@ def run(
     batch_size=params.labels.batch_size,
   )
   console.say(f'labels: {len(images)} shard(s) of unlabelled images')
+  started = time.monotonic()
   with console.Progress('labels', total=100, unit='%') as bar:
 
     def show(state: labeller.Progress) -> None:
+      if not state.images:
+        return  # All shards were labelled before.
       done = 100 * state.bytes_done // max(state.bytes_total, 1)
-      bar.update(done, images=state.images, shards=f'{state.shards_done}/{state.shards_total}')
+      rate = state.images / max(time.monotonic() - started, 1e-9)
+      values = {'images': state.images, 'images/s': rate}
+      bar.update(done, **values, shards=f'{state.shards_done}/{state.shards_total}')
 
     return worker.run(images, output_dir, show)
 
