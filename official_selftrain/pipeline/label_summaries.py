@@ -24,7 +24,7 @@ def write(
   names: Sequence[str],
   count: int,
 ) -> None:
-  """Writes scalars, the score of each cut's survivors, and contact pictures below `label_dir`.
+  """Writes scalars, the labels per image that each cut leaves, and pictures below `label_dir`.
 
   Args:
     images: unlabelled shards.

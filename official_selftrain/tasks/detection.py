@@ -143,7 +143,7 @@ class DetectionTask(retinanet.RetinaNetTask):
     Each replica divides by its own positives + 1 in the Model Garden, so the result depends on how a batch is split.
     The factor below turns that into a division by the batch's positives + 1, and the mean over replicas into the sum.
     """
-    total, class_loss, box_loss, model_loss = super().build_losses(outputs, labels, None)
+    _, class_loss, box_loss, model_loss = super().build_losses(outputs, labels, None)
     scale = _positives_scale(labels['box_weights'])
     total = self.task_config.losses.loss_weight * scale * model_loss
     if aux_losses:
