@@ -9,21 +9,24 @@ from official.core import exp_factory
 from official.modeling import optimization
 from official.vision.configs import backbones, common, decoders, retinanet
 
+from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
 
 
 @dataclasses.dataclass
 class DataConfig(retinanet.DataConfig):
-  """A stream of labelled images: the Model Garden's settings and one more.
+  """A stream of labelled images: the Model Garden's settings and two more.
 
   Attributes:
     skip_errors: leave out images that cannot be decoded, and what follows a broken record in its file; off stops at the
       first and names it. Classes that the model does not have stop the run all the same.
+    augmentation: augmentation of a training stream.
   """
 
   dtype: str = 'float32'
   skip_errors: bool = False
+  augmentation: aug.Augmentation = dataclasses.field(default_factory=aug.Augmentation)
 
 
 @dataclasses.dataclass
@@ -69,7 +72,7 @@ class DetectionTask(retinanet.RetinaNetTask):
         raise errors.ConfigError(
           f'{name}.global_batch_size is {stream.global_batch_size}: it must be at least 1.'
         )
-      _check_jitter(stream.parser, f'{name}.parser')
+      _check_augmentation(stream, name)
       _warn_without_effect(stream, name)
     st.check_init_modules(self.init_checkpoint_modules, 'task.init_checkpoint_modules')
     side = 2**self.model.max_level
@@ -153,11 +156,46 @@ def _warn_without_effect(stream: DataConfig, name: str) -> None:
       )
 
 
-def _check_jitter(parser: Any, prefix: str) -> None:
-  if not 0 < parser.aug_scale_min <= parser.aug_scale_max:
+def _check_augmentation(stream: DataConfig, name: str) -> None:
+  parser = stream.parser
+  if parser.aug_type is not None and parser.aug_type.type is not None:
     raise errors.ConfigError(
-      f'{prefix}.aug_scale_min is {parser.aug_scale_min}: it must be positive and at most '
-      f'{prefix}.aug_scale_max ({parser.aug_scale_max}).'
+      f'{name}.parser.aug_type is {parser.aug_type.type!r}: choose {name}.augmentation.policy instead (S2 and S3 for '
+      'AutoAugment, S4 for RandAugment).'
+    )
+  if not stream.is_training:
+    if stream.augmentation.policy != 'none':
+      raise errors.ConfigError(
+        f'{name}.augmentation.policy is {stream.augmentation.policy!r}: validation images are not augmented; it must '
+        "be 'none'."
+      )
+    if stream.augmentation.mixes():
+      raise errors.ConfigError(
+        f'{name}.augmentation: validation images are not mixed; copy_paste_probability, mosaic_probability and '
+        'mixup_probability must be 0.'
+      )
+    return
+  stream.augmentation.check(f'{name}.augmentation')
+  _check_mixing(stream, name)
+  if stream.augmentation.policy == 'none' and not 0 < parser.aug_scale_min <= parser.aug_scale_max:
+    raise errors.ConfigError(
+      f'{name}.parser.aug_scale_min is {parser.aug_scale_min}: it must be positive and at most '
+      f'{name}.parser.aug_scale_max ({parser.aug_scale_max}).'
+    )
+
+
+def _check_mixing(stream: DataConfig, name: str) -> None:
+  settings = stream.augmentation
+  if settings.copy_paste_probability > 0 and isinstance(stream, PseudoDataConfig):
+    raise errors.ConfigError(
+      f'{name}.augmentation.copy_paste_probability is {settings.copy_paste_probability}: objects are cut out by their '
+      'masks, and pseudo labels of detection are boxes; it must be 0. Labelled images can be mixed so: '
+      'task.train_data.augmentation.copy_paste_probability.'
+    )
+  if stream.tfds_name and (settings.mixes() or settings.policy != 'none'):
+    raise errors.ConfigError(
+      f"{name}.augmentation: images of tfds_name go through the Model Garden's parser; policy must be 'none', and "
+      f'copy_paste_probability, mosaic_probability and mixup_probability 0. Use {name}.input_path.'
     )
 
 
@@ -211,8 +249,12 @@ def sgd_trainer(train_steps: int, learning_rate: float, warmup_steps: int) -> cf
   )
 
 
-def _jitter() -> retinanet.Parser:
-  return retinanet.Parser(aug_scale_min=0.6, aug_scale_max=1.5, aug_rand_hflip=False)
+def _small_images() -> dict[str, Any]:
+  """Augmentation of images of 128 pixels; a named policy replaces the jitter."""
+  return {
+    'parser': retinanet.Parser(aug_scale_min=0.6, aug_scale_max=1.5, aug_rand_hflip=False),
+    'augmentation': aug.Augmentation(pixel_scale=0.2),
+  }
 
 
 def _supervised_task(batch_size: int) -> dict[str, Any]:
@@ -220,7 +262,7 @@ def _supervised_task(batch_size: int) -> dict[str, Any]:
     'model': small_spinenet(num_classes=11, image_size=128),
     'losses': retinanet.Losses(l2_weight_decay=1e-4),
     'per_category_metrics': True,
-    'train_data': DataConfig(is_training=True, global_batch_size=batch_size, parser=_jitter()),
+    'train_data': DataConfig(is_training=True, global_batch_size=batch_size, **_small_images()),
     'validation_data': DataConfig(is_training=False, global_batch_size=32, drop_remainder=False),
   }
 
@@ -248,7 +290,7 @@ def retinanet_selftrain() -> st.SelfTrainingExperiment:
     runtime=_runtime(),
     task=DetectionSelfTrainingTask(
       pseudo_data=PseudoDataConfig(
-        is_training=True, global_batch_size=8, parser=_jitter(), cut=0.6, ignore_cut=0.15
+        is_training=True, global_batch_size=8, cut=0.6, ignore_cut=0.15, **_small_images()
       ),
       self_training=st.SelfTraining(alpha=1.0),
       **_supervised_task(batch_size=8),

@@ -43,17 +43,20 @@ class SelfTraining(hyperparams.Config):
 
 @dataclasses.dataclass
 class Dataset(hyperparams.Config):
-  """The embedded data set, used where the input paths of the task are empty.
+  """The embedded data set, used where the input paths of the task are empty, and what is known about any.
 
   Attributes:
     name: `digits`, or `none` when the task's own input paths must be given.
     directory: where it is written on first use; empty puts it beside the run directory.
     digits: its size and looks.
+    invalid_ops: augmentation ops that would change what the labels mean, in the embedded or in one's own data: `Flip`
+      for text, for example. No policy of any stream uses them. The digits bring their own.
   """
 
   name: Literal['digits', 'none'] = 'digits'
   directory: str = ''
   digits: datasets.Digits = dataclasses.field(default_factory=datasets.Digits)
+  invalid_ops: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass

@@ -1,8 +1,8 @@
 """From a record to an image and RetinaNet targets; one way for human and pseudo labels.
 
 The Model Garden's parser cannot serve two streams: its jitter has a fixed op seed, so both streams and every run draw
-the same numbers, and it knows no scores. Decoding, evaluation parsing, anchors and normalisation stay the Model
-Garden's; training augmentation and targets are ours.
+the same numbers, and it knows no scores. Decoding, evaluation parsing and anchors stay the Model Garden's; training
+augmentation and targets are ours.
 """
 
 import dataclasses
@@ -18,25 +18,43 @@ from official.vision.dataloaders import (
 from official.vision.ops import anchor as anchor_ops
 from official.vision.ops import preprocess_ops
 
-from official_selftrain.augment import transforms
+from official_selftrain.augment import build, examples, mixing
 from official_selftrain.configs import detection as detection_configs
 from official_selftrain.core import keys
+from official_selftrain.dataloaders import records
 from official_selftrain.ops import anchor_targets, images
+
+# Start of the message for records from which objects cannot be cut out.
+MASKS_MESSAGE = (
+  'task.train_data.augmentation.copy_paste_probability needs a mask of the size of the image for each box '
+  f'({keys.BOX_MASK}); count, height and width that are needed, and those found:'
+)
+_ENCODED_MASKS = 'groundtruth_instance_masks_png'
 
 Example = dict[str, tf.Tensor]
 Labels = dict[str, Any]
 
 
 def build_decoder(params: detection_configs.DataConfig) -> tf_example_decoder.TfExampleDecoder:
-  """The Model Garden decoder that `params.decoder` names."""
+  """The Model Garden decoder that `params.decoder` names; it reads instance masks only where they are needed."""
   config = params.decoder.get()
+  include_mask = needs_masks(params)
   if params.decoder.type == 'label_map_decoder':
     return tf_example_label_map_decoder.TfExampleDecoderLabelMap(
-      label_map=config.label_map, regenerate_source_id=config.regenerate_source_id
+      label_map=config.label_map,
+      include_mask=include_mask,
+      regenerate_source_id=config.regenerate_source_id,
     )
   return tf_example_decoder.TfExampleDecoder(
-    regenerate_source_id=config.regenerate_source_id, attribute_names=config.attribute_names
+    include_mask=include_mask,
+    regenerate_source_id=config.regenerate_source_id,
+    attribute_names=config.attribute_names,
   )
+
+
+def needs_masks(params: detection_configs.DataConfig) -> bool:
+  """Whether a stream needs instance masks: only Copy-Paste does."""
+  return params.is_training and params.augmentation.copy_paste_probability > 0
 
 
 def decoded_example(record: Mapping[str, tf.Tensor]) -> Example:
@@ -98,18 +116,35 @@ class TrainingParser:
     self._num_classes = model.num_classes
     self._anchors = Anchors.build(model)
     self._box_scales = tf.constant(model.detection_generator.box_coder_weights or [1.0] * 4)
-    self._policy = _model_garden_policy(params.parser.aug_type)
-    self._steps: list[Callable[[Example], Example]] = []
-    if params.parser.aug_rand_hflip:
-      self._steps.append(transforms.RandomHorizontalFlip())
-    self._steps.append(
-      transforms.JitteredResizeAndCrop(
-        output_size=(model.input_size[0], model.input_size[1]),
-        scale_min=params.parser.aug_scale_min,
-        scale_max=params.parser.aug_scale_max,
-        pad_value=tuple(255.0 * mean for mean in preprocess_ops.MEAN_NORM),
-      )
+    self._augment = build.build(
+      params.augmentation,
+      (model.input_size[0], model.input_size[1]),
+      jitter=(params.parser.aug_scale_min, params.parser.aug_scale_max),
+      flip=params.parser.aug_rand_hflip,
     )
+    self._mixers = mixing.build(params.augmentation)
+
+  def parse_stream(self, dataset: tf.data.Dataset, stream_seed: int) -> tf.data.Dataset:
+    """Augments the examples of a stream, mixes them if asked, and assigns targets.
+
+    Args:
+      dataset: of `(int64 ordinal, decoded example)`, see `records.record_stream`.
+      stream_seed: the stream's seed; with the ordinal it gives each example its own.
+
+    Returns:
+      Dataset of `(image, labels)`, in the same order, see `__call__`.
+    """
+
+    def _seeded(ordinal: tf.Tensor, example: Example) -> Example:
+      return {**example, keys.SEED: records.example_seed(stream_seed, ordinal)}
+
+    def _map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
+      return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+    if not self._mixers:
+      return _map(dataset, lambda ordinal, example: self(_seeded(ordinal, example)))
+    augmented = _map(dataset, lambda ordinal, example: self.augment(_seeded(ordinal, example)))
+    return _map(mixing.mix_stream(augmented, self._mixers), self.targets)
 
   def __call__(self, example: Example) -> tuple[tf.Tensor, Labels]:
     """Parses one example.
@@ -124,14 +159,14 @@ class TrainingParser:
     Raises:
       tf.errors.InvalidArgumentError: at run time, for a class outside 1..num_classes-1.
     """
-    example = self._prepare(example)
-    for step in self._steps:
-      example = step(example)
-    boxes = example[keys.GROUNDTRUTH_BOXES]
-    is_empty = tf.reduce_any(boxes[:, 2:] <= boxes[:, :2], axis=-1)
-    example = transforms.keep_boxes(example, tf.logical_not(is_empty))
+    return self.targets(self.augment(example))
 
-    image = preprocess_ops.normalize_image(example['image'] / 255.0)
+  def augment(self, example: Example) -> Example:
+    """The first half of `__call__`: what the stream's policy makes of a decoded example."""
+    return self._augment(self._prepare(example))
+
+  def targets(self, example: Example) -> tuple[tf.Tensor, Labels]:
+    """The second half of `__call__`: an augmented example as image and labels."""
     targets = anchor_targets.assign(
       self._anchors.flat,
       example[keys.GROUNDTRUTH_BOXES],
@@ -148,20 +183,17 @@ class TrainingParser:
       'box_weights': targets.box_weights,
       'num_boxes': tf.reduce_sum(tf.cast(is_object, tf.int32)),
     }
-    return tf.cast(image, self._params.dtype), labels
+    return tf.cast(example['image'], self._params.dtype), labels
 
   def _prepare(self, example: Example) -> Example:
     """Checks classes, drops crowds, fills in what human labels do not have."""
     example = check_classes(example, self._num_classes)
+    if keys.GROUNDTRUTH_INSTANCE_MASKS in example:
+      example = check_masks(example)
     no_band = tf.zeros_like(example[keys.GROUNDTRUTH_CLASSES], tf.bool)
     example.setdefault(keys.GROUNDTRUTH_IS_IGNORED, no_band)
     if self._params.parser.skip_crowd_during_training:
-      example = transforms.keep_boxes(example, tf.logical_not(example[keys.GROUNDTRUTH_IS_CROWD]))
-    if self._policy is not None:
-      image, boxes = self._policy.distort_with_boxes(
-        example['image'], example[keys.GROUNDTRUTH_BOXES]
-      )
-      example = {**example, 'image': image, keys.GROUNDTRUTH_BOXES: boxes}
+      example = examples.keep_boxes(example, tf.logical_not(example[keys.GROUNDTRUTH_IS_CROWD]))
     return example
 
 
@@ -174,29 +206,32 @@ def check_classes(example: Example, num_classes: int) -> Example:
     return {**example, keys.GROUNDTRUTH_CLASSES: tf.identity(classes)}
 
 
+def check_masks(example: Example) -> Example:
+  """The example with its masks as uint8 [n, h, w], 0 or 1; its graph fails when `mask_sizes` differ."""
+  needed, found = mask_sizes(example)
+  ok = tf.reduce_all(tf.equal(needed, found))
+  check = tf.debugging.Assert(ok, [MASKS_MESSAGE, needed, found])
+  with tf.control_dependencies([] if check is None else [check]):
+    masks = tf.cast(example[keys.GROUNDTRUTH_INSTANCE_MASKS] > 0.0, tf.uint8)
+    masks = tf.reshape(masks, needed)
+  # The decoder's copy of the encoded masks is not needed any more.
+  rest = {name: value for name, value in example.items() if name != _ENCODED_MASKS}
+  return {**rest, keys.GROUNDTRUTH_INSTANCE_MASKS: masks}
+
+
+def mask_sizes(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
+  """Count, height and width of the instance masks that a decoded example needs, and of those it has; int32 [3] each."""
+  boxes = tf.shape(example[keys.GROUNDTRUTH_BOXES])[:1]
+  needed = tf.concat([boxes, tf.shape(example['image'])[:2]], 0)
+  found = tf.shape(example[keys.GROUNDTRUTH_INSTANCE_MASKS])
+  # The size that the decoder makes up where there is no mask says nothing.
+  return needed, tf.where(found[0] > 0, found, tf.concat([[0], needed[1:]], 0))
+
+
 def class_range_message(num_classes: int) -> str:
   """Start of the message for a class id that the model does not have."""
   return (
     f'class id outside 1..{num_classes - 1} (task.model.num_classes is {num_classes}); ids found:'
-  )
-
-
-def _model_garden_policy(aug_type: Any) -> Any:
-  """The Model Garden's AutoAugment or RandAugment for boxes; note that its draws do not follow the example's seed."""
-  if aug_type is None or aug_type.type is None:
-    return None
-  from official.vision.ops import augment
-
-  if aug_type.type == 'autoaug':
-    return augment.AutoAugment(**aug_type.autoaug.as_dict())
-  config = aug_type.randaug
-  return augment.RandAugment.build_for_detection(
-    num_layers=config.num_layers,
-    magnitude=config.magnitude,
-    cutout_const=config.cutout_const,
-    translate_const=config.translate_const,
-    prob_to_apply=config.prob_to_apply,
-    exclude_ops=config.exclude_ops,
   )
 
 

@@ -23,6 +23,9 @@ from official_selftrain.datasets import contact_sheet, records, scenes
 # Goes up when the same settings give other scenes, so that old files are not taken for new ones.
 _VERSION = 1
 
+# Augmentation that turns digits into something else.
+INVALID_OPS = ('Flip', 'Flip_Only_BBoxes')
+
 _MARKER = 'dataset.json'
 _LOCK = '.lock'
 _ANNOTATIONS = 'validation.json'

@@ -10,7 +10,7 @@ def normalize(image: tf.Tensor) -> tf.Tensor:
   Broadcasting over an innermost dimension of three is slow there; rows of `3 * width` values are not.
 
   Args:
-    image: uint8 [height, width, 3] in 0..255.
+    image: uint8 or float32 [height, width, 3] in 0..255.
 
   Returns:
     float32 [height, width, 3]: scaled to [0, 1], minus the ImageNet mean, over its standard deviation.

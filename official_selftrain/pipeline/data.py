@@ -3,11 +3,13 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
 
+from official_selftrain.augment import build
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors, files
 from official_selftrain.dataloaders import records
@@ -40,7 +42,9 @@ def resolve(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
   report = getattr(params, 'report', None)
   names = tuple(report.class_names) if report else ()
   truth = report.unlabelled_truth if report else ''
-  if not st.uses_embedded_data(params):
+  is_embedded = st.uses_embedded_data(params)
+  _exclude_ops(params, digits.INVALID_OPS if is_embedded else ())
+  if not is_embedded:
     return DataFacts(truth, names)
   directory = params.dataset.directory or os.path.dirname(os.path.abspath(model_dir))
   made = digits.prepare(
@@ -55,6 +59,25 @@ def resolve(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
   return DataFacts(truth or made.unlabelled_truth, names or tuple(made.class_names[1:]))
 
 
+def _exclude_ops(params: st.SupervisedExperiment, known: Sequence[str]) -> None:
+  """Forbids every training stream the ops that are invalid for the data."""
+  for stream in st.input_streams(params.task).values():
+    settings = getattr(stream, 'augmentation', None)
+    if settings is not None and stream.is_training:
+      invalid = {*settings.exclude_ops, *params.dataset.invalid_ops, *known}
+      settings.exclude_ops = sorted(invalid)
+
+
+def check_augmentation(task: cfg.TaskConfig) -> None:
+  """Raises ConfigError, before anything is trained, for ops and sub-policies that do not exist."""
+  for name, stream in st.input_streams(task).items():
+    if stream.is_training and hasattr(stream, 'augmentation'):
+      try:
+        build.build(stream.augmentation, (1, 1))
+      except errors.ConfigError as error:
+        raise errors.ConfigError(f'{name}.augmentation: {error}') from error
+
+
 def check_files(task: cfg.TaskConfig, is_training: bool) -> None:
   """Checks, before anything is built or trained, that every input path leads to records.
 
@@ -65,6 +88,7 @@ def check_files(task: cfg.TaskConfig, is_training: bool) -> None:
   Raises:
     DataError: names the setting whose path leads to nothing or only to empty files.
   """
+  check_augmentation(task)
   for name, stream in st.input_streams(task).items():
     if stream.input_path and (is_training or not stream.is_training):
       field = f'{name}.input_path'

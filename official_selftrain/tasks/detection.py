@@ -100,18 +100,14 @@ class DetectionTask(retinanet.RetinaNetTask):
       if params.skip_errors:
         dataset = dataset.ignore_errors(log_warning=True)
     parser = parsing.TrainingParser(self.task_config.model, params)
-
-    def _parse(ordinal: tf.Tensor, example: parsing.Example) -> tuple[tf.Tensor, parsing.Labels]:
-      return parser({**example, keys.SEED: records.example_seed(options.seed, ordinal)})
-
-    dataset = dataset.map(_parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return _batch(dataset, params, input_context)
+    return _batch(parser.parse_stream(dataset, options.seed), params, input_context)
 
   def check_record(self, params: configs.DataConfig, record: tf.Tensor) -> None:
     """Decodes one serialized record eagerly; used to find the record that made a run fail.
 
     Raises:
-      ValueError: a class id is outside the model's classes, or a validation image has an id that is no number.
+      ValueError: a class id is outside the model's classes, a validation image has an id that is no number, or masks
+        that are needed are missing.
       tf.errors.OpError: the record or its image cannot be decoded.
     """
     example = parsing.build_decoder(params).decode(record)
@@ -120,6 +116,10 @@ class DetectionTask(retinanet.RetinaNetTask):
     outside = [int(c) for c in classes if not 1 <= c < num_classes]
     if outside:
       raise ValueError(f'{parsing.class_range_message(num_classes)} {outside}')
+    if parsing.needs_masks(params):
+      needed, found = (size.numpy().tolist() for size in parsing.mask_sizes(example))
+      if needed != found:
+        raise ValueError(f'{parsing.MASKS_MESSAGE} {needed}, {found}')
     source_id = example['source_id'].numpy().decode()
     if not params.is_training and not source_id.isdigit():
       raise ValueError(

@@ -64,6 +64,63 @@ class CheckTest(tf.test.TestCase):
     )
     self._refused('task.pseudo_data.parser.aug_scale_min=0', r'pseudo_data\.parser\.aug_scale_min')
 
+  def test_named_policy_replaces_the_jitter(self):
+    task = _load(
+      'task.train_data.augmentation.policy=S4,task.train_data.parser.aug_scale_min=9'
+    ).task
+    self.assertEqual(task.train_data.augmentation.jitter(), (0.5, 2.0))
+    self._refused(
+      'task.pseudo_data.augmentation.policy=S1,task.pseudo_data.augmentation.scale_max=0.5',
+      r'pseudo_data\.augmentation\.scale_min is 0\.8: .*scale_max \(0\.5\)',
+    )
+
+  def test_the_model_gardens_policies_are_refused(self):
+    self._refused(
+      'task.train_data.parser.aug_type.type=randaug',
+      r"parser\.aug_type is 'randaug': choose task\.train_data\.augmentation\.policy",
+    )
+
+  def test_validation_images_are_not_augmented(self):
+    self._refused(
+      'task.validation_data.augmentation.policy=S1',
+      r"validation_data\.augmentation\.policy is 'S1'.*must be 'none'",
+    )
+
+  def test_mixing(self):
+    task = _load(
+      'task.train_data.augmentation.copy_paste_probability=1,task.pseudo_data.augmentation.mixup_probability=0.5'
+    ).task
+    self.assertTrue(task.train_data.augmentation.mixes() and task.pseudo_data.augmentation.mixes())
+    self.assertFalse(_load('').task.train_data.augmentation.mixes())
+    for name in ('mixup_probability', 'mosaic_probability', 'copy_paste_probability'):
+      self._refused(
+        f'task.train_data.augmentation.{name}=1.5',
+        rf'train_data\.augmentation\.{name} is 1\.5: probabilities lie in \[0, 1\]',
+      )
+      self._refused(
+        f'task.validation_data.augmentation.{name}=0.5',
+        r'validation_data\.augmentation: validation images are not mixed; .* must be 0',
+      )
+    self._refused(
+      'task.pseudo_data.augmentation.mixup_alpha=0',
+      r'pseudo_data\.augmentation\.mixup_alpha is 0.*: it must be positive',
+    )
+
+  def test_objects_are_not_cut_out_by_pseudo_labels(self):
+    self._refused(
+      'task.pseudo_data.augmentation.copy_paste_probability=0.5',
+      r'pseudo_data\.augmentation\.copy_paste_probability is 0\.5: .* masks, and pseudo labels .* boxes; it must be 0',
+    )
+
+  def test_images_of_tfds_are_neither_augmented_nor_mixed(self):
+    for settings in ({'mosaic_probability': 0.5}, {'policy': 'S4'}):
+      task = _load('').task.supervised()
+      task.train_data.override({'tfds_name': 'coco', 'augmentation': settings})
+      with self.assertRaisesRegex(
+        errors.ConfigError, r'train_data\.augmentation: .*tfds_name go through the Model Garden'
+      ):
+        task.check()
+
   def test_attribute_heads(self):
     task = _load('').task.replace()
     task.override({'model': {'head': {'attribute_heads': [{'name': 'depth'}]}}})

@@ -101,6 +101,32 @@ class TrainingParserTest(tf.test.TestCase):
     self.assertAllEqual(images[0], images[1])
     self.assertNotAllClose(images[0], images[2])
 
+  def test_policy_of_the_stream_is_applied_and_flags_travel(self):
+    params = _params()
+    # Everything is moved out to the left but what lies in the right fifth.
+    params.override(
+      {
+        'augmentation': {
+          'policy': 'S2',
+          'scale_min': 1.0,
+          'scale_max': 1.0,
+          'flip_probability': 0.0,
+          'translate_const': 102.0,
+          'auto_augment': {'sub_policies': ['TranslateX_BBox(1, 10)']},
+        }
+      }
+    )
+    boxes = ((0.1, 0.05, 0.6, 0.15), (0.5, 0.85, 0.9, 0.95))
+    parser = tf.function(detection.TrainingParser(_model(), params))
+    counts = []
+    for seed in range(12):
+      example = _example(boxes=boxes, classes=(3, 7), ignored=[False, True])
+      _, labels = parser({**example, keys.SEED: tf.constant([seed, 0], tf.int32)})
+      is_banded = bool((labels['cls_weights'].numpy() == 0).any())
+      counts.append((int(labels['num_boxes']), is_banded))
+    # Moved to the left, the box of the band remains, and to the right the object.
+    self.assertCountEqual(set(counts), [(0, True), (1, False)])
+
 
 class InferencePreprocessorTest(tf.test.TestCase):
   def test_keeps_aspect_and_reports_the_original_size(self):

@@ -1,0 +1,97 @@
+"""From settings to a policy."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from official_selftrain.augment import flip_crop, ops, policy, tables
+from official_selftrain.configs import augmentation
+from official_selftrain.core import errors
+
+
+def build(
+  config: augmentation.Augmentation,
+  output_size: tuple[int, int],
+  normalize: bool = True,
+  jitter: tuple[float, float] = (1.0, 1.0),
+  flip: bool = False,
+) -> policy.Policy:
+  """The policy that `config` describes.
+
+  Args:
+    config: its settings.
+    output_size: (height, width) of the result in pixels.
+    normalize: see `FlipCrop`.
+    jitter: (scale_min, scale_max) of policy `none`.
+    flip: whether policy `none` mirrors half of the images.
+
+  Returns:
+    A function from example to example.
+
+  Raises:
+    ConfigError: an op is unknown, or none is left.
+  """
+  unknown = sorted(set(config.exclude_ops) - {*ops.NAMES, ops.FLIP})
+  if unknown:
+    raise errors.ConfigError(
+      f'exclude_ops: there is no op {unknown[0]!r}; there are {", ".join([ops.FLIP, *sorted(ops.NAMES)])}.'
+    )
+  named = config.policy != 'none'
+  probability = config.flip_probability if named else 0.5 * flip
+  low, high = config.jitter() if named else jitter
+  last = flip_crop.FlipCrop(
+    output_size=output_size,
+    scale_min=low,
+    scale_max=high,
+    flip_probability=0.0 if ops.FLIP in config.exclude_ops else probability,
+    normalize=normalize,
+    min_visible=config.min_visible,
+    faithful=config.faithful,
+  )
+  if config.policy in ('S2', 'S3'):
+    sub_policies = _auto_augment(config)
+    return _policy(config, sub_policies, 1, tables.Constants(), last)
+  if config.policy == 'S4':
+    preset = tables.RAND_AUGMENT[config.rand_augment.preset]
+    sub_policies = _rand_augment(config.rand_augment, preset, config.exclude_ops)
+    num_draws = config.rand_augment.num_ops or preset.num_ops
+    return _policy(config, sub_policies, num_draws, preset.constants, last)
+  return policy.Policy((), 0, last)
+
+
+def _policy(
+  config: augmentation.Augmentation,
+  sub_policies: tuple[tables.SubPolicy, ...],
+  num_draws: int,
+  constants: tables.Constants,
+  last: flip_crop.FlipCrop,
+) -> policy.Policy:
+  if config.translate_const is not None:
+    constants = dataclasses.replace(constants, translate=config.translate_const)
+  if config.cutout_const is not None:
+    constants = dataclasses.replace(constants, cutout=config.cutout_const)
+  return policy.Policy(
+    sub_policies, num_draws, last, constants.scaled(config.pixel_scale), config.faithful
+  )
+
+
+def _auto_augment(config: augmentation.Augmentation) -> tuple[tables.SubPolicy, ...]:
+  settings = config.auto_augment
+  if settings.sub_policies:
+    drawn = tuple(tables.parse_sub_policy(text) for text in settings.sub_policies)
+  else:
+    drawn = tables.AUTO_AUGMENT[settings.version]
+  # An excluded op leaves a sub-policy, which keeps its share of the draws.
+  nothing = tables.Entry(ops.IDENTITY, 0.0, 0.0)
+  return tuple(
+    tuple(nothing if entry.name in config.exclude_ops else entry for entry in sub_policy)
+    for sub_policy in drawn
+  )
+
+
+def _rand_augment(
+  settings: augmentation.RandAugment, preset: tables.RandAugmentPreset, exclude: Sequence[str]
+) -> tuple[tables.SubPolicy, ...]:
+  names = [name for name in preset.ops if name not in exclude]
+  if not names:
+    raise errors.ConfigError(f'exclude_ops leaves no op of rand_augment.preset={settings.preset}.')
+  return tuple((tables.Entry(name, settings.probability, settings.magnitude),) for name in names)

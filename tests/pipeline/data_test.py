@@ -1,0 +1,60 @@
+"""What the pipeline knows of the data: ops that the labels do not bear, and settings refused before training."""
+
+import tensorflow as tf
+
+from official_selftrain import registry_imports  # noqa: F401
+from official_selftrain.core import config, errors
+from official_selftrain.pipeline import data
+
+_SMALL = (
+  'dataset.digits.num_labelled=2,dataset.digits.num_unlabelled=2,dataset.digits.num_validation=2,'
+  'dataset.digits.num_shards=1'
+)
+
+
+class InvalidOpsTest(tf.test.TestCase):
+  def _resolved(self, override):
+    params = config.load_experiment('retinanet_selftrain', [], override)
+    data.resolve(params, self.create_tempdir('runs').full_path + '/run')
+    return params
+
+  def test_digits_are_never_mirrored(self):
+    task = self._resolved(_SMALL).task
+    for stream in (task.train_data, task.pseudo_data):
+      self.assertEqual(stream.augmentation.exclude_ops, ['Flip', 'Flip_Only_BBoxes'])
+    self.assertEqual(task.validation_data.augmentation.exclude_ops, [])
+
+  def test_a_data_set_of_ones_own_says_it_itself(self):
+    paths = ','.join(
+      f'task.{name}.input_path={name}.tfrecord'
+      for name in ('train_data', 'pseudo_data', 'validation_data')
+    )
+    task = self._resolved(
+      f"{paths},dataset.invalid_ops=['Invert'],task.pseudo_data.augmentation.exclude_ops=['Color']"
+    ).task
+    self.assertEqual(task.train_data.augmentation.exclude_ops, ['Invert'])
+    self.assertEqual(task.pseudo_data.augmentation.exclude_ops, ['Color', 'Invert'])
+
+
+class CheckAugmentationTest(tf.test.TestCase):
+  def _refused(self, override, pattern):
+    params = config.load_experiment('retinanet_selftrain', [], override)
+    with self.assertRaisesRegex(errors.ConfigError, pattern):
+      data.check_files(params.task, is_training=True)
+
+  def test_unknown_op(self):
+    self._refused(
+      "task.pseudo_data.augmentation.exclude_ops=['Rotate']",
+      r"^task\.pseudo_data\.augmentation: exclude_ops: there is no op 'Rotate'; there are Flip, Aut",
+    )
+
+  def test_bad_sub_policy(self):
+    self._refused(
+      'task.train_data.augmentation.policy=S2,'
+      "task.train_data.augmentation.auto_augment.sub_policies=['Color(2, 3)']",
+      r'^task\.train_data\.augmentation: sub-policy .*probabilities lie in \[0, 1\]',
+    )
+
+
+if __name__ == '__main__':
+  tf.test.main()
