@@ -9,4 +9,6 @@ NAMES = (
   'evaluation',
   'nms',
   'parser',
+  'augmentation',
+  'augmentation_ops',
 )
