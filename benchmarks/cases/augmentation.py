@@ -53,17 +53,19 @@ def run(bench: workbench.Workbench) -> list[results.Row]:
     contenders = {'ours': _ours(config, _BOX_SIZE), 'stock': _stock(step, low, high)}
     target = _TARGET if name.startswith('S4') else None
     rows.append(measure(f'{name}, boxes, {_BOX_SIZE} px : Model Garden', contenders, target=target))
+  for name, step, low, high in _stock_image_policies():
+    config = augmentation.Augmentation(policy=name[:2])
+    config.rand_augment = augmentation.RandAugment(preset='tfm16', num_ops=1)
+    ours = _ours(config, _MASK_SIZE, masks=True)
+    contenders = {'ours': ours, 'stock': _stock(step, low, high, masks=True)}
+    rows.append(measure(f'{name}, masks, {_MASK_SIZE} px : Model Garden, image only', contenders))
   s4 = augmentation.Augmentation(policy='S4')
   faithful = augmentation.Augmentation(policy='S4', faithful=True)
-  with_mask = {
-    'ours': _ours(s4, _MASK_SIZE, masks=True),
-    'stock': _stock(_rand_augment_image(), 0.5, 2.0, masks=True),
-  }
+  s4_masks = _ours(s4, _MASK_SIZE, masks=True)
   for name, ours, reference in (
-    ('S4, masks, 512 px : Model Garden, image only', with_mask['ours'], with_mask['stock']),
     ('S1, boxes, 640 px : keras-cv', _ours(augmentation.Augmentation(policy='S1')), _keras_s1()),
     ('S4, boxes, 640 px : keras-cv, colours only', _ours(s4), _keras_s4(masks=False)),
-    ('S4, masks, 512 px : keras-cv', with_mask['ours'], _keras_s4(masks=True)),
+    ('S4, masks, 512 px : keras-cv', s4_masks, _keras_s4(masks=True)),
     ('S4, boxes, 640 px : the same, faithful', _ours(s4), _ours(faithful)),
     ('S4, boxes, 640 px : decoding the JPEG', _ours(s4), _decode),
   ):
@@ -74,12 +76,18 @@ def run(bench: workbench.Workbench) -> list[results.Row]:
 def _differences(images: int) -> list[results.Row]:
   """How far one resampling is from one op after another: same draws, no jitter, so that the crops are the same."""
   rows = []
-  for policy in ('S2', 'S4'):
+  for policy, settings in (
+    ('S2', {}),
+    ('S2 v2', {'auto_augment': {'version': 'v2'}}),
+    ('S4', {}),
+    ('S4 tfm16', {'rand_augment': {'preset': 'tfm16'}}),
+  ):
     outputs = []
     for faithful in (False, True):
       config = augmentation.Augmentation(
-        policy=policy, scale_min=1.0, scale_max=1.0, faithful=faithful, exclude_ops=_WRONG_OPS
+        policy=policy[:2], scale_min=1.0, scale_max=1.0, faithful=faithful, pixel_scale=1.0
       )
+      config.override({'exclude_ops': _WRONG_OPS, **settings})
       step = build.build(config, (_BOX_SIZE, _BOX_SIZE), normalize=False)
       dataset = _examples().repeat().enumerate().map(_with_seed).take(images)
       outputs.append(iter(dataset.map(lambda example, step=step: step(example)['image'])))
@@ -190,9 +198,20 @@ def _stock_policies() -> list[tuple[str, Any, float, float]]:
   ]
 
 
-def _rand_augment_image() -> Any:
-  policy = stock.RandAugment(num_layers=1, magnitude=10)
-  return lambda image, boxes: (policy.distort(image), boxes)
+def _stock_image_policies() -> list[tuple[str, Any, float, float]]:
+  """What the Model Garden has for images without boxes: other AutoAugment tables, and RandAugment's 16 ops."""
+  auto = stock.AutoAugment('v0')
+  rand = stock.RandAugment(num_layers=1, magnitude=10)
+
+  def only_image(policy: Any) -> Any:
+    return lambda image, boxes: (policy.distort(image), boxes)
+
+  return [
+    ('S1', lambda image, boxes: (image, boxes), 0.8, 1.2),
+    ('S2', only_image(auto), 0.8, 1.2),
+    ('S3', only_image(auto), 0.5, 2.0),
+    ('S4 tfm16 N=1', only_image(rand), 0.5, 2.0),
+  ]
 
 
 def _stock(policy: Any, low: float, high: float, masks: bool = False) -> Step:

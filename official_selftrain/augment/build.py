@@ -7,6 +7,9 @@ from official_selftrain.augment import flip_crop, ops, policy, tables
 from official_selftrain.configs import augmentation
 from official_selftrain.core import errors
 
+# Longer side of nearly all images of COCO, which the constants in pixels were chosen on.
+_REFERENCE_SIDE = 640.0
+
 
 def build(
   config: augmentation.Augmentation,
@@ -70,7 +73,12 @@ def _policy(
   if config.cutout_const is not None:
     constants = dataclasses.replace(constants, cutout=config.cutout_const)
   return policy.Policy(
-    sub_policies, num_draws, last, constants.scaled(config.pixel_scale), config.faithful
+    sub_policies,
+    num_draws,
+    last,
+    constants.scaled(config.pixel_scale or 1.0),
+    config.faithful,
+    _REFERENCE_SIDE if config.pixel_scale is None and not config.faithful else None,
   )
 
 

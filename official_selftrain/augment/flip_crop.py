@@ -39,8 +39,9 @@ class FlipCrop:
   sampled at the nearest pixel, as are instance masks, uint8 [n, h, w], if there are any. `image_info` is the Model
   Garden's [4, 2] record of the step.
 
-  The crop falls on whole pixels of the image, so that only they need resizing (s changes by less than half a pixel over
-  the crop's side); `faithful` resizes the whole image and crops the result, as the originals do.
+  The crop falls on whole pixels of the image, so that only they need resizing: its sides are rounded to whole pixels of
+  the source, and scale and aspect ratio change by as much. `faithful` resizes the whole image and crops the result, as
+  the originals do.
 
   A map that ops before it want to apply to the image (`forward`) is composed with the resize into one resampling.
 
@@ -130,7 +131,10 @@ class FlipCrop:
     whole = geometry.areas(boxes) * tf.reduce_prod(place.scale)
     left = geometry.areas(placed)
     keep = tf.logical_and(left > 0.0, left > self.min_visible * whole)
-    return examples.keep_boxes({**example, keys.GROUNDTRUTH_BOXES: placed}, keep)
+    moved = {**example, keys.GROUNDTRUTH_BOXES: placed}
+    if keys.GROUNDTRUTH_AREA in example:
+      moved[keys.GROUNDTRUTH_AREA] = left
+    return examples.keep_boxes(moved, keep)
 
   def _move_image(
     self,

@@ -66,7 +66,8 @@ class CutoutOp:
     """Image uint8 [h, w, 3], argument, uniform numbers float32 [3] -> image."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     y, x = tf.unstack(tf.cast(tf.floor(draws[:2] * size), tf.int32))
-    half = tf.cast(half, tf.int32)
+    # A little more, because 0.2 * 80.0 may be 15.999...
+    half = tf.cast(half + 1e-3, tf.int32)
     return pixels.fill_rectangle(image, y - half, x - half, y + half, x + half, FILL)
 
 
@@ -228,6 +229,13 @@ def _move_patch(
 
 
 Op = PixelOp | CutoutOp | BoxCutoutOp | MotionOp | OnlyBoxesOp
+
+
+def in_pixels(op: Op) -> bool:
+  """Whether an op's argument is a number of pixels, so that its effect depends on the size of the image."""
+  is_shift = isinstance(op, MotionOp) and op.parameter in ('left', 'up')
+  return is_shift or isinstance(op, CutoutOp)
+
 
 IDENTITY = 'Identity'
 FLIP = 'Flip'

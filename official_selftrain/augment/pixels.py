@@ -120,6 +120,8 @@ def _equalizing_table(counts: tf.Tensor) -> tf.Tensor:
 
 def sharpness(image: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
   """Blends with the image smoothed over 3 x 3 pixels (centre 5, others 1, over 13); the outermost pixels stay."""
+  if any(side is not None and side < 3 for side in image.shape[:2]):
+    return image
   return tf.cond(
     tf.reduce_min(tf.shape(image)[:2]) < 3, lambda: image, lambda: _sharpen(image, factor)
   )

@@ -60,17 +60,20 @@ class _Slot(NamedTuple):
   seed: tf.Tensor
 
   @classmethod
-  def draw(cls, row: tf.Tensor, numbers: tf.Tensor, seed: tf.Tensor) -> '_Slot':
-    """From a row of `_Tables.rows` and `_NUMBERS` uniform numbers."""
-    branch, chance, box_chance, argument, is_signed, moves_all = tf.unstack(row[:6])
+  def draw(
+    cls, row: tf.Tensor, numbers: tf.Tensor, seed: tf.Tensor, pixel_scale: tf.Tensor
+  ) -> '_Slot':
+    """From a row of `_Tables.rows`, `_NUMBERS` uniform numbers, and the factor of arguments in pixels."""
+    branch, chance, box_chance, argument, in_pixels, is_signed, moves_all = tf.unstack(row[:7])
     happens = numbers[0] < chance
+    argument *= tf.where(in_pixels > 0.0, pixel_scale, 1.0)
     sign = tf.where(tf.logical_and(is_signed > 0.0, numbers[1] < 0.5), -1.0, 1.0)
     return cls(
       happens=happens,
       branch=tf.where(happens, tf.cast(branch, tf.int32), 0),
       argument=argument,
       box_chance=box_chance,
-      motion=row[6:] * (argument * sign * tf.cast(happens, tf.float32)),
+      motion=row[7:] * (argument * sign * tf.cast(happens, tf.float32)),
       moves_all=moves_all,
       numbers=numbers[2:],
       seed=seed,
@@ -81,7 +84,9 @@ class _Tables(NamedTuple):
   """A policy as arrays.
 
   Attributes:
-    rows: float32 [sub-policies, ops, 12], see `_Slot.draw`.
+    rows: float32 [sub-policies, ops, 13]: branch (0 for ops that change no pixels), chance, chance of each box,
+      argument, whether it is in pixels, whether its sign is drawn, whether the whole image moves, and which of
+      `geometry.MOTIONS`.
     names: names of the ops, same order.
     branches: the ops that change pixels; `rows` holds their places plus one.
     has_motions: whether an op moves the whole image.
@@ -105,6 +110,8 @@ class Policy:
     flip_crop: the last step.
     constants: factors of levels.
     faithful: as the originals do it, see above.
+    reference_side: longer side, in pixels, of the images that `constants` are made for: they scale with an image's
+      longer side; None takes them as they are.
   """
 
   sub_policies: tuple[tables.SubPolicy, ...]
@@ -112,6 +119,7 @@ class Policy:
   flip_crop: flip_crop.FlipCrop
   constants: tables.Constants = dataclasses.field(default_factory=tables.Constants)
   faithful: bool = False
+  reference_side: float | None = None
 
   def __post_init__(self) -> None:
     unknown = set(tables.names_in(self.sub_policies)) - set(ops.NAMES)
@@ -186,7 +194,9 @@ class Policy:
     is_signed = isinstance(inner, ops.MotionOp) and inner.is_signed
     unit = [float(parameter == name) for name in geometry.MOTIONS]
     argument = op.argument(entry.level, self.constants)
-    return [branch, chance, entry.probability, argument, is_signed, moves_all, *unit]
+    in_pixels = ops.in_pixels(inner)
+    chances = [chance, entry.probability]
+    return [branch, *chances, argument, in_pixels, is_signed, moves_all, *unit]
 
   def _apply_draws(
     self, drawn: _Tables, scene: _Scene, seed: tf.Tensor
@@ -195,12 +205,15 @@ class Policy:
     rows, names = tf.constant(drawn.rows), tf.constant(drawn.names)
     seeds = tf.random.split(seed, 2)
     uniform = tf.random.stateless_uniform([self.num_draws, 1 + _NUMBERS * length], seeds[0])
+    scale = tf.ones([])
+    if self.reference_side is not None:
+      scale = tf.cast(tf.reduce_max(tf.shape(scene.image)[:2]), tf.float32) / self.reference_side
     applied = []
     for draw in range(self.num_draws):
       row = tf.cast(tf.floor(uniform[draw, 0] * num_rows), tf.int32)
       for place, numbers in enumerate(tf.split(uniform[draw, 1:], length)):
         own_seed = tf.random.fold_in(seeds[1], draw * length + place)
-        slot = _Slot.draw(rows[row, place], numbers, own_seed)
+        slot = _Slot.draw(rows[row, place], numbers, own_seed, scale)
         happens = slot.happens
         if drawn.inside_boxes.any():
           _, visited = ops.draw_visits(scene.boxes, slot.box_chance, slot.seed)

@@ -21,7 +21,7 @@ class Entry:
   Attributes:
     name: name of the op, see `ops.NAMES`.
     probability: chance that it is applied.
-    level: strength, 0 to 10.
+    level: strength, 0 to 10 in all published policies; RandAugment goes beyond.
   """
 
   name: str
@@ -81,7 +81,7 @@ def parse_sub_policy(text: str) -> SubPolicy:
     if match is None:
       raise errors.ConfigError(
         f'sub-policy {text!r}: expected something like "Equalize(0.8, 10) Rotate_BBox(0.6, 4)" at '
-        f'{text[position:].strip()!r}.'
+        f'{text[position:].strip()!r}. On a command line, quote each sub-policy: it has commas.'
       )
     entry = Entry(match[1], float(match[2]), float(match[3]))
     if entry.probability > 1 or entry.level > 10:

@@ -12,6 +12,9 @@ PolicyName = Literal['none', 'S1', 'S2', 'S3', 'S4']
 # Jitter of the named policies (paper section 3.1, Table 1).
 JITTER = {'S1': (0.8, 1.2), 'S2': (0.8, 1.2), 'S3': (0.5, 2.0), 'S4': (0.5, 2.0)}
 
+# Fields that matter only where there are ops.
+_OF_OPS = ('pixel_scale', 'translate_const', 'cutout_const')
+
 
 @dataclasses.dataclass
 class AutoAugment(hyperparams.Config):
@@ -20,7 +23,8 @@ class AutoAugment(hyperparams.Config):
   Attributes:
     version: policy of the authors' detection code; v0 is the one of the detection AutoAugment paper.
     sub_policies: own sub-policies in place of `version`, each a text such as
-      `Equalize(0.8, 10) Rotate_BBox(0.6, 4)`: op, probability, level, in the order of application.
+      `Equalize(0.8, 10) Rotate_BBox(0.6, 4)`: op, probability, level, in the order of application. On a command line
+      each text needs quotes of its own, because of its commas.
   """
 
   version: Literal['v0', 'v1', 'v2', 'v3'] = 'v0'
@@ -59,8 +63,8 @@ class Augmentation(hyperparams.Config):
     auto_augment: what S2 and S3 draw.
     rand_augment: what S4 draws.
     exclude_ops: ops that no policy may use, because they would change what the labels mean; `Flip` is the mirroring.
-    pixel_scale: factor of all constants in pixels (shifts of 250, squares of 200 at level 10), which are meant for
-      images of about 640 pixels; take side / 640 for others.
+    pixel_scale: factor of all constants in pixels (shifts of 250, squares of 200 at level 10); null scales them with
+      the longer side of the image, over 640, which leaves them as they are for COCO; with `faithful`, null is 1.
     translate_const: shift at level 10 in pixels, before `pixel_scale`; null takes the preset's.
     cutout_const: half the side of `Cutout` at level 10 in pixels, before `pixel_scale`; null takes the preset's.
     min_visible: boxes of which at most this share of the area is left are dropped; 0 drops those wholly outside.
@@ -81,7 +85,7 @@ class Augmentation(hyperparams.Config):
   auto_augment: AutoAugment = dataclasses.field(default_factory=AutoAugment)
   rand_augment: RandAugment = dataclasses.field(default_factory=RandAugment)
   exclude_ops: list[str] = dataclasses.field(default_factory=list)
-  pixel_scale: float = 1.0
+  pixel_scale: float | None = None
   translate_const: float | None = None
   cutout_const: float | None = None
   min_visible: float = 0.0
@@ -98,6 +102,20 @@ class Augmentation(hyperparams.Config):
       low if self.scale_min is None else self.scale_min,
       high if self.scale_max is None else self.scale_max,
     )
+
+  def without_effect(self) -> list[str]:
+    """Names of fields that differ from their defaults although the policy does not read them."""
+    read = {
+      'none': (),
+      'S1': ('scale_min', 'scale_max', 'flip_probability'),
+      'S2': ('scale_min', 'scale_max', 'flip_probability', 'auto_augment', *_OF_OPS),
+      'S3': ('scale_min', 'scale_max', 'flip_probability', 'auto_augment', *_OF_OPS),
+      'S4': ('scale_min', 'scale_max', 'flip_probability', 'rand_augment', *_OF_OPS),
+    }[self.policy]
+    default = Augmentation()
+    names = ('scale_min', 'scale_max', 'flip_probability', 'auto_augment', 'rand_augment', *_OF_OPS)
+    changed = [n for n in names if getattr(self, n) != getattr(default, n)]
+    return [name for name in changed if name not in read]
 
   def mixes(self) -> bool:
     """Whether images are mixed with others."""

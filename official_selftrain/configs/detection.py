@@ -176,6 +176,14 @@ def _check_augmentation(stream: DataConfig, name: str) -> None:
       )
     return
   stream.augmentation.check(f'{name}.augmentation')
+  for field in stream.augmentation.without_effect():
+    policy = stream.augmentation.policy
+    logging.warning('%s.augmentation.%s has no effect with policy %s.', name, field, policy)
+  if stream.augmentation.policy != 'none' and parser.aug_rand_hflip:
+    logging.warning(
+      '%s.parser.aug_rand_hflip has no effect with a named policy; see augmentation.flip_probability.',
+      name,
+    )
   _check_mixing(stream, name)
   if stream.augmentation.policy == 'none' and not 0 < parser.aug_scale_min <= parser.aug_scale_max:
     raise errors.ConfigError(
@@ -250,10 +258,9 @@ def sgd_trainer(train_steps: int, learning_rate: float, warmup_steps: int) -> cf
 
 
 def _small_images() -> dict[str, Any]:
-  """Augmentation of images of 128 pixels; a named policy replaces the jitter."""
+  """Jitter of the embedded images; a named policy replaces it."""
   return {
     'parser': retinanet.Parser(aug_scale_min=0.6, aug_scale_max=1.5, aug_rand_hflip=False),
-    'augmentation': aug.Augmentation(pixel_scale=0.2),
   }
 
 

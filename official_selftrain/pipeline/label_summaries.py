@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from official_selftrain.pipeline import detection_pictures
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.pseudo_labels import quality
@@ -17,29 +16,22 @@ SUMMARY_DIR = 'summaries'
 
 
 def write(
-  images: Sequence[str],
-  label_dir: str,
-  label_format: Any,
-  settings: cuts_lib.Cuts,
-  names: Sequence[str],
-  count: int,
+  shown: Any, images: Sequence[str], label_dir: str, settings: cuts_lib.Cuts, count: int
 ) -> None:
   """Writes scalars, the labels per image that each cut leaves, and pictures below `label_dir`.
 
   Args:
+    shown: what the task shows, see `tasks.detection_report`.
     images: unlabelled shards.
     label_dir: their finished labels.
-    label_format: the task's label format.
     settings: the cuts the student trains with.
-    names: class names from id 1.
-    count: pictures per group (sure, unsure, empty).
+    count: pictures per group.
   """
   manifest = manifest_lib.Manifest.load(label_dir)
+  label_format = shown.label_format
   readable = max(manifest.labelled + manifest.empty, 1)
   kept = label_format.kept(manifest.summary, settings)
-  sheet = detection_pictures.pseudo_label_sheet(
-    images, label_dir, label_format, settings, names, count
-  )
+  sheet = shown.pseudo_label_sheet(images, label_dir, settings, count)
   with tf.summary.create_file_writer(os.path.join(label_dir, SUMMARY_DIR)).as_default(step=0):
     tf.summary.scalar('labels/images', manifest.images)
     tf.summary.scalar('labels/dead', manifest.dead)
@@ -49,11 +41,10 @@ def write(
     for cut in quality.DEFAULT_CUTS:
       left = label_format.kept(manifest.summary, cuts_lib.Cuts(cut=cut)).objects_kept
       tf.summary.scalar('labels/per_image_by_cut', left / readable, step=round(100 * cut))
-    for group in ('sure', 'unsure', 'empty'):
+    for group in dict.fromkeys(tile.group for tile in sheet.tiles):
       tiles = [tile for tile in sheet.tiles if tile.group == group]
-      if tiles:
-        drawn = np.stack(_same_size([np.asarray(pictures.draw_tile(tile)) for tile in tiles]))
-        tf.summary.image(f'labels/{group}', drawn, max_outputs=count)
+      drawn = np.stack(_same_size([np.asarray(pictures.draw_tile(tile)) for tile in tiles]))
+      tf.summary.image(f'labels/{group}', drawn, max_outputs=count)
 
 
 def _same_size(images: list[np.ndarray]) -> list[np.ndarray]:

@@ -104,10 +104,10 @@ def run(
     return worker.run(images, output_dir, show)
 
 
-def gate(params: st.SelfTrainingExperiment, label_dir: str, label_format: Any) -> None:
+def gate(
+  params: st.SelfTrainingExperiment, label_dir: str, label_format: Any, settings: cuts.Cuts
+) -> None:
   """Raises GateError when too few pseudo labels survive the cut to train a student on."""
-  pseudo = params.task.pseudo_data
-  settings = cuts.Cuts(cut=pseudo.cut, ignore_cut=pseudo.ignore_cut, keep_empty=pseudo.keep_empty)
   manifest = manifest_lib.Manifest.load(label_dir)
   quality.gate(manifest, label_format, settings, params.labels.min_boxes_per_image)
 

@@ -2,21 +2,19 @@
 
 import itertools
 import os
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
-from official.core import task_factory
 
 from official_selftrain.core import config as config_lib
-from official_selftrain.core import files, keys
+from official_selftrain.core import files
 from official_selftrain.dataloaders import records as streams
-from official_selftrain.pipeline import actions, detection_pictures, labelling, pseudo_facts
-from official_selftrain.pseudo_labels import cuts
+from official_selftrain.pipeline import actions, labelling
+from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.report import judgement, page, records, summary, table
 
-_CLASS_METRIC = 'Precision mAP ByCategory/'
+QUALITY_FILE = 'quality.json'
 _TABLE_FILE = os.path.join('stages', 'table.txt')
 # Curves worth a chart; the others are in TensorBoard.
 _CURVES = ('total_loss', 'human_loss', 'pseudo_loss', 'loss_ratio', 'learning_rate')
@@ -76,24 +74,25 @@ def gather(run: Any) -> records.ReportInputs:
   metrics = {
     name: {k: v for k, v in values.items() if '/' not in k} for name, values in measured.items()
   }
-  human = human_label_counts(run)
+  facts, num_labelled = _label_facts(run)
+  prefix = run.task_report().class_metric_prefix
   return records.ReportInputs(
     experiment=run.params.experiment,
     seed=run.params.seed,
     steps={name: result['global_step'] for name, result in results.items()},
     metrics={name: metrics.get(name) for name in records.MODELS},
     class_names=run.data.class_names,
-    per_class={name: _per_class(values) for name, values in measured.items()},
-    pseudo_labels=pseudo_facts.gather(run, human),
+    per_class={name: _per_class(values, prefix) for name, values in measured.items()},
+    pseudo_labels=facts,
     loss_curves={name: _curves(run.path(name)) for name in models},
     sheets=tuple(_sheets(run)),
     settings=_settings(run),
     settings_not_default=_changed_settings(run),
     seconds=run.records.seconds(),
-    versions=pseudo_facts.versions(),
+    versions=manifest_lib.software_versions(),
     command=_command(run),
     primary_metric=run.params.report.primary_metric,
-    num_labelled_images=human.images,
+    num_labelled_images=num_labelled,
     num_validation_images=sum(1 for _ in _validation_records(run)),
     margin=run.params.report.margin,
   )
@@ -109,10 +108,8 @@ def _command(run: Any) -> str:
   )
 
 
-def _per_class(metrics: dict[str, float]) -> dict[str, float]:
-  return {
-    k.removeprefix(_CLASS_METRIC): v for k, v in metrics.items() if k.startswith(_CLASS_METRIC)
-  }
+def _per_class(metrics: dict[str, float], prefix: str) -> dict[str, float]:
+  return {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
 
 
 def _curves(model_dir: str) -> dict[str, list[tuple[int, float]]]:
@@ -136,17 +133,16 @@ def _changed_settings(run: Any) -> dict[str, Any]:
   }
 
 
-def human_label_counts(run: Any) -> pseudo_facts.HumanLabels:
-  """Counts the human labels, which the pseudo labels are compared with."""
-  classes: Counter[int] = Counter()
-  images = 0
-  spec = {keys.BOX_CLASS: tf.io.VarLenFeature(tf.int64)}
-  paths = streams.match_files(run.params.task.train_data.input_path, 'task.train_data.input_path')
-  for record in tf.data.TFRecordDataset(paths).ignore_errors().batch(256):
-    parsed = tf.io.parse_example(record, spec)[keys.BOX_CLASS]
-    classes.update(parsed.values.numpy().tolist())
-    images += len(record)
-  return pseudo_facts.HumanLabels(images, dict(classes))
+def _label_facts(run: Any) -> tuple[records.PseudoLabelFacts, int]:
+  """Facts about the pseudo labels, and the number of human ones; writes `quality.json` where truth is known."""
+  task, shown = run.params.task, run.task_report()
+  pseudo, truth = task.pseudo_data, run.data.unlabelled_truth
+  measured = None
+  if truth and tf.io.gfile.exists(truth):
+    measured = shown.measure_labels(pseudo.label_dir, truth)
+    files.write_json(run.path('labels', QUALITY_FILE), measured)
+  labelled = streams.match_files(task.train_data.input_path, 'task.train_data.input_path')
+  return shown.facts(pseudo.label_dir, run.label_cuts(), labelled, measured)
 
 
 def _validation_records(run: Any) -> Iterator[tf.Tensor]:
@@ -158,17 +154,11 @@ def _validation_records(run: Any) -> Iterator[tf.Tensor]:
 
 def _sheets(run: Any) -> Iterator[records.Sheet]:
   params, count = run.params, run.params.report.num_pictures
-  task = task_factory.get_task(params.task)
-  names = run.data.class_names
-  pseudo = params.task.pseudo_data
+  shown, pseudo = run.task_report(), params.task.pseudo_data
   images = streams.match_files(pseudo.input_path, 'task.pseudo_data.input_path')
-  settings = cuts.Cuts(cut=pseudo.cut, ignore_cut=pseudo.ignore_cut)
-  yield detection_pictures.pseudo_label_sheet(
-    images, pseudo.label_dir, run.label_format(), settings, names, count
-  )
+  yield shown.pseudo_label_sheet(images, pseudo.label_dir, run.label_cuts(), count)
   models: dict[records.Kind, tf.keras.Model] = {}
   compared: tuple[records.Kind, ...] = ('teacher', 'student')
   for name in compared:
-    models[name] = labelling.load_model(task, run.checkpoint(name))
-  examples = map(task.decoded_validation_example, itertools.islice(_validation_records(run), count))
-  yield detection_pictures.validation_sheet(task, examples, models, names)
+    models[name] = labelling.load_model(shown.task, run.checkpoint(name))
+  yield shown.validation_sheet(itertools.islice(_validation_records(run), count), models)

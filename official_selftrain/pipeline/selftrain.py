@@ -279,7 +279,9 @@ class SelfTrainingRun:
     return self._train('student')
 
   def _gate(self) -> None:
-    labelling.gate(self.params, self.params.task.pseudo_data.label_dir, self.label_format())
+    labelling.gate(
+      self.params, self.params.task.pseudo_data.label_dir, self.label_format(), self.label_cuts()
+    )
 
   def label_format(self) -> Any:
     """How this task's labels are written."""
@@ -296,11 +298,19 @@ class SelfTrainingRun:
     totals = {name: getattr(manifest, name) for name in ('images', 'labelled', 'empty', 'dead')}
     return {'digest': files.digest_of(digests), **totals}
 
-  def _summarize_labels(self, images: list[str]) -> None:
+  def label_cuts(self) -> cuts.Cuts:
+    """The cuts that the student trains with."""
     pseudo = self.params.task.pseudo_data
-    settings = cuts.Cuts(cut=pseudo.cut, ignore_cut=pseudo.ignore_cut)
-    names, count = self.data.class_names, self.params.report.num_pictures
-    label_summaries.write(images, pseudo.label_dir, self.label_format(), settings, names, count)
+    return cuts.Cuts(cut=pseudo.cut, ignore_cut=pseudo.ignore_cut, keep_empty=pseudo.keep_empty)
+
+  def task_report(self) -> Any:
+    """What this run's task shows of itself, see `tasks.detection_report`."""
+    task = task_factory.get_task(self.params.task)
+    return task.report(self.label_format(), self.data.class_names)
+
+  def _summarize_labels(self, images: list[str]) -> None:
+    label_dir, count = self.params.task.pseudo_data.label_dir, self.params.report.num_pictures
+    label_summaries.write(self.task_report(), images, label_dir, self.label_cuts(), count)
 
   def _report(self) -> dict[str, Any]:
     return reporting.write(self)

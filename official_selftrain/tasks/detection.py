@@ -1,6 +1,5 @@
 """RetinaNet on one or two sources of labels."""
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,98 +8,33 @@ from official.core import task_factory
 from official.vision.tasks import retinanet
 
 from official_selftrain.configs import detection as configs
-from official_selftrain.core import errors, keys
+from official_selftrain.core import keys
 from official_selftrain.dataloaders import detection as parsing
-from official_selftrain.dataloaders import records
 from official_selftrain.evaluation import coco
 from official_selftrain.modeling import spinenet
-from official_selftrain.pseudo_labels import cuts, reader
 from official_selftrain.pseudo_labels import detection as label_formats
-from official_selftrain.tasks import run_state, self_training
+from official_selftrain.tasks import detection_report, self_training, streams
 
 spinenet.register_sizes()
 
-# Far apart, so that the streams of one run, and those of runs with neighbouring seeds, share no draws.
-_STREAM_SEEDS = {keys.HUMAN: 0, keys.PSEUDO: 500_000_003}
-_SEED_STRIDE = 7_919
-_STREAM_STRIDE = 104_729
-
 
 @task_factory.register_task_cls(configs.DetectionTask)
-class DetectionTask(retinanet.RetinaNetTask):
-  """The Model Garden's RetinaNet with reproducible training streams and losses that do not depend on the replicas.
+class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
+  """The Model Garden's RetinaNet with reproducible training streams and losses that do not depend on the replicas."""
 
-  Attributes:
-    seed: of the streams' order and augmentation.
-    stream: number of the stream family; models that must not see the same crops in the same order get other numbers.
-    start_step: training steps that earlier processes finished; the streams start there.
-  """
+  def decoder(self, params: configs.DataConfig) -> Callable[[tf.Tensor], parsing.Example]:
+    """The Model Garden's decoder of the stream."""
+    return parsing.build_decoder(params).decode
 
-  seed: int = 0
-  stream: int = 0
-  start_step: int = 0
+  def training_parser(self, params: configs.DataConfig) -> parsing.TrainingParser:
+    """See `StreamsMixin`."""
+    return parsing.TrainingParser(self.task_config.model, params)
 
-  def build_model(self) -> tf.keras.Model:
-    """See the Model Garden; the model also remembers its first non-finite loss."""
-    return run_state.attach(super().build_model())
-
-  def build_inputs(
-    self, params: configs.DataConfig, input_context: tf.distribute.InputContext | None = None
-  ) -> tf.data.Dataset:
-    """Training batches from a seeded stream; evaluation batches in file order with the Model Garden's parser."""
-    if params.tfds_name:
-      return super().build_inputs(params, input_context)
-    if params.is_training:
-      return self.build_source_inputs(keys.HUMAN, params, input_context)
-    files = records.match_files(params.input_path, 'task.validation_data.input_path')
-    records.check_not_empty(files, 'task.validation_data.input_path')
-    options = self._stream_options(params, keys.HUMAN, input_context)
-    dataset = records.record_stream(files, records.open_tfrecord, options, input_context)
-    decode = parsing.build_decoder(params).decode
+  def evaluation_parser(self, params: configs.DataConfig) -> Callable[[parsing.Example], Any]:
+    """The Model Garden's, behind a check of the classes."""
     parse = parsing.evaluation_parser(self.task_config.model, params)
-
-    def decode_and_parse(_: tf.Tensor, record: tf.Tensor) -> Any:
-      return parse(parsing.check_classes(decode(record), self.task_config.model.num_classes))
-
-    dataset = dataset.map(decode_and_parse, num_parallel_calls=tf.data.AUTOTUNE)
-    if params.skip_errors:
-      dataset = dataset.ignore_errors(log_warning=True)
-    return _batch(dataset, params, input_context)
-
-  def build_source_inputs(
-    self,
-    source: str,
-    params: configs.DataConfig,
-    input_context: tf.distribute.InputContext | None = None,
-  ) -> tf.data.Dataset:
-    """Training batches of one source.
-
-    Args:
-      source: `human` or `pseudo`.
-      params: `task.train_data` or `task.pseudo_data`.
-      input_context: the host's place among others.
-
-    Returns:
-      Endless dataset of `(images [batch, h, w, 3], labels)`.
-
-    Raises:
-      DataError: if no file matches, or labels do not belong to the images.
-    """
-    options = self._stream_options(params, source, input_context)
-    if source == keys.PSEUDO:
-      dataset = self._pseudo_examples(params, options, input_context)
-    else:
-      files = records.match_files(params.input_path, 'task.train_data.input_path')
-      records.check_not_empty(files, 'task.train_data.input_path')
-      decode = parsing.build_decoder(params).decode
-      dataset = records.record_stream(files, records.open_tfrecord, options, input_context)
-      dataset = dataset.map(
-        lambda i, record: (i, decode(record)), num_parallel_calls=tf.data.AUTOTUNE
-      )
-      if params.skip_errors:
-        dataset = dataset.ignore_errors(log_warning=True)
-    parser = parsing.TrainingParser(self.task_config.model, params)
-    return _batch(parser.parse_stream(dataset, options.seed), params, input_context)
+    num_classes = self.task_config.model.num_classes
+    return lambda example: parse(parsing.check_classes(example, num_classes))
 
   def check_record(self, params: configs.DataConfig, record: tf.Tensor) -> None:
     """Decodes one serialized record eagerly; used to find the record that made a run fail.
@@ -162,45 +96,6 @@ class DetectionTask(retinanet.RetinaNetTask):
       )
     return metrics
 
-  def train_step(
-    self,
-    inputs: Any,
-    model: tf.keras.Model,
-    optimizer: tf.keras.optimizers.Optimizer,
-    metrics: Any = None,
-  ) -> dict[str, tf.Tensor]:
-    """See the Model Garden; the step at which the loss stops being finite is remembered."""
-    logs = super().train_step(inputs, model, optimizer, metrics)
-    model.first_non_finite.observe([logs[self.loss]], optimizer.iterations - 1)
-    return logs
-
-  def _stream_seed(self, source: str, offset: int) -> int:
-    own = self.seed * _SEED_STRIDE + self.stream * _STREAM_STRIDE
-    return (own + _STREAM_SEEDS[source] + offset) % (1 << 31)
-
-  def _stream_options(
-    self, params: configs.DataConfig, source: str, context: tf.distribute.InputContext | None
-  ) -> records.StreamOptions:
-    pipelines = context.num_input_pipelines if context else 1
-    return records.StreamOptions(
-      seed=self._stream_seed(source, params.seed or 0),
-      is_training=params.is_training,
-      shuffle_buffer_size=params.shuffle_buffer_size,
-      start=self.start_step * params.global_batch_size // pipelines if params.is_training else 0,
-      skip_errors=params.skip_errors,
-      cache=params.cache,
-      block_length=params.block_length,
-      cycle_length=params.cycle_length,
-    )
-
-  def _pseudo_examples(
-    self,
-    params: configs.PseudoDataConfig,
-    options: records.StreamOptions,
-    input_context: tf.distribute.InputContext | None,
-  ) -> tf.data.Dataset:
-    raise NotImplementedError(f'{type(self).__name__} reads human labels only.')
-
 
 @task_factory.register_task_cls(configs.DetectionSelfTrainingTask)
 class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
@@ -237,6 +132,16 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
     """How this task's pseudo labels are written and read; the arguments matter for writing only."""
     return label_formats.DetectionLabels(self.task_config.model.num_classes, min_score, max_boxes)
 
+  def report(
+    self, label_format: label_formats.DetectionLabels, class_names: tuple[str, ...]
+  ) -> detection_report.DetectionReport:
+    """What a report shows of this task; `class_names` from id 1."""
+    return detection_report.DetectionReport(self, label_format, class_names)
+
+  def pseudo_example(self, record: parsing.Example) -> parsing.Example:
+    """See `StreamsMixin`."""
+    return parsing.decoded_example(record)
+
   def labelling_functions(
     self, model: tf.keras.Model
   ) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -263,55 +168,6 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
       }
 
     return parsing.inference_preprocessor(self.task_config.model), predict
-
-  def _check_label_classes(self, num_classes: int | None, label_dir: str) -> None:
-    if num_classes != self.task_config.model.num_classes:
-      raise errors.LabelMismatchError(
-        f'The labels in {label_dir} were written for {num_classes} classes, but task.model.num_classes is '
-        f'{self.task_config.model.num_classes}. Use the model they were made with, or write them again.'
-      )
-
-  def _pseudo_examples(
-    self,
-    params: configs.PseudoDataConfig,
-    options: records.StreamOptions,
-    input_context: tf.distribute.InputContext | None,
-  ) -> tf.data.Dataset:
-    images = records.match_files(params.input_path, 'task.pseudo_data.input_path')
-    manifest = reader.check_labels_match(images, params.label_dir)
-    self._check_label_classes(manifest.format_settings.get('num_classes'), params.label_dir)
-    labels = [os.path.join(params.label_dir, shard.label_file) for shard in manifest.shards]
-    settings = cuts.Cuts(cut=params.cut, ignore_cut=params.ignore_cut, keep_empty=params.keep_empty)
-    labels_format = self.label_format()
-
-    def _open(files: tf.Tensor) -> tf.data.Dataset:
-      # Filtered before the stream numbers its elements, so that a resumed run can skip by number.
-      pairs = reader.pair_files(files[0], files[1], manifest.damaged)
-      if params.keep_empty:
-        return pairs
-      return pairs.filter(lambda _, label: reader.has_objects(label, labels_format, settings))
-
-    def _join(
-      ordinal: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]
-    ) -> tuple[tf.Tensor, parsing.Example]:
-      record = reader.join(*pair, labels_format, settings)
-      return ordinal, parsing.decoded_example(record)
-
-    dataset = records.record_stream(
-      list(zip(images, labels, strict=True)), _open, options, input_context
-    )
-    return dataset.map(_join, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-
-def _batch(
-  dataset: tf.data.Dataset, params: configs.DataConfig, context: tf.distribute.InputContext | None
-) -> tf.data.Dataset:
-  size = (
-    context.get_per_replica_batch_size(params.global_batch_size)
-    if context
-    else params.global_batch_size
-  )
-  return dataset.batch(size, drop_remainder=params.drop_remainder).prefetch(tf.data.AUTOTUNE)
 
 
 def _positives_scale(box_weights: tf.Tensor) -> tf.Tensor:

@@ -119,12 +119,34 @@ class ConstantsTest(tf.test.TestCase):
     example = scenes.scene((60, 100), ((10, 40, 30, 60),))
     for more, distance in (
       ({'pixel_scale': 0.1}, 25),
-      ({'translate_const': 30.0}, 30),
+      ({'translate_const': 30.0, 'pixel_scale': 1.0}, 30),
       ({'translate_const': 30.0, 'pixel_scale': 0.5}, 15),
+      # By default relative to the longer side: 250 pixels of 640, so 39 of 100.
+      ({}, 39),
+      ({'translate_const': 192.0}, 30),
+      ({'translate_const': 30.0, 'faithful': True}, 30),
     ):
       out = _build((60, 100), **settings, **more)(example)
       left = float(out[keys.GROUNDTRUTH_BOXES][0, 1])
       self.assertAllClose(abs(left - 40), distance, atol=1e-3)
+
+
+class TwoMotionsTest(tf.test.TestCase):
+  def test_what_left_the_frame_comes_back_unless_faithful(self):
+    settings = {'policy': 'S2', 'scale_min': 1.0, 'scale_max': 1.0, 'flip_probability': 0.0}
+    settings['auto_augment'] = {'sub_policies': ['TranslateX_BBox(1, 10) TranslateX_BBox(1, 10)']}
+    example = scenes.scene((40, 100), ((10, 20, 30, 30),))
+    widths = {False: set(), True: set()}
+    for faithful, seen in widths.items():
+      drawn = build.build(
+        _config(**settings, faithful=faithful, translate_const=25.0, pixel_scale=1.0), (40, 100)
+      )
+      for seed in range(12):
+        out = drawn(scenes.seeded(example, seed))
+        seen |= {round(float(box[3] - box[1]), 3) for box in out[keys.GROUNDTRUTH_BOXES].numpy()}
+    # 25 to the left and back: the whole box, or what was left of it at the border.
+    self.assertEqual(widths[False], {10.0})
+    self.assertEqual(widths[True], {5.0, 10.0})
 
 
 class LastStepTest(tf.test.TestCase):

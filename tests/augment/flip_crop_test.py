@@ -189,6 +189,31 @@ class JitterTest(parameterized.TestCase, tf.test.TestCase):
       self.assertAllClose(counts, [70] * 3, atol=27)
     self.assertLess(abs(np.corrcoef(offsets.T)[0, 1]), 0.25)
 
+  def test_every_window_is_as_likely(self):
+    # Half of 8 pixels can start at any of the first 5.
+    run = _traced(_step((8, 8), scale_min=2.0, scale_max=2.0))
+    example = _random_example((8, 8), ())
+    offsets = np.array(
+      [run(scenes.seeded(example, i))['image_info'][3] for i in range(200)], np.float32
+    )
+    for axis in range(2):
+      starts, counts = np.unique(offsets[:, axis] / 2, return_counts=True)
+      self.assertAllEqual(starts, [0, 1, 2, 3, 4])
+      self.assertAllClose(counts, [40] * 5, atol=22)
+
+  def test_flip_scale_and_offset_are_independent(self):
+    example = _random_example((100, 100), ())
+    outs = [_jitter(True)(scenes.seeded(example, i)) for i in range(200)]
+    drawn = np.array(
+      [(out['is_flipped'], out['image_info'][2, 0], *out['image_info'][3]) for out in outs],
+      np.float32,
+    )
+    # Scale decides how far the offset may go; only where both axes are cropped can either say something of the flip.
+    cropped = drawn[(drawn[:, 2:] > 0).all(1)]
+    for column in range(1, 4):
+      self.assertLess(abs(np.corrcoef(cropped[:, 0], cropped[:, column])[0, 1]), 0.25)
+    self.assertLess(abs(np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1]), 0.2)
+
   def test_image_info_places_the_boxes(self):
     example = _random_example((120, 160), ((50, 60, 60, 90),))
     compared = 0
@@ -260,6 +285,23 @@ class MapTest(tf.test.TestCase):
       moved = self._moved(tf.eye(3), example, **settings)
       for name, value in plain.items():
         self.assertAllEqual(moved[name], value, name)
+
+  def test_one_resampling_equals_the_resize(self):
+    # A shear too small to be seen goes the other way: through the map. Half a pixel off would differ by units.
+    tiny = geometry.matrix([[1.0, 1e-6, 0.0], [0.0, 1.0, 0.0]])
+    smooth = tf.image.resize(scenes.random_image(5, (6, 8)), SIZE).numpy().astype(np.uint8)
+    example = _in_pixels(scenes.example_of(smooth, np.array([[4, 12, 20, 36]])))
+    for scale in (0.6, 1.0, 1.7):
+      step = _step(scale_min=scale, scale_max=scale, flip_probability=0.5)
+      resized, warped = (scenes.arrays(step(example, forward)) for forward in (None, tiny))
+      height, width = (
+        (resized['image'].max(-1) > 0).any(1).sum(),
+        (resized['image'] > 0).any(0).sum(),
+      )
+      self.assertGreater(min(height, width), 20)
+      # The outermost pixels blend with the grey around the image, or with themselves.
+      inner = np.s_[2 : height - 2, 2 : min(width, SIZE[1]) - 2]
+      self.assertAllClose(warped['image'][inner], resized['image'][inner], atol=0.1)
 
   def test_translation_is_exact(self):
     example = scenes.scene(SIZE)

@@ -275,6 +275,14 @@ class RectangleTest(_PixelsTest):
 
 
 class GraphTest(_PixelsTest):
+  def test_sharpness_of_a_size_that_is_known_and_small(self):
+    for shape in ([1, 1, 3], [1, 9, 3], [9, 2, 3], [2, 2, 3]):
+      image = np.full(shape, 40, np.uint8)
+      graph = tf.function(
+        pixels.sharpness, input_signature=[tf.TensorSpec(shape, tf.uint8), _NUMBER]
+      )
+      self.assertAllEqual(graph(image, 1.9), image)
+
   def test_eager_and_a_dataset_give_the_same_bytes(self):
     image = tf.constant(IMAGES['random'])
     factor = tf.constant(1.36)

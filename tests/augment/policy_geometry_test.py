@@ -124,23 +124,41 @@ class SameDrawTest(_GeometryTest):
   def test_faithful_pixel_by_pixel(self):
     example = scenes.scene(SIZE, OBJECTS)
     uncovered = 0
-    for out in scenes.draws(_policy(*self.TEXTS, last=self.LAST, faithful=True), example, 80):
+    for out in scenes.draws(_policy(*self.TEXTS, last=self.LAST, faithful=True), example, 50):
       self.assertAllEqual(self._shown(out['image']), out[keys.SEMANTIC_MASK][..., 0])
       uncovered += np.count_nonzero(out[keys.SEMANTIC_MASK] == IGNORE)
-    self.assertGreater(uncovered, 10000)
+    self.assertGreater(uncovered, 6000)
 
   def test_fused_where_nothing_is_mixed(self):
     example = scenes.scene(SIZE, OBJECTS)
     compared, wrong = 0, 0
-    for out in scenes.draws(_policy(*self.TEXTS, last=self.LAST), example, 80):
+    for out in scenes.draws(_policy(*self.TEXTS, last=self.LAST), example, 50):
       mask = out[keys.SEMANTIC_MASK][..., 0]
       near = np.lib.stride_tricks.sliding_window_view(np.pad(mask, 2, 'edge'), (5, 5))
       flat = (near == mask[..., None, None]).all((2, 3))
       compared += flat.sum()
       wrong += np.count_nonzero(self._shown(out['image'])[flat] != mask[flat])
-    self.assertGreater(compared, 80 * mask.size / 2)
+    self.assertGreater(compared, 50 * mask.size / 2)
     # A single pixel that an op inside a box left behind is mixed in, but may be no pixel's nearest.
     self.assertLess(wrong, 1e-4 * compared)
+
+  @parameterized.parameters(False, True)
+  def test_ops_inside_boxes_leave_the_rest(self, faithful):
+    # The policy knows motions of the whole image, too.
+    texts = ('TranslateX_Only_BBoxes(1, 5)', 'Rotate_Only_BBoxes(1, 10)', 'ShearX_BBox(0, 10)')
+    example = scenes.scene(SIZE, OBJECTS)
+    inside = np.zeros(SIZE, bool)
+    for top, left, bottom, right in OBJECTS:
+      inside[top:bottom, left:right] = True
+    changed = 0
+    for number in range(10):
+      drawn = _policy(*texts, last=SAME_SIZE, faithful=faithful)
+      out = scenes.arrays(drawn(scenes.seeded(example, number)))
+      for name in ('image', keys.SEMANTIC_MASK):
+        self.assertAllEqual(out[name][~inside], example[name].numpy()[~inside])
+      changed += not np.array_equal(out[keys.SEMANTIC_MASK], example[keys.SEMANTIC_MASK])
+      self.assertAllClose(out[keys.GROUNDTRUTH_BOXES], OBJECTS, atol=1e-4)
+    self.assertGreater(changed, 2)
 
   def test_colours_and_squares_leave_labels_and_boxes(self):
     names = ('AutoContrast', 'Equalize', 'Invert', 'Posterize', 'Solarize', 'SolarizeAdd', 'Color')
@@ -149,7 +167,7 @@ class SameDrawTest(_GeometryTest):
     example = {**scenes.scene(SIZE, OBJECTS), 'image': scenes.random_image(0, SIZE) // 8 * 7 + 5}
     changed = set()
     drawn = _policy(*[f'{name}(1, 8)' for name in names], last=SAME_SIZE)
-    for out in scenes.draws(drawn, example, 120):
+    for out in scenes.draws(drawn, example, 90):
       self.assertAllEqual(out[keys.SEMANTIC_MASK], example[keys.SEMANTIC_MASK])
       self.assertAllClose(out[keys.GROUNDTRUTH_BOXES], OBJECTS, atol=1e-4)
       if not np.array_equal(out['image'], example['image']):
@@ -177,7 +195,7 @@ class PushedOutTest(_GeometryTest):
     last = flip_crop.FlipCrop(self.SIZE, faithful=faithful)
     drawn = _policy(f'{name}(1, 10)', last=last, faithful=faithful)
     outcomes = set()
-    for number in range(8):
+    for number in range(5):
       out = drawn(scenes.seeded(scenes.scene(self.SIZE, (box,)), number))
       outcomes.add(tuple(tuple(row) for row in np.round(out[keys.GROUNDTRUTH_BOXES].numpy(), 2)))
     return outcomes
@@ -208,7 +226,7 @@ class PushedOutTest(_GeometryTest):
       last = flip_crop.FlipCrop(self.SIZE, min_visible=min_visible)
       drawn = _policy('TranslateX_BBox(1, 10)', last=last)
       outcomes = set()
-      for number in range(8):
+      for number in range(5):
         out = drawn(scenes.seeded(scenes.scene(self.SIZE, ((40, 40, 60, 80),)), number))
         outcomes.add(tuple(tuple(row) for row in np.round(out[keys.GROUNDTRUTH_BOXES].numpy(), 2)))
       self.assertEqual(outcomes, expected, min_visible)

@@ -44,6 +44,15 @@ class DrawsTest(tf.test.TestCase):
     self.assertAllClose(happened.mean(0), [0.3, 0.8], atol=0.1)
     self.assertAllClose((happened[:, 0] & happened[:, 1]).mean(), 0.24, atol=0.1)
 
+  def test_places_say_nothing_of_whether_an_op_happens(self):
+    last = flip_crop.FlipCrop((40, 40), normalize=False)
+    outs = scenes.draws(_policy('Cutout(0.25, 1)', last=last), scenes.scene((40, 40), ()), 120)
+    cut = [scenes.place_of(1, (out['image'] == 128).all(-1, keepdims=True)) for out in outs]
+    centres = np.array([(box[:2] + box[2:]) / 2 for box in cut if box is not None])
+    self.assertBetween(len(centres), 18, 42)
+    self.assertTrue((centres.min(0) < 8).all())
+    self.assertTrue((centres.max(0) > 32).all())
+
   def test_order_of_ops(self):
     example = scenes.example_of(scenes.random_image(0, SIZE), np.zeros([0, 4]))
     image = example['image']
@@ -83,6 +92,16 @@ class DrawsTest(tf.test.TestCase):
       flipped += changed
     self.assertBetween(flipped, 8, 32)  # A third of 60.
 
+  def test_the_same_op_twice_visits_boxes_anew(self):
+    drawn = _policy('Solarize_Only_BBoxes(1, 0) Solarize_Only_BBoxes(1, 0)')
+    example = scenes.scene(SIZE, ((10, 12, 30, 40),))
+    counts = collections.Counter(
+      len(_applied(scenes.arrays(drawn(scenes.seeded(example, number))))) for number in range(20)
+    )
+    # Of 20: 8.9 never, 8.9 once, 2.2 twice.
+    self.assertGreater(counts[0], 3)
+    self.assertGreater(counts[1], 3)
+
   def test_unknown_op(self):
     with self.assertRaisesRegex(
       errors.ConfigError, r"unknown op 'Swirl'; there are AutoContrast, BBox_Cutout, .*, TranslateY"
@@ -119,11 +138,14 @@ class MotionsTest(parameterized.TestCase, tf.test.TestCase):
   def test_moves_in_both_directions_by_its_argument(self, faithful):
     example = scenes.scene(SIZE, ((25, 35, 35, 45),))
     drawn = _policy(*[f'{name}(1, 10)' for name in MOTIONS], faithful=faithful)
+    expected = {
+      name: [self._expected(example, parameter, sign * value, faithful) for sign in (1.0, -1.0)]
+      for name, (parameter, value) in MOTIONS.items()
+    }
     seen = set()
     for out in scenes.draws(drawn, example, 60):
       (name,) = _applied(out)
-      parameter, value = MOTIONS[name]
-      results = [self._expected(example, parameter, sign * value, faithful) for sign in (1.0, -1.0)]
+      results = expected[name]
       distances = [np.abs(out['image'] - image).mean() for image, _ in results]
       sign = int(np.argmin(distances))
       seen.add((name, sign))
@@ -132,6 +154,26 @@ class MotionsTest(parameterized.TestCase, tf.test.TestCase):
       if not name.startswith('Translate'):
         self.assertAllClose(out[keys.GROUNDTRUTH_BOXES], results[sign][1], atol=1e-3)
     self.assertLen(seen, 10)
+
+  @parameterized.parameters(False, True)
+  def test_one_motion_after_the_other(self, faithful):
+    example = scenes.scene(SIZE, ((25, 35, 35, 45),))
+    limits = tf.constant(SIZE, tf.float32)
+    drawn = _policy('TranslateX_BBox(1, 4) Rotate_BBox(1, 10)', faithful=faithful)
+    expected = [
+      geometry.motion(tf.constant([turn, 0.0, 0.0, 0.0, 0.0, 0.0]), limits)
+      @ geometry.motion(tf.constant([0.0, 0.0, 0.0, left, 0.0, 0.0]), limits)
+      for turn in (30.0, -30.0)
+      for left in (20.0, -20.0)
+    ]
+    centres = np.stack([(forward @ [[40.0], [30.0], [1.0]])[:2, 0] for forward in expected])
+    seen = set()
+    for number in range(8):
+      top, left, bottom, right = drawn(scenes.seeded(example, number))[keys.GROUNDTRUTH_BOXES][0]
+      distances = np.abs(centres - [(left + right) / 2, (top + bottom) / 2]).max(1)
+      seen.add(int(np.argmin(distances)))
+      self.assertLess(distances.min(), 1e-2)
+    self.assertGreater(len(seen), 2)
 
 
 IDENTITIES = (
@@ -142,25 +184,33 @@ IDENTITIES = (
 )
 
 
-class IdentityTest(parameterized.TestCase, tf.test.TestCase):
-  @parameterized.parameters(False, True)
-  def test_level_zero_factor_one_and_probability_zero(self, faithful):
-    texts = [f'{name}(1, 0)' for name in IDENTITIES]
-    texts += [f'{name}(1, 5)' for name in ('Color', 'Brightness', 'Sharpness')]
-    texts += ['Contrast(1, 5)'] + ([] if faithful else ['Solarize(1, 10)'])
-    texts += [f'{name}(0, 10)' for name in ops.NAMES]
+class IdentityTest(tf.test.TestCase):
+  def _check(self, drawn, count):
+    """Counts what was applied without changing anything."""
     boxes = ((5, 6, 20, 30), (30, 40, 55, 79))
     example = scenes.example_of(
       scenes.random_image(0, SIZE), np.array(boxes), scenes.random_image(1, SIZE)[..., :1]
     )
     seen = collections.Counter()
-    for out in scenes.draws(_policy(*texts, faithful=faithful), example, 120):
+    for out in scenes.draws(drawn, example, count):
       seen.update(_applied(out) or ['nothing'])
       self.assertAllEqual(out['image'], example['image'], str(_applied(out)))
       self.assertAllEqual(out[keys.SEMANTIC_MASK], example[keys.SEMANTIC_MASK])
       self.assertAllClose(out[keys.GROUNDTRUTH_BOXES], boxes, atol=1e-4)
+    return seen
+
+  def test_level_zero_factor_one_and_probability_zero(self):
+    texts = [f'{name}(1, 0)' for name in IDENTITIES]
+    texts += [f'{name}(1, 5)' for name in ('Color', 'Brightness', 'Sharpness', 'Contrast')]
+    texts += ['Solarize(1, 10)', *(f'{name}(0, 10)' for name in ops.NAMES)]
+    seen = self._check(_policy(*texts), 130)
     self.assertGreater(seen['nothing'], 30)
-    self.assertGreater(len(seen), 12)
+    self.assertGreater(len(seen), 14)
+
+  def test_faithful_motions(self):
+    texts = [f'{name}(1, 0)' for name in MOTIONS] + [f'{name}(0, 10)' for name in MOTIONS]
+    seen = self._check(_policy(*texts, faithful=True), 80)
+    self.assertCountEqual(seen, [*MOTIONS, 'nothing'])
 
 
 class SameBytesTest(parameterized.TestCase, tf.test.TestCase):
@@ -199,7 +249,7 @@ class SameBytesTest(parameterized.TestCase, tf.test.TestCase):
     drawn = _policy('Rotate_BBox(1, 7) Contrast(1, 9)', 'ShearX_BBox(1, 3)', last=last)
     example = scenes.scene((30, 44), ((3, 4, 20, 30),))
     fixed = tf.function(lambda seed: drawn({**example, keys.SEED: seed}))
-    for number in range(20):
+    for number in range(8):
       expected = drawn(scenes.seeded(example, number))
       for key, value in fixed(tf.constant([number, 11])).items():
         self.assertAllEqual(value, expected[key], key)

@@ -74,6 +74,24 @@ class CheckTest(tf.test.TestCase):
       r'pseudo_data\.augmentation\.scale_min is 0\.8: .*scale_max \(0\.5\)',
     )
 
+  def test_settings_that_the_policy_does_not_read_warn(self):
+    for override, field in (
+      ('augmentation.flip_probability=0.1', r'augmentation\.flip_probability .* policy none'),
+      (
+        'augmentation.policy=S1,task.train_data.augmentation.rand_augment.magnitude=20',
+        r'augmentation\.rand_augment .* policy S1',
+      ),
+      (
+        'augmentation.policy=S4,task.train_data.parser.aug_rand_hflip=true',
+        r'parser\.aug_rand_hflip has no effect with a named policy',
+      ),
+    ):
+      with self.assertLogs('absl', 'WARNING') as logs:
+        _load(f'task.train_data.{override}')
+      self.assertRegex('\n'.join(logs.output), rf'task\.train_data\.{field}')
+    with self.assertNoLogs('absl', 'WARNING'):
+      _load('task.train_data.augmentation.policy=S4,task.train_data.augmentation.pixel_scale=0.5')
+
   def test_the_model_gardens_policies_are_refused(self):
     self._refused(
       'task.train_data.parser.aug_type.type=randaug',

@@ -1,22 +1,21 @@
-"""What the report says about the pseudo labels of a run."""
+"""What the report says about pseudo boxes."""
 
 import dataclasses
 import math
-import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from official_selftrain.core import files
+from official_selftrain.core import keys
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import detection as label_formats
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.pseudo_labels import quality
 from official_selftrain.report import records
 
-QUALITY_FILE = 'quality.json'
 _MAX_DEAD_LETTERS = 10
 
 
@@ -33,22 +32,39 @@ class HumanLabels:
   classes: Mapping[int, int]
 
 
-def versions() -> dict[str, str]:
-  """Versions worth recording."""
-  return manifest_lib.software_versions()
+def human_labels(files: Sequence[str]) -> HumanLabels:
+  """Counts the boxes of labelled TFRecord files; records that cannot be read are left out."""
+  classes: Counter[int] = Counter()
+  images = 0
+  spec = {keys.BOX_CLASS: tf.io.VarLenFeature(tf.int64)}
+  for record in tf.data.TFRecordDataset(list(files)).ignore_errors().batch(256):
+    parsed = tf.io.parse_example(record, spec)[keys.BOX_CLASS]
+    classes.update(parsed.values.numpy().tolist())
+    images += len(record)
+  return HumanLabels(images, dict(classes))
 
 
-def gather(run: Any, human: HumanLabels) -> records.PseudoLabelFacts:
-  """Facts about the pseudo labels of a `SelfTrainingRun`; writes `quality.json` beside them where truth is known."""
-  pseudo = run.params.task.pseudo_data
-  settings = cuts_lib.Cuts(
-    cut=pseudo.cut, ignore_cut=pseudo.ignore_cut, keep_empty=pseudo.keep_empty
-  )
-  manifest = manifest_lib.Manifest.load(pseudo.label_dir)
-  label_format = run.label_format()
+def gather(
+  label_format: label_formats.DetectionLabels,
+  label_dir: str,
+  settings: cuts_lib.Cuts,
+  human: HumanLabels,
+  class_names: tuple[str, ...],
+  measured: dict[str, Any] | None,
+) -> records.PseudoLabelFacts:
+  """Facts about pseudo boxes.
+
+  Args:
+    label_format: how they are written.
+    label_dir: their label shards and manifest.
+    settings: the cuts that the student trains with.
+    human: the labels that people drew.
+    class_names: from id 1.
+    measured: what `quality.evaluate_labels` found, None without truth.
+  """
+  manifest = manifest_lib.Manifest.load(label_dir)
   kept = label_format.kept(manifest.summary, settings)
   readable = max(manifest.labelled + manifest.empty, 1)
-  measured = _quality(run, manifest)
   return records.PseudoLabelFacts(
     num_images=manifest.images,
     labelled=manifest.labelled,
@@ -58,10 +74,8 @@ def gather(run: Any, human: HumanLabels) -> records.PseudoLabelFacts:
     boxes_per_image=kept.objects_kept / readable,
     boxes_per_image_human=sum(human.classes.values()) / max(human.images, 1),
     score_histogram=_histogram(manifest),
-    counts_per_class=_counts(manifest, settings, run.data.class_names),
-    counts_per_class_human={
-      _name(run.data.class_names, k): v for k, v in sorted(human.classes.items())
-    },
+    counts_per_class=_counts(manifest, settings, class_names),
+    counts_per_class_human={_name(class_names, k): v for k, v in sorted(human.classes.items())},
     quality=_curve(measured),
     cut=settings.cut,
     ignore_cut=settings.ignore_cut,
@@ -114,18 +128,6 @@ def _cut_by_human_count(
   # A cut that keeps nothing is no advice, however close to few human labels it comes.
   distances = {cut: abs(count / images - target) for cut, count in kept.items() if count > 0}
   return min(sorted(distances, reverse=True), key=lambda cut: distances[cut], default=None)
-
-
-def _quality(run: Any, manifest: manifest_lib.Manifest) -> dict[str, Any] | None:
-  truth = run.data.unlabelled_truth
-  if not truth or not tf.io.gfile.exists(truth):
-    return None
-  label_dir = run.params.task.pseudo_data.label_dir
-  measured = quality.evaluate_labels(
-    [os.path.join(label_dir, shard.label_file) for shard in manifest.shards], truth
-  )
-  files.write_json(run.path('labels', QUALITY_FILE), measured)
-  return measured
 
 
 def _curve(measured: dict[str, Any] | None) -> tuple[records.QualityAtCut, ...] | None:

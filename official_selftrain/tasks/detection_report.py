@@ -1,0 +1,77 @@
+"""What the report of a run shows of detection: the side of the pipeline's report that knows boxes."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from official_selftrain.pseudo_labels import cuts, quality
+from official_selftrain.pseudo_labels import detection as label_formats
+from official_selftrain.pseudo_labels import manifest as manifest_lib
+from official_selftrain.report import records
+from official_selftrain.tasks import detection_facts, detection_pictures
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectionReport:
+  """Facts and pictures of a detection run.
+
+  Attributes:
+    task: the self-training task.
+    label_format: how its labels are written.
+    class_names: from id 1; empty if unknown.
+  """
+
+  task: Any
+  label_format: label_formats.DetectionLabels
+  class_names: tuple[str, ...]
+
+  # Prefix of the evaluator's metrics of single classes.
+  class_metric_prefix = 'Precision mAP ByCategory/'
+
+  def measure_labels(self, label_dir: str, truth: str) -> dict[str, Any]:
+    """Compares the labels with held-out truth, see `pseudo_labels.quality.evaluate_labels`."""
+    manifest = manifest_lib.Manifest.load(label_dir)
+    shards = [os.path.join(label_dir, shard.label_file) for shard in manifest.shards]
+    return quality.evaluate_labels(shards, truth)
+
+  def facts(
+    self,
+    label_dir: str,
+    settings: cuts.Cuts,
+    labelled_files: Sequence[str],
+    measured: dict[str, Any] | None,
+  ) -> tuple[records.PseudoLabelFacts, int]:
+    """Facts about the pseudo labels.
+
+    Args:
+      label_dir: label shards and manifest.
+      settings: the cuts the student trains with.
+      labelled_files: TFRecord files of the human labels, which they are compared with.
+      measured: what `measure_labels` found, None without truth.
+
+    Returns:
+      The facts, and the number of images with human labels.
+    """
+    human = detection_facts.human_labels(labelled_files)
+    facts = detection_facts.gather(
+      self.label_format, label_dir, settings, human, self.class_names, measured
+    )
+    return facts, human.images
+
+  def pseudo_label_sheet(
+    self, images: Sequence[str], label_dir: str, settings: cuts.Cuts, count: int
+  ) -> records.Sheet:
+    """Unlabelled images with their labels, `count` per group, see `detection_pictures`."""
+    return detection_pictures.pseudo_label_sheet(
+      images, label_dir, self.label_format, settings, self.class_names, count
+    )
+
+  def validation_sheet(
+    self, validation_records: Iterable[tf.Tensor], models: dict[records.Kind, tf.keras.Model]
+  ) -> records.Sheet:
+    """Validation images with truth and what each model finds, see `detection_pictures`."""
+    examples = map(self.task.decoded_validation_example, validation_records)
+    return detection_pictures.validation_sheet(self.task, examples, models, self.class_names)
