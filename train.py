@@ -51,8 +51,7 @@ def main(argv: list[str]) -> None:
   try:
     _run()
   except errors.SelfTrainError as error:
-    print(f'error: {error}', file=sys.stderr)
-    sys.exit(2)
+    sys.exit(errors.report(error))
   except KeyboardInterrupt:
     print('interrupted: the same command goes on where it stopped.', file=sys.stderr)
     sys.exit(130)

@@ -2,7 +2,7 @@
 
 python -m official_selftrain.augment --policy=S4 --input='images/*.jpg' --output=sheet.png
 python -m official_selftrain.augment --policy=S3 --input='data/digits/train-*.tfrecord' --output=sheet.png \\
-    --set='pixel_scale=0.2,exclude_ops=[Flip,Flip_Only_BBoxes]'
+    --set='exclude_ops=[Flip,Flip_Only_BBoxes]'
 python -m official_selftrain.augment --op=Rotate_BBox --op=Cutout --levels=2,6,10 --input=photo.jpg --output=sheet.png
 
 Padding is shown black, where training has the mean colour. Label 255 (ignore) is hatched. Ops whose names end in
@@ -35,7 +35,7 @@ _SETTINGS_OF_OPS = ('pixel_scale', 'translate_const', 'cutout_const', 'min_visib
 _NO_INPUT = (
   '--input is missing: give an image, a glob of images, a folder or TFRecords. For something to look at, write digits '
   'with `python -m official_selftrain.datasets.digits --output=data/digits`, then give '
-  "--input='data/digits/train-*.tfrecord' --set='pixel_scale=0.2,exclude_ops=[Flip,Flip_Only_BBoxes]'."
+  "--input='data/digits/train-*.tfrecord' --set='exclude_ops=[Flip,Flip_Only_BBoxes]'."
 )
 
 
@@ -158,8 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     rows = _write(flags)
   except errors.SelfTrainError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
+    return errors.report(error)
   console.say(f'contact sheet of {rows} row(s), {flags.draws} draw(s) each: {flags.output}')
   return 0
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -26,12 +27,16 @@ def _none(level: float, constants: Constants) -> float:
 
 
 def _times(factor: float) -> Argument:
-  return lambda level, _: level / MAX_LEVEL * factor
+  return _share_of(lambda _: factor)
 
 
-def _whole(factor: float) -> Argument:
+def _share_of(factor: Callable[[Constants], float]) -> Argument:
+  return lambda level, constants: level / MAX_LEVEL * factor(constants)
+
+
+def _whole(argument: Argument) -> Argument:
   # The authors' int(), which must not make 229 of 2.3 * 100 = 229.99...
-  return lambda level, _: float(math.floor(level / MAX_LEVEL * factor + 1e-9))
+  return lambda level, constants: float(math.floor(argument(level, constants) + 1e-9))
 
 
 def _enhance(level: float, constants: Constants) -> float:
@@ -113,21 +118,28 @@ class MotionOp:
   is_signed: bool = True
 
 
-def draw_visits(
-  boxes: tf.Tensor, probability: tf.Tensor, seed: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+class Visits(NamedTuple):
   """Which boxes an `OnlyBoxesOp` visits.
+
+  Attributes:
+    draws: uniform numbers, float32 [n, 5]: the first has decided, the second orders, three are for places.
+    chosen: bool [n].
+  """
+
+  draws: tf.Tensor
+  chosen: tf.Tensor
+
+
+def draw_visits(boxes: tf.Tensor, probability: tf.Tensor, seed: tf.Tensor) -> Visits:
+  """Draws which boxes an `OnlyBoxesOp` visits.
 
   Args:
     boxes: [n, 4].
     probability: float32 scalar, the policy's.
     seed: int32 [2].
-
-  Returns:
-    Uniform numbers, float32 [n, 5], of which the first decides; and bool [n].
   """
   draws = tf.random.stateless_uniform([tf.shape(boxes)[0], 5], seed)
-  return draws, draws[:, 0] < probability * _ONLY_BOXES_PROBABILITY
+  return Visits(draws, draws[:, 0] < probability * _ONLY_BOXES_PROBABILITY)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,8 +163,7 @@ class OnlyBoxesOp:
     boxes: tf.Tensor,
     argument: tf.Tensor,
     motion: tf.Tensor,
-    probability: tf.Tensor,
-    seed: tf.Tensor,
+    visits: Visits,
   ) -> tuple[tf.Tensor, tf.Tensor]:
     """Applies it.
 
@@ -162,15 +173,14 @@ class OnlyBoxesOp:
       boxes: float32 [n, 4], yxyx in pixels.
       argument: float32 scalar.
       motion: float32 [6], see `geometry.motion`.
-      probability: float32 scalar, the policy's.
-      seed: int32 [2].
+      visits: what `draw_visits` drew for the boxes.
 
     Returns:
       Image and mask.
     """
-    draws, chosen = draw_visits(boxes, probability, seed)
+    draws = visits.draws
     order = tf.argsort(draws[:, 1])
-    order = tf.boolean_mask(order, tf.gather(chosen, order))
+    order = tf.boolean_mask(order, tf.gather(visits.chosen, order))
 
     def _visit(
       place: tf.Tensor, image: tf.Tensor, mask: tf.Tensor
@@ -245,13 +255,8 @@ def _motion_ops() -> dict[str, Op]:
   rotate = MotionOp('degrees', _times(30.0))
   shear_x = MotionOp('shear_x', _times(0.3))
   shear_y = MotionOp('shear_y', _times(0.3))
-
-  def shift(level: float, constants: Constants) -> float:
-    return level / MAX_LEVEL * constants.translate
-
-  def shift_in_box(level: float, constants: Constants) -> float:
-    return level / MAX_LEVEL * constants.translate_boxes
-
+  shift = _share_of(lambda constants: constants.translate)
+  shift_in_box = _share_of(lambda constants: constants.translate_boxes)
   return {
     'Rotate_BBox': rotate,
     'ShearX_BBox': shear_x,
@@ -273,23 +278,20 @@ def registry(faithful: bool = False) -> Mapping[str, Op]:
   Args:
     faithful: with `Contrast` and `Solarize` as the authors' library has them, mistakes included.
   """
-  solarize = PixelOp(pixels.solarize_as_released if faithful else pixels.solarize, _whole(256.0))
+  solarize = PixelOp(
+    pixels.solarize_as_released if faithful else pixels.solarize, _whole(_times(256.0))
+  )
   equalize = PixelOp(lambda image, _: pixels.equalize(image))
-
-  def half_side(level: float, constants: Constants) -> float:
-    return float(math.floor(level / MAX_LEVEL * constants.cutout + 1e-9))
-
-  def half_side_in_box(level: float, constants: Constants) -> float:
-    return float(math.floor(level / MAX_LEVEL * constants.cutout_boxes + 1e-9))
-
+  half_side = _whole(_share_of(lambda constants: constants.cutout))
+  half_side_in_box = _whole(_share_of(lambda constants: constants.cutout_boxes))
   return {
     IDENTITY: PixelOp(lambda image, _: image),
     'AutoContrast': PixelOp(lambda image, _: pixels.autocontrast(image)),
     'Equalize': equalize,
     'Invert': PixelOp(lambda image, _: pixels.invert(image)),
-    'Posterize': PixelOp(pixels.posterize, _whole(4.0)),
+    'Posterize': PixelOp(pixels.posterize, _whole(_times(4.0))),
     'Solarize': solarize,
-    'SolarizeAdd': PixelOp(pixels.solarize_add, _whole(110.0)),
+    'SolarizeAdd': PixelOp(pixels.solarize_add, _whole(_times(110.0))),
     'Color': PixelOp(pixels.color, _enhance),
     'Contrast': PixelOp(pixels.contrast_as_released if faithful else pixels.contrast, _enhance),
     'Brightness': PixelOp(pixels.brightness, _enhance),

@@ -9,7 +9,6 @@ originals' mistakes; docs/augmentation.md measures the difference.
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -23,8 +22,6 @@ _SLIVER = 0.05
 
 # Uniform numbers per op: whether it happens, its sign, and three for places.
 _NUMBERS = 5
-
-Transform = Callable[[examples.Example], examples.Example]
 
 
 class _Scene(NamedTuple):
@@ -47,7 +44,6 @@ class _Slot(NamedTuple):
     motion: float32 [6], with its sign; zero unless the op moves something and happens.
     moves_all: 1.0 if the op moves the whole image, else 0.0.
     numbers: float32 [3], uniform.
-    seed: int32 [2].
   """
 
   happens: tf.Tensor
@@ -57,12 +53,9 @@ class _Slot(NamedTuple):
   motion: tf.Tensor
   moves_all: tf.Tensor
   numbers: tf.Tensor
-  seed: tf.Tensor
 
   @classmethod
-  def draw(
-    cls, row: tf.Tensor, numbers: tf.Tensor, seed: tf.Tensor, pixel_scale: tf.Tensor
-  ) -> '_Slot':
+  def draw(cls, row: tf.Tensor, numbers: tf.Tensor, pixel_scale: tf.Tensor) -> '_Slot':
     """From a row of `_Tables.rows`, `_NUMBERS` uniform numbers, and the factor of arguments in pixels."""
     branch, chance, box_chance, argument, in_pixels, is_signed, moves_all = tf.unstack(row[:7])
     happens = numbers[0] < chance
@@ -76,7 +69,6 @@ class _Slot(NamedTuple):
       motion=row[7:] * (argument * sign * tf.cast(happens, tf.float32)),
       moves_all=moves_all,
       numbers=numbers[2:],
-      seed=seed,
     )
 
 
@@ -212,15 +204,15 @@ class Policy:
     for draw in range(self.num_draws):
       row = tf.cast(tf.floor(uniform[draw, 0] * num_rows), tf.int32)
       for place, numbers in enumerate(tf.split(uniform[draw, 1:], length)):
-        own_seed = tf.random.fold_in(seeds[1], draw * length + place)
-        slot = _Slot.draw(rows[row, place], numbers, own_seed, scale)
-        happens = slot.happens
+        slot = _Slot.draw(rows[row, place], numbers, scale)
+        happens, visits = slot.happens, None
         if drawn.inside_boxes.any():
-          _, visited = ops.draw_visits(scene.boxes, slot.box_chance, slot.seed)
+          own_seed = tf.random.fold_in(seeds[1], draw * length + place)
+          visits = ops.draw_visits(scene.boxes, slot.box_chance, own_seed)
           anywhere = tf.constant(~drawn.inside_boxes)[row, place]
-          happens = tf.logical_and(happens, tf.logical_or(anywhere, tf.reduce_any(visited)))
+          happens = tf.logical_and(happens, tf.logical_or(anywhere, tf.reduce_any(visits.chosen)))
         if drawn.branches:
-          changes = [functools.partial(_change, op, scene, slot) for op in drawn.branches]
+          changes = [functools.partial(_change, op, scene, slot, visits) for op in drawn.branches]
           scene = tf.switch_case(slot.branch, [lambda scene=scene: scene, *changes])
         if drawn.has_motions:
           scene = self._move(scene, slot.motion * slot.moves_all)
@@ -267,7 +259,7 @@ def _masks_of(channels: tf.Tensor, example: examples.Example) -> examples.Exampl
   return masks
 
 
-def _change(op: ops.Op, scene: _Scene, slot: _Slot) -> _Scene:
+def _change(op: ops.Op, scene: _Scene, slot: _Slot, visits: ops.Visits | None) -> _Scene:
   """The scene after an op that changes pixels."""
   match op:
     case ops.PixelOp():
@@ -276,15 +268,9 @@ def _change(op: ops.Op, scene: _Scene, slot: _Slot) -> _Scene:
       return scene._replace(image=op.apply(scene.image, slot.argument, slot.numbers))
     case ops.BoxCutoutOp():
       return scene._replace(image=op.apply(scene.image, scene.boxes, slot.argument, slot.numbers))
-    case ops.OnlyBoxesOp():
+    case ops.OnlyBoxesOp() if visits is not None:
       image, mask = op.apply(
-        scene.image,
-        scene.mask,
-        scene.boxes,
-        slot.argument,
-        slot.motion,
-        slot.box_chance,
-        slot.seed,
+        scene.image, scene.mask, scene.boxes, slot.argument, slot.motion, visits
       )
       return scene._replace(image=image, mask=mask)
   raise TypeError(f'does not change pixels: {op!r}')

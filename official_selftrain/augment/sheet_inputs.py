@@ -154,7 +154,7 @@ def _from_record(record: tf.Tensor, where: str, with_instances: bool) -> example
     parsed = tf.io.parse_single_example(record, features)
   except tf.errors.InvalidArgumentError as error:
     raise errors.DataError(
-      f'--input: {where} is not a tf.Example of the expected form: {_first_line(error)}'
+      f'--input: {where} is not a tf.Example of the expected form: {errors.first_line(error)}'
     ) from None
   values = {name: tensor.values for name, tensor in parsed.items()}
   if not len(values[keys.IMAGE_ENCODED]):
@@ -209,9 +209,6 @@ def _decoded(encoded: tf.Tensor, channels: int, where: str) -> tf.Tensor:
   try:
     return tf.io.decode_image(encoded, channels=channels, expand_animations=False)
   except tf.errors.InvalidArgumentError as error:
-    raise errors.DataError(f'--input: {where} cannot be decoded: {_first_line(error)}') from None
-
-
-def _first_line(error: tf.errors.OpError) -> str:
-  """TensorFlow's message without the name of the op that it ends with."""
-  return error.message.splitlines()[0].partition(' [Op:')[0].removeprefix('{{')
+    raise errors.DataError(
+      f'--input: {where} cannot be decoded: {errors.first_line(error)}'
+    ) from None

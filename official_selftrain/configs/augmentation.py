@@ -1,6 +1,7 @@
 """Settings of augmentation: the paper's four policies and everything in them that can be turned."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 from official.modeling import hyperparams
@@ -12,8 +13,15 @@ PolicyName = Literal['none', 'S1', 'S2', 'S3', 'S4']
 # Jitter of the named policies (paper section 3.1, Table 1).
 JITTER = {'S1': (0.8, 1.2), 'S2': (0.8, 1.2), 'S3': (0.5, 2.0), 'S4': (0.5, 2.0)}
 
-# Fields that matter only where there are ops.
-_OF_OPS = ('pixel_scale', 'translate_const', 'cutout_const')
+# Fields that only some policies read.
+_WITH_OPS: tuple[PolicyName, ...] = ('S2', 'S3', 'S4')
+_NAMED: tuple[PolicyName, ...] = ('S1', *_WITH_OPS)
+_READ_BY: Mapping[str, tuple[PolicyName, ...]] = {
+  **dict.fromkeys(('scale_min', 'scale_max', 'flip_probability'), _NAMED),
+  **dict.fromkeys(('pixel_scale', 'translate_const', 'cutout_const'), _WITH_OPS),
+  'auto_augment': ('S2', 'S3'),
+  'rand_augment': ('S4',),
+}
 
 
 @dataclasses.dataclass
@@ -105,17 +113,12 @@ class Augmentation(hyperparams.Config):
 
   def without_effect(self) -> list[str]:
     """Names of fields that differ from their defaults although the policy does not read them."""
-    read = {
-      'none': (),
-      'S1': ('scale_min', 'scale_max', 'flip_probability'),
-      'S2': ('scale_min', 'scale_max', 'flip_probability', 'auto_augment', *_OF_OPS),
-      'S3': ('scale_min', 'scale_max', 'flip_probability', 'auto_augment', *_OF_OPS),
-      'S4': ('scale_min', 'scale_max', 'flip_probability', 'rand_augment', *_OF_OPS),
-    }[self.policy]
     default = Augmentation()
-    names = ('scale_min', 'scale_max', 'flip_probability', 'auto_augment', 'rand_augment', *_OF_OPS)
-    changed = [n for n in names if getattr(self, n) != getattr(default, n)]
-    return [name for name in changed if name not in read]
+    return [
+      name
+      for name, policies in _READ_BY.items()
+      if self.policy not in policies and getattr(self, name) != getattr(default, name)
+    ]
 
   def mixes(self) -> bool:
     """Whether images are mixed with others."""

@@ -4,6 +4,11 @@
 Anything else that escapes is a bug of ours and keeps its traceback.
 """
 
+import sys
+
+# What programs end with when a user has to mend something.
+_EXIT_STATUS = 2
+
 
 class SelfTrainError(Exception):
   """Base of every error whose message is written for the user."""
@@ -31,3 +36,16 @@ class GateError(SelfTrainError, RuntimeError):
 
 class NonFiniteLossError(SelfTrainError, RuntimeError):
   """A loss became NaN or infinite."""
+
+
+def report(error: SelfTrainError) -> int:
+  """Prints an error for the user who can mend it; returns the status that a program exits with."""
+  print(f'error: {error}', file=sys.stderr)
+  return _EXIT_STATUS
+
+
+def first_line(error: Exception) -> str:
+  """What went wrong, without TensorFlow's node names in front and op names behind."""
+  text = getattr(error, 'message', None) or str(error) or type(error).__name__
+  text = text.split('}} ', 1)[-1].split(' [Op:')[0]
+  return text.strip().splitlines()[0]

@@ -188,15 +188,8 @@ def first_bad_record(
         try:
           decode(record)
         except (tf.errors.OpError, ValueError) as error:
-          return f'{path}, record {index}: {first_line(error)}'
+          return f'{path}, record {index}: {errors.first_line(error)}'
         index += 1
     except tf.errors.OpError as error:
-      return f'{path}, record {index}: {first_line(error)}'
+      return f'{path}, record {index}: {errors.first_line(error)}'
   return None
-
-
-def first_line(error: Exception) -> str:
-  """What went wrong, without TensorFlow's node names in front and op names behind."""
-  text = getattr(error, 'message', None) or str(error) or type(error).__name__
-  text = text.split('}} ', 1)[-1].split(' [Op:')[0]
-  return text.strip().splitlines()[0]

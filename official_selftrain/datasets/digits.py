@@ -143,8 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     made = prepare(config, options.output)
   except errors.SelfTrainError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
+    return errors.report(error)
   print(f'labelled    {made.num_labelled:>7} images  {made.train}')
   print(f'unlabelled  {made.num_unlabelled:>7} images  {made.unlabelled}')
   print(f'validation  {made.num_validation:>7} images  {made.validation}')

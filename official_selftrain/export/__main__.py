@@ -58,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       params, flags.checkpoint or model_dir, flags.output, flags.input_type, flags.batch_size
     )
   except errors.SelfTrainError as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
+    return errors.report(error)
   console.say(f'SavedModel with input {flags.input_type}: {flags.output}')
   return 0
 

@@ -228,7 +228,13 @@ def _graph(name):
     tf.TensorSpec([]),
     tf.TensorSpec([2], tf.int32),
   ]
-  return tf.function(ops.registry()[name].apply, input_signature=signature)
+  op = ops.registry()[name]
+
+  def apply(image, mask, boxes, argument, motion, probability, seed):
+    visits = ops.draw_visits(boxes, probability, seed)
+    return op.apply(image, mask, boxes, argument, motion, visits)
+
+  return tf.function(apply, input_signature=signature)
 
 
 def tearDownModule():
@@ -353,9 +359,9 @@ class VisitsTest(tf.test.TestCase):
     op = ops.OnlyBoxesOp(ops.PixelOp(lambda patch, _: patch + 1))
     image, mask = tf.zeros([1, 12, 3], tf.uint8), tf.zeros([0, 0, 1], tf.uint8)
     graph = tf.function(
-      lambda probability, seed: op.apply(image, mask, boxes, 0.0, tf.zeros([6]), probability, seed)[
-        0
-      ],
+      lambda probability, seed: op.apply(
+        image, mask, boxes, 0.0, tf.zeros([6]), ops.draw_visits(boxes, probability, seed)
+      )[0],
       input_signature=[tf.TensorSpec([]), tf.TensorSpec([2], tf.int32)],
     )
     return lambda probability, seed: graph(probability, seed).numpy()
@@ -387,7 +393,9 @@ class VisitsTest(tf.test.TestCase):
     boxes = tf.constant([[0.0, 0.0, 1.0, 2.0], [0.0, 1.0, 1.0, 3.0]])
     none = tf.zeros([0, 0, 1], tf.uint8)
     flip = tf.function(
-      lambda seed: op.apply(image, none, boxes, 1.0, motion, tf.constant(3.0), seed)[0]
+      lambda seed: op.apply(
+        image, none, boxes, 1.0, motion, ops.draw_visits(boxes, tf.constant(3.0), seed)
+      )[0]
     )
     ends = [tuple(flip(tf.constant([i, 3]))[0, :, 0].numpy()) for i in range(60)]
     self.assertEqual(set(ends), {(3, 6, 0), (6, 0, 3)})

@@ -214,7 +214,7 @@ class IdentityTest(tf.test.TestCase):
 
 
 class SameBytesTest(parameterized.TestCase, tf.test.TestCase):
-  def _check(self, transform, graph):
+  def assert_same_bytes(self, transform, graph):
     example = scenes.scene((90, 110), ((3, 4, 60, 30), (30, 50, 88, 99), (1, 60, 28, 109)))
     rows = [scenes.seeded(example, i) for i in range(6)]
     expected = [transform(row) for row in rows]
@@ -232,7 +232,7 @@ class SameBytesTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.parameters(False, True)
   def test_eager_and_any_parallelism(self, faithful):
-    self._check(
+    self.assert_same_bytes(
       scenes.untraced('RandAugment', faithful), scenes.everything('RandAugment', faithful)
     )
 
@@ -241,7 +241,7 @@ class SameBytesTest(parameterized.TestCase, tf.test.TestCase):
       *('Rotate_Only_BBoxes(1, 9)', 'Cutout_Only_BBoxes(1, 4)', 'BBox_Cutout(1, 6)'),
       last=flip_crop.FlipCrop((64, 72), 0.5, 2.0, 0.5),
     )
-    self._check(transform, tf.function(transform, input_signature=[scenes.SIGNATURE]))
+    self.assert_same_bytes(transform, tf.function(transform, input_signature=[scenes.SIGNATURE]))
 
   def test_a_fixed_size_gives_the_same_bytes(self):
     # Constants of a graph may be folded; the divisions that they enter must not change.

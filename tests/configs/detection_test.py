@@ -14,23 +14,25 @@ def _load(override, experiment='retinanet_selftrain'):
 
 
 class CheckTest(tf.test.TestCase):
-  def _refused(self, override, pattern, experiment='retinanet_selftrain'):
+  def assert_refused(self, override, pattern, experiment='retinanet_selftrain'):
     with self.assertRaisesRegex(errors.ConfigError, pattern):
       _load(override, experiment)
 
   def test_cut(self):
-    self._refused('task.pseudo_data.cut=1.5', r'task\.pseudo_data\.cut is 1\.5: scores lie in')
-    self._refused('task.pseudo_data.cut=0', r'task\.pseudo_data\.cut is 0')
+    self.assert_refused(
+      'task.pseudo_data.cut=1.5', r'task\.pseudo_data\.cut is 1\.5: scores lie in'
+    )
+    self.assert_refused('task.pseudo_data.cut=0', r'task\.pseudo_data\.cut is 0')
     self.assertEqual(_load('task.pseudo_data.cut=1').task.pseudo_data.cut, 1)
 
   def test_ignore_cut(self):
-    self._refused(
+    self.assert_refused(
       'task.pseudo_data.cut=0.5,task.pseudo_data.ignore_cut=0.6',
       r'ignore_cut is 0\.6: it must lie in .*cut = 0\.5',
     )
-    self._refused('task.pseudo_data.ignore_cut=0', r'ignore_cut is 0')
+    self.assert_refused('task.pseudo_data.ignore_cut=0', r'ignore_cut is 0')
     # An empty band is a mistake, too.
-    self._refused(
+    self.assert_refused(
       'task.pseudo_data.cut=0.5,task.pseudo_data.ignore_cut=0.5', r'ignore_cut is 0\.5: it must lie'
     )
     params = _load('task.pseudo_data.cut=0.5,task.pseudo_data.ignore_cut=0.3')
@@ -38,19 +40,19 @@ class CheckTest(tf.test.TestCase):
 
   def test_batch_sizes(self):
     for name in ('train_data', 'pseudo_data', 'validation_data'):
-      self._refused(
+      self.assert_refused(
         f'task.{name}.global_batch_size=0', rf'task\.{name}\.global_batch_size is 0.*at least 1'
       )
 
   def test_input_size(self):
-    self._refused(
+    self.assert_refused(
       'task.model.input_size=[192, 256, 3]', r'input_size is \[192, 256, 3\].*multiples of 128'
     )
-    self._refused(
+    self.assert_refused(
       'task.model.backbone.type=resnet,task.model.input_size=[48, 64, 3]',
       r'multiples of 32.*resnet',
     )
-    self._refused('task.model.input_size=[128, 128]', r'there are 3 channels')
+    self.assert_refused('task.model.input_size=[128, 128]', r'there are 3 channels')
     self.assertEqual(
       _load(
         'task.model.backbone.type=resnet,task.model.input_size=[96, 64, 3]'
@@ -59,17 +61,19 @@ class CheckTest(tf.test.TestCase):
     )
 
   def test_jitter(self):
-    self._refused(
+    self.assert_refused(
       'task.train_data.parser.aug_scale_min=2.0', r'train_data\.parser\.aug_scale_min is 2\.0'
     )
-    self._refused('task.pseudo_data.parser.aug_scale_min=0', r'pseudo_data\.parser\.aug_scale_min')
+    self.assert_refused(
+      'task.pseudo_data.parser.aug_scale_min=0', r'pseudo_data\.parser\.aug_scale_min'
+    )
 
   def test_named_policy_replaces_the_jitter(self):
     task = _load(
       'task.train_data.augmentation.policy=S4,task.train_data.parser.aug_scale_min=9'
     ).task
     self.assertEqual(task.train_data.augmentation.jitter(), (0.5, 2.0))
-    self._refused(
+    self.assert_refused(
       'task.pseudo_data.augmentation.policy=S1,task.pseudo_data.augmentation.scale_max=0.5',
       r'pseudo_data\.augmentation\.scale_min is 0\.8: .*scale_max \(0\.5\)',
     )
@@ -92,14 +96,14 @@ class CheckTest(tf.test.TestCase):
     with self.assertNoLogs('absl', 'WARNING'):
       _load('task.train_data.augmentation.policy=S4,task.train_data.augmentation.pixel_scale=0.5')
 
-  def test_the_model_gardens_policies_are_refused(self):
-    self._refused(
+  def test_the_model_gardens_policies_areassert_refused(self):
+    self.assert_refused(
       'task.train_data.parser.aug_type.type=randaug',
       r"parser\.aug_type is 'randaug': choose task\.train_data\.augmentation\.policy",
     )
 
   def test_validation_images_are_not_augmented(self):
-    self._refused(
+    self.assert_refused(
       'task.validation_data.augmentation.policy=S1',
       r"validation_data\.augmentation\.policy is 'S1'.*must be 'none'",
     )
@@ -111,21 +115,21 @@ class CheckTest(tf.test.TestCase):
     self.assertTrue(task.train_data.augmentation.mixes() and task.pseudo_data.augmentation.mixes())
     self.assertFalse(_load('').task.train_data.augmentation.mixes())
     for name in ('mixup_probability', 'mosaic_probability', 'copy_paste_probability'):
-      self._refused(
+      self.assert_refused(
         f'task.train_data.augmentation.{name}=1.5',
         rf'train_data\.augmentation\.{name} is 1\.5: probabilities lie in \[0, 1\]',
       )
-      self._refused(
+      self.assert_refused(
         f'task.validation_data.augmentation.{name}=0.5',
         r'validation_data\.augmentation: validation images are not mixed; .* must be 0',
       )
-    self._refused(
+    self.assert_refused(
       'task.pseudo_data.augmentation.mixup_alpha=0',
       r'pseudo_data\.augmentation\.mixup_alpha is 0.*: it must be positive',
     )
 
   def test_objects_are_not_cut_out_by_pseudo_labels(self):
-    self._refused(
+    self.assert_refused(
       'task.pseudo_data.augmentation.copy_paste_probability=0.5',
       r'pseudo_data\.augmentation\.copy_paste_probability is 0\.5: .* masks, and pseudo labels .* boxes; it must be 0',
     )

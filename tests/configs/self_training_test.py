@@ -17,24 +17,26 @@ def _load(override, experiment='retinanet_selftrain'):
 
 
 class CheckTest(tf.test.TestCase):
-  def _refused(self, override, pattern, experiment='retinanet_selftrain'):
+  def assert_refused(self, override, pattern, experiment='retinanet_selftrain'):
     with self.assertRaisesRegex(errors.ConfigError, pattern):
       _load(override, experiment)
 
   def test_alpha(self):
-    self._refused(
+    self.assert_refused(
       'task.self_training.alpha=-0.5', r'task\.self_training\.alpha is -0\.5: .*least 0'
     )
     self.assertEqual(_load('task.self_training.alpha=0').task.self_training.alpha, 0)
 
   def test_decay_of_the_averages(self):
     for value in ('1', '-0.1'):
-      self._refused(f'task.self_training.ema_decay={value}', r'ema_decay is .*must be in \[0, 1\)')
+      self.assert_refused(
+        f'task.self_training.ema_decay={value}', r'ema_decay is .*must be in \[0, 1\)'
+      )
     self.assertEqual(_load('task.self_training.ema_decay=0').task.self_training.ema_decay, 0)
 
   def test_start_of_the_student(self):
-    self._refused('task.self_training.student_init=imagenet', r'student_init.*imagenet')
-    self._refused(
+    self.assert_refused('task.self_training.student_init=imagenet', r'student_init.*imagenet')
+    self.assert_refused(
       'task.self_training.student_init=checkpoint',
       r"'checkpoint' but task\.init_checkpoint is empty",
     )
@@ -43,39 +45,39 @@ class CheckTest(tf.test.TestCase):
 
   def test_labels(self):
     for name in ('batch_size', 'max_boxes'):
-      self._refused(f'labels.{name}=0', rf'labels\.{name} is 0: it must be at least 1')
+      self.assert_refused(f'labels.{name}=0', rf'labels\.{name} is 0: it must be at least 1')
 
   def test_modules_to_start_from(self):
-    self._refused(
+    self.assert_refused(
       'teacher.init_checkpoint_modules=encoder',
       r"teacher\.init_checkpoint_modules is 'encoder': allowed are 'all', or 'backbone'",
     )
-    self._refused(
+    self.assert_refused(
       'task.init_checkpoint_modules=[all, backbone]', r'task\.init_checkpoint_modules is'
     )
 
   def test_labels_must_be_stored_down_to_the_lowest_cut(self):
     no_band = 'task.pseudo_data.cut=0.4,task.pseudo_data.ignore_cut=null'
-    self._refused(
+    self.assert_refused(
       f'{no_band},labels.min_score=0.45', r'labels\.min_score is 0\.45, above the cut .*\(0\.4\)'
     )
-    self._refused(
+    self.assert_refused(
       'labels.min_score=0.3,task.pseudo_data.ignore_cut=0.2', r'min_score is 0\.3, above .*\(0\.2\)'
     )
     self.assertEqual(_load(f'{no_band},labels.min_score=0.4').labels.min_score, 0.4)
 
   def test_own_data_and_embedded_data_are_not_mixed(self):
-    self._refused(
+    self.assert_refused(
       'task.train_data.input_path=mine.tfrecord',
       r'task\.pseudo_data\.input_path, task\.validation_data\.input_path: empty although '
       r'task\.train_data name files',
     )
-    self._refused(
+    self.assert_refused(
       'task.train_data.input_path=a,task.pseudo_data.input_path=b',
       r'^task\.validation_data\.input_path: empty although task\.pseudo_data, task\.train_data name',
     )
-    self._refused('dataset.name=none', r"input_path: empty although dataset\.name is 'none'")
-    self._refused(
+    self.assert_refused('dataset.name=none', r"input_path: empty although dataset\.name is 'none'")
+    self.assert_refused(
       'task.validation_data.input_path=a', r'^task\.train_data\.input_path: empty', _OURS[0]
     )
 
@@ -87,16 +89,20 @@ class CheckTest(tf.test.TestCase):
 
   def test_intervals(self):
     for name in ('summary_interval', 'checkpoint_interval', 'validation_interval'):
-      self._refused(
+      self.assert_refused(
         f'trainer.steps_per_loop=50,trainer.summary_interval=100,trainer.{name}=75',
         rf'trainer\.{name} is 75: it must be a multiple of trainer\.steps_per_loop \(50\)',
       )
-    self._refused('teacher.trainer.summary_interval=3', r'teacher\.trainer\.summary_interval is 3')
+    self.assert_refused(
+      'teacher.trainer.summary_interval=3', r'teacher\.trainer\.summary_interval is 3'
+    )
 
   def test_steps(self):
-    self._refused('trainer.train_steps=0', r'trainer\.train_steps is 0: it must be at least 1')
-    self._refused('teacher.trainer.train_steps=-1', r'teacher\.trainer\.train_steps is -1')
-    self._refused('trainer.steps_per_loop=0', r'trainer\.steps_per_loop is 0', _OURS[0])
+    self.assert_refused(
+      'trainer.train_steps=0', r'trainer\.train_steps is 0: it must be at least 1'
+    )
+    self.assert_refused('teacher.trainer.train_steps=-1', r'teacher\.trainer\.train_steps is -1')
+    self.assert_refused('trainer.steps_per_loop=0', r'trainer\.steps_per_loop is 0', _OURS[0])
 
 
 class ExperimentsTest(tf.test.TestCase):

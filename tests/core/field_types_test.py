@@ -201,7 +201,7 @@ class AcceptedTest(unittest.TestCase):
 
 
 class RefusedTest(unittest.TestCase):
-  def _check(self, overrides, *messages):
+  def assert_problems(self, overrides, *messages):
     config, problems = _fit(**overrides)
     self.assertEqual(problems, list(messages))
     self.assertEqual(config.as_dict(), Everything().as_dict())
@@ -235,90 +235,100 @@ class RefusedTest(unittest.TestCase):
     ]
     for name, value, reason in cases:
       with self.subTest(name=name, value=value):
-        self._check({name: value}, f'{name} = {reason}')
+        self.assert_problems({name: value}, f'{name} = {reason}')
 
   def test_dates(self):
-    self._check(
+    self.assert_problems(
       {'text': datetime.date(2020, 1, 2)},
       'text = datetime.date(2020, 1, 2) (date): must be str; quote it.',
     )
-    self._check(
+    self.assert_problems(
       {'anything': datetime.date(2020, 1, 2)},
       'anything = datetime.date(2020, 1, 2) (date): must be text, number, bool, null, list or '
       'mapping; quote it.',
     )
 
   def test_choices(self):
-    self._check(
+    self.assert_problems(
       {'start': 'techer'},
       "start = 'techer' (str): must be one of teacher, checkpoint, random; did you mean 'teacher'?",
     )
-    self._check({'start': None}, 'start = None (null): must be one of teacher, checkpoint, random.')
-    self._check({'level': 3}, 'level = 3 (int): must be one of 1, 2 or null.')
-    self._check({'level': True}, 'level = True (bool): must be one of 1, 2 or null.')
+    self.assert_problems(
+      {'start': None}, 'start = None (null): must be one of teacher, checkpoint, random.'
+    )
+    self.assert_problems({'level': 3}, 'level = 3 (int): must be one of 1, 2 or null.')
+    self.assert_problems({'level': True}, 'level = True (bool): must be one of 1, 2 or null.')
 
   def test_one_of(self):
-    self._check(
+    self.assert_problems(
       {'kind': {'type': 'bigg'}},
       "kind.type = 'bigg' (str): must be one of big, small or null; did you mean 'big'?",
     )
-    self._check(
+    self.assert_problems(
       {'kind': {'type': 'type'}}, "kind.type = 'type' (str): must be one of big, small or null."
     )
-    self._check({'fixed': {'type': None}}, 'fixed.type = None (null): must be one of big.')
+    self.assert_problems({'fixed': {'type': None}}, 'fixed.type = None (null): must be one of big.')
 
   def test_lists(self):
-    self._check({'sizes': 3}, 'sizes = 3 (int): must be list of int; write [3].')
-    self._check({'sizes': 'a'}, "sizes = 'a' (str): must be list of int.")
-    self._check({'names': 'a'}, "names = 'a' (str): must be list of str; write [a].")
-    self._check(
+    self.assert_problems({'sizes': 3}, 'sizes = 3 (int): must be list of int; write [3].')
+    self.assert_problems({'sizes': 'a'}, "sizes = 'a' (str): must be list of int.")
+    self.assert_problems({'names': 'a'}, "names = 'a' (str): must be list of str; write [a].")
+    self.assert_problems(
       {'sizes': [1, 'a', 2.0]},
       "sizes[1] = 'a' (str): must be int.",
       'sizes[2] = 2.0 (float): must be int; write 2.',
     )
-    self._check({'pair': [1]}, 'pair = [1] (list): must be list of 2 values (int, float).')
-    self._check({'pair': [1, 'a']}, "pair[1] = 'a' (str): must be float.")
-    self._check({'shape': [1, None]}, 'shape[1] = None (null): must be int.')
-    self._check({'bare': [[1]]}, 'bare[0] = [1] (list): a list inside a list is not supported.')
-    self._check(
+    self.assert_problems({'pair': [1]}, 'pair = [1] (list): must be list of 2 values (int, float).')
+    self.assert_problems({'pair': [1, 'a']}, "pair[1] = 'a' (str): must be float.")
+    self.assert_problems({'shape': [1, None]}, 'shape[1] = None (null): must be int.')
+    self.assert_problems(
+      {'bare': [[1]]}, 'bare[0] = [1] (list): a list inside a list is not supported.'
+    )
+    self.assert_problems(
       {'bare': [1, {'a': 1}]},
       "bare = [1, {'a': 1}] (list): mappings and plain values cannot share a list.",
     )
-    self._check({'paths': ['a', 1]}, 'paths[1] = 1 (int): must be str; quote it.')
-    self._check({'paths': 1}, 'paths = 1 (int): must be list of str or str or mapping; quote it.')
+    self.assert_problems({'paths': ['a', 1]}, 'paths[1] = 1 (int): must be str; quote it.')
+    self.assert_problems(
+      {'paths': 1}, 'paths = 1 (int): must be list of str or str or mapping; quote it.'
+    )
 
   def test_configs(self):
     allowed = 'Allowed in head: name, rate, size.'
-    self._check({'head': 3}, 'head = 3 (int): must be mapping with settings of Head.')
-    self._check({'head': None}, 'head = None (null): must be mapping with settings of Head.')
-    self._check(
+    self.assert_problems({'head': 3}, 'head = 3 (int): must be mapping with settings of Head.')
+    self.assert_problems(
+      {'head': None}, 'head = None (null): must be mapping with settings of Head.'
+    )
+    self.assert_problems(
       {'maybe_head': 'x'}, "maybe_head = 'x' (str): must be mapping with settings of Head or null."
     )
-    self._check(
+    self.assert_problems(
       {'head': {'sise': 1}}, f"head.sise = 1 (int): unknown name, did you mean 'size'? {allowed}"
     )
-    self._check({'head': {'zzz': 1}}, f'head.zzz = 1 (int): unknown name. {allowed}')
-    self._check(
+    self.assert_problems({'head': {'zzz': 1}}, f'head.zzz = 1 (int): unknown name. {allowed}')
+    self.assert_problems(
       {'head': {True: 1}}, f'head.True = 1 (int): the name True is not text; quote it. {allowed}'
     )
-    self._check({'head': {'_locked': True}}, f'head._locked = True (bool): unknown name. {allowed}')
-    self._check(
+    self.assert_problems(
+      {'head': {'_locked': True}}, f'head._locked = True (bool): unknown name. {allowed}'
+    )
+    self.assert_problems(
       {'maybe_head': {'size': 'a', 'nam': 'b'}},
       "maybe_head.size = 'a' (str): must be int.",
       "maybe_head.nam = 'b' (str): unknown name, did you mean 'name'? Allowed in maybe_head: name, "
       'rate, size.',
     )
-    self._check(
+    self.assert_problems(
       {'heads': [{'size': 1}, {'size': 'a'}, 3]},
       "heads[1].size = 'a' (str): must be int.",
       'heads[2] = 3 (int): must be mapping with settings of Head.',
     )
 
   def test_free_form(self):
-    self._check({'free': {1: 2}}, 'free.1 = 2 (int): the name must be text, got 1.')
-    self._check({'free': {'_locked': 2}}, 'free._locked = 2 (int): the name is reserved.')
-    self._check({'weights': {'a': 'b'}}, "weights.a = 'b' (str): must be float.")
-    self._check({'weights': 3}, 'weights = 3 (int): must be mapping of str to float.')
+    self.assert_problems({'free': {1: 2}}, 'free.1 = 2 (int): the name must be text, got 1.')
+    self.assert_problems({'free': {'_locked': 2}}, 'free._locked = 2 (int): the name is reserved.')
+    self.assert_problems({'weights': {'a': 'b'}}, "weights.a = 'b' (str): must be float.")
+    self.assert_problems({'weights': 3}, 'weights = 3 (int): must be mapping of str to float.')
 
   def test_dots_in_names(self):
     config, problems = _fit(**{'head.size': 3})

@@ -79,7 +79,7 @@ class WrongTrainingDataTest(tf.test.TestCase):
     parts = filter(None, ['trainer.train_steps=4', paths, override])
     return _run(mode, folder, ','.join(parts))
 
-  def _refused(self, pattern, edit, override='', mode='train'):
+  def assert_refused(self, pattern, edit, override='', mode='train'):
     with self.assertRaises(errors.DataError) as caught:
       self._train(edit, override, mode)
     message = str(caught.exception)
@@ -89,25 +89,25 @@ class WrongTrainingDataTest(tf.test.TestCase):
     return message
 
   def test_corrupt_record_names_file_and_record(self):
-    message = self._refused('corrupted record', lambda _: damage.break_checksum(self.file, 5))
+    message = self.assert_refused('corrupted record', lambda _: damage.break_checksum(self.file, 5))
     self.assertIn(f'{self.file}, record 5: ', message)
     self.assertIn('task.train_data.skip_errors', message)
 
   def test_image_that_does_not_decode_names_file_and_record(self):
     edit = lambda _: damage.change(self.file, 2, damage.break_image)  # noqa: E731
-    message = self._refused('(?i)unknown image file format', edit)
+    message = self.assert_refused('(?i)unknown image file format', edit)
     self.assertIn(f'{self.file}, record 2: ', message)
 
   def test_class_outside_the_model_names_file_record_and_class(self):
     edit = lambda _: damage.change(self.file, 7, damage.set_class(11))  # noqa: E731
-    message = self._refused(r'task\.model\.num_classes is 11\); ids found: \[11\]', edit)
+    message = self.assert_refused(r'task\.model\.num_classes is 11\); ids found: \[11\]', edit)
     self.assertIn(f'{self.file}, record 7: class id outside 1..10', message)
 
   def test_validation_data_is_searched_too(self):
     def edit(copy):
       damage.change(damage.one_file(copy.validation), 4, damage.break_image)
 
-    message = self._refused(r'validation.*, record 4: ', edit, mode='train_and_eval')
+    message = self.assert_refused(r'validation.*, record 4: ', edit, mode='train_and_eval')
     self.assertIn('task.validation_data.skip_errors', message)
 
   def test_bad_records_can_be_skipped(self):
@@ -123,7 +123,7 @@ class WrongTrainingDataTest(tf.test.TestCase):
 class WrongPathsTest(tf.test.TestCase):
   """Refused before any model is built, even when they are read last."""
 
-  def _refused(self, pattern, override, experiment=tiny_run.SELFTRAIN):
+  def assert_refused(self, pattern, override, experiment=tiny_run.SELFTRAIN):
     with mock.patch.object(training, 'run', side_effect=AssertionError('trains')):
       with self.assertRaisesRegex(errors.SelfTrainError, pattern):
         params = tiny_run.load(experiment, override)
@@ -136,7 +136,7 @@ class WrongPathsTest(tf.test.TestCase):
 
   def test_no_file_matches(self):
     for name in ('train', 'pseudo', 'validation'):
-      self._refused(
+      self.assert_refused(
         rf"task\.{name}_data\.input_path: no file matches '/nowhere/\*\.tfrecord'",
         self._paths(**{name: '/nowhere/*.tfrecord'}),
       )
@@ -145,19 +145,19 @@ class WrongPathsTest(tf.test.TestCase):
     empty = os.path.join(tiny_run.root(), 'empty.tfrecord')
     pathlib.Path(empty).touch()
     for name in ('train', 'pseudo', 'validation'):
-      self._refused(
+      self.assert_refused(
         rf'task\.{name}_data\.input_path: the data set is empty: 1 file.* {empty}',
         self._paths(**{name: empty}),
       )
 
   def test_only_some_paths_are_given(self):
-    self._refused(
+    self.assert_refused(
       r'task\.pseudo_data\.input_path, task\.validation_data\.input_path: empty although',
       f'task.train_data.input_path={tiny_run.data().train}',
     )
 
   def test_annotation_file(self):
-    self._refused(
+    self.assert_refused(
       r'task\.annotation_file: /nowhere\.json does not exist',
       self._paths() + ',task.annotation_file=/nowhere.json',
     )
@@ -165,10 +165,12 @@ class WrongPathsTest(tf.test.TestCase):
   def test_supervised(self):
     data = tiny_run.data()
     paths = f'task.train_data.input_path=/no/file,task.validation_data.input_path={data.validation}'
-    self._refused(r"train_data\.input_path: no file matches '/no/file'", paths, tiny_run.SUPERVISED)
+    self.assert_refused(
+      r"train_data\.input_path: no file matches '/no/file'", paths, tiny_run.SUPERVISED
+    )
 
   def test_teacher_checkpoint(self):
-    self._refused('There is no checkpoint at /nowhere', 'teacher.checkpoint=/nowhere')
+    self.assert_refused('There is no checkpoint at /nowhere', 'teacher.checkpoint=/nowhere')
 
 
 if __name__ == '__main__':

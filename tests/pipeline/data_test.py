@@ -37,19 +37,19 @@ class InvalidOpsTest(tf.test.TestCase):
 
 
 class CheckAugmentationTest(tf.test.TestCase):
-  def _refused(self, override, pattern):
+  def assert_refused(self, override, pattern):
     params = config.load_experiment('retinanet_selftrain', [], override)
     with self.assertRaisesRegex(errors.ConfigError, pattern):
       data.check_files(params.task, is_training=True)
 
   def test_unknown_op(self):
-    self._refused(
+    self.assert_refused(
       "task.pseudo_data.augmentation.exclude_ops=['Rotate']",
       r"^task\.pseudo_data\.augmentation: exclude_ops: there is no op 'Rotate'; there are Flip, Aut",
     )
 
   def test_bad_sub_policy(self):
-    self._refused(
+    self.assert_refused(
       'task.train_data.augmentation.policy=S2,'
       "task.train_data.augmentation.auto_augment.sub_policies=['Color(2, 3)']",
       r'^task\.train_data\.augmentation: sub-policy .*probabilities lie in \[0, 1\]',

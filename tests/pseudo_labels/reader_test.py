@@ -152,7 +152,7 @@ class ReaderTest(_Case):
 
 
 class CheckLabelsMatchTest(_Case):
-  def _check(self, message):
+  def assert_refused(self, message):
     with self.assertRaisesRegex(errors.LabelMismatchError, f'(?s){message}.*write the labels in'):
       reader.check_labels_match(self.images, self.labels)
 
@@ -167,19 +167,19 @@ class CheckLabelsMatchTest(_Case):
   def test_other_order(self):
     self._label()
     self.images.reverse()
-    self._check(r'labels are for a\.tfrecord where b\.tfrecord is read')
+    self.assert_refused(r'labels are for a\.tfrecord where b\.tfrecord is read')
 
   def test_other_number_of_files(self):
     self._label()
     self.images.append(self._images('c.tfrecord', [1]))
-    self._check('3 image files are read, but 2 were labelled')
+    self.assert_refused('3 image files are read, but 2 were labelled')
     del self.images[1:]
-    self._check('1 image files are read, but 2 were labelled')
+    self.assert_refused('1 image files are read, but 2 were labelled')
 
   def test_other_size(self):
     self._label()
     self._images('b.tfrecord', range(4))
-    self._check(r'b\.tfrecord has \d+ bytes, but had \d+ when it was labelled')
+    self.assert_refused(r'b\.tfrecord has \d+ bytes, but had \d+ when it was labelled')
 
   def test_changed_or_missing_label_shard(self):
     self._label()
@@ -187,9 +187,9 @@ class CheckLabelsMatchTest(_Case):
     content = bytearray(pathlib.Path(label).read_bytes())
     content[-10] ^= 1
     pathlib.Path(label).write_bytes(content)
-    self._check(r'b\.labels\.tfrecord of b\.tfrecord is not the file that was written')
+    self.assert_refused(r'b\.labels\.tfrecord of b\.tfrecord is not the file that was written')
     os.remove(label)
-    self._check(r'b\.labels\.tfrecord of b\.tfrecord is missing')
+    self.assert_refused(r'b\.labels\.tfrecord of b\.tfrecord is missing')
 
   def test_labels_may_be_moved(self):
     self._label()
