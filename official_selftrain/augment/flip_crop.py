@@ -175,8 +175,8 @@ class FlipCrop:
     return tf.image.resize(tf.cast(upright, tf.float32), place.visible)
 
   def _move_mask(self, mask: tf.Tensor, total: tf.Tensor, place: _Placement) -> tf.Tensor:
-    shown = geometry.warp_nearest(mask, total, place.visible, geometry.IGNORE_LABEL)
-    return self._pad(shown, geometry.IGNORE_LABEL)
+    shown = geometry.warp_nearest(mask, total, place.visible, keys.IGNORE_LABEL)
+    return self._pad(shown, keys.IGNORE_LABEL)
 
   def _move_instance_masks(
     self, masks: tf.Tensor, total: tf.Tensor, place: _Placement

@@ -10,9 +10,6 @@ import math
 import tensorflow as tf
 import tensorflow_addons as tfa
 
-# The label of pixels that belong to no class.
-IGNORE_LABEL = 255
-
 
 def matrix(rows: list[list[tf.Tensor | float]]) -> tf.Tensor:
   """Float32 [3, 3] from two rows of three numbers or scalars (a, b, c): x' = a x + b y + c, and so y'."""

@@ -285,10 +285,10 @@ def _blend_labels(first: tf.Tensor, second: tf.Tensor, weight: tf.Tensor) -> tf.
   """Labels of a blend, see `MixUp`; uint8 [h, w, 1] each, `weight` is that of the first."""
   heavier, lighter = tf.cond(weight >= 0.5, lambda: (first, second), lambda: (second, first))
   is_other = tf.logical_and(
-    tf.not_equal(heavier, lighter), tf.not_equal(lighter, geometry.IGNORE_LABEL)
+    tf.not_equal(heavier, lighter), tf.not_equal(lighter, keys.IGNORE_LABEL)
   )
   is_ambiguous = tf.logical_and(is_other, tf.minimum(weight, 1.0 - weight) >= _AMBIGUOUS)
-  return tf.where(is_ambiguous, tf.constant(geometry.IGNORE_LABEL, heavier.dtype), heavier)
+  return tf.where(is_ambiguous, tf.constant(keys.IGNORE_LABEL, heavier.dtype), heavier)
 
 
 def _visible(example: examples.Example) -> tf.Tensor:

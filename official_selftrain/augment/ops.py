@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from official_selftrain.augment import geometry, pixels
 from official_selftrain.augment.tables import Constants
+from official_selftrain.core import keys
 
 # Colour of pixels that an op uncovers or cuts out.
 FILL = 128
@@ -216,7 +217,7 @@ class OnlyBoxesOp:
         moved = _move_patch(image, start, stop, forward, FILL)
         return moved, tf.cond(
           tf.size(mask) > 0,
-          lambda: _move_patch(mask, start, stop, forward, geometry.IGNORE_LABEL),
+          lambda: _move_patch(mask, start, stop, forward, keys.IGNORE_LABEL),
           lambda: mask,
         )
       inside = image[start[0] : stop[0], start[1] : stop[1]]

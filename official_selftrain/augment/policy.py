@@ -282,7 +282,7 @@ def _move_now(scene: _Scene, forward: tf.Tensor, size: tf.Tensor) -> _Scene:
   image = geometry.warp_nearest(scene.image, forward, pixels, ops.FILL)
   mask = tf.cond(
     tf.size(scene.mask) > 0,
-    lambda: geometry.warp_nearest(scene.mask, forward, pixels, geometry.IGNORE_LABEL),
+    lambda: geometry.warp_nearest(scene.mask, forward, pixels, keys.IGNORE_LABEL),
     lambda: scene.mask,
   )
   boxes = geometry.clip_boxes(geometry.warp_boxes(scene.boxes, forward), size)

@@ -1,14 +1,12 @@
 """Contact sheets of augmentation: each image beside draws of a policy, with boxes, masks and the names of the ops."""
 
-import colorsys
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from official_selftrain.augment import geometry
-from official_selftrain.core import keys
+from official_selftrain.core import keys, overlays
 
 # Space around tiles, and the height of a line of text, in pixels.
 GAP = 8
@@ -25,13 +23,6 @@ _DARK = 96.0
 
 BOX_LINE = 2
 _DASH = 4
-_MASK_OPACITY = 0.45
-# Pixels of label 255: one diagonal line in `_HATCH` pixels.
-_HATCH = 6
-HATCH_COLOUR = (190, 190, 190)
-
-# Fractions of a full turn of hue that lie far apart for any two small class ids.
-_GOLDEN_RATIO = 0.618034
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -72,13 +63,6 @@ class Sheet:
 class _Tile:
   picture: Image.Image
   caption: tuple[str, ...]
-
-
-def class_colour(class_id: int) -> tuple[int, int, int]:
-  """Colour of a class in boxes and masks: strong, and unlike those of the classes before and after."""
-  hue = class_id * _GOLDEN_RATIO % 1.0
-  red, green, blue = colorsys.hsv_to_rgb(hue, (1.0, 0.6)[class_id % 2], 1.0)
-  return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def compose(rows: Sequence[Row], tile_side: int = 256) -> Sheet:
@@ -178,23 +162,11 @@ def _picture(example: Arrays, side: int) -> Image.Image:
   picture = Image.fromarray(pixels).resize(size, resampling)
   if keys.SEMANTIC_MASK in example:
     mask = Image.fromarray(example[keys.SEMANTIC_MASK][..., 0])
-    picture = _tinted(picture, np.asarray(mask.resize(size, Image.Resampling.NEAREST)))
+    shown = np.asarray(mask.resize(size, Image.Resampling.NEAREST))
+    picture = Image.fromarray(overlays.tint(np.asarray(picture), shown))
   if keys.GROUNDTRUTH_BOXES in example:
     _draw_boxes(picture, example, scale)
   return picture
-
-
-def _tinted(picture: Image.Image, mask: np.ndarray) -> Image.Image:
-  """The picture with translucent colours where the mask, uint8 [height, width], has a class."""
-  pixels = np.asarray(picture).astype(np.float32)
-  palette = np.array([class_colour(class_id) for class_id in range(256)], np.float32)
-  is_class = ((mask > 0) & (mask != geometry.IGNORE_LABEL))[..., None]
-  opacity = np.where(is_class, _MASK_OPACITY, 0.0)
-  pixels += opacity * (palette[mask] - pixels)
-  rows, columns = np.indices(mask.shape)
-  is_line = (rows + columns) % _HATCH == 0
-  pixels[is_line & (mask == geometry.IGNORE_LABEL)] = HATCH_COLOUR
-  return Image.fromarray(np.rint(pixels).astype(np.uint8))
 
 
 def _draw_boxes(picture: Image.Image, example: Arrays, scale: float) -> None:
@@ -205,7 +177,7 @@ def _draw_boxes(picture: Image.Image, example: Arrays, scale: float) -> None:
   crowds = example.get(keys.GROUNDTRUTH_IS_CROWD, np.zeros(len(boxes), bool))
   for box, class_id, is_crowd in zip(boxes, classes, crowds, strict=True):
     left, top, right, bottom = _corners(box * scale, picture.size)
-    colour = class_colour(int(class_id))
+    colour = overlays.class_colour(int(class_id))
     for inset in range(BOX_LINE):
       ring = (left + inset, top + inset, right - inset, bottom - inset)
       if ring[0] <= ring[2] and ring[1] <= ring[3]:

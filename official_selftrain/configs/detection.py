@@ -3,14 +3,12 @@
 import dataclasses
 from typing import Any
 
-from absl import logging
-from official.core import config_definitions as cfg
 from official.core import exp_factory
-from official.modeling import optimization
 from official.vision.configs import backbones, common, decoders, retinanet
 
 from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import self_training as st
+from official_selftrain.configs import streams, trainers
 from official_selftrain.core import errors
 
 
@@ -48,12 +46,46 @@ class PseudoDataConfig(DataConfig):
 
   def check(self, prefix: str) -> None:
     """Raises ConfigError for cuts out of range or order; `prefix` is the dotted name of this config."""
-    if not 0 < self.cut <= 1:
-      raise errors.ConfigError(f'{prefix}.cut is {self.cut}: scores lie in (0, 1].')
+    streams.check_cut(self, prefix)
     if self.ignore_cut is not None and not 0 < self.ignore_cut < self.cut:
       raise errors.ConfigError(
         f'{prefix}.ignore_cut is {self.ignore_cut}: it must lie in (0, {prefix}.cut = {self.cut}), or be null.'
       )
+
+
+@dataclasses.dataclass
+class BoxLabels(st.Labels):
+  """How pseudo boxes are made.
+
+  Attributes:
+    min_score: boxes are written from this score on; cuts are applied when they are read.
+    max_boxes: most boxes per image.
+    min_boxes_per_image: the gate: fewer boxes above the cut than this, on average over the unlabelled images, stop
+      the run before a student is trained.
+  """
+
+  min_score: float = 0.05
+  max_boxes: int = 100
+  min_boxes_per_image: float = 0.05
+
+  def check(self, prefix: str, pseudo: PseudoDataConfig) -> None:
+    """See `Labels`."""
+    super().check(prefix, pseudo)
+    st.check_positive(self, prefix, 'max_boxes')
+    lowest = min(pseudo.cut, pseudo.ignore_cut or pseudo.cut)
+    if self.min_score > lowest:
+      raise errors.ConfigError(
+        f'{prefix}.min_score is {self.min_score}, above the cut that is applied when labels are read ({lowest}): '
+        'labels between the two would be missing. Lower it.'
+      )
+
+  def deciding(self) -> tuple[str, ...]:
+    """See `Labels`."""
+    return ('min_score', 'max_boxes')
+
+  def gate(self) -> dict[str, float]:
+    """See `Labels`."""
+    return {'min_objects_per_image': self.min_boxes_per_image}
 
 
 @dataclasses.dataclass
@@ -68,12 +100,7 @@ class DetectionTask(retinanet.RetinaNetTask):
   def check(self) -> None:
     """Raises ConfigError for settings that contradict each other."""
     for name, stream in st.input_streams(self).items():
-      if stream.global_batch_size < 1:
-        raise errors.ConfigError(
-          f'{name}.global_batch_size is {stream.global_batch_size}: it must be at least 1.'
-        )
-      _check_augmentation(stream, name)
-      _warn_without_effect(stream, name)
+      _check_stream(stream, name)
     st.check_init_modules(self.init_checkpoint_modules, 'task.init_checkpoint_modules')
     side = 2**self.model.max_level
     if self.model.backbone.type in ('spinenet', 'spinenet_mobile'):
@@ -115,10 +142,7 @@ class DetectionSelfTrainingTask(DetectionTask):
 
   def supervised(self) -> DetectionTask:
     """The same task on human labels only: what teacher and control train."""
-    shared = {field.name for field in dataclasses.fields(DetectionTask)}
-    task = DetectionTask()
-    task.override({name: value for name, value in self.as_dict().items() if name in shared})
-    return task
+    return st.supervised(self, DetectionTask)
 
   def check(self) -> None:
     super().check()
@@ -131,65 +155,16 @@ class DetectionSelfTrainingTask(DetectionTask):
     self.self_training.check('task.self_training')
 
 
-# What the Model Garden's reader knows and ours does not need or have.
-_WITHOUT_EFFECT = (
-  'weights',
-  'sharding',
-  'deterministic',
-  'enable_tf_data_service',
-  'prefetch_buffer_size',
-)
-
-
-def _warn_without_effect(stream: DataConfig, name: str) -> None:
-  if stream.file_type != 'tfrecord':
-    raise errors.ConfigError(f"{name}.file_type is {stream.file_type!r}: only 'tfrecord' is read.")
-  if not isinstance(stream.input_path, (str, list, tuple)):
+def _check_stream(stream: DataConfig, name: str) -> None:
+  aug_type = stream.parser.aug_type
+  if aug_type is not None and aug_type.type is not None:
     raise errors.ConfigError(
-      f'{name}.input_path: a mapping of paths is not supported; give a pattern or a list.'
-    )
-  default = DataConfig()
-  for field in _WITHOUT_EFFECT:
-    if stream.is_training and getattr(stream, field) != getattr(default, field):
-      logging.warning(
-        '%s.%s has no effect: training streams are ordered by the seed alone.', name, field
-      )
-
-
-def _check_augmentation(stream: DataConfig, name: str) -> None:
-  parser = stream.parser
-  if parser.aug_type is not None and parser.aug_type.type is not None:
-    raise errors.ConfigError(
-      f'{name}.parser.aug_type is {parser.aug_type.type!r}: choose {name}.augmentation.policy instead (S2 and S3 for '
+      f'{name}.parser.aug_type is {aug_type.type!r}: choose {name}.augmentation.policy instead (S2 and S3 for '
       'AutoAugment, S4 for RandAugment).'
     )
-  if not stream.is_training:
-    if stream.augmentation.policy != 'none':
-      raise errors.ConfigError(
-        f'{name}.augmentation.policy is {stream.augmentation.policy!r}: validation images are not augmented; it must '
-        "be 'none'."
-      )
-    if stream.augmentation.mixes():
-      raise errors.ConfigError(
-        f'{name}.augmentation: validation images are not mixed; copy_paste_probability, mosaic_probability and '
-        'mixup_probability must be 0.'
-      )
-    return
-  stream.augmentation.check(f'{name}.augmentation')
-  for field in stream.augmentation.without_effect():
-    policy = stream.augmentation.policy
-    logging.warning('%s.augmentation.%s has no effect with policy %s.', name, field, policy)
-  if stream.augmentation.policy != 'none' and parser.aug_rand_hflip:
-    logging.warning(
-      '%s.parser.aug_rand_hflip has no effect with a named policy; see augmentation.flip_probability.',
-      name,
-    )
-  _check_mixing(stream, name)
-  if stream.augmentation.policy == 'none' and not 0 < parser.aug_scale_min <= parser.aug_scale_max:
-    raise errors.ConfigError(
-      f'{name}.parser.aug_scale_min is {parser.aug_scale_min}: it must be positive and at most '
-      f'{name}.parser.aug_scale_max ({parser.aug_scale_max}).'
-    )
+  streams.check(stream, name)
+  if stream.is_training:
+    _check_mixing(stream, name)
 
 
 def _check_mixing(stream: DataConfig, name: str) -> None:
@@ -227,36 +202,6 @@ def small_spinenet(num_classes: int, image_size: int) -> retinanet.RetinaNet:
   )
 
 
-def sgd_trainer(train_steps: int, learning_rate: float, warmup_steps: int) -> cfg.TrainerConfig:
-  """Momentum SGD with linear warm-up and cosine decay to zero at the last step, evaluated once at the end.
-
-  `decay_steps` stays null, which the pipeline reads as `train_steps`: whoever changes the one need not know the other.
-  """
-  return cfg.TrainerConfig(
-    train_steps=train_steps,
-    steps_per_loop=25,
-    summary_interval=25,
-    checkpoint_interval=200,
-    validation_interval=train_steps,
-    validation_steps=-1,
-    max_to_keep=2,
-    recovery_max_trials=-1,
-    optimizer_config=optimization.OptimizationConfig(
-      {
-        'optimizer': {'type': 'sgd', 'sgd': {'momentum': 0.9, 'global_clipnorm': 10.0}},
-        'learning_rate': {
-          'type': 'cosine',
-          'cosine': {'initial_learning_rate': learning_rate, 'decay_steps': None},
-        },
-        'warmup': {
-          'type': 'linear',
-          'linear': {'warmup_steps': warmup_steps, 'warmup_learning_rate': 0.0},
-        },
-      }
-    ),
-  )
-
-
 def _small_images() -> dict[str, Any]:
   """Jitter of the embedded images; a named policy replaces it."""
   return {
@@ -274,18 +219,14 @@ def _supervised_task(batch_size: int) -> dict[str, Any]:
   }
 
 
-def _runtime() -> cfg.RuntimeConfig:
-  return cfg.RuntimeConfig(distribution_strategy='mirrored')
-
-
 @exp_factory.register_config_factory('retinanet_supervised')
 def retinanet_supervised() -> st.SupervisedExperiment:
   """RetinaNet on the labelled images of the embedded data set."""
   return st.SupervisedExperiment(
     experiment='retinanet_supervised',
-    runtime=_runtime(),
+    runtime=trainers.runtime(),
     task=DetectionTask(**_supervised_task(batch_size=16)),
-    trainer=sgd_trainer(train_steps=800, learning_rate=0.12, warmup_steps=100),
+    trainer=trainers.sgd_trainer(train_steps=800, learning_rate=0.12, warmup_steps=100),
   )
 
 
@@ -294,7 +235,7 @@ def retinanet_selftrain() -> st.SelfTrainingExperiment:
   """Teacher, pseudo labels, control and student on the embedded data set."""
   return st.SelfTrainingExperiment(
     experiment='retinanet_selftrain',
-    runtime=_runtime(),
+    runtime=trainers.runtime(),
     task=DetectionSelfTrainingTask(
       pseudo_data=PseudoDataConfig(
         is_training=True, global_batch_size=8, cut=0.6, ignore_cut=0.15, **_small_images()
@@ -302,6 +243,9 @@ def retinanet_selftrain() -> st.SelfTrainingExperiment:
       self_training=st.SelfTraining(alpha=1.0),
       **_supervised_task(batch_size=8),
     ),
-    trainer=sgd_trainer(train_steps=650, learning_rate=0.12, warmup_steps=50),
-    teacher=st.Teacher(trainer=sgd_trainer(train_steps=1300, learning_rate=0.12, warmup_steps=100)),
+    trainer=trainers.sgd_trainer(train_steps=650, learning_rate=0.12, warmup_steps=50),
+    labels=BoxLabels(),
+    teacher=st.Teacher(
+      trainer=trainers.sgd_trainer(train_steps=1300, learning_rate=0.12, warmup_steps=100)
+    ),
   )

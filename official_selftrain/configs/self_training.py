@@ -1,7 +1,7 @@
 """Settings of a self-training run that do not depend on the task."""
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
@@ -80,20 +80,31 @@ class Teacher(hyperparams.Config):
 
 @dataclasses.dataclass
 class Labels(hyperparams.Config):
-  """How pseudo labels are made.
+  """How pseudo labels are made; what depends on the task comes on top.
 
   Attributes:
     batch_size: images per call of the teacher.
-    min_score: labels are written from this score on; cuts are applied when they are read.
-    max_boxes: most boxes per image.
-    min_boxes_per_image: the gate: fewer boxes above the cut than this, on average over the unlabelled images, stop
-      the run before a student is trained.
   """
 
   batch_size: int = 32
-  min_score: float = 0.05
-  max_boxes: int = 100
-  min_boxes_per_image: float = 0.05
+
+  def check(self, prefix: str, pseudo: Any) -> None:
+    """Raises ConfigError for a value out of range, or one that contradicts how the labels will be read.
+
+    Args:
+      prefix: the dotted name of this config.
+      pseudo: `task.pseudo_data`.
+    """
+    del pseudo
+    check_positive(self, prefix, 'batch_size')
+
+  def deciding(self) -> tuple[str, ...]:
+    """Names of the fields that label files depend on; changing another one keeps the labels."""
+    return ()
+
+  def gate(self) -> dict[str, float]:
+    """What labels need so that a student is trained on them: arguments of `pseudo_labels.quality.gate`."""
+    return {}
 
 
 @dataclasses.dataclass
@@ -192,22 +203,29 @@ class SelfTrainingExperiment(SupervisedExperiment):
     super().check()
     check_trainer(self.teacher.trainer, 'teacher.trainer')
     check_init_modules(self.teacher.init_checkpoint_modules, 'teacher.init_checkpoint_modules')
-    for name in ('batch_size', 'max_boxes'):
-      if getattr(self.labels, name) < 1:
-        raise errors.ConfigError(
-          f'labels.{name} is {getattr(self.labels, name)}: it must be at least 1.'
-        )
+    self.labels.check('labels', self.task.pseudo_data)
     init = self.task.self_training.student_init
     if init == 'checkpoint' and not self.task.init_checkpoint:
       raise errors.ConfigError(
         "task.self_training.student_init is 'checkpoint' but task.init_checkpoint is empty: name a checkpoint."
       )
-    pseudo = self.task.pseudo_data
-    if self.labels.min_score > min(pseudo.cut, pseudo.ignore_cut or pseudo.cut):
+
+
+def check_positive(config: hyperparams.Config, prefix: str, *names: str) -> None:
+  """Raises ConfigError for fields that are below 1."""
+  for name in names:
+    if getattr(config, name) < 1:
       raise errors.ConfigError(
-        f'labels.min_score is {self.labels.min_score}, above the cut that is applied when labels are read '
-        f'({pseudo.ignore_cut or pseudo.cut}): labels between the two would be missing. Lower it.'
+        f'{prefix}.{name} is {getattr(config, name)}: it must be at least 1.'
       )
+
+
+def supervised(task: cfg.TaskConfig, kind: type[cfg.TaskConfig]) -> Any:
+  """A task of `kind` with the settings that `task`, of a subclass, shares with it."""
+  shared = {field.name for field in dataclasses.fields(kind)}
+  result = kind()
+  result.override({name: value for name, value in task.as_dict().items() if name in shared})
+  return result
 
 
 def check_init_modules(modules: str | list[str], name: str) -> None:

@@ -22,6 +22,8 @@ SEGMENTATION_MASK = 'image/segmentation/class/encoded'
 
 # tf.Example features of label shards only.
 BOX_SCORE = 'image/object/score'
+CONFIDENCE_MASK = 'pseudo/confidence/encoded'
+PIXEL_COUNTS = 'pseudo/pixel_counts'
 LABEL_STATUS = 'pseudo/status'
 LABEL_INDEX = 'pseudo/index'
 IMAGE_FINGERPRINT = 'pseudo/image_fingerprint'
@@ -35,5 +37,9 @@ GROUNDTRUTH_SCORES = 'groundtruth_scores'
 GROUNDTRUTH_IS_IGNORED = 'groundtruth_is_ignored'
 GROUNDTRUTH_INSTANCE_MASKS = 'groundtruth_instance_masks'
 SEMANTIC_MASK = 'semantic_mask'
+SEMANTIC_CONFIDENCE = 'semantic_confidence'
 APPLIED_OPS = 'applied_ops'
 SEED = 'seed'
+
+# Class of pixels in masks that nobody labelled; they never count.
+IGNORE_LABEL = 255

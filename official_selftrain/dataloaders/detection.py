@@ -21,7 +21,7 @@ from official.vision.ops import preprocess_ops
 from official_selftrain.augment import build, examples, mixing
 from official_selftrain.configs import detection as detection_configs
 from official_selftrain.core import keys
-from official_selftrain.dataloaders import records
+from official_selftrain.dataloaders import parsing
 from official_selftrain.ops import anchor_targets, images
 
 # Start of the message for records from which objects cannot be cut out.
@@ -31,8 +31,8 @@ MASKS_MESSAGE = (
 )
 _ENCODED_MASKS = 'groundtruth_instance_masks_png'
 
-Example = dict[str, tf.Tensor]
-Labels = dict[str, Any]
+Example = parsing.Example
+Labels = parsing.Labels
 
 
 def build_decoder(params: detection_configs.DataConfig) -> tf_example_decoder.TfExampleDecoder:
@@ -102,8 +102,13 @@ class Anchors:
     return result
 
 
-class TrainingParser:
-  """Maps a decoded example with a seed to `(image, labels)` for RetinaNet."""
+class TrainingParser(parsing.TrainingParser):
+  """Maps a decoded example with a seed to `(image, labels)` for RetinaNet.
+
+  Examples may have `keys.GROUNDTRUTH_IS_IGNORED`, bool [n]. The image is in `params.dtype`; the labels are what the
+  Model Garden's RetinaNet losses read, plus `num_boxes`, int32, the boxes that are objects. A class outside
+  1..num_classes-1 raises `tf.errors.InvalidArgumentError` at run time.
+  """
 
   def __init__(self, model: Any, params: detection_configs.DataConfig):
     """Builds the parser.
@@ -112,6 +117,7 @@ class TrainingParser:
       model: `task.model`, for input size, anchors and classes.
       params: `task.train_data` or `task.pseudo_data`.
     """
+    super().__init__(mixing.build(params.augmentation))
     self._params = params
     self._num_classes = model.num_classes
     self._anchors = Anchors.build(model)
@@ -122,51 +128,13 @@ class TrainingParser:
       jitter=(params.parser.aug_scale_min, params.parser.aug_scale_max),
       flip=params.parser.aug_rand_hflip,
     )
-    self._mixers = mixing.build(params.augmentation)
-
-  def parse_stream(self, dataset: tf.data.Dataset, stream_seed: int) -> tf.data.Dataset:
-    """Augments the examples of a stream, mixes them if asked, and assigns targets.
-
-    Args:
-      dataset: of `(int64 ordinal, decoded example)`, see `records.record_stream`.
-      stream_seed: the stream's seed; with the ordinal it gives each example its own.
-
-    Returns:
-      Dataset of `(image, labels)`, in the same order, see `__call__`.
-    """
-
-    def _seeded(ordinal: tf.Tensor, example: Example) -> Example:
-      return {**example, keys.SEED: records.example_seed(stream_seed, ordinal)}
-
-    def _map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
-      return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-    if not self._mixers:
-      return _map(dataset, lambda ordinal, example: self(_seeded(ordinal, example)))
-    augmented = _map(dataset, lambda ordinal, example: self.augment(_seeded(ordinal, example)))
-    return _map(mixing.mix_stream(augmented, self._mixers), self.targets)
-
-  def __call__(self, example: Example) -> tuple[tf.Tensor, Labels]:
-    """Parses one example.
-
-    Args:
-      example: decoded example with `keys.SEED`; `keys.GROUNDTRUTH_IS_IGNORED` (bool [n]) is optional.
-
-    Returns:
-      The image [height, width, 3] in `params.dtype`, normalised, and the labels that the Model Garden's RetinaNet
-      losses read, plus `num_boxes`, int32, the boxes that are objects.
-
-    Raises:
-      tf.errors.InvalidArgumentError: at run time, for a class outside 1..num_classes-1.
-    """
-    return self.targets(self.augment(example))
 
   def augment(self, example: Example) -> Example:
-    """The first half of `__call__`: what the stream's policy makes of a decoded example."""
+    """See `parsing.TrainingParser`."""
     return self._augment(self._prepare(example))
 
   def targets(self, example: Example) -> tuple[tf.Tensor, Labels]:
-    """The second half of `__call__`: an augmented example as image and labels."""
+    """See `parsing.TrainingParser`."""
     targets = anchor_targets.assign(
       self._anchors.flat,
       example[keys.GROUNDTRUTH_BOXES],

@@ -89,12 +89,34 @@ def image_features(image: np.ndarray, source_id: int) -> dict[str, tf.train.Feat
     Features of the image's JPEG bytes, height, width and id.
   """
   height, width, _ = image.shape
+  return encoded_image_features(encode_jpeg(image), height, width, str(source_id))
+
+
+def encoded_image_features(
+  encoded: bytes, height: int, width: int, source_id: str
+) -> dict[str, tf.train.Feature]:
+  """Features of an image whose file goes into the record as it is.
+
+  Args:
+    encoded: content of an image file.
+    height: of the image, in pixels.
+    width: of the image, in pixels.
+    source_id: id of the image.
+
+  Returns:
+    Features of the bytes, height, width and id.
+  """
   return {
-    keys.IMAGE_ENCODED: _bytes([encode_jpeg(image)]),
+    keys.IMAGE_ENCODED: _bytes([encoded]),
     keys.IMAGE_HEIGHT: _ints([height]),
     keys.IMAGE_WIDTH: _ints([width]),
-    keys.SOURCE_ID: _bytes([str(source_id).encode('ascii')]),
+    keys.SOURCE_ID: _bytes([source_id.encode('utf-8')]),
   }
+
+
+def class_map_features(class_map: np.ndarray) -> dict[str, tf.train.Feature]:
+  """Feature of a class map: a greyscale PNG whose values are those of `class_map`, uint8 `[height, width]`."""
+  return {keys.SEGMENTATION_MASK: _bytes([encode_png(class_map)])}
 
 
 def annotation_features(instances: Instances) -> dict[str, tf.train.Feature]:
@@ -118,7 +140,7 @@ def annotation_features(instances: Instances) -> dict[str, tf.train.Feature]:
     keys.BOX_IS_CROWD: _ints(np.zeros_like(instances.classes)),
     keys.BOX_AREA: _floats(instances.areas),
     keys.BOX_MASK: _bytes([encode_png(mask.astype(np.uint8)) for mask in instances.masks]),
-    keys.SEGMENTATION_MASK: _bytes([encode_png(instances.class_map())]),
+    **class_map_features(instances.class_map()),
   }
 
 

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     model_dir = os.path.join(flags.run, flags.model) if hasattr(params, 'teacher') else flags.run
     from official_selftrain.export import saved_model
 
-    saved_model.export_detector(
+    saved_model.export_model(
       params, flags.checkpoint or model_dir, flags.output, flags.input_type, flags.batch_size
     )
   except errors.SelfTrainError as error:

@@ -1,68 +1,37 @@
-"""Writes a SavedModel that takes images as a user has them and gives boxes relative to them.
+"""Writes SavedModels that take images as a user has them and answer in terms of these images.
 
-The Model Garden's serving module does the work; this chooses its settings and keeps the caller's config untouched.
+The Model Garden's serving modules do the work; this chooses the task's and keeps the caller's config untouched.
 """
 
 import os
 import shutil
+from typing import Any
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
-from official.vision.serving import detection, export_saved_model_lib
+from official.vision.configs import retinanet
+from official.vision.serving import export_saved_model_lib
 
 from official_selftrain.core import errors
+from official_selftrain.export import detection, segmentation
 
 INPUT_TYPES = ('image_bytes', 'image_tensor')
 
 
-class _DetectionModule(detection.DetectionModule):
-  """The Model Garden's, whose encoded images must all have one size within a batch; here each has its own."""
-
-  @tf.function
-  def inference_from_image_bytes(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Detections in encoded images, string [batch]."""
-    return self.serve(inputs)
-
-  def preprocess(self, images: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
-    """See the Model Garden; encoded images are resized right after they are decoded."""
-    if images.dtype != tf.string:
-      return super().preprocess(images)
-
-    def decode_and_resize(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-      image, _, info = self._build_inputs(tf.cast(self._decode_image(encoded), tf.float32))
-      return image, info
-
-    shapes = ([*self._padded_size, 3], [4, 2])
-    with tf.device('cpu:0'):
-      resized, infos = tf.map_fn(
-        decode_and_resize,
-        images,
-        fn_output_signature=tuple(tf.TensorSpec(shape, tf.float32) for shape in shapes),
-        parallel_iterations=32,
-      )
-    batch = tf.shape(resized)[0]
-    anchors = {
-      level: tf.repeat(boxes[tf.newaxis], batch, axis=0)
-      for level, boxes in self._build_anchor_boxes().items()
-    }
-    return resized, anchors, infos
-
-
-def export_detector(
+def export_model(
   params: cfg.ExperimentConfig,
   checkpoint: str,
   directory: str,
   input_type: str = 'image_bytes',
   batch_size: int | None = None,
 ) -> None:
-  """Writes a detector as SavedModel; an older one at the same place is replaced once the new one is whole.
+  """Writes a model as SavedModel; an older one at the same place is replaced once the new one is whole.
 
   The signature `serving_default` takes `inputs`: string [batch] of encoded JPEG or PNG images of any sizes, or uint8
-  [batch, h, w, 3]. It gives `detection_boxes` float32 [batch, n, 4], yxyx relative to the image's sides,
-  `detection_scores` float32 [batch, n], `detection_classes` int [batch, n] and `num_detections` int [batch].
+  [batch, h, w, 3]. What it gives depends on the task, see `export.detection` and `export.segmentation`.
 
   Args:
-    params: an experiment with a RetinaNet task.
+    params: an experiment of detection or segmentation.
     checkpoint: prefix of a checkpoint, or a model directory.
     directory: where the SavedModel goes.
     input_type: one of `INPUT_TYPES`.
@@ -78,9 +47,8 @@ def export_detector(
   if not prefix or not tf.io.gfile.exists(prefix + '.index'):
     raise errors.DataError(f'There is no checkpoint at {checkpoint} to export.')
   serving = params.replace()
-  serving.task.export_config.output_normalized_coordinates = True
   size = list(serving.task.model.input_size[:2])
-  module = _DetectionModule(
+  module = _module_of(serving)(
     params=serving,
     batch_size=batch_size,
     input_image_size=size,
@@ -100,3 +68,11 @@ def export_detector(
   )
   shutil.rmtree(directory, ignore_errors=True)
   os.replace(temporary, directory)
+
+
+def _module_of(params: cfg.ExperimentConfig) -> Any:
+  """The serving module of a task; changes `params` to what it needs."""
+  if isinstance(params.task, retinanet.RetinaNetTask):
+    params.task.export_config.output_normalized_coordinates = True
+    return detection.DetectionModule
+  return segmentation.SegmentationModule

@@ -85,6 +85,26 @@ class LossAverages(tf.__internal__.tracking.AutoTrackable):
     return averages[0], averages[1]
 
 
+def batch_share(count: tf.Tensor, offset: float) -> tf.Tensor:
+  """Turns a mean over one replica's labels into its part of the mean over the whole batch's.
+
+  A loss that each replica divides by its own count depends on how a batch is split. Times this factor, and then
+  averaged over replicas, it is the sum over all of them divided by the count of all.
+
+  Args:
+    count: float32 scalar, what this replica divides by, without `offset`.
+    offset: what it adds to the count, to avoid a division by zero.
+
+  Returns:
+    float32 scalar; 1 without replicas.
+  """
+  context = tf.distribute.get_replica_context()
+  if context is None or context.num_replicas_in_sync == 1:
+    return tf.ones([], tf.float32)
+  everyone = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
+  return context.num_replicas_in_sync * (count + offset) / (everyone + offset)
+
+
 def combine(
   human_loss: tf.Tensor,
   pseudo_loss: tf.Tensor,

@@ -21,7 +21,7 @@ def export_student(run: Any) -> dict[str, Any]:
   settings = run.params.export
   directory = run.path(EXPORT_DIR)
   job = run.job('student')
-  saved_model.export_detector(
+  saved_model.export_model(
     job.params, run.checkpoint('student'), directory, settings.input_type, settings.batch_size
   )
   console.say(f'export: SavedModel of the student in {directory}')

@@ -77,15 +77,19 @@ def run(
   tf.keras.utils.set_random_seed(params.seed)
   task = task_factory.get_task(params.task)
   model = load_model(task, teacher)
-  preprocess, predict = task.labelling_functions(model)
+  preprocess, predict = task.labelling_functions(model, params.labels)
   model_config = params.task.model.as_dict()
   worker = labeller.Labeller(
-    task.label_format(params.labels.min_score, params.labels.max_boxes),
+    task.label_format(params.labels),
     preprocess,
     predict,
     manifest_lib.Provenance(
       teacher=describe_checkpoint(teacher),
-      config={'task.model': model_config, 'precision': params.runtime.mixed_precision_dtype},
+      config={
+        'task.model': model_config,
+        'precision': params.runtime.mixed_precision_dtype,
+        'labels': {name: getattr(params.labels, name) for name in params.labels.deciding()},
+      },
     ),
     batch_size=params.labels.batch_size,
   )
@@ -109,7 +113,7 @@ def gate(
 ) -> None:
   """Raises GateError when too few pseudo labels survive the cut to train a student on."""
   manifest = manifest_lib.Manifest.load(label_dir)
-  quality.gate(manifest, label_format, settings, params.labels.min_boxes_per_image)
+  quality.gate(manifest, label_format, settings, **params.labels.gate())
 
 
 def evaluate_given_teacher(job: training.Job, checkpoint: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import files
 from official_selftrain.dataloaders import records as streams
-from official_selftrain.pipeline import actions, labelling
+from official_selftrain.pipeline import actions, labelling, training
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.report import judgement, page, records, summary, table
 
@@ -25,10 +25,14 @@ _SETTINGS = (
   'dataset.digits.num_unlabelled',
   'task.model.input_size',
   'task.model.backbone.type',
+  'task.model.decoder.type',
+  'task.losses',
   'task.train_data.global_batch_size',
   'task.train_data.augmentation.policy',
   'task.train_data.parser.aug_scale_min',
   'task.train_data.parser.aug_scale_max',
+  'task.train_data.aug_scale_min',
+  'task.train_data.aug_scale_max',
   'task.pseudo_data.augmentation.policy',
   'task.pseudo_data.global_batch_size',
   'task.pseudo_data.cut',
@@ -75,14 +79,14 @@ def gather(run: Any) -> records.ReportInputs:
     name: {k: v for k, v in values.items() if '/' not in k} for name, values in measured.items()
   }
   facts, num_labelled = _label_facts(run)
-  prefix = run.task_report().class_metric_prefix
+  shown = run.task_report()
   return records.ReportInputs(
     experiment=run.params.experiment,
     seed=run.params.seed,
     steps={name: result['global_step'] for name, result in results.items()},
     metrics={name: metrics.get(name) for name in records.MODELS},
-    class_names=run.data.class_names,
-    per_class={name: _per_class(values, prefix) for name, values in measured.items()},
+    class_names=shown.shown_classes,
+    per_class={name: shown.per_class(values) for name, values in measured.items()},
     pseudo_labels=facts,
     loss_curves={name: _curves(run.path(name)) for name in models},
     sheets=tuple(_sheets(run)),
@@ -92,6 +96,14 @@ def gather(run: Any) -> records.ReportInputs:
     versions=manifest_lib.software_versions(),
     command=_command(run),
     primary_metric=run.params.report.primary_metric,
+    table_metrics=shown.table_metrics,
+    class_metric=shown.class_metric,
+    unit=shown.unit,
+    confusion={
+      name: details['confusion']
+      for name in models
+      if 'confusion' in (details := training.evaluation_details(run.path(name)))
+    },
     num_labelled_images=num_labelled,
     num_validation_images=sum(1 for _ in _validation_records(run)),
     margin=run.params.report.margin,
@@ -106,10 +118,6 @@ def _command(run: Any) -> str:
     if _changed_settings(run)
     else f'python train.py --experiment={run.params.experiment} --mode=train_and_eval'
   )
-
-
-def _per_class(metrics: dict[str, float], prefix: str) -> dict[str, float]:
-  return {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
 
 
 def _curves(model_dir: str) -> dict[str, list[tuple[int, float]]]:

@@ -85,8 +85,7 @@ class SelfTrainingRun:
     )
     on_teacher += () if teacher.global_batch_size else both_batches
     on_labels: tuple[str, ...] = (
-      'labels.min_score',
-      'labels.max_boxes',
+      *(f'labels.{name}' for name in self.params.labels.deciding()),
       'task.model',
       'task.pseudo_data.input_path',
     )
@@ -286,7 +285,7 @@ class SelfTrainingRun:
   def label_format(self) -> Any:
     """How this task's labels are written."""
     task = task_factory.get_task(self.params.task)
-    return task.label_format(self.params.labels.min_score, self.params.labels.max_boxes)
+    return task.label_format(self.params.labels)
 
   def _labels(self) -> dict[str, Any]:
     images = records.match_files(
@@ -300,8 +299,8 @@ class SelfTrainingRun:
 
   def label_cuts(self) -> cuts.Cuts:
     """The cuts that the student trains with."""
-    pseudo = self.params.task.pseudo_data
-    return cuts.Cuts(cut=pseudo.cut, ignore_cut=pseudo.ignore_cut, keep_empty=pseudo.keep_empty)
+    task = task_factory.get_task(self.params.task)
+    return task.label_cuts(self.params.task.pseudo_data)
 
   def task_report(self) -> Any:
     """What this run's task shows of itself, see `tasks.detection_report`."""

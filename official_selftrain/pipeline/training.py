@@ -149,7 +149,7 @@ def _check_mode(job: Job, mode: str) -> None:
 
 
 def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> dict[str, float]:
-  recorder = _EvaluationRecorder(job)
+  recorder = _EvaluationRecorder(job, task)
   progress = actions.TrainingProgress(job.name, job.params, task.start_step, job.model_dir)
   interrupted_at = None
   with _stdout_to(os.path.join(job.model_dir, LOG_FILE)):
@@ -204,8 +204,9 @@ def _save_on_interrupt(
 class _EvaluationRecorder:
   """Eval action: keeps the metrics and writes them to `metrics.json`."""
 
-  def __init__(self, job: Job):
+  def __init__(self, job: Job, task: Any):
     self._job = job
+    self._task = task
     self._validation = validation_digest(job)
     self._trainer: Any = None
     self.metrics: dict[str, float] = {}
@@ -219,9 +220,16 @@ class _EvaluationRecorder:
     record = {
       'step': step,
       'validation': self._validation,
+      'details': self._task.evaluation_details(),
       'metrics': {name: _or_none(value) for name, value in self.metrics.items()},
     }
     files.write_json(os.path.join(self._job.model_dir, METRICS_FILE), record)
+
+
+def evaluation_details(model_dir: str) -> dict[str, Any]:
+  """What the last evaluation of a model found besides numbers; empty if there is nothing."""
+  path = os.path.join(model_dir, METRICS_FILE)
+  return files.read_json(path).get('details', {}) if os.path.exists(path) else {}
 
 
 def scalars(output: Mapping[str, Any]) -> dict[str, float]:

@@ -9,36 +9,9 @@ import tensorflow as tf
 
 from official_selftrain.core import errors, keys
 from official_selftrain.pseudo_labels import cuts as cuts_lib
-from official_selftrain.pseudo_labels import formats
-
-NUM_BINS = 20
-# float32 on purpose: scores are float32 and a cut is compared in float32, so a score of exactly
-# 0.35 counts as >= 0.35.
-BIN_EDGES = np.linspace(0.0, 1.0, NUM_BINS + 1).astype(np.float32)
+from official_selftrain.pseudo_labels import formats, histograms
 
 _SIDES = (keys.BOX_YMIN, keys.BOX_XMIN, keys.BOX_YMAX, keys.BOX_XMAX)
-
-
-def score_bins(scores: np.ndarray) -> np.ndarray:
-  """Index of the histogram bin of each score.
-
-  Args:
-    scores: float32 `[n]`.
-
-  Returns:
-    int64 `[n]`: i for BIN_EDGES[i] <= score < BIN_EDGES[i + 1]; the last bin includes 1.
-  """
-  bins = np.searchsorted(BIN_EDGES, np.asarray(scores, np.float32), side='right') - 1
-  return np.clip(bins, 0, NUM_BINS - 1)
-
-
-def count_above(histogram: np.ndarray, cut: float) -> float:
-  """Number of scores >= `cut`: exact when the cut is a bin edge, else interpolated linearly."""
-  position = cut * NUM_BINS
-  whole = int(position + 1e-6)
-  above = float(histogram[whole:].sum())
-  part = position - whole
-  return above - part * float(histogram[whole]) if part > 1e-6 else above
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,10 +95,9 @@ class DetectionLabels:
     """A summary of no image.
 
     Returns:
-      `boxes` per class id, `scores` histograms per class id, and `best_scores`, the histogram of
-      the highest score of each image that has a box. Class ids are strings, as JSON wants keys.
+      `boxes` per class id, and what `histograms` says of `scores` and `best_scores`.
     """
-    return {'boxes': {}, 'scores': {}, 'best_scores': [0] * NUM_BINS}
+    return {'boxes': {}, 'scores': {}, 'best_scores': [0] * histograms.NUM_BINS}
 
   def count(self, summary: dict[str, Any], features: Mapping[str, tf.train.Feature]) -> None:
     """See `LabelFormat`."""
@@ -133,29 +105,19 @@ class DetectionLabels:
     scores = np.array(features[keys.BOX_SCORE].float_list.value, np.float32)
     if not scores.size:
       return
-    bins = score_bins(scores)
-    cells, counts = np.unique(classes * NUM_BINS + bins, return_counts=True)
+    bins = histograms.score_bins(scores)
+    cells, counts = np.unique(classes * histograms.NUM_BINS + bins, return_counts=True)
     for cell, number in zip(cells.tolist(), counts.tolist(), strict=True):
-      name = str(cell // NUM_BINS)
+      name = str(cell // histograms.NUM_BINS)
       summary['boxes'][name] = summary['boxes'].get(name, 0) + number
-      summary['scores'].setdefault(name, [0] * NUM_BINS)[cell % NUM_BINS] += number
+      summary['scores'].setdefault(name, [0] * histograms.NUM_BINS)[cell % histograms.NUM_BINS] += (
+        number
+      )
     summary['best_scores'][int(bins.max())] += 1
 
   def kept(self, summary: Mapping[str, Any], cuts: cuts_lib.Cuts) -> formats.Kept:
     """See `LabelFormat`; with cuts per class, `images_kept` is an upper bound."""
-    total = np.sum([*summary['scores'].values(), [0] * NUM_BINS], axis=0)
-    kept = sum(
-      count_above(np.array(counts), cuts.of(int(name)))
-      for name, counts in summary['scores'].items()
-    )
-    lowest = min([cuts.cut, *(cuts.per_class or {}).values()])
-    filled = np.flatnonzero(total)
-    return formats.Kept(
-      objects=float(total.sum()),
-      objects_kept=float(kept),
-      images_kept=count_above(np.array(summary['best_scores']), lowest),
-      highest_score=float(filled[-1] + 1) / NUM_BINS if filled.size else 0.0,
-    )
+    return histograms.kept(summary, cuts)
 
   def feature_spec(self) -> dict[str, Any]:
     """See `LabelFormat`."""

@@ -114,7 +114,7 @@ def _match(
   return _Matches(np.array(scores, np.float32), np.array(classes, int), np.array(is_true, bool))
 
 
-def _ratio(numerator: float, denominator: float) -> float | None:
+def ratio(numerator: float, denominator: float) -> float | None:
   """A quotient, None when there is nothing to divide by; JSON has no NaN."""
   return numerator / denominator if denominator else None
 
@@ -139,10 +139,10 @@ def _curve(matches: _Matches, num_truths: int, cuts: Sequence[float]) -> dict[st
       {
         'cut': float(cut),
         'boxes': boxes[step],
-        'precision': _ratio(true[step], boxes[step]),
-        'recall': _ratio(true[step], num_truths),
-        'f1': _ratio(2.0 * true[step], boxes[step] + num_truths),
-        'count_ratio': _ratio(boxes[step], num_truths),
+        'precision': ratio(true[step], boxes[step]),
+        'recall': ratio(true[step], num_truths),
+        'f1': ratio(2.0 * true[step], boxes[step] + num_truths),
+        'count_ratio': ratio(boxes[step], num_truths),
       }
     )
   by_count = by_f1 = None

@@ -7,7 +7,7 @@ from official_selftrain.report import records
 
 Outcome = Literal['helped', 'not_helped', 'too_small', 'unknown']
 
-# A box-count ratio within these bounds counts as "as many boxes as people draw".
+# A count ratio within these bounds counts as "as many labels as people draw".
 _RATIO_LOW, _RATIO_HIGH = 0.8, 1.25
 # Below this precision at the cut more than one label in three is wrong.
 _LOW_PRECISION = 0.67
@@ -227,7 +227,7 @@ def _overtraining_advice(inputs: records.ReportInputs) -> str | None:
 
 
 def _cut_advice(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> str | None:
-  ratio = records.finite(facts.box_count_ratio)
+  ratio = records.finite(facts.count_ratio)
   if ratio is None or _RATIO_LOW <= ratio <= _RATIO_HIGH:
     return None
   lower = ratio < _RATIO_LOW
@@ -237,8 +237,8 @@ def _cut_advice(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -
   target = f' to {suggested:g}' if fits else ''
   return (
     f'{"Lower" if lower else "Raise"} the cut from {facts.cut:g}{target}: it leaves '
-    f'{facts.boxes_per_image:.2f} {inputs.unit} per image where people drew '
-    f'{facts.boxes_per_image_human:.2f} (ratio {ratio:.2f}).'
+    f'{records.quantity(facts.labels_per_image)} {inputs.unit} per image where people drew '
+    f'{records.quantity(facts.human_labels_per_image)} (ratio {ratio:.2f}).'
   )
 
 
@@ -308,8 +308,8 @@ def _no_finding(inputs: records.ReportInputs) -> str:
   """Advice when no fact stands out."""
   facts = inputs.pseudo_labels
   seen = ''
-  if facts is not None and records.finite(facts.box_count_ratio) is not None:
-    seen = f' (box-count ratio {facts.box_count_ratio:.2f} at the cut {facts.cut:g})'
+  if facts is not None and records.finite(facts.count_ratio) is not None:
+    seen = f' (count ratio {facts.count_ratio:.2f} at the cut {facts.cut:g})'
   steps = inputs.steps.get('student')
   more = f'more than {steps:,} student steps' if steps else 'more student steps'
   return (

@@ -22,6 +22,7 @@ def render_html(inputs: records.ReportInputs, verdict: judgement.Verdict) -> str
   named = [
     ('results', 'Results', sections.results(inputs)),
     ('classes', 'Classes', sections.per_class(inputs)),
+    ('confusion', 'Confusions', sections.confusion(inputs)),
     ('pseudo-labels', 'Pseudo labels', pseudo_section.pseudo_labels(inputs)),
     ('losses', 'Losses', sections.losses(inputs)),
     *(

@@ -6,6 +6,7 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from official_selftrain.core import overlays
 from official_selftrain.report import records
 
 # Longest side of a drawn tile in pixels: twice the default scenes.
@@ -29,7 +30,7 @@ _JPEG_QUALITY = 86
 
 
 def draw_tile(tile: records.Tile) -> Image.Image:
-  """Enlarges or reduces a tile's image to `TILE_SIDE` and draws its boxes.
+  """Enlarges or reduces a tile's image to `TILE_SIDE`, tints its mask, and draws its boxes.
 
   Each box is a line of three pixels in its kind's colour, whose outer edge is the box's edge, with
   a dark rim of one pixel on either side, and a label with class and score.
@@ -41,7 +42,7 @@ def draw_tile(tile: records.Tile) -> Image.Image:
     An RGB image whose longest side is `TILE_SIDE`.
 
   Raises:
-    ValueError: the image is not `[height, width, 3]` uint8.
+    ValueError: the image is not `[height, width, 3]` uint8, or the mask not of its size.
   """
   pixels = np.asarray(tile.image)
   if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
@@ -52,6 +53,13 @@ def draw_tile(tile: records.Tile) -> Image.Image:
   scale = TILE_SIDE / max(height, width)
   size = (max(1, round(width * scale)), max(1, round(height * scale)))
   image = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+  if tile.mask is not None:
+    if tile.mask.dtype != np.uint8 or tile.mask.shape != (height, width):
+      raise ValueError(
+        f'A mask of this tile must be uint8 [{height}, {width}], got {tile.mask.dtype} {list(tile.mask.shape)}.'
+      )
+    mask = Image.fromarray(tile.mask).resize(size, Image.Resampling.NEAREST)
+    image = Image.fromarray(overlays.tint(np.asarray(image), np.asarray(mask)))
   canvas = ImageDraw.Draw(image)
   corners = [_corners(box, scale, size) for box in tile.boxes]
   for box, corner in zip(tile.boxes, corners, strict=True):

@@ -17,7 +17,7 @@ def pseudo_labels(inputs: records.ReportInputs) -> markup.Markup | None:
   figures = [
     _scores(inputs, facts),
     *_quality_charts(inputs, facts),
-    _class_balance(facts),
+    _class_balance(inputs, facts),
   ]
   return parts.section(
     'pseudo-labels',
@@ -32,7 +32,9 @@ def pseudo_labels(inputs: records.ReportInputs) -> markup.Markup | None:
 
 def _lead(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> str:
   band = ''
-  if facts.ignore_cut is not None:
+  if facts.ignore_cut == 0:
+    band = ' Pixels below the cut are ignored, those of the background too.'
+  elif facts.ignore_cut is not None:
     band = (
       f' Labels between {facts.ignore_cut:g} and the cut are ignored: neither object nor '
       'background.'
@@ -45,7 +47,7 @@ def _lead(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> str:
 
 
 def _facts(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> markup.Markup:
-  ratio = table.number(facts.box_count_ratio, '.2f')
+  ratio = table.number(facts.count_ratio, '.2f')
   cells = [
     parts.fact('Unlabelled images', f'{facts.num_images:,}', _coverage(facts)),
     parts.fact(
@@ -53,10 +55,10 @@ def _facts(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> mar
     ),
     parts.fact(
       f'{inputs.unit.capitalize()} per image',
-      table.number(facts.boxes_per_image, '.2f'),
-      f'people drew {table.number(facts.boxes_per_image_human, ".2f")}',
+      records.quantity(facts.labels_per_image),
+      f'people drew {records.quantity(facts.human_labels_per_image)}',
     ),
-    parts.fact('Box-count ratio', ratio, '1 is as many as people draw'),
+    parts.fact('Count ratio', ratio, '1 is as many as people draw'),
   ]
   at_cut = facts.quality_at_cut
   if at_cut is not None:
@@ -67,6 +69,14 @@ def _facts(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> mar
         f'at the cut {at_cut.cut:g}, held-out truth',
       )
     )
+  if at_cut is not None and facts.has_pixels:
+    cells.append(
+      parts.fact(
+        'Pixels kept',
+        table.number(at_cut.kept_share, '.0%'),
+        f'of all; {table.number(at_cut.accuracy, ".1%")} of these are right',
+      )
+    )
   return parts.facts(cells)
 
 
@@ -75,7 +85,7 @@ def _coverage(facts: records.PseudoLabelFacts) -> str:
 
 
 def _scores(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> markup.Markup:
-  styles = [(-math.inf, 'faint', 'dropped')]
+  styles = [] if facts.ignore_cut == 0 else [(-math.inf, 'faint', 'dropped')]
   marks = []
   if facts.ignore_cut is not None:
     styles.append((facts.ignore_cut, 'band', 'ignored'))
@@ -108,11 +118,42 @@ def _quality_charts(
     (cut,),
   )
   ratio = charts.line_chart(
-    charts.Labels('Box-count ratio by cut', 'cut', f'pseudo {inputs.unit} per true one'),
-    (charts.Line('box-count ratio', 'pseudo', points('box_count_ratio')),),
+    charts.Labels('Count ratio by cut', 'cut', f'pseudo {inputs.unit} per true one'),
+    (charts.Line('count ratio', 'pseudo', points('count_ratio')),),
     (cut, charts.Mark(1.0, 'as many as in truth', horizontal=True)),
   )
-  return [quality, ratio]
+  return [quality, ratio, *_pixel_charts(facts, cut)]
+
+
+def _pixel_charts(facts: records.PseudoLabelFacts, cut: charts.Mark) -> list[markup.Markup]:
+  """What is known about all pixels, those of the background included."""
+  if not facts.has_pixels or not facts.quality:
+    return []
+  rows = facts.quality
+  by_cut = charts.line_chart(
+    charts.Labels('Pixels kept, and their accuracy, by cut', 'cut', 'share'),
+    (
+      charts.Line('kept pixels', 'pseudo', [(row.cut, row.kept_share or 0.0) for row in rows]),
+      charts.Line(
+        'accuracy',
+        'c1',
+        [(row.cut, row.accuracy) for row in rows if row.accuracy is not None],
+        True,
+      ),
+    ),
+    (cut,),
+  )
+  if not facts.accuracy_by_confidence:
+    return [by_cut]
+  by_confidence = charts.line_chart(
+    charts.Labels('Accuracy of pixels by confidence', 'confidence', 'accuracy'),
+    (
+      charts.Line('accuracy', 'c1', facts.accuracy_by_confidence),
+      charts.Line('as sure as right', 'c3', [(0.0, 0.0), (1.0, 1.0)], True),
+    ),
+    (cut,),
+  )
+  return [by_cut, by_confidence]
 
 
 def _shares(counts: Mapping[str, int], names: list[str]) -> list[float]:
@@ -120,11 +161,11 @@ def _shares(counts: Mapping[str, int], names: list[str]) -> list[float]:
   return [counts.get(name, 0) / total if total else math.nan for name in names]
 
 
-def _class_balance(facts: records.PseudoLabelFacts) -> markup.Markup:
+def _class_balance(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> markup.Markup:
   # The human labels' order first; classes that only the teacher names come last.
   names = list(dict.fromkeys([*facts.counts_per_class_human, *facts.counts_per_class]))
   return charts.bar_chart(
-    charts.Labels('Class balance', 'class', 'share of labels'),
+    charts.Labels('Class balance', 'class', f'share of {inputs.unit}'),
     names,
     (
       charts.Bars('human labels', 'human', _shares(facts.counts_per_class_human, names)),
@@ -140,19 +181,17 @@ def _quality_table(
   at_cut = facts.quality_at_cut
   if not facts.quality or at_cut is None:
     return None
-  rows = [
-    (
-      f'{row.cut:g}',
-      table.number(row.precision),
-      table.number(row.recall),
-      table.number(row.f1),
-      table.number(row.box_count_ratio, '.2f'),
-    )
-    for row in facts.quality
-  ]
-  grid = parts.grid(
-    ('cut', 'precision', 'recall', 'F1', 'box-count ratio'), rows, here=facts.quality.index(at_cut)
-  )
+  header = ['cut', 'precision', 'recall', 'F1', 'count ratio']
+  if facts.has_pixels:
+    header += ['kept pixels', 'accuracy']
+  rows = []
+  for row in facts.quality:
+    cells = [f'{row.cut:g}', *map(table.number, (row.precision, row.recall, row.f1))]
+    cells.append(table.number(row.count_ratio, '.2f'))
+    if facts.has_pixels:
+      cells += [table.number(row.kept_share), table.number(row.accuracy)]
+    rows.append(cells)
+  grid = parts.grid(header, rows, here=facts.quality.index(at_cut))
   return parts.fold('Quality by cut as a table', grid)
 
 

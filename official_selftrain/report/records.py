@@ -50,12 +50,14 @@ class Tile:
     boxes: boxes to draw, later ones on top.
     caption: one line under the picture.
     group: heading under which neighbouring tiles with the same value are shown; '' for none.
+    mask: uint8 `[height, width]`, classes to tint; None for none.
   """
 
   image: np.ndarray
   boxes: tuple[Box, ...] = ()
   caption: str = ''
   group: str = ''
+  mask: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,12 +69,14 @@ class Sheet:
     explanation: one or two sentences on what is to be seen.
     columns: tiles that belong side by side, such as truth, teacher and student of one image.
     tiles: row by row.
+    legend: (name, red-green-blue) of the colours in masks.
   """
 
   title: str
   explanation: str
   columns: int
   tiles: tuple[Tile, ...]
+  legend: tuple[tuple[str, tuple[int, int, int]], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,14 +108,18 @@ class QualityAtCut:
     precision: share of kept labels that are right; NaN when none is kept.
     recall: share of true objects that are found.
     f1: harmonic mean of both.
-    box_count_ratio: kept labels over true objects.
+    count_ratio: kept labels over true objects.
+    kept_share: share of all pixels that is kept, those of the background included; None for boxes.
+    accuracy: share of the kept pixels that is right; None for boxes, or when none is kept.
   """
 
   cut: float
   precision: float
   recall: float
   f1: float
-  box_count_ratio: float
+  count_ratio: float
+  kept_share: float | None = None
+  accuracy: float | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -141,8 +149,8 @@ class PseudoLabelFacts:
     empty: images without any.
     dead: unreadable images.
     kept_share_at_cut: share of the written labels whose score reaches `cut`.
-    boxes_per_image: labels per readable image at `cut`.
-    boxes_per_image_human: labels per image that people drew.
+    labels_per_image: labels per readable image at `cut`.
+    human_labels_per_image: labels per image that people drew.
     score_histogram: of all written labels.
     counts_per_class: pseudo labels at `cut`, by class name.
     counts_per_class_human: human labels by class name.
@@ -153,6 +161,7 @@ class PseudoLabelFacts:
       unknown.
     teacher_digest: hex digest of the teacher's checkpoint.
     dead_letters: a sample.
+    accuracy_by_confidence: for masks with held-out truth, (confidence, share of the pixels that is right).
   """
 
   num_images: int
@@ -160,8 +169,8 @@ class PseudoLabelFacts:
   empty: int
   dead: int
   kept_share_at_cut: float
-  boxes_per_image: float
-  boxes_per_image_human: float
+  labels_per_image: float
+  human_labels_per_image: float
   score_histogram: ScoreHistogram
   counts_per_class: Mapping[str, int]
   counts_per_class_human: Mapping[str, int]
@@ -171,13 +180,19 @@ class PseudoLabelFacts:
   suggested_cut: float | None = None
   teacher_digest: str = ''
   dead_letters: tuple[DeadLetter, ...] = ()
+  accuracy_by_confidence: tuple[tuple[float, float], ...] = ()
 
   @property
-  def box_count_ratio(self) -> float:
+  def has_pixels(self) -> bool:
+    """Whether `quality` says something about single pixels."""
+    return any(row.kept_share is not None for row in self.quality or ())
+
+  @property
+  def count_ratio(self) -> float:
     """Labels per image at the cut over what people drew; NaN when people drew none."""
-    if not self.boxes_per_image_human:
+    if not self.human_labels_per_image:
       return math.nan
-    return self.boxes_per_image / self.boxes_per_image_human
+    return self.labels_per_image / self.human_labels_per_image
 
   @property
   def quality_at_cut(self) -> QualityAtCut | None:
@@ -213,6 +228,8 @@ class ReportInputs:
     table_metrics: columns of the table.
     class_metric: name of the metric in `per_class`.
     unit: plural word for one pseudo label.
+    confusion: each model's pixels by true class (row) and predicted class, in the order of `class_names`; empty
+      where that is not measured.
     num_labelled_images: images with human labels; None when unknown.
     num_validation_images: images the metrics come from; None when unknown.
     margin: difference in the primary metric that one seed cannot tell from chance.
@@ -238,6 +255,7 @@ class ReportInputs:
   table_metrics: tuple[str, ...] = ('AP', 'AP50', 'AP75')
   class_metric: str = 'AP'
   unit: str = 'boxes'
+  confusion: Mapping[str, Sequence[Sequence[int]]] = dataclasses.field(default_factory=dict)
   num_labelled_images: int | None = None
   num_validation_images: int | None = None
   margin: float = 0.005
@@ -260,3 +278,8 @@ def difference(minuend: float | None, subtrahend: float | None) -> float | None:
   if minuend is None or subtrahend is None:
     return None
   return round(minuend - subtrahend, 6)
+
+
+def quantity(value: float) -> str:
+  """A number of labels per image as text; whole numbers where decimals would say nothing."""
+  return f'{value:,.0f}' if round(value, 2) >= 100 else f'{value:.2f}'

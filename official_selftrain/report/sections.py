@@ -139,6 +139,25 @@ def per_class(inputs: records.ReportInputs) -> markup.Markup | None:
   )
 
 
+def confusion(inputs: records.ReportInputs) -> markup.Markup | None:
+  """Which classes the student takes for which; None where that was not measured."""
+  counts = inputs.confusion.get('student')
+  if not counts:
+    return None
+  rows = []
+  for name, row in zip(inputs.class_names, counts, strict=True):
+    total = sum(row)
+    shares = [table.number(count / total, '.1%') if total else table.MISSING for count in row]
+    rows.append((name, *shares, f'{total:,}'))
+  header = ('true class', *inputs.class_names, 'pixels')
+  return parts.section(
+    'confusion',
+    "The student's confusions",
+    'Where the pixels of each true class go; rows add up to 100%.',
+    parts.grid(header, rows),
+  )
+
+
 def losses(inputs: records.ReportInputs) -> markup.Markup | None:
   """Loss curves of every stage; None when none was recorded."""
   stages = [stage for stage in records.MODELS if inputs.loss_curves.get(stage)]
@@ -196,6 +215,7 @@ def sheet(index: int, contact: records.Sheet) -> markup.Markup:
   """One contact sheet with its legend; tiles that belong side by side stay side by side."""
   drawn = {box.kind for tile in contact.tiles for box in tile.boxes}
   legend = [_legend_item(kind) for kind in pictures.COLOURS if kind in drawn]
+  legend += [_swatch(f'rgb{colour}', name) for name, colour in contact.legend]
   body = []
   for group, tiles in itertools.groupby(contact.tiles, key=lambda tile: tile.group):
     if group:
@@ -211,12 +231,12 @@ def sheet(index: int, contact: records.Sheet) -> markup.Markup:
 
 
 def _legend_item(kind: records.Kind) -> markup.Markup:
-  swatch = markup.element(
-    'span',
-    class_='swatch box dashed' if kind in pictures.DASHED else 'swatch box',
-    style=f'--c:rgb{pictures.COLOURS[kind]}',
-  )
-  return markup.element('li', swatch, _KIND_NAMES[kind])
+  style = 'swatch box dashed' if kind in pictures.DASHED else 'swatch box'
+  return _swatch(f'rgb{pictures.COLOURS[kind]}', _KIND_NAMES[kind], style)
+
+
+def _swatch(colour: str, name: str, style: str = 'swatch box') -> markup.Markup:
+  return markup.element('li', markup.element('span', class_=style, style=f'--c:{colour}'), name)
 
 
 def _tiles(tiles: Sequence[records.Tile], columns: int) -> markup.Markup:
@@ -237,7 +257,7 @@ def _tile(tile: records.Tile) -> markup.Markup:
   picture = markup.element(
     'img',
     src=pictures.data_uri(image),
-    alt=f'{tile.caption} ({len(tile.boxes)} boxes)',
+    alt=tile.caption if tile.mask is not None else f'{tile.caption} ({len(tile.boxes)} boxes)',
     width=image.width,
     height=image.height,
     loading='lazy',

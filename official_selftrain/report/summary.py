@@ -21,16 +21,18 @@ def to_json(inputs: records.ReportInputs, verdict: judgement.Verdict) -> dict[st
 
   Returns:
     A dictionary with the keys teacher, control, student (each its metrics under the evaluator's
-    names, null when the model was not trained), per_class, pseudo_labels, verdict, seed, steps,
-    experiment, settings, settings_not_default, seconds, versions and command. Missing, NaN and
-    infinite values are null.
+    names, null when the model was not trained), per_class, class_metric, confusion, pseudo_labels,
+    verdict, seed, steps, experiment, settings, settings_not_default, seconds, versions and command.
+    Missing, NaN and infinite values are null.
   """
   facts = inputs.pseudo_labels
   pseudo_labels = None
   if facts is not None:
-    pseudo_labels = dataclasses.asdict(facts) | {'box_count_ratio': facts.box_count_ratio}
+    pseudo_labels = dataclasses.asdict(facts) | {'count_ratio': facts.count_ratio}
   report = {model: inputs.metrics.get(model) for model in records.MODELS} | {
     'per_class': inputs.per_class,
+    'class_metric': inputs.class_metric,
+    'confusion': inputs.confusion,
     'pseudo_labels': pseudo_labels,
     'verdict': dataclasses.asdict(verdict)
     | {'metric': inputs.primary_metric, 'margin': inputs.margin},

@@ -11,6 +11,7 @@ from official_selftrain.configs import detection as configs
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.evaluation import coco
+from official_selftrain.losses import normalized
 from official_selftrain.modeling import spinenet
 from official_selftrain.pseudo_labels import detection as label_formats
 from official_selftrain.tasks import detection_report, self_training, streams
@@ -78,7 +79,8 @@ class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
     The factor below turns that into a division by the batch's positives + 1, and the mean over replicas into the sum.
     """
     _, class_loss, box_loss, model_loss = super().build_losses(outputs, labels, None)
-    scale = _positives_scale(labels['box_weights'])
+    # The Model Garden adds 1 to the positives.
+    scale = normalized.batch_share(tf.reduce_sum(labels['box_weights']), 1.0)
     total = self.task_config.losses.loss_weight * scale * model_loss
     if aux_losses:
       total += self.task_config.losses.loss_weight * tf.reduce_sum(aux_losses)
@@ -126,11 +128,11 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
       'share_with_boxes': tf.reduce_mean(tf.cast(boxes > 0, tf.float32)),
     }
 
-  def label_format(
-    self, min_score: float = 0.05, max_boxes: int = 100
-  ) -> label_formats.DetectionLabels:
-    """How this task's pseudo labels are written and read; the arguments matter for writing only."""
-    return label_formats.DetectionLabels(self.task_config.model.num_classes, min_score, max_boxes)
+  def label_format(self, labels: configs.BoxLabels | None = None) -> label_formats.DetectionLabels:
+    """How this task's pseudo labels are written and read; `labels` matters for writing only."""
+    settings = labels or configs.BoxLabels()
+    num_classes = self.task_config.model.num_classes
+    return label_formats.DetectionLabels(num_classes, settings.min_score, settings.max_boxes)
 
   def report(
     self, label_format: label_formats.DetectionLabels, class_names: tuple[str, ...]
@@ -143,17 +145,20 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
     return parsing.decoded_example(record)
 
   def labelling_functions(
-    self, model: tf.keras.Model
+    self, model: tf.keras.Model, labels: configs.BoxLabels | None = None
   ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Preprocessing of one image and prediction for a batch, as the labeller wants them.
 
     Args:
       model: the teacher.
+      labels: not used; boxes have one way of being predicted.
 
     Returns:
       `preprocess(encoded)` -> inputs of one image; `predict(inputs)` -> `boxes` float32 [batch, n, 4] yxyx relative to
       the original image, `scores` [batch, n], `classes` [batch, n], `num_detections` [batch].
     """
+
+    del labels
 
     @tf.function
     def predict(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -168,12 +173,3 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
       }
 
     return parsing.inference_preprocessor(self.task_config.model), predict
-
-
-def _positives_scale(box_weights: tf.Tensor) -> tf.Tensor:
-  context = tf.distribute.get_replica_context()
-  if context is None or context.num_replicas_in_sync == 1:
-    return tf.ones([], tf.float32)
-  own = tf.reduce_sum(box_weights)
-  everyone = context.all_reduce(tf.distribute.ReduceOp.SUM, own)
-  return context.num_replicas_in_sync * (own + 1.0) / (everyone + 1.0)

@@ -11,18 +11,15 @@ from official_selftrain.core import keys
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import reader
 from official_selftrain.report import records
+from official_selftrain.tasks import label_facts
 
 _SCANNED_PER_FILE = 64
 # Boxes of the validation sheet are drawn from this score on.
 _SHOWN_SCORE = 0.3
 
 
-def _name(names: Sequence[str], class_id: int) -> str:
-  return names[class_id - 1] if 0 < class_id <= len(names) else str(class_id)
-
-
 def _boxes(
-  example: dict[str, Any], names: Sequence[str], kind: Callable[[float], records.Kind]
+  example: dict[str, Any], names: tuple[str, ...], kind: Callable[[float], records.Kind]
 ) -> tuple[records.Box, ...]:
   """Drawn boxes from normalised ones, the least sure first so that the surest lies on top."""
   height, width = example['image'].shape[:2]
@@ -31,7 +28,7 @@ def _boxes(
   for index in np.argsort(example['scores'], kind='stable'):
     ymin, xmin, ymax, xmax = corners[index].tolist()
     score = float(example['scores'][index])
-    label = _name(names, int(example['classes'][index]))
+    label = label_facts.class_name(names, int(example['classes'][index]))
     drawn.append(records.Box(ymin, xmin, ymax, xmax, label, score, kind(score)))
   return tuple(drawn)
 
@@ -41,7 +38,7 @@ def pseudo_label_sheet(
   label_dir: str,
   label_format: Any,
   settings: cuts_lib.Cuts,
-  names: Sequence[str],
+  names: tuple[str, ...],
   count: int,
 ) -> records.Sheet:
   """Unlabelled images with pseudo labels, in three groups.
@@ -81,7 +78,7 @@ def pseudo_label_sheet(
 
 
 def _pseudo_tile(
-  example: dict[str, tf.Tensor], names: Sequence[str], cut: float, group: str
+  example: dict[str, tf.Tensor], names: tuple[str, ...], cut: float, group: str
 ) -> records.Tile:
   image = tf.io.decode_image(
     example[keys.IMAGE_ENCODED], channels=3, expand_animations=False
@@ -100,7 +97,7 @@ def validation_sheet(
   task: Any,
   examples: Iterable[dict[str, tf.Tensor]],
   models: dict[records.Kind, tf.keras.Model],
-  names: Sequence[str],
+  names: tuple[str, ...],
 ) -> records.Sheet:
   """Validation images: truth, then what each model finds.
 

@@ -2,16 +2,19 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+from official_selftrain.core import keys
+from official_selftrain.evaluation import coco
 from official_selftrain.pseudo_labels import cuts, quality
 from official_selftrain.pseudo_labels import detection as label_formats
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.report import records
-from official_selftrain.tasks import detection_facts, detection_pictures
+from official_selftrain.tasks import detection_pictures, label_facts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,8 +31,20 @@ class DetectionReport:
   label_format: label_formats.DetectionLabels
   class_names: tuple[str, ...]
 
-  # Prefix of the evaluator's metrics of single classes.
-  class_metric_prefix = 'Precision mAP ByCategory/'
+  # Columns of the table, the metric of single classes, and the word for labels.
+  table_metrics = ('AP', 'AP50', 'AP75')
+  class_metric = 'AP'
+  unit = 'boxes'
+
+  @property
+  def shown_classes(self) -> tuple[str, ...]:
+    """Names of the classes with figures of their own, in the order of their ids."""
+    return self.class_names
+
+  def per_class(self, metrics: Mapping[str, float]) -> dict[str, float]:
+    """AP by class name, of a model's metrics."""
+    prefix = coco.PER_CLASS_AP
+    return {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
 
   def measure_labels(self, label_dir: str, truth: str) -> dict[str, Any]:
     """Compares the labels with held-out truth, see `pseudo_labels.quality.evaluate_labels`."""
@@ -55,8 +70,8 @@ class DetectionReport:
     Returns:
       The facts, and the number of images with human labels.
     """
-    human = detection_facts.human_labels(labelled_files)
-    facts = detection_facts.gather(
+    human = human_labels(labelled_files)
+    facts = label_facts.gather(
       self.label_format, label_dir, settings, human, self.class_names, measured
     )
     return facts, human.images
@@ -75,3 +90,15 @@ class DetectionReport:
     """Validation images with truth and what each model finds, see `detection_pictures`."""
     examples = map(self.task.decoded_validation_example, validation_records)
     return detection_pictures.validation_sheet(self.task, examples, models, self.class_names)
+
+
+def human_labels(files: Sequence[str]) -> label_facts.HumanLabels:
+  """Counts the boxes of labelled TFRecord files; records that cannot be read are left out."""
+  classes: Counter[int] = Counter()
+  images = 0
+  spec = {keys.BOX_CLASS: tf.io.VarLenFeature(tf.int64)}
+  for record in tf.data.TFRecordDataset(list(files)).ignore_errors().batch(256):
+    parsed = tf.io.parse_example(record, spec)[keys.BOX_CLASS]
+    classes.update(parsed.values.numpy().tolist())
+    images += len(record)
+  return label_facts.HumanLabels(images, dict(classes))

@@ -80,6 +80,21 @@ class StreamsMixin(_Host):
     """The decoded example of an image joined with its labels, see `pseudo_labels.reader.join`."""
     raise NotImplementedError
 
+  def label_cuts(self, params: Any) -> cuts.Cuts:
+    """The cuts with which `params`, a pseudo-labelled stream, is read."""
+    ignore_cut = getattr(params, 'ignore_cut', None)
+    return cuts.Cuts(cut=params.cut, ignore_cut=ignore_cut, keep_empty=params.keep_empty)
+
+  def batch_evaluation(
+    self, dataset: tf.data.Dataset, size: int, drop_remainder: bool
+  ) -> tf.data.Dataset:
+    """Batches parsed validation examples."""
+    return dataset.batch(size, drop_remainder=drop_remainder)
+
+  def evaluation_details(self) -> dict[str, Any]:
+    """What the last evaluation found besides numbers; JSON-serialisable."""
+    return {}
+
   def build_model(self) -> tf.keras.Model:
     """See the Model Garden; the model also remembers its first non-finite loss."""
     return run_state.attach(super().build_model())
@@ -102,7 +117,7 @@ class StreamsMixin(_Host):
     )
     if params.skip_errors:
       dataset = dataset.ignore_errors(log_warning=True)
-    return _batch(dataset, params, input_context)
+    return self._batch(dataset, params, input_context, self.batch_evaluation)
 
   def build_source_inputs(
     self, source: str, params: Any, input_context: tf.distribute.InputContext | None = None
@@ -126,7 +141,7 @@ class StreamsMixin(_Host):
     else:
       dataset = self._human_examples(params, options, input_context)
     dataset = self.training_parser(params).parse_stream(dataset, options.seed)
-    return _batch(dataset, params, input_context)
+    return self._batch(dataset, params, input_context, tf.data.Dataset.batch)
 
   def train_step(
     self,
@@ -181,7 +196,7 @@ class StreamsMixin(_Host):
     manifest = reader.check_labels_match(images, params.label_dir)
     self._check_label_classes(manifest.format_settings.get('num_classes'), params.label_dir)
     labels = [os.path.join(params.label_dir, shard.label_file) for shard in manifest.shards]
-    settings = cuts.Cuts(cut=params.cut, ignore_cut=params.ignore_cut, keep_empty=params.keep_empty)
+    settings = self.label_cuts(params)
     label_format = self.label_format()
 
     def _open(files: tf.Tensor) -> tf.data.Dataset:
@@ -206,13 +221,16 @@ class StreamsMixin(_Host):
         f'{self.task_config.model.num_classes}. Use the model they were made with, or write them again.'
       )
 
-
-def _batch(
-  dataset: tf.data.Dataset, params: Any, context: tf.distribute.InputContext | None
-) -> tf.data.Dataset:
-  size = (
-    context.get_per_replica_batch_size(params.global_batch_size)
-    if context
-    else params.global_batch_size
-  )
-  return dataset.batch(size, drop_remainder=params.drop_remainder).prefetch(tf.data.AUTOTUNE)
+  def _batch(
+    self,
+    dataset: tf.data.Dataset,
+    params: Any,
+    context: tf.distribute.InputContext | None,
+    batch: Callable[..., tf.data.Dataset],
+  ) -> tf.data.Dataset:
+    size = (
+      context.get_per_replica_batch_size(params.global_batch_size)
+      if context
+      else params.global_batch_size
+    )
+    return batch(dataset, size, drop_remainder=params.drop_remainder).prefetch(tf.data.AUTOTUNE)

@@ -96,7 +96,7 @@ class CheckTest(tf.test.TestCase):
     with self.assertNoLogs('absl', 'WARNING'):
       _load('task.train_data.augmentation.policy=S4,task.train_data.augmentation.pixel_scale=0.5')
 
-  def test_the_model_gardens_policies_areassert_refused(self):
+  def test_the_model_gardens_policies_are_refused(self):
     self.assert_refused(
       'task.train_data.parser.aug_type.type=randaug',
       r"parser\.aug_type is 'randaug': choose task\.train_data\.augmentation\.policy",

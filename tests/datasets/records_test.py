@@ -59,6 +59,25 @@ class FeaturesTest(tf.test.TestCase):
     decoded = tf.io.decode_jpeg(features['image/encoded'].bytes_list.value[0])
     self.assertAllClose(tf.cast(decoded, tf.float32), image.astype(np.float32), atol=3.0)
 
+  def test_image_file_goes_in_as_it_is(self):
+    features = records.encoded_image_features(b'any bytes', 20, 30, '2007_000032')
+    found = {
+      name: (*each.bytes_list.value, *each.int64_list.value) for name, each in features.items()
+    }
+    expected = {
+      'image/encoded': (b'any bytes',),
+      'image/height': (20,),
+      'image/width': (30,),
+      'image/source_id': (b'2007_000032',),
+    }
+    self.assertEqual(found, expected)
+
+  def test_class_map_features(self):
+    class_map = np.array([[0, 20, 255], [1, 2, 3]], np.uint8)
+    (name, feature), *others = records.class_map_features(class_map).items()
+    self.assertEqual((name, others), ('image/segmentation/class/encoded', []))
+    self.assertAllEqual(tf.io.decode_png(*feature.bytes_list.value)[..., 0], class_map)
+
   def test_annotation_features(self):
     features = records.annotation_features(_instances())
     floats = {name: list(feature.float_list.value) for name, feature in features.items()}

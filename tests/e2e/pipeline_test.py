@@ -88,7 +88,7 @@ class FinishedRunTest(_Case):
     labels = report['pseudo_labels']
     self.assertEqual(labels['num_images'], 24)
     self.assertEqual(labels['labelled'] + labels['empty'] + labels['dead'], 24)
-    self.assertEqual(labels['boxes_per_image'] > 0, labels['kept_share_at_cut'] > 0)
+    self.assertEqual(labels['labels_per_image'] > 0, labels['kept_share_at_cut'] > 0)
     self.assertEqual(set(report['seconds']), {*_MODELS, 'labels'})
 
   def test_report_html_needs_no_network(self):

@@ -161,13 +161,13 @@ class CommandTest(tf.test.TestCase):
 
   def test_no_checkpoint(self):
     with self.assertRaisesRegex(errors.DataError, 'There is no checkpoint at /nowhere to export'):
-      saved_model.export_detector(tiny_run.load(), '/nowhere', '/nowhere/export')
+      saved_model.export_model(tiny_run.load(), '/nowhere', '/nowhere/export')
 
   def test_unknown_input_type(self):
     with self.assertRaisesRegex(
       errors.ConfigError, "input_type is 'tf_example': allowed are image_by"
     ):
-      saved_model.export_detector(tiny_run.load(), '/nowhere', '/nowhere/export', 'tf_example')
+      saved_model.export_model(tiny_run.load(), '/nowhere', '/nowhere/export', 'tf_example')
 
 
 if __name__ == '__main__':

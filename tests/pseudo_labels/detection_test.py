@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import errors, keys
-from official_selftrain.pseudo_labels import cuts, detection, formats
+from official_selftrain.pseudo_labels import cuts, detection, formats, histograms
 
 _BOXES = np.array(
   [
@@ -178,9 +178,9 @@ class SummaryTest(tf.test.TestCase):
   def test_a_cut_inside_a_bin_is_interpolated(self):
     histogram = np.zeros(20)
     histogram[10] = 4
-    self.assertAlmostEqual(detection.count_above(histogram, 0.5125), 3.0)
-    self.assertEqual(detection.count_above(histogram, 0.5), 4.0)
-    self.assertEqual(detection.count_above(histogram, 0.55), 0.0)
+    self.assertAlmostEqual(histograms.count_above(histogram, 0.5125), 3.0)
+    self.assertEqual(histograms.count_above(histogram, 0.5), 4.0)
+    self.assertEqual(histograms.count_above(histogram, 0.55), 0.0)
 
 
 if __name__ == '__main__':

@@ -22,14 +22,14 @@ def pseudo_labels(**changes: Any) -> records.PseudoLabelFacts:
     empty=98,
     dead=2,
     kept_share_at_cut=0.3,
-    boxes_per_image=2.9,
-    boxes_per_image_human=3.0,
+    labels_per_image=2.9,
+    human_labels_per_image=3.0,
     score_histogram=records.ScoreHistogram((0.0, 0.25, 0.5, 0.75, 1.0), (400, 200, 100, 50)),
     counts_per_class={'cat': 500, '<b>&': 400},
     counts_per_class_human={'cat': 30, '<b>&': 20},
     quality=(
-      records.QualityAtCut(cut=0.3, precision=0.7, recall=0.8, f1=0.747, box_count_ratio=1.14),
-      records.QualityAtCut(cut=0.5, precision=0.9, recall=0.6, f1=0.72, box_count_ratio=0.67),
+      records.QualityAtCut(cut=0.3, precision=0.7, recall=0.8, f1=0.747, count_ratio=1.14),
+      records.QualityAtCut(cut=0.5, precision=0.9, recall=0.6, f1=0.72, count_ratio=0.67),
     ),
     cut=0.5,
     teacher_digest='0123456789abcdef0123',
@@ -57,6 +57,55 @@ def inputs(
     num_validation_images=500,
   )
   return dataclasses.replace(facts, **changes)
+
+
+MASK_CLASSES = ('background', *CLASSES)
+
+
+def mask_facts(**changes: Any) -> records.PseudoLabelFacts:
+  """Pseudo masks, with held-out truth; at the highest cut no pixel is kept."""
+  # cut, precision, recall, kept share, accuracy
+  rows = (
+    (0.3, 0.7, 0.8, 0.95, 0.875),
+    (0.5, 0.9, 0.6, 0.8125, 0.9625),
+    (0.95, np.nan, np.nan, 0.0, None),
+  )
+  quality = tuple(
+    records.QualityAtCut(
+      cut=cut,
+      precision=precision,
+      recall=recall,
+      f1=0.72,
+      count_ratio=0.67,
+      kept_share=share,
+      accuracy=accuracy,
+    )
+    for cut, precision, recall, share, accuracy in rows
+  )
+  values = {
+    'labels_per_image': 1450.4,
+    'human_labels_per_image': 1500.0,
+    'quality': quality,
+    'ignore_cut': 0.0,
+    'accuracy_by_confidence': ((0.425, 0.5), (0.975, 0.99)),
+  }
+  return pseudo_labels(**(values | changes))
+
+
+def mask_inputs(**changes: Any) -> records.ReportInputs:
+  """A run of segmentation; no validation image shows the class cat."""
+  values: dict[str, Any] = {
+    'metrics': {name: {'mean_iou': 0.5} for name in records.MODELS},
+    'class_names': MASK_CLASSES,
+    'per_class': {name: {'background': 0.9, '<b>&': 0.1} for name in records.MODELS},
+    'pseudo_labels': mask_facts(),
+    'primary_metric': 'mean_iou',
+    'table_metrics': ('mean_iou',),
+    'class_metric': 'IoU',
+    'unit': 'object pixels',
+    'confusion': {'student': [[80, 20, 0], [0, 0, 0], [1, 2, 1497]]},
+  }
+  return inputs(**(values | changes))
 
 
 def sheet(columns: int = 3) -> records.Sheet:

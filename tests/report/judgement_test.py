@@ -109,7 +109,7 @@ class AdviceTest(unittest.TestCase):
     self.assertEqual(judgement.verdict(examples.inputs()).advice, ())
 
   def test_cut_follows_the_count_ratio(self):
-    few = examples.pseudo_labels(boxes_per_image=1.5, suggested_cut=0.35)
+    few = examples.pseudo_labels(labels_per_image=1.5, suggested_cut=0.35)
     self.assertEqual(
       self._advice(few),
       (
@@ -117,11 +117,19 @@ class AdviceTest(unittest.TestCase):
         '(ratio 0.50).',
       ),
     )
-    many = examples.pseudo_labels(boxes_per_image=6.0, suggested_cut=None)
+    many = examples.pseudo_labels(labels_per_image=6.0, suggested_cut=None)
     self.assertRegex(self._advice(many)[0], r'^Raise the cut from 0\.5: .* \(ratio 2\.00\)')
 
+  def test_pixels_are_counted_in_whole_numbers(self):
+    few = examples.mask_facts(labels_per_image=750.4, suggested_cut=0.35)
+    self.assertEqual(
+      self._advice(few, unit='object pixels')[0],
+      'Lower the cut from 0.5 to 0.35: it leaves 750 object pixels per image where people drew '
+      '1,500 (ratio 0.50).',
+    )
+
   def test_a_suggestion_on_the_wrong_side_is_left_out(self):
-    few = examples.pseudo_labels(boxes_per_image=1.5, suggested_cut=0.6)
+    few = examples.pseudo_labels(labels_per_image=1.5, suggested_cut=0.6)
     self.assertRegex(self._advice(few)[0], r'^Lower the cut from 0\.5: ')
 
   def test_unfinished_teacher(self):
@@ -136,13 +144,15 @@ class AdviceTest(unittest.TestCase):
   def test_quality(self):
     def at(precision: float, recall: float, **changes) -> tuple[str, ...]:
       row = records.QualityAtCut(
-        cut=0.5, precision=precision, recall=recall, f1=0.5, box_count_ratio=1.0
+        cut=0.5, precision=precision, recall=recall, f1=0.5, count_ratio=1.0
       )
       return self._advice(examples.pseudo_labels(quality=(row,), **changes))
 
     self.assertRegex(at(0.5, 0.9)[0], r'only 50% of the pseudo labels are right')
     self.assertRegex(at(0.9, 0.3)[0], r'^Keep an ignore band .* find 30% of the objects')
     self.assertRegex(at(0.9, 0.3, ignore_cut=0.2)[0], r'^Nothing in this run stands out')
+    # Masks: everything below the cut is in the band, so nothing is taught as background.
+    self.assertRegex(at(0.9, 0.3, ignore_cut=0.0)[0], r'^Nothing in this run stands out')
     self.assertRegex(at(NAN, NAN)[0], r'^Nothing in this run stands out')
 
   def test_coverage_amount_and_classes(self):
@@ -164,15 +174,15 @@ class AdviceTest(unittest.TestCase):
 
   def test_no_finding_and_no_facts(self):
     self.assertRegex(
-      self._advice(examples.pseudo_labels())[0], r'stands out \(box-count ratio 0\.97 at the cut 0'
+      self._advice(examples.pseudo_labels())[0], r'stands out \(count ratio 0\.97 at the cut 0'
     )
     self.assertRegex(self._advice(None)[0], r'stands out, so try more than 1,200 student steps')
-    none_drawn = examples.pseudo_labels(boxes_per_image_human=0.0)
+    none_drawn = examples.pseudo_labels(human_labels_per_image=0.0)
     self.assertRegex(self._advice(none_drawn)[0], r'stands out, so try')
 
   def test_at_most_three_and_too_small_wants_more_seeds_first(self):
     bad = examples.pseudo_labels(
-      boxes_per_image=1.0, dead=300, num_images=390, counts_per_class={'cat': 9}
+      labels_per_image=1.0, dead=300, num_images=390, counts_per_class={'cat': 9}
     )
     self.assertEqual(len(self._advice(bad, teacher=0.3)), 3)
     advice = self._advice(bad, teacher=0.3, control=0.448, student=0.45)

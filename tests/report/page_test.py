@@ -136,6 +136,41 @@ class PageTest(unittest.TestCase):
       self.assertEqual(path.read_text(encoding='utf-8'), _render(facts))
 
 
+class ConfusionTest(unittest.TestCase):
+  def test_rows_are_shares_of_the_true_class(self):
+    section = ET.fromstring(sections.confusion(examples.mask_inputs()))
+    self.assertEqual(section.find('h2').text, "The student's confusions")
+    cells = [[cell.text for cell in row] for row in section.iter('tr')]
+    self.assertEqual(
+      cells,
+      [
+        ['true class', 'background', 'cat', '<b>&', 'pixels'],
+        ['background', '80.0%', '20.0%', '0.0%', '100'],
+        ['cat', '-', '-', '-', '0'],
+        ['<b>&', '0.1%', '0.1%', '99.8%', '1,500'],
+      ],
+    )
+
+  def test_it_follows_the_classes_and_has_a_link(self):
+    tree = _tree(_render(examples.mask_inputs()))
+    ids = [node.get('id') for node in tree.iter('section')]
+    expected = ['verdict', 'results', 'classes', 'confusion', 'pseudo-labels', 'settings']
+    self.assertEqual(ids, expected)
+    links = {node.get('href'): node.text for node in tree.iter('a')}
+    self.assertEqual(links['#confusion'], 'Confusions')
+
+  def test_absent_where_the_student_has_none(self):
+    self.assertIsNone(sections.confusion(examples.inputs()))
+    counts = [[1, 0, 0]] * 3
+    self.assertIsNone(sections.confusion(examples.mask_inputs(confusion={'teacher': counts})))
+    self.assertNotIn('onfusion', _render(examples.inputs()))
+
+  def test_counts_of_other_classes_are_refused(self):
+    facts = examples.mask_inputs(confusion={'student': [[1, 0], [0, 1]]})
+    with self.assertRaisesRegex(ValueError, 'zip'):
+      sections.confusion(facts)
+
+
 class SheetTest(unittest.TestCase):
   def test_a_comparison_keeps_its_rows(self):
     contact = examples.sheet()
@@ -145,6 +180,29 @@ class SheetTest(unittest.TestCase):
     self.assertEqual([len(row) for row in rows], [3, 3])
     legend = [''.join(node.itertext()) for node in tree.find('ul')]
     self.assertEqual(legend, ['truth', 'teacher', 'student'])
+
+  def test_legend_of_masks(self):
+    image, mask = np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), np.uint8)
+    box = records.Box(0, 0, 4, 4, '7', None, 'sure')
+    tiles = (records.Tile(image, (), 'id 1', mask=mask), records.Tile(image, (box,), 'id 2'))
+    legend = (('<b>&', (102, 147, 255)), ('ignored', (190, 190, 190)))
+    tree = ET.fromstring(sections.sheet(0, records.Sheet('t', 'e', 4, tiles, legend)))
+    items = [(''.join(item.itertext()), item.find('span')) for item in tree.find('ul')]
+    self.assertEqual(
+      [(name, span.get('class'), span.get('style')) for name, span in items],
+      [
+        ('pseudo label at or above the cut', 'swatch box', '--c:rgb(240, 228, 66)'),
+        ('<b>&', 'swatch box', '--c:rgb(102, 147, 255)'),
+        ('ignored', 'swatch box', '--c:rgb(190, 190, 190)'),
+      ],
+    )
+    self.assertEqual([node.get('alt') for node in tree.iter('img')], ['id 1', 'id 2 (1 boxes)'])
+
+  def test_nothing_drawn_needs_no_legend(self):
+    tiles = (records.Tile(np.zeros((8, 8, 3), np.uint8), mask=np.zeros((8, 8), np.uint8)),)
+    self.assertIsNone(
+      ET.fromstring(sections.sheet(0, records.Sheet('t', 'e', 4, tiles))).find('ul')
+    )
 
   def test_groups_have_headings(self):
     image = np.zeros((8, 8, 3), np.uint8)

@@ -85,6 +85,42 @@ class DrawTileTest(unittest.TestCase):
         _draw(image=image)
 
 
+class MaskTest(unittest.TestCase):
+  """Classes 1 and 2 over grey 90: 90 + 0.45 * (colour - 90), rounded, of (102, 147, 255) and (149, 255, 0)."""
+
+  def _draw(self, mask, *boxes):
+    image = np.full((*np.shape(mask), 3), 90, np.uint8)
+    tile = records.Tile(image, boxes, mask=np.array(mask, np.uint8))
+    return np.asarray(pictures.draw_tile(tile))
+
+  def test_each_pixel_of_a_mask_becomes_a_square_of_its_colour(self):
+    drawn = self._draw([[0, 1], [2, 0]])
+    expected = np.full((256, 256, 3), 90, np.uint8)
+    expected[:128, 128:] = (95, 116, 164)
+    expected[128:, :128] = (117, 164, 50)
+    np.testing.assert_array_equal(drawn, expected)
+
+  def test_ignored_pixels_are_hatched_at_the_size_of_the_tile(self):
+    drawn = self._draw([[0, 255]])
+    self.assertEqual(drawn.shape, (128, 256, 3))
+    rows, columns = np.indices((128, 256))
+    expected = (columns >= 128) & ((rows + columns) % 6 == 0)
+    np.testing.assert_array_equal(np.all(drawn == 190, axis=-1), expected)
+    self.assertTrue(np.all(drawn[~expected] == 90))
+
+  def test_a_reduced_mask_has_no_colours_between_classes(self):
+    mask = np.zeros((512, 512))
+    mask[:, 300:] = 2
+    drawn = self._draw(mask)
+    self.assertTrue(np.all(drawn[:, :150] == 90))
+    self.assertTrue(np.all(drawn[:, 150:] == (117, 164, 50)))
+
+  def test_boxes_lie_on_top(self):
+    drawn = self._draw(np.ones((128, 128)), records.Box(50, 40, 100, 80, '7', None, 'truth'))
+    self.assertEqual(tuple(drawn[150, 80]), (255, 255, 255))
+    self.assertEqual(tuple(drawn[150, 120]), (95, 116, 164))
+
+
 class DataUriTest(unittest.TestCase):
   def test_decodes_to_the_same_picture(self):
     drawn = pictures.draw_tile(records.Tile(GREY, (records.Box(50, 40, 100, 80, '7'),)))

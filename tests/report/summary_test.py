@@ -23,7 +23,7 @@ class ToJsonTest(unittest.TestCase):
       {
         *('teacher', 'control', 'student', 'per_class', 'pseudo_labels', 'verdict', 'seed'),
         *('steps', 'experiment', 'settings', 'settings_not_default', 'seconds', 'versions'),
-        'command',
+        *('command', 'class_metric', 'confusion'),
       },
     )
     self.assertEqual(report['student']['AP'], 0.45)
@@ -34,7 +34,19 @@ class ToJsonTest(unittest.TestCase):
     self.assertEqual(report['verdict']['student_minus_control'], 0.03)
     self.assertEqual(report['verdict']['metric'], 'AP')
     self.assertEqual(report['pseudo_labels']['score_histogram']['counts'], [400, 200, 100, 50])
-    self.assertAlmostEqual(report['pseudo_labels']['box_count_ratio'], 2.9 / 3.0)
+    self.assertAlmostEqual(report['pseudo_labels']['count_ratio'], 2.9 / 3.0)
+
+  def test_what_is_known_about_pixels(self):
+    facts = _json(examples.mask_inputs())['pseudo_labels']
+    self.assertEqual([row['kept_share'] for row in facts['quality']], [0.95, 0.8125, 0.0])
+    self.assertEqual([row['accuracy'] for row in facts['quality']], [0.875, 0.9625, None])
+    self.assertIsNone(facts['quality'][2]['precision'])
+    self.assertEqual(facts['accuracy_by_confidence'], [[0.425, 0.5], [0.975, 0.99]])
+    self.assertEqual(facts['ignore_cut'], 0.0)
+    boxes = _json(examples.inputs())['pseudo_labels']
+    self.assertEqual([row['kept_share'] for row in boxes['quality']], [None, None])
+    self.assertEqual([row['accuracy'] for row in boxes['quality']], [None, None])
+    self.assertEqual(boxes['accuracy_by_confidence'], [])
 
   def test_missing_and_non_finite_values_are_null(self):
     facts = examples.inputs(
@@ -43,14 +55,14 @@ class ToJsonTest(unittest.TestCase):
         'teacher': {'AP': float('nan'), 'AP50': float('inf')},
         'student': {'AP': np.float32(0.5)},
       },
-      pseudo_labels=examples.pseudo_labels(boxes_per_image_human=0),
+      pseudo_labels=examples.pseudo_labels(human_labels_per_image=0),
     )
     report = _json(facts)
     self.assertEqual(report['teacher'], {'AP': None, 'AP50': None})
     self.assertIsNone(report['control'])
     self.assertEqual(report['student'], {'AP': 0.5})
     self.assertIsNone(report['per_class']['student']['<b>&'])
-    self.assertIsNone(report['pseudo_labels']['box_count_ratio'])
+    self.assertIsNone(report['pseudo_labels']['count_ratio'])
     self.assertIsNone(_json(examples.inputs(pseudo_labels=None))['pseudo_labels'])
 
   def test_other_types_become_plain(self):
@@ -83,6 +95,20 @@ class RecordsTest(unittest.TestCase):
     self.assertEqual(examples.pseudo_labels(cut=0.38).quality_at_cut.cut, 0.3)
     self.assertEqual(examples.pseudo_labels(cut=0.45).quality_at_cut.cut, 0.5)
     self.assertIsNone(examples.pseudo_labels(quality=None).quality_at_cut)
+
+  def test_pixels_are_known_if_any_row_has_a_share(self):
+    self.assertTrue(examples.mask_facts().has_pixels)
+    self.assertFalse(examples.pseudo_labels().has_pixels)
+    self.assertFalse(examples.mask_facts(quality=None).has_pixels)
+    row = records.QualityAtCut(
+      cut=0.5, precision=1.0, recall=1.0, f1=1.0, count_ratio=1.0, kept_share=0.0
+    )
+    self.assertTrue(examples.mask_facts(quality=(row,)).has_pixels)
+
+  def test_quantities_from_a_hundred_on_are_whole(self):
+    cases = {0: '0.00', 2.345: '2.35', 99.94: '99.94', 100: '100', 99.999: '100', 1450.6: '1,451'}
+    for value, expected in cases.items():
+      self.assertEqual(records.quantity(value), expected)
 
   def test_difference_is_free_of_binary_noise(self):
     self.assertEqual(records.difference(0.3, 0.1), 0.2)

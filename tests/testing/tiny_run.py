@@ -15,9 +15,15 @@ from official_selftrain.datasets import digits
 from official_selftrain.pipeline import run
 
 SELFTRAIN, SUPERVISED = 'retinanet_selftrain', 'retinanet_supervised'
+SEGMENTATION = 'segmentation_selftrain'
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
-_FILES = {SUPERVISED: ('tiny.yaml',), SELFTRAIN: ('tiny.yaml', 'tiny_selftrain.yaml')}
+_FILES = {
+  SUPERVISED: ('tiny.yaml',),
+  SELFTRAIN: ('tiny.yaml', 'tiny_selftrain.yaml'),
+  'segmentation_supervised': ('tiny_segmentation.yaml',),
+  SEGMENTATION: ('tiny_segmentation.yaml', 'tiny_segmentation_selftrain.yaml'),
+}
 
 
 def config_files(experiment: str = SELFTRAIN) -> list[str]:
@@ -41,30 +47,33 @@ def load(experiment: str = SELFTRAIN, override: str = '') -> cfg.ExperimentConfi
   )
 
 
-def data() -> digits.DigitsFiles:
-  """The data set of all tiny experiments."""
-  settings = load().dataset.digits
+def data(experiment: str = SELFTRAIN) -> digits.DigitsFiles:
+  """The data set of a tiny experiment; all of one task share it."""
+  settings = load(experiment).dataset.digits
   return digits.prepare(settings, os.path.join(root(), digits.directory_name(settings)))
 
 
-def copy_of_data(folder: str) -> tuple[digits.DigitsFiles, str]:
+def copy_of_data(folder: str, experiment: str = SELFTRAIN) -> tuple[digits.DigitsFiles, str]:
   """A copy to be damaged.
 
   Args:
     folder: where the copy goes; it must not exist.
+    experiment: whose data.
 
   Returns:
     The files of the copy, and the override that makes a self-training experiment read them.
   """
-  original = data()
+  original = data(experiment)
   shutil.copytree(os.path.dirname(original.annotation_file), folder)
   names = ('train', 'unlabelled', 'unlabelled_truth', 'validation', 'annotation_file')
   moved = {name: os.path.join(folder, _below(original, getattr(original, name))) for name in names}
   copy = digits.DigitsFiles(**moved, num_labelled=8, num_unlabelled=24, num_validation=8)
   override = (
     f'task.train_data.input_path={copy.train},task.pseudo_data.input_path={copy.unlabelled},'
-    f'task.validation_data.input_path={copy.validation},task.annotation_file={copy.annotation_file}'
+    f'task.validation_data.input_path={copy.validation}'
   )
+  if experiment == SELFTRAIN:
+    override += f',task.annotation_file={copy.annotation_file}'
   return copy, override
 
 
@@ -73,10 +82,10 @@ def _below(original: digits.DigitsFiles, path: str) -> str:
 
 
 @functools.cache
-def finished() -> str:
+def finished(experiment: str = SELFTRAIN) -> str:
   """Run directory of a whole `train_and_eval`; only to be read, or run again unchanged."""
-  model_dir = os.path.join(root(), 'finished')
-  run.run(load(), 'train_and_eval', model_dir)
+  model_dir = os.path.join(root(), f'finished_{experiment}')
+  run.run(load(experiment), 'train_and_eval', model_dir)
   return model_dir
 
 

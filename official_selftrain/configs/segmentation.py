@@ -1,0 +1,305 @@
+"""Settings and registered experiments of semantic segmentation."""
+
+import dataclasses
+from typing import Any
+
+from official.core import config_definitions as cfg
+from official.core import exp_factory
+from official.vision.configs import backbones, common, decoders, semantic_segmentation
+
+from official_selftrain.configs import augmentation as aug
+from official_selftrain.configs import self_training as st
+from official_selftrain.configs import streams, trainers
+from official_selftrain.core import errors
+
+# Sides of images that a model sees are multiples of this, see `modeling.segmentation`.
+STRIDE = 32
+
+# The paper's, relative to the size that a model is trained on (section 3.3 and appendix C).
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+
+
+@dataclasses.dataclass
+class DataConfig(semantic_segmentation.DataConfig):
+  """A stream of images with class masks: the Model Garden's settings and four more.
+
+  `output_size`, [height, width], is the size of the images that the model sees; empty takes `task.model.input_size`.
+
+  Attributes:
+    at_own_size: for validation: images smaller than `output_size` are padded to it instead of being enlarged; larger
+      ones are shrunk to fit either way.
+    skip_errors: leave out images that cannot be decoded, and what follows a broken record in its file; off stops at the
+      first and names it. Masks that do not fit image or classes stop the run all the same.
+    evaluate_native: for validation: also measure at the images' own size; off leaves the size that the model sees, for
+      devices that need fixed shapes.
+    augmentation: augmentation of a training stream.
+  """
+
+  at_own_size: bool = False
+  skip_errors: bool = False
+  evaluate_native: bool = True
+  augmentation: aug.Augmentation = dataclasses.field(default_factory=aug.Augmentation)
+
+
+@dataclasses.dataclass
+class PseudoDataConfig(DataConfig):
+  """A stream of unlabelled images with pseudo labels.
+
+  Attributes:
+    label_dir: folder with label shards and manifest; empty takes those that this run makes.
+    cut: pixels of which the teacher was at least this sure are taught, the others ignored (paper: 0.5).
+    keep_empty: train on images that have no pixel of an object above the cut: only background, or nothing at all.
+  """
+
+  label_dir: str = ''
+  cut: float = 0.5
+  keep_empty: bool = True
+
+
+@dataclasses.dataclass
+class MaskLabels(st.Labels):
+  """How pseudo masks are made.
+
+  Attributes:
+    scales: sizes at which the teacher sees each image, relative to `output_size`; its probabilities are averaged.
+    flip: also average over the mirrored image at each scale; not in the paper, and twice the cost.
+    output_size: [height, width] that images are fitted into before they are scaled; empty takes
+      `task.model.input_size`.
+    at_own_size: images smaller than `output_size` are padded to it instead of being enlarged.
+    min_image_share: the gate: when a smaller share of the unlabelled images than this has a pixel of an object above
+      the cut, the run stops before a student is trained.
+  """
+
+  batch_size: int = 16
+  scales: list[float] = dataclasses.field(default_factory=lambda: list(SCALES))
+  flip: bool = False
+  output_size: list[int] = dataclasses.field(default_factory=list)
+  at_own_size: bool = False
+  min_image_share: float = 0.01
+
+  def check(self, prefix: str, pseudo: PseudoDataConfig) -> None:
+    """See `Labels`."""
+    super().check(prefix, pseudo)
+    if not self.scales or any(scale <= 0 for scale in self.scales):
+      raise errors.ConfigError(
+        f'{prefix}.scales is {self.scales}: it must be a list of positive numbers.'
+      )
+    check_size(self.output_size, f'{prefix}.output_size')
+    if not 0 <= self.min_image_share <= 1:
+      raise errors.ConfigError(
+        f'{prefix}.min_image_share is {self.min_image_share}: it must be in [0, 1].'
+      )
+
+  def deciding(self) -> tuple[str, ...]:
+    """See `Labels`."""
+    return ('scales', 'flip', 'output_size', 'at_own_size')
+
+  def gate(self) -> dict[str, float]:
+    """See `Labels`."""
+    return {'min_share': self.min_image_share}
+
+
+def check_size(size: list[int], name: str) -> None:
+  """Raises ConfigError unless `size` is empty, or height and width that a model can take."""
+  if size and (len(size) != 2 or any(side < 1 or side % STRIDE for side in size)):
+    raise errors.ConfigError(
+      f'{name} is {size}: it must be empty, or height and width in multiples of {STRIDE}.'
+    )
+
+
+# Settings of the Model Garden that this task does not read, and the value they must keep.
+_UNSUPPORTED: tuple[tuple[str, Any], ...] = (
+  ('train_data.crop_size', []),
+  ('train_data.preserve_aspect_ratio', True),
+  ('train_data.aug_policy', None),
+  ('train_data.additional_dense_features', []),
+  ('validation_data.preserve_aspect_ratio', True),
+  ('validation_data.groundtruth_padded_size', []),
+  ('validation_data.resize_eval_groundtruth', True),
+  ('losses.ignore_label', 255),
+  ('losses.gt_is_matting_map', False),
+  ('evaluation.report_train_mean_iou', False),
+  ('model.mask_scoring_head', None),
+  ('allow_image_summary', False),
+)
+
+
+@dataclasses.dataclass
+class SegmentationTask(semantic_segmentation.SemanticSegmentationTask):
+  """Semantic segmentation on labelled images, with reproducible streams."""
+
+  train_data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(is_training=True))
+  validation_data: DataConfig = dataclasses.field(
+    default_factory=lambda: DataConfig(is_training=False, drop_remainder=False)
+  )
+  evaluation: semantic_segmentation.Evaluation = dataclasses.field(
+    default_factory=lambda: semantic_segmentation.Evaluation(report_train_mean_iou=False)
+  )
+  allow_image_summary: bool = False
+
+  def check(self) -> None:
+    """Raises ConfigError for settings that contradict each other or have no effect here."""
+    for name, stream in st.input_streams(self).items():
+      _check_stream(stream, name)
+    st.check_init_modules(self.init_checkpoint_modules, 'task.init_checkpoint_modules')
+    for name, value in _UNSUPPORTED:
+      found: Any = self
+      for part in name.split('.'):
+        found = getattr(found, part)
+      if found != value:
+        raise errors.ConfigError(
+          f'task.{name} is {found!r}: this is not supported; it must be {value!r}.'
+        )
+    self._check_model()
+
+  def _check_model(self) -> None:
+    model = self.model
+    if not 2 <= model.num_classes <= 255:
+      raise errors.ConfigError(
+        f'task.model.num_classes is {model.num_classes}: it must be from 2, with the background as class 0, to 255, '
+        'since masks have 8 bits and 255 means ignored.'
+      )
+    if len(model.input_size) != 3:
+      raise errors.ConfigError(
+        f'task.model.input_size is {model.input_size}: it must be height, width and 3 channels.'
+      )
+    check_size(list(model.input_size[:2]), 'task.model.input_size[:2]')
+    if model.backbone.type in ('spinenet', 'spinenet_mobile'):
+      raise errors.ConfigError(
+        f'task.model.backbone.type is {model.backbone.type!r}: its layers fit one image size, and segmentation sees '
+        'images at several; choose efficientnet or resnet.'
+      )
+    if model.decoder.type == 'nasfpn' and (model.min_level, model.max_level) != (3, 7):
+      raise errors.ConfigError(
+        f'task.model.min_level and max_level are {model.min_level} and {model.max_level}: NAS-FPN has the levels '
+        '3 to 7.'
+      )
+    if model.head.feature_fusion == 'panoptic_fpn_fusion':
+      raise errors.ConfigError(
+        "task.model.head.feature_fusion is 'panoptic_fpn_fusion', which the Model Garden cannot build; choose "
+        "'pyramid_fusion'."
+      )
+
+
+@dataclasses.dataclass
+class SegmentationSelfTrainingTask(SegmentationTask):
+  """Semantic segmentation on labelled and pseudo-labelled images.
+
+  Attributes:
+    pseudo_data: the pseudo-labelled stream; its batch comes on top of `train_data`'s.
+    self_training: loss and start of the student.
+  """
+
+  pseudo_data: PseudoDataConfig = dataclasses.field(
+    default_factory=lambda: PseudoDataConfig(is_training=True)
+  )
+  self_training: st.SelfTraining = dataclasses.field(default_factory=st.SelfTraining)
+
+  def supervised(self) -> SegmentationTask:
+    """The same task on human labels only: what teacher and control train."""
+    return st.supervised(self, SegmentationTask)
+
+  def check(self) -> None:
+    super().check()
+    streams.check_cut(self.pseudo_data, 'task.pseudo_data')
+    human, pseudo = self.train_data.output_size, self.pseudo_data.output_size
+    if list(human) != list(pseudo):
+      raise errors.ConfigError(
+        f'task.pseudo_data.output_size is {pseudo} and task.train_data.output_size {human}: the student sees images of '
+        'both in one batch, so they must be equal.'
+      )
+    self.self_training.check('task.self_training')
+
+
+def _check_stream(stream: DataConfig, name: str) -> None:
+  streams.check(stream, name)
+  check_size(stream.output_size, f'{name}.output_size')
+  if stream.tfds_name:
+    raise errors.ConfigError(
+      f'{name}.tfds_name: segmentation reads TFRecord files; use input_path.'
+    )
+  settings = stream.augmentation
+  if settings.copy_paste_probability > 0:
+    raise errors.ConfigError(
+      f'{name}.augmentation.copy_paste_probability is {settings.copy_paste_probability}: objects are cut out by '
+      'instance masks, and segmentation has class masks; it must be 0.'
+    )
+
+
+def small_nasfpn(
+  num_classes: int, image_size: int
+) -> semantic_segmentation.SemanticSegmentationModel:
+  """NAS-FPN on half a ResNet-10, with the paper's head: trains in minutes on two CPU cores."""
+  return semantic_segmentation.SemanticSegmentationModel(
+    num_classes=num_classes,
+    input_size=[image_size, image_size, 3],
+    min_level=3,
+    max_level=7,
+    backbone=backbones.Backbone(
+      type='resnet', resnet=backbones.ResNet(model_id=10, depth_multiplier=0.5)
+    ),
+    decoder=decoders.Decoder(
+      type='nasfpn',
+      nasfpn=decoders.NASFPN(num_filters=48, num_repeats=2, use_separable_conv=True),
+    ),
+    head=semantic_segmentation.SegmentationHead(
+      level=2, num_convs=3, num_filters=48, feature_fusion='pyramid_fusion'
+    ),
+    # Synchronised batch norm is not fused, which halves the speed on a CPU; turn it on for small batches per device.
+    norm_activation=common.NormActivation(
+      activation='swish', use_sync_bn=False, norm_momentum=0.97
+    ),
+  )
+
+
+def _small_images() -> dict[str, Any]:
+  """Jitter of the embedded images; a named policy replaces it."""
+  return {'aug_scale_min': 0.6, 'aug_scale_max': 1.5, 'aug_rand_hflip': False}
+
+
+def _supervised_task(batch_size: int) -> dict[str, Any]:
+  return {
+    'model': small_nasfpn(num_classes=11, image_size=128),
+    'losses': semantic_segmentation.Losses(l2_weight_decay=1e-4),
+    'train_data': DataConfig(is_training=True, global_batch_size=batch_size, **_small_images()),
+    'validation_data': DataConfig(
+      is_training=False, global_batch_size=32, drop_remainder=False, aug_rand_hflip=False
+    ),
+  }
+
+
+@exp_factory.register_config_factory('segmentation_supervised')
+def segmentation_supervised() -> st.SupervisedExperiment:
+  """NAS-FPN on the labelled images of the embedded data set."""
+  return st.SupervisedExperiment(
+    experiment='segmentation_supervised',
+    runtime=trainers.runtime(),
+    task=SegmentationTask(**_supervised_task(batch_size=16)),
+    trainer=trainers.sgd_trainer(train_steps=800, learning_rate=0.1, warmup_steps=100),
+  )
+
+
+@exp_factory.register_config_factory('segmentation_selftrain')
+def segmentation_selftrain() -> st.SelfTrainingExperiment:
+  """Teacher, pseudo labels, control and student on the embedded data set."""
+  return st.SelfTrainingExperiment(
+    experiment='segmentation_selftrain',
+    runtime=trainers.runtime(),
+    task=SegmentationSelfTrainingTask(
+      pseudo_data=PseudoDataConfig(is_training=True, global_batch_size=8, **_small_images()),
+      self_training=st.SelfTraining(alpha=1.0),
+      **_supervised_task(batch_size=8),
+    ),
+    labels=MaskLabels(),
+    report=st.Report(primary_metric='mean_iou'),
+    trainer=trainers.sgd_trainer(train_steps=650, learning_rate=0.1, warmup_steps=50),
+    teacher=st.Teacher(
+      trainer=trainers.sgd_trainer(train_steps=1300, learning_rate=0.1, warmup_steps=100)
+    ),
+  )
+
+
+def image_size(stream: DataConfig | MaskLabels, model: cfg.TaskConfig | Any) -> tuple[int, int]:
+  """Height and width of the images that a stream, or the labeller, shows to `model`, a `task.model`."""
+  size = stream.output_size or model.input_size[:2]
+  return size[0], size[1]

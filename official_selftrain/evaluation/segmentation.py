@@ -1,0 +1,123 @@
+"""mIoU from a confusion matrix, at the images' own size and at the size that the model sees.
+
+The paper's code measures on masks resized to 512 pixels; most others measure at the images' own size. Both are here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from official_selftrain.core import keys
+from official_selftrain.ops import masks
+
+PER_CLASS = 'iou/'
+
+
+def class_ious(confusion: np.ndarray) -> np.ndarray:
+  """Intersection over union of each class.
+
+  Args:
+    confusion: `[classes, classes]` numbers of pixels by true class (row) and predicted class.
+
+  Returns:
+    float64 `[classes]`; NaN for a class that neither truth nor prediction has.
+  """
+  right = np.diag(confusion).astype(np.float64)
+  union = confusion.sum(axis=0) + confusion.sum(axis=1) - right
+  return np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
+
+
+class SegmentationEvaluator:
+  """Collects confusion matrices over batches.
+
+  Pixels whose truth is 255 never count: those beside an image, and those that nobody labelled. Keras' `MeanIoU` does
+  the counting, in float64, which holds the pixels of large data sets.
+  """
+
+  def __init__(self, num_classes: int, native: bool):
+    """Builds the evaluator.
+
+    Args:
+      num_classes: the model's, with the background as class 0.
+      native: whether to measure at the images' own size, too.
+    """
+    options = {'num_classes': num_classes, 'ignore_class': keys.IGNORE_LABEL, 'dtype': tf.float64}
+    self._resized = tf.keras.metrics.MeanIoU(name='mean_iou_resized', **options)
+    self._native = tf.keras.metrics.MeanIoU(name='mean_iou', **options) if native else None
+
+  @property
+  def metrics(self) -> list[tf.keras.metrics.Metric]:
+    """What counts; whoever evaluates resets them."""
+    return [metric for metric in (self._native, self._resized) if metric is not None]
+
+  def update_state(self, labels: Mapping[str, tf.Tensor], logits: tf.Tensor) -> None:
+    """Takes in one batch.
+
+    Args:
+      labels: see `dataloaders.segmentation.evaluation_parser`, batched.
+      logits: float32 [batch, h', w', classes].
+    """
+    frame = labels['masks'].shape[1:3]
+    full = tf.image.resize(logits, frame)
+    self._resized.update_state(labels['masks'][..., 0], tf.argmax(full, -1))
+    if self._native is not None:
+      size = tf.shape(labels['native_masks'])[1:3]
+      found = _at_own_size(full, labels['image_info'], size)
+      self._native.update_state(labels['native_masks'][..., 0], found)
+
+  @property
+  def confusion(self) -> np.ndarray:
+    """float64 [classes, classes], true class by predicted class; at the images' own size where that is measured."""
+    return (self._native or self._resized).total_cm.numpy()
+
+  def result(self) -> dict[str, float]:
+    """The metrics.
+
+    Returns:
+      `mean_iou`, the mean over the classes that truth or prediction has, `pixel_accuracy` and `iou/<class id>`, all
+      from `confusion`, and `mean_iou_resized`, at the size that the model sees.
+    """
+    confusion = self.confusion
+    ious = class_ious(confusion)
+    metrics = {
+      'mean_iou': _mean(ious),
+      'mean_iou_resized': _mean(class_ious(self._resized.total_cm.numpy())),
+      'pixel_accuracy': float(np.trace(confusion) / max(confusion.sum(), 1.0)),
+    }
+    for class_id, iou in enumerate(ious):
+      if not np.isnan(iou):
+        metrics[f'{PER_CLASS}{class_id}'] = float(iou)
+    return metrics
+
+  def details(self) -> dict[str, Any]:
+    """What is no single number: `confusion`, rows are true classes."""
+    return {'confusion': self.confusion.astype(np.int64).tolist()}
+
+
+def _mean(ious: np.ndarray) -> float:
+  """Mean over the classes there are; NaN if no pixel was labelled."""
+  present = ious[~np.isnan(ious)]
+  return float(present.mean()) if present.size else float('nan')
+
+
+def _at_own_size(full: tf.Tensor, infos: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+  """Predicted classes of each image at its own size.
+
+  Args:
+    full: float32 [batch, height, width, classes], logits on the frame.
+    infos: float32 [batch, 4, 2], see `ops.masks.fit_image`.
+    size: int32 [2], height and width of the largest image.
+
+  Returns:
+    int64 [batch, *size]; 0 beside the image.
+  """
+
+  def _classes(row: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    classes = tf.argmax(masks.to_original(*row), -1)
+    below, right = size[0] - tf.shape(classes)[0], size[1] - tf.shape(classes)[1]
+    return tf.pad(classes, [[0, below], [0, right]])
+
+  signature = tf.TensorSpec([None, None], tf.int64)
+  return tf.map_fn(_classes, (full, infos), fn_output_signature=signature)

@@ -1,0 +1,41 @@
+"""The signature of exported detectors: images as a user has them in, boxes relative to them out."""
+
+import tensorflow as tf
+from official.vision.serving import detection
+
+
+class DetectionModule(detection.DetectionModule):
+  """The Model Garden's, whose encoded images must all have one size within a batch; here each has its own.
+
+  Gives `detection_boxes` float32 [batch, n, 4], yxyx relative to the image's sides, `detection_scores` float32
+  [batch, n], `detection_classes` int [batch, n] and `num_detections` int [batch].
+  """
+
+  @tf.function
+  def inference_from_image_bytes(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Detections in encoded images, string [batch]."""
+    return self.serve(inputs)
+
+  def preprocess(self, images: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor], tf.Tensor]:
+    """See the Model Garden; encoded images are resized right after they are decoded."""
+    if images.dtype != tf.string:
+      return super().preprocess(images)
+
+    def decode_and_resize(encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+      image, _, info = self._build_inputs(tf.cast(self._decode_image(encoded), tf.float32))
+      return image, info
+
+    shapes = ([*self._padded_size, 3], [4, 2])
+    with tf.device('cpu:0'):
+      resized, infos = tf.map_fn(
+        decode_and_resize,
+        images,
+        fn_output_signature=tuple(tf.TensorSpec(shape, tf.float32) for shape in shapes),
+        parallel_iterations=32,
+      )
+    batch = tf.shape(resized)[0]
+    anchors = {
+      level: tf.repeat(boxes[tf.newaxis], batch, axis=0)
+      for level, boxes in self._build_anchor_boxes().items()
+    }
+    return resized, anchors, infos

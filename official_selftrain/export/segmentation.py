@@ -1,0 +1,65 @@
+"""The signature of exported segmentation models: images in, classes and confidences at their own size out."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+from official.vision.serving import semantic_segmentation
+
+from official_selftrain.modeling import segmentation as modeling
+from official_selftrain.ops import images as image_ops
+from official_selftrain.ops import masks
+
+Example = tuple[tf.Tensor, tf.Tensor]
+
+
+class SegmentationModule(semantic_segmentation.SegmentationModule):
+  """The Model Garden's, for any batch size and images of different sizes, with classes instead of logits.
+
+  Gives `classes` uint8 [batch, h, w] and `confidences` float32 [batch, h, w], the probability of that class, where h
+  and w are those of the largest image, and `image_sizes` int32 [batch, 2]: height and width of each. Beside a smaller
+  image both are 0.
+  """
+
+  def _build_model(self) -> tf.keras.Model:
+    return modeling.build(self.params.task.model)
+
+  @tf.function
+  def inference_from_image_bytes(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Segments encoded images, string [batch]."""
+    return self._predict(
+      inputs, lambda encoded: tf.io.decode_image(encoded, 3, expand_animations=False)
+    )
+
+  def serve(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Segments images, uint8 [batch, h, w, 3]."""
+    return self._predict(images, tf.identity)
+
+  def _predict(
+    self, inputs: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor]
+  ) -> dict[str, tf.Tensor]:
+    frame = self._input_image_size
+
+    def _fit(value: tf.Tensor) -> Example:
+      image = tf.ensure_shape(decode(value), [None, None, 3])
+      return masks.fit_image(image_ops.normalize(image), frame)
+
+    specs = (tf.TensorSpec([*frame, 3], tf.float32), tf.TensorSpec([4, 2], tf.float32))
+    with tf.device('cpu:0'):
+      images, infos = tf.map_fn(_fit, inputs, fn_output_signature=specs, parallel_iterations=32)
+    logits = tf.cast(self.inference_step(images)['logits'], tf.float32)
+    sizes = tf.cast(infos[:, 0], tf.int32)
+    largest = tf.reduce_max(sizes, 0)
+
+    def _answer(row: Example) -> Example:
+      scores = masks.to_original(*row)
+      beside = largest - tf.shape(scores)[:2]
+      around = [[0, beside[0]], [0, beside[1]]]
+      classes = tf.cast(tf.argmax(scores, -1), tf.uint8)
+      confidences = tf.reduce_max(tf.nn.softmax(scores), -1)
+      return tf.pad(classes, around), tf.pad(confidences, around)
+
+    specs = (tf.TensorSpec([None, None], tf.uint8), tf.TensorSpec([None, None], tf.float32))
+    with tf.device('cpu:0'):
+      full = tf.image.resize(logits, frame)
+      classes, confidences = tf.map_fn(_answer, (full, infos), fn_output_signature=specs)
+    return {'classes': classes, 'confidences': confidences, 'image_sizes': sizes}

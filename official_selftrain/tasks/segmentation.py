@@ -1,0 +1,178 @@
+"""Semantic segmentation on one or two sources of labels."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+from official.core import task_factory
+from official.vision.losses import segmentation_losses
+from official.vision.tasks import semantic_segmentation
+
+from official_selftrain.configs import segmentation as configs
+from official_selftrain.core import keys
+from official_selftrain.dataloaders import segmentation as parsing
+from official_selftrain.evaluation import segmentation as evaluation
+from official_selftrain.losses import normalized
+from official_selftrain.modeling import segmentation as modeling
+from official_selftrain.ops import masks
+from official_selftrain.pseudo_labels import segmentation as label_formats
+from official_selftrain.tasks import run_state, segmentation_report, self_training, streams
+
+
+@task_factory.register_task_cls(configs.SegmentationTask)
+class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegmentationTask):
+  """The Model Garden's segmentation with reproducible training streams, images of any size, and two mIoUs."""
+
+  def build_model(self) -> tf.keras.Model:
+    """See `modeling.segmentation.build`; the model also remembers its first non-finite loss."""
+    config = self.task_config
+    return run_state.attach(modeling.build(config.model, config.losses.l2_weight_decay))
+
+  def decoder(self, params: configs.DataConfig) -> Callable[[tf.Tensor], parsing.Example]:
+    """See `dataloaders.segmentation.decoder`."""
+    del params
+    return parsing.decoder(self.task_config.model.num_classes)
+
+  def training_parser(self, params: configs.DataConfig) -> parsing.TrainingParser:
+    """See `StreamsMixin`."""
+    return parsing.TrainingParser(self.task_config.model, params)
+
+  def evaluation_parser(self, params: configs.DataConfig) -> Callable[[parsing.Example], Any]:
+    """See `dataloaders.segmentation.evaluation_parser`."""
+    return parsing.evaluation_parser(self.task_config.model, params)
+
+  def batch_evaluation(
+    self, dataset: tf.data.Dataset, size: int, drop_remainder: bool
+  ) -> tf.data.Dataset:
+    """See `StreamsMixin`; masks at their own size are padded."""
+    return parsing.batch_of_sizes(dataset, size, drop_remainder)
+
+  def check_record(self, params: configs.DataConfig, record: tf.Tensor) -> None:
+    """Decodes one serialized record eagerly; used to find the record that made a run fail.
+
+    Raises:
+      ValueError: what is wrong with its mask.
+      tf.errors.OpError: it cannot be decoded.
+    """
+    del params
+    parsing.check_record(record, self.task_config.model.num_classes)
+
+  def decoded_validation_example(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Image, mask and `encoded` image bytes of a serialized validation record, for pictures."""
+    decode = self.decoder(self.task_config.validation_data)
+    return {**decode(record), 'encoded': parsing.parse_record(record)[keys.IMAGE_ENCODED]}
+
+  def build_losses(
+    self, labels: Mapping[str, tf.Tensor], model_outputs: Any, aux_losses: Any = None
+  ) -> tf.Tensor:
+    """The Model Garden's loss, averaged over the pixels of the whole batch that are not ignored.
+
+    An image, or a batch, in which every pixel is ignored has loss 0. `aux_losses` are not averaged.
+    """
+    loss = super().build_losses(labels, model_outputs, None)
+    counted = tf.reduce_sum(tf.cast(labels['masks'] != keys.IGNORE_LABEL, tf.float32))
+    loss *= normalized.batch_share(counted, segmentation_losses.EPSILON)
+    if aux_losses:
+      loss += self.task_config.losses.loss_weight * tf.add_n(aux_losses)
+    return loss
+
+  def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]:
+    """None for training; for evaluation those of `evaluation.segmentation`, which the trainer resets."""
+    if training:
+      return []
+    self.evaluator = evaluation.SegmentationEvaluator(
+      self.task_config.model.num_classes, self.task_config.validation_data.evaluate_native
+    )
+    return self.evaluator.metrics
+
+  def validation_step(
+    self, inputs: Any, model: tf.keras.Model, metrics: Any = None
+  ) -> dict[str, tf.Tensor]:
+    """Takes one batch into the evaluator; returns the loss at the size that the model sees."""
+    del metrics
+    images, labels = inputs
+    outputs = {'logits': tf.cast(self.inference_step(images, model)['logits'], tf.float32)}
+    self.evaluator.update_state(labels, outputs['logits'])
+    return {self.loss: self.build_losses(labels, outputs, model.losses)}
+
+  def aggregate_logs(self, state: Any = None, step_outputs: Any = None) -> Any:
+    """See the Model Garden; the evaluator has taken in the batch already."""
+    del step_outputs
+    return state or True
+
+  def reduce_aggregated_logs(
+    self, aggregated_logs: Any, global_step: tf.Tensor | None = None
+  ) -> dict[str, float]:
+    """The evaluator's figures over all batches."""
+    del aggregated_logs, global_step
+    return self.evaluator.result()
+
+  def evaluation_details(self) -> dict[str, Any]:
+    """What the last evaluation found besides numbers, see `evaluation.segmentation`; JSON-serialisable."""
+    return self.evaluator.details()
+
+
+@task_factory.register_task_cls(configs.SegmentationSelfTrainingTask)
+class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, SegmentationTask):
+  """Semantic segmentation on human and pseudo labels."""
+
+  source_log_names = ('loss', 'labelled_share', 'object_share')
+
+  def source_losses(
+    self, outputs: Mapping[str, Any], labels: Mapping[str, Any]
+  ) -> dict[str, tf.Tensor]:
+    """Loss of one source, averaged over its own pixels that are not ignored; float32 scalar."""
+    return {'model_loss': self.build_losses(labels=labels, model_outputs=outputs)}
+
+  def source_statistics(self, labels: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    """Shares of the pixels that are not ignored, and that show an object; float32 scalars."""
+    mask = labels['masks']
+    is_labelled = mask != keys.IGNORE_LABEL
+    is_object = tf.logical_and(is_labelled, mask != label_formats.BACKGROUND)
+    return {
+      'labelled_share': tf.reduce_mean(tf.cast(is_labelled, tf.float32)),
+      'object_share': tf.reduce_mean(tf.cast(is_object, tf.float32)),
+    }
+
+  def label_format(self, labels: configs.MaskLabels | None = None) -> label_formats.MaskLabels:
+    """How this task's pseudo labels are written and read."""
+    del labels
+    return label_formats.MaskLabels(self.task_config.model.num_classes)
+
+  def report(
+    self, label_format: label_formats.MaskLabels, class_names: tuple[str, ...]
+  ) -> segmentation_report.SegmentationReport:
+    """What a report shows of this task; `class_names` from id 1."""
+    return segmentation_report.SegmentationReport(self, label_format, class_names)
+
+  def pseudo_example(self, record: parsing.Example) -> parsing.Example:
+    """See `StreamsMixin`."""
+    image = parsing.decode_image(record[keys.IMAGE_ENCODED])
+    return {'image': image, keys.SEMANTIC_MASK: record[keys.SEMANTIC_MASK]}
+
+  def labelling_functions(
+    self, model: tf.keras.Model, labels: configs.MaskLabels | None = None
+  ) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Preprocessing of one image and prediction for a batch, as the labeller wants them.
+
+    Args:
+      model: the teacher.
+      labels: size, scales and flip; None shows each image once, at the size of the model.
+
+    Returns:
+      `preprocess(encoded)` -> inputs of one image; `predict(inputs)` -> see `pseudo_labels.segmentation`.
+    """
+    settings = labels or configs.MaskLabels(scales=[1.0])
+    size = configs.image_size(settings, self.task_config.model)
+
+    def logits_of(images: tf.Tensor) -> tf.Tensor:
+      return model(images, training=False)['logits']
+
+    @tf.function
+    def predict(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+      probabilities = masks.multi_scale_probabilities(
+        logits_of, inputs['image'], settings.scales, settings.flip, configs.STRIDE
+      )
+      return label_formats.encode_predictions(probabilities, inputs['image_info'])
+
+    return parsing.inference_preprocessor(size, settings.at_own_size), predict

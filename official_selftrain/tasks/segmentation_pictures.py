@@ -1,0 +1,130 @@
+"""Contact sheets of segmentation: masks drawn over images, with a legend of the classes."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from official_selftrain.core import keys, overlays
+from official_selftrain.dataloaders import segmentation as parsing
+from official_selftrain.pseudo_labels import cuts as cuts_lib
+from official_selftrain.pseudo_labels import reader
+from official_selftrain.pseudo_labels.segmentation import BACKGROUND
+from official_selftrain.report import records
+
+Legend = tuple[tuple[str, tuple[int, int, int]], ...]
+
+_SCANNED_PER_FILE = 64
+# Share of an image's pixels above the cut from which its labels count as sure.
+_SURE_SHARE = 0.95
+
+
+def _legend(names: Sequence[str], masks: Iterable[np.ndarray]) -> Legend:
+  """Names and colours of the classes that any of the masks shows, and of ignored pixels."""
+  shown = sorted({int(value) for mask in masks for value in np.unique(mask)} - {BACKGROUND})
+  entries = []
+  for value in shown:
+    if value == keys.IGNORE_LABEL:
+      entries.append(('ignored', overlays.HATCH_COLOUR))
+    elif value < len(names):
+      entries.append((names[value], overlays.class_colour(value)))
+  return tuple(entries)
+
+
+def _sheet(
+  title: str, text: str, columns: int, tiles: Sequence[records.Tile], names: Sequence[str]
+) -> records.Sheet:
+  masks = [tile.mask for tile in tiles if tile.mask is not None]
+  return records.Sheet(title, text, columns, tuple(tiles), _legend(names, masks))
+
+
+def pseudo_label_sheet(
+  images: Sequence[str],
+  label_dir: str,
+  label_format: Any,
+  settings: cuts_lib.Cuts,
+  names: Sequence[str],
+  count: int,
+) -> records.Sheet:
+  """Unlabelled images with pseudo masks, in three groups.
+
+  Args:
+    images: unlabelled shards.
+    label_dir: their label shards.
+    label_format: the task's label format.
+    settings: the cuts the student trains with.
+    names: class names from id 0.
+    count: images per group.
+
+  Returns:
+    Sheet with the groups sure (nearly all pixels reach the cut), unsure and empty (no pixel of an object reaches it).
+  """
+  everything = dataclasses.replace(settings, keep_empty=True)
+  pairs = reader.read_pairs(images, label_dir, label_format, everything)
+  groups: dict[str, list[records.Tile]] = {'sure': [], 'unsure': [], 'empty': []}
+  for example in pairs.take(_SCANNED_PER_FILE * len(images)):
+    mask = example[keys.SEMANTIC_MASK].numpy()[..., 0]
+    kept = float((mask != keys.IGNORE_LABEL).mean())
+    group = 'sure' if kept >= _SURE_SHARE else 'unsure'
+    if not label_format.has_objects(example):
+      group = 'empty'
+    if len(groups[group]) < count:
+      image = parsing.decode_image(example[keys.IMAGE_ENCODED]).numpy()
+      caption = f'id {example[keys.SOURCE_ID].numpy().decode()}, {kept:.0%} kept'
+      groups[group].append(records.Tile(image, (), caption, group, mask))
+    if all(len(tiles) >= count for tiles in groups.values()):
+      break
+  return _sheet(
+    'Pseudo labels',
+    'Unlabelled images with what the teacher wrote. Coloured pixels, and clear ones, which are background, reach the '
+    f'cut of {settings.cut:g} and train the student; hatched ones are ignored. In sure images at least '
+    f'{_SURE_SHARE:.0%} of the pixels reach it; in empty ones no pixel of an object does'
+    + ('.' if settings.keep_empty else ', and the student does not see these images.'),
+    4,
+    [tile for tiles in groups.values() for tile in tiles],
+    names,
+  )
+
+
+def validation_sheet(
+  task: Any,
+  examples: Iterable[dict[str, tf.Tensor]],
+  models: dict[records.Kind, tf.keras.Model],
+  names: Sequence[str],
+) -> records.Sheet:
+  """Validation images: truth, then what each model finds.
+
+  Args:
+    task: gives preprocessing and prediction.
+    examples: decoded records with `image`, `semantic_mask` and `encoded`.
+    models: models by `teacher` and `student`.
+    names: class names from id 0.
+
+  Returns:
+    Sheet with one row per image: truth, teacher, student.
+  """
+  functions = {name: task.labelling_functions(model) for name, model in models.items()}
+  tiles = []
+  for example in examples:
+    image, truth = example['image'].numpy(), example[keys.SEMANTIC_MASK].numpy()[..., 0]
+    tiles.append(records.Tile(image, (), 'truth', '', truth))
+    for name, (preprocess, predict) in functions.items():
+      inputs = tf.nest.map_structure(lambda value: value[None], preprocess(example['encoded']))
+      found = tf.io.decode_png(predict(inputs)['classes'][0])[..., 0].numpy()
+      tiles.append(records.Tile(image, (), _caption(name, found, truth), '', found))
+  return _sheet(
+    'Validation images',
+    'Truth, teacher and student side by side; each model sees the image once, at the size of its input.',
+    1 + len(functions),
+    tiles,
+    names,
+  )
+
+
+def _caption(name: str, found: np.ndarray, truth: np.ndarray) -> str:
+  known = truth != keys.IGNORE_LABEL
+  if not known.any():
+    return name
+  return f'{name}, {float((found == truth)[known].mean()):.1%} of the pixels right'

@@ -1,0 +1,216 @@
+"""Segmentation task: loss per source over pixels that count, replicas, evaluation step, labelling functions."""
+
+import io
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from official_selftrain.configs import segmentation as configs
+from official_selftrain.core import keys
+from official_selftrain.pseudo_labels import segmentation as label_formats
+from official_selftrain.tasks import run_state, segmentation
+
+IGNORE = keys.IGNORE_LABEL
+CLASSES = 4
+SIZE = 32
+
+
+def setUpModule():
+  # Before anything touches the devices; under pytest, conftest.py has done so.
+  cpu = tf.config.list_physical_devices('CPU')[0]
+  if not tf.config.get_logical_device_configuration(cpu):
+    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+class TinyModel(tf.keras.Model):
+  """One convolution to a quarter of the size, and weight decay."""
+
+  def __init__(self):
+    super().__init__()
+    decay = tf.keras.regularizers.l2(1e-2)
+    self.classes = tf.keras.layers.Conv2D(
+      CLASSES, 4, strides=4, padding='same', kernel_regularizer=decay
+    )
+
+  def call(self, images, training=None):
+    return {'logits': self.classes(images)}
+
+
+class TinyTask(segmentation.SegmentationSelfTrainingTask):
+  """The real task around `TinyModel`."""
+
+  def build_model(self):
+    segmentation.modeling.build, original = lambda *_: TinyModel(), segmentation.modeling.build
+    try:
+      tf.keras.utils.set_random_seed(1)
+      model = super().build_model()
+    finally:
+      segmentation.modeling.build = original
+    model(tf.zeros([1, SIZE, SIZE, 3]))
+    return model
+
+
+def _task(**self_training):
+  config = configs.SegmentationSelfTrainingTask(model=configs.small_nasfpn(CLASSES, SIZE))
+  config.override({'self_training': self_training})
+  return TinyTask(config)
+
+
+def _batch(seed, size, ignored=0.3):
+  rng = np.random.default_rng(seed)
+  mask = rng.integers(0, CLASSES, [size, SIZE, SIZE, 1])
+  mask[rng.uniform(size=mask.shape) < ignored] = IGNORE
+  images = rng.normal(size=[size, SIZE, SIZE, 3]).astype(np.float32)
+  return tf.constant(images), {'masks': tf.constant(mask, tf.uint8)}
+
+
+def _numpy_loss(model, images, labels):
+  """Cross entropy of each pixel that counts, averaged (NumPy)."""
+  logits = tf.image.resize(model(images)['logits'], [SIZE, SIZE]).numpy().astype(np.float64)
+  logits -= logits.max(-1, keepdims=True)
+  log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+  mask = labels['masks'].numpy()[..., 0]
+  counted = mask != IGNORE
+  chosen = np.take_along_axis(log_p, np.where(counted, mask, 0)[..., None].astype(int), -1)[..., 0]
+  return -(chosen * counted).sum() / counted.sum()
+
+
+class LossTest(tf.test.TestCase):
+  def test_each_source_has_the_mean_over_its_own_pixels(self):
+    task = _task(alpha=0.5)
+    model = task.build_model()
+    inputs = {keys.HUMAN: _batch(1, 2, ignored=0.1), keys.PSEUDO: _batch(2, 3, ignored=0.9)}
+    optimizer = tf.keras.optimizers.legacy.SGD(0.0)
+    logs = task.train_step(inputs, model, optimizer, task.build_metrics(training=True))
+    human, pseudo = (_numpy_loss(model, *inputs[source]) for source in keys.SOURCES)
+    self.assertAllClose(logs['human_loss'], human, rtol=1e-4)
+    self.assertAllClose(logs['pseudo_loss'], pseudo, rtol=1e-4)
+    decay = 1e-2 * float(tf.reduce_sum(model.classes.kernel**2))
+    # At the first step the ratio of the averages is that of the losses.
+    expected = (human + 0.5 * human / pseudo * pseudo) / 1.5 + decay
+    self.assertAllClose(logs['loss'], expected, rtol=1e-3)
+    self.assertAllClose(logs['human_labelled_share'], 0.9, atol=0.02)
+    self.assertAllClose(logs['pseudo_labelled_share'], 0.1, atol=0.02)
+    self.assertAllClose(logs['human_object_share'], 0.9 * 3 / 4, atol=0.03)
+
+  def test_a_source_in_which_everything_is_ignored_has_loss_0(self):
+    task = _task()
+    model = task.build_model()
+    before = [weight.numpy() for weight in model.trainable_weights]
+    inputs = {keys.HUMAN: _batch(1, 2), keys.PSEUDO: _batch(2, 2, ignored=1.1)}
+    optimizer = tf.keras.optimizers.legacy.SGD(0.1)
+    logs = task.train_step(inputs, model, optimizer, task.build_metrics(training=True))
+    self.assertEqual(float(logs['pseudo_loss']), 0.0)
+    self.assertTrue(np.isfinite(float(logs['loss'])))
+    self.assertEqual(int(model.first_non_finite.step), run_state.NEVER)
+    for weight, old in zip(model.trainable_weights, before, strict=True):
+      self.assertTrue(np.isfinite(weight.numpy()).all())
+      self.assertNotAllClose(weight, old)
+
+  def test_an_image_in_which_everything_is_ignored_changes_nothing(self):
+    task = _task()
+    model = task.build_model()
+    images, labels = _batch(1, 2)
+    nothing = tf.fill([1, SIZE, SIZE, 1], tf.constant(IGNORE, tf.uint8))
+    more = tf.concat([images, _batch(5, 1)[0]], 0), tf.concat([labels['masks'], nothing], 0)
+    alone = task.build_losses(labels, model(images))
+    self.assertAllClose(task.build_losses({'masks': more[1]}, model(more[0])), alone, rtol=1e-5)
+
+  def test_regularisation_is_not_averaged(self):
+    task = _task()
+    model = task.build_model()
+    images, labels = _batch(1, 2)
+    without = task.build_losses(labels, model(images))
+    with_decay = task.build_losses(labels, model(images), [tf.constant(0.25), tf.constant(0.5)])
+    self.assertAllClose(with_decay - without, 0.75, rtol=1e-5)
+
+  def test_two_replicas_have_the_loss_of_the_whole_batch(self):
+    task = _task()
+    images, labels = _batch(3, 4)
+    # Halves with very different numbers of pixels that count.
+    masks = labels['masks'].numpy()
+    masks[:2][np.random.default_rng(0).uniform(size=masks[:2].shape) < 0.9] = IGNORE
+    strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
+    with strategy.scope():
+      model = task.build_model()
+
+    @tf.function
+    def losses(parts):
+      return strategy.run(lambda x, m: task.build_losses({'masks': m}, model(x)), parts)
+
+    parts = [
+      strategy.experimental_distribute_values_from_function(
+        lambda context, value=value: value[2 * context.replica_id_in_sync_group :][:2]
+      )
+      for value in (images, tf.constant(masks))
+    ]
+    mean = strategy.reduce('MEAN', losses(parts), axis=None)
+    whole = task.build_losses({'masks': tf.constant(masks)}, model(images))
+    self.assertAllClose(mean, whole, rtol=1e-5)
+
+
+class EvaluationTest(tf.test.TestCase):
+  def test_a_step_feeds_the_evaluator_and_gives_the_loss(self):
+    task = _task()
+    model = task.build_model()
+    metrics = task.build_metrics(training=False)
+    self.assertEqual([metric.name for metric in metrics], ['mean_iou', 'mean_iou_resized'])
+    images, labels = _batch(1, 2)
+    info = tf.constant([[[SIZE, SIZE], [SIZE, SIZE], [1, 1], [0, 0]]] * 2, tf.float32)
+    full = {**labels, 'native_masks': labels['masks'], 'image_info': info}
+    logs = task.validation_step((images, full), model, metrics)
+    decay = 1e-2 * float(tf.reduce_sum(model.classes.kernel**2))
+    self.assertAllClose(logs[task.loss], _numpy_loss(model, images, labels) + decay, rtol=1e-4)
+    result = task.reduce_aggregated_logs(task.aggregate_logs(None, logs))
+    found = tf.argmax(tf.image.resize(model(images)['logits'], [SIZE, SIZE]), -1).numpy()
+    mask = labels['masks'].numpy()[..., 0]
+    right = (found == mask)[mask != IGNORE].mean()
+    self.assertAllClose(result['pixel_accuracy'], right)
+    confusion = np.array(task.evaluation_details()['confusion'])
+    self.assertEqual(confusion.sum(), (mask != IGNORE).sum())
+    self.assertEqual(sorted(name for name in result if '/' in name), [f'iou/{k}' for k in range(4)])
+
+
+class LabellingFunctionsTest(tf.test.TestCase):
+  def _predict(self, settings=None, size=(40, 20)):
+    task = _task()
+    model = task.build_model()
+    image = np.random.default_rng(0).integers(0, 256, [*size, 3]).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, 'PNG')
+    preprocess, predict = task.labelling_functions(model, settings)
+    inputs = tf.nest.map_structure(lambda x: x[None], preprocess(tf.constant(buffer.getvalue())))
+    return {name: value.numpy()[0] for name, value in predict(inputs).items()}, inputs, model
+
+  def test_masks_have_the_size_of_the_image(self):
+    outputs, inputs, model = self._predict()
+    classes = np.asarray(Image.open(io.BytesIO(outputs['classes'])))
+    self.assertEqual(classes.shape, (40, 20))
+    full = tf.image.resize(model(inputs['image'])['logits'], [SIZE, SIZE])
+    probabilities = tf.nn.softmax(full)[0, :, :16]
+    expected = tf.argmax(tf.image.resize(probabilities, [40, 20]), -1)
+    self.assertAllEqual(classes, expected)
+
+  def test_scales_and_flip_change_what_is_predicted(self):
+    plain, *_ = self._predict()
+    several, *_ = self._predict(configs.MaskLabels(scales=[1.0, 2.0]))
+    flipped, *_ = self._predict(configs.MaskLabels(scales=[1.0], flip=True))
+    names = [plain['confidences'], several['confidences'], flipped['confidences']]
+    self.assertEqual(len(set(names)), 3)
+
+  def test_size_of_the_settings(self):
+    _, inputs, _ = self._predict(configs.MaskLabels(scales=[1.0], output_size=[64, 96]))
+    self.assertEqual(inputs['image'].shape, [1, 64, 96, 3])
+    settings = configs.MaskLabels(scales=[1.0], output_size=[64, 96], at_own_size=True)
+    _, inputs, _ = self._predict(settings)
+    self.assertAllEqual(inputs['image_info'][0, 2], [1, 1])
+
+  def test_rows_can_be_stored(self):
+    outputs, *_ = self._predict()
+    features = label_formats.MaskLabels(CLASSES).encode(outputs)
+    self.assertEqual(sum(features[keys.PIXEL_COUNTS].int64_list.value), 40 * 20)
+
+
+if __name__ == '__main__':
+  tf.test.main()
