@@ -13,7 +13,9 @@ from typing import Any
 import tensorflow as tf
 from official.core import exp_factory, task_factory
 from official.vision.configs import retinanet as stock_configs
+from official.vision.configs import semantic_segmentation as stock_segmentation
 from official.vision.tasks import retinanet as stock_tasks
+from official.vision.tasks import semantic_segmentation as stock_segmentation_tasks
 
 from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.configs import datasets
@@ -22,10 +24,12 @@ from official_selftrain.configs import self_training as st
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, files
 from official_selftrain.dataloaders import records
+from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.pipeline import data, labelling, training
 from official_selftrain.pseudo_labels import manifest
 
-EXPERIMENT = 'retinanet_selftrain'
+DETECTION = 'retinanet_selftrain'
+SEGMENTATION = 'segmentation_selftrain'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,21 +62,28 @@ class Workbench:
 
   Attributes:
     effort: how much is measured.
+    experiment: name of the self-training experiment.
   """
 
-  def __init__(self, cache_dir: str, effort: Effort):
+  def __init__(self, cache_dir: str, effort: Effort, experiment: str = DETECTION):
     """Makes nothing yet.
 
     Args:
       cache_dir: where data, teacher and labels are kept.
       effort: how much is measured.
+      experiment: name of a self-training experiment.
     """
     self.effort = effort
+    self.experiment = experiment
     self._cache_dir = cache_dir
+
+  def of(self, experiment: str) -> 'Workbench':
+    """The same for another experiment."""
+    return Workbench(self._cache_dir, self.effort, experiment)
 
   def params(self) -> st.SelfTrainingExperiment:
     """A new copy of the default self-training experiment, with the embedded data."""
-    params = exp_factory.get_exp_config(EXPERIMENT)
+    params = exp_factory.get_exp_config(self.experiment)
     params.dataset.directory = self._cache_dir
     params.dataset.digits = self.effort.digits
     data.resolve(params, self._cache_dir)
@@ -82,7 +93,7 @@ class Workbench:
   @functools.cached_property
   def _run_dir(self) -> str:
     """The folder of teacher and labels; its name depends on the settings that they are made with."""
-    params = exp_factory.get_exp_config(EXPERIMENT)
+    params = exp_factory.get_exp_config(self.experiment)
     settings = [config_lib.flatten(params), dataclasses.asdict(self.effort)]
     return os.path.join(self._cache_dir, f'teacher-{files.digest_of(settings)[:8]}')
 
@@ -116,6 +127,22 @@ class Workbench:
     label_dir = params.task.pseudo_data.label_dir
     if not os.path.exists(os.path.join(label_dir, manifest.FILE_NAME)):
       labelling.run(params, self.teacher, self.unlabelled, label_dir)
+
+
+class _SegmentationTask(stock_segmentation_tasks.SemanticSegmentationTask):
+  """The Model Garden's own task around our model: its own NAS-FPN is another, slower network."""
+
+  def build_model(self) -> tf.keras.Model:
+    return modeling.build(self.task_config.model, self.task_config.losses.l2_weight_decay)
+
+
+def stock_segmentation_task(params: st.SelfTrainingExperiment) -> Any:
+  """The Model Garden's own segmentation task with our model and losses; it is given batches from memory."""
+  own = params.task
+  config = stock_segmentation.SemanticSegmentationTask(
+    model=own.model.replace(), losses=own.losses.replace(), evaluation=own.evaluation.replace()
+  )
+  return _SegmentationTask(config)
 
 
 def stock_task(params: st.SelfTrainingExperiment, batch_size: int) -> stock_tasks.RetinaNetTask:

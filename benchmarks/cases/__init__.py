@@ -4,7 +4,9 @@
 NAMES = (
   'startup',
   'labelling',
+  'segmentation_labelling',
   'student_step',
+  'segmentation_step',
   'separate_batch_norm',
   'evaluation',
   'nms',

@@ -13,17 +13,18 @@ then cost nothing. For information there are the ratio with the input pipeline's
 model without decoding and NMS.
 """
 
+import functools
 import itertools
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from benchmarks import results, timing, workbench
-from official_selftrain.configs import self_training as st
+from official_selftrain.ops import masks
 from official_selftrain.pipeline import labelling
 from official_selftrain.pseudo_labels import batches, labeller
 from official_selftrain.pseudo_labels import manifest as manifest_lib
@@ -33,6 +34,8 @@ _TARGET = results.Target(at_least=0.85)
 _RESIDENT_BATCHES = 8
 _ROUNDS = 5
 Inputs = Mapping[str, tf.Tensor]
+Predict = Callable[[Inputs], Inputs]
+Comparison = tuple[str, str, str, results.Target | None]
 
 
 def run(bench: workbench.Workbench) -> list[results.Row]:
@@ -40,28 +43,85 @@ def run(bench: workbench.Workbench) -> list[results.Row]:
   params = bench.params()
   task = workbench.self_training_task(params)
   model = labelling.load_model(task, bench.teacher)
-  preprocess, predict = task.labelling_functions(model)
+  _, predict = task.labelling_functions(model, params.labels)
+  resident = resident_batches(bench)
+  detections = [predict(batch)['num_detections'].numpy().mean() for batch in resident]
+  workbench.say(f'{np.mean(detections):.1f} detections per image')
+  comparisons = [
+    ('labeller : model call with NMS', 'steady', 'model', _TARGET),
+    ('same, with start and end', 'whole', 'model', None),
+    ('labeller : model call without NMS', 'steady', 'bare', None),
+  ]
+  return measure(
+    'labelling', bench, model, {'model': predict, 'bare': _without_nms(model)}, comparisons
+  )
+
+
+def run_segmentation(bench: workbench.Workbench) -> list[results.Row]:
+  """Measures the same for segmentation, against the model at the same scales without encoding."""
+  bench = bench.of(workbench.SEGMENTATION)
+  params = bench.params()
+  task = workbench.self_training_task(params)
+  model = labelling.load_model(task, bench.teacher)
+
+  def at(scales: Sequence[float]) -> Predict:
+    @tf.function
+    def probabilities(inputs: Inputs) -> Inputs:
+      logits_of = lambda images: model(images, training=False)['logits']  # noqa: E731
+      mean = masks.multi_scale_probabilities(logits_of, inputs['image'], scales, False, 32)
+      # One number per image, or copying the probabilities would be measured, too.
+      return {'mean': tf.reduce_mean(mean, [1, 2, 3])}
+
+    return probabilities
+
+  scales = params.labels.scales
+  area = sum(scale**2 for scale in scales)
+  comparisons = [
+    ('labeller : model call at all scales', 'steady', 'all', _TARGET),
+    ('same, with start and end', 'whole', 'all', None),
+    (f'scale 1 : all scales (1/{area:.2f} of the pixels)', 'one', 'all', None),
+  ]
+  references = {'all': at(scales), 'one': at([1.0])}
+  return measure('segmentation_labelling', bench, model, references, comparisons)
+
+
+def measure(
+  case: str,
+  bench: workbench.Workbench,
+  model: tf.keras.Model,
+  references: Mapping[str, Predict],
+  comparisons: Sequence[Comparison],
+) -> list[results.Row]:
+  """Times the labeller, as a whole and in steady state, and calls on batches in memory.
+
+  Args:
+    case: name of the case.
+    bench: data and settings.
+    model: the teacher.
+    references: calls on a batch of inputs, by name.
+    comparisons: text, what is measured (`steady`, `whole` or a reference), the reference, and the target.
+
+  Returns:
+    One row for each comparison, in images per second.
+  """
+  params = bench.params()
+  task = workbench.self_training_task(params)
   worker = labeller.Labeller(
-    task.label_format(params.labels.min_score, params.labels.max_boxes),
-    preprocess,
-    predict,
+    task.label_format(params.labels),
+    *task.labelling_functions(model, params.labels),
     manifest_lib.Provenance(teacher=labelling.describe_checkpoint(bench.teacher)),
     batch_size=params.labels.batch_size,
   )
   clock = _Clock(worker, bench.unlabelled)
   clock.whole_run()
-  resident = _resident_batches(preprocess, params, bench.unlabelled)
+  resident = resident_batches(bench)
   calls = max(1, clock.images // params.labels.batch_size)
-  detections = [predict(batch)['num_detections'].numpy().mean() for batch in resident]
-  workbench.say(f'{np.mean(detections):.1f} detections per image')
-  bare = _without_nms(model)
+  timed = {
+    name: timing.wall(functools.partial(_call, predict, resident, calls))
+    for name, predict in references.items()
+  }
   seconds = timing.interleave(
-    {
-      'whole': clock.whole_run,
-      'steady': lambda: clock.steady,
-      'model': timing.wall(lambda: _call(predict, resident, calls)),
-      'bare': timing.wall(lambda: _call(bare, resident, calls)),
-    },
+    {'whole': clock.whole_run, 'steady': lambda: clock.steady, **timed},
     bench.effort.rounds(_ROUNDS),
   )
   images = {'whole': clock.all_images, 'steady': clock.images}
@@ -69,14 +129,9 @@ def run(bench: workbench.Workbench) -> list[results.Row]:
     name: [value / images.get(name, calls * params.labels.batch_size) for value in values]
     for name, values in seconds.items()
   }
-  comparisons = [
-    ('labeller : model call with NMS', 'steady', 'model', _TARGET),
-    ('same, with start and end', 'whole', 'model', None),
-    ('labeller : model call without NMS', 'steady', 'bare', None),
-  ]
   return [
     results.compare(
-      'labelling',
+      case,
       text,
       'images/s',
       per_image[ours],
@@ -122,12 +177,12 @@ class _Clock:
     return seconds
 
 
-def _resident_batches(
-  preprocess: Callable[..., Inputs], params: st.SelfTrainingExperiment, shards: list[str]
-) -> list[Inputs]:
+def resident_batches(bench: workbench.Workbench) -> list[Inputs]:
   """Full batches of the model's inputs, in memory."""
+  params = bench.params()
+  preprocess, _ = workbench.self_training_task(params).labelling_functions(None, params.labels)
   size = params.labels.batch_size
-  reading = batches.ImageBatches(preprocess, size, tf.data.AUTOTUNE).read(shards)
+  reading = batches.ImageBatches(preprocess, size, tf.data.AUTOTUNE).read(bench.unlabelled)
   full = (
     item.features
     for item in reading
