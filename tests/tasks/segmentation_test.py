@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import tensorflow as tf
+from official.vision.tasks import semantic_segmentation
 from PIL import Image
 
 from official_selftrain.configs import segmentation as configs
@@ -63,6 +64,11 @@ def _batch(seed, size, ignored=0.3):
   mask[rng.uniform(size=mask.shape) < ignored] = IGNORE
   images = rng.normal(size=[size, SIZE, SIZE, 3]).astype(np.float32)
   return tf.constant(images), {'masks': tf.constant(mask, tf.uint8)}
+
+
+def _whole(size):
+  """`image_info` of images that fill the frame."""
+  return tf.constant([[[SIZE, SIZE], [SIZE, SIZE], [1, 1], [0, 0]]] * size, tf.float32)
 
 
 def _numpy_loss(model, images, labels):
@@ -157,8 +163,7 @@ class EvaluationTest(tf.test.TestCase):
     metrics = task.build_metrics(training=False)
     self.assertEqual([metric.name for metric in metrics], ['mean_iou', 'mean_iou_resized'])
     images, labels = _batch(1, 2)
-    info = tf.constant([[[SIZE, SIZE], [SIZE, SIZE], [1, 1], [0, 0]]] * 2, tf.float32)
-    full = {**labels, 'native_masks': labels['masks'], 'image_info': info}
+    full = {**labels, 'native_masks': labels['masks'], 'image_info': _whole(2)}
     logs = task.validation_step((images, full), model, metrics)
     decay = 1e-2 * float(tf.reduce_sum(model.classes.kernel**2))
     self.assertAllClose(logs[task.loss], _numpy_loss(model, images, labels) + decay, rtol=1e-4)
@@ -170,6 +175,23 @@ class EvaluationTest(tf.test.TestCase):
     confusion = np.array(task.evaluation_details()['confusion'])
     self.assertEqual(confusion.sum(), (mask != IGNORE).sum())
     self.assertEqual(sorted(name for name in result if '/' in name), [f'iou/{k}' for k in range(4)])
+
+  def test_the_model_gardens_evaluation_forgets_its_first_batch(self):
+    stock = semantic_segmentation.SemanticSegmentationTask(_task().task_config)
+    stock.build_metrics(training=False)
+    _, labels = _batch(1, 2)
+    labels |= {'valid_masks': labels['masks'] != IGNORE, 'image_info': _whole(2)}
+    logits = tf.one_hot(tf.where(labels['valid_masks'], labels['masks'], 0)[..., 0], CLASSES)
+    stock.iou_metric.update_state(labels, logits)
+    self.assertGreater(float(tf.reduce_sum(stock.iou_metric.result())), CLASSES - 0.01)
+    # The state is None after the first batch only, and then it is the batch that is thrown away.
+    stock.aggregate_logs(None, {})
+    self.assertEqual(float(tf.reduce_sum(stock.iou_metric.result())), 0.0)
+    task = _task()
+    task.build_metrics(training=False)
+    full = {**labels, 'native_masks': labels['masks']}
+    task.evaluator.update_state(full, logits)
+    self.assertAllClose(task.reduce_aggregated_logs(task.aggregate_logs(None, {}))['mean_iou'], 1.0)
 
 
 class LabellingFunctionsTest(tf.test.TestCase):
