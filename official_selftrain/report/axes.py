@@ -31,7 +31,11 @@ def nice_ticks(low: float, high: float, count: int = 5) -> tuple[float, ...]:
 
 
 def tick_text(value: float) -> str:
-  """A tick's label: '0.25', '1,200'."""
+  """A number short enough for the margin: 0.25, 1,500, 40k, 1.2M."""
+  if abs(value) >= 1_000_000:
+    return f'{value / 1_000_000:g}M'
+  if abs(value) >= 10_000:
+    return f'{value / 1000:g}k'
   return f'{value:,.0f}' if abs(value) >= 1000 else f'{value:g}'
 
 

@@ -30,7 +30,7 @@ _JPEG_QUALITY = 86
 
 
 def draw_tile(tile: records.Tile) -> Image.Image:
-  """Enlarges or reduces a tile's image to `TILE_SIDE`, tints its mask, and draws its boxes.
+  """Enlarges or reduces a tile's image to `TILE_SIDE`, draws its mask over it in grey, and its boxes.
 
   Each box is a line of three pixels in its kind's colour, whose outer edge is the box's edge, with
   a dark rim of one pixel on either side, and a label with class and score.
@@ -59,7 +59,9 @@ def draw_tile(tile: records.Tile) -> Image.Image:
         f'A mask of this tile must be uint8 [{height}, {width}], got {tile.mask.dtype} {list(tile.mask.shape)}.'
       )
     mask = Image.fromarray(tile.mask).resize(size, Image.Resampling.NEAREST)
-    image = Image.fromarray(overlays.tint(np.asarray(image), np.asarray(mask)))
+    # In grey, so that colours are the classes'.
+    grey = np.asarray(image.convert('L').convert('RGB'))
+    image = Image.fromarray(overlays.tint(grey, np.asarray(mask)))
   canvas = ImageDraw.Draw(image)
   corners = [_corners(box, scale, size) for box in tile.boxes]
   for box, corner in zip(tile.boxes, corners, strict=True):

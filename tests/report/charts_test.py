@@ -37,7 +37,8 @@ class TicksTest(unittest.TestCase):
       self.assertLessEqual(len(steps), 7)
 
   def test_text(self):
-    self.assertEqual([axes.tick_text(v) for v in (0.25, 1500.0, 3.0)], ['0.25', '1,500', '3'])
+    cases = {0.25: '0.25', 3.0: '3', 1500.0: '1,500', 40_000.0: '40k', 1_200_000.0: '1.2M'}
+    self.assertEqual([axes.tick_text(v) for v in cases], list(cases.values()))
 
 
 class LineTest(unittest.TestCase):

@@ -115,6 +115,20 @@ class MaskTest(unittest.TestCase):
     self.assertTrue(np.all(drawn[:, :150] == 90))
     self.assertTrue(np.all(drawn[:, 150:] == (117, 164, 50)))
 
+  def test_behind_a_mask_the_picture_is_grey(self):
+    image = np.full((4, 4, 3), (200, 40, 10), np.uint8)
+    drawn = np.asarray(pictures.draw_tile(records.Tile(image, (), mask=np.zeros((4, 4), np.uint8))))
+    # ITU-R 601: 0.299 of red, 0.587 of green, 0.114 of blue.
+    self.assertTrue(np.all(drawn == 84))
+    self.assertEqual(
+      tuple(np.asarray(pictures.draw_tile(records.Tile(image)))[0, 0]), (200, 40, 10)
+    )
+
+  def test_a_mask_of_another_size_or_type_is_refused(self):
+    for mask in (np.zeros((4, 5), np.uint8), np.zeros((4, 4), np.int64)):
+      with self.assertRaisesRegex(ValueError, r'must be uint8 \[4, 4\], got'):
+        pictures.draw_tile(records.Tile(np.zeros((4, 4, 3), np.uint8), (), mask=mask))
+
   def test_boxes_lie_on_top(self):
     drawn = self._draw(np.ones((128, 128)), records.Box(50, 40, 100, 80, '7', None, 'truth'))
     self.assertEqual(tuple(drawn[150, 80]), (255, 255, 255))
