@@ -8,8 +8,8 @@ from official.core import exp_factory
 from official.vision.configs import backbones, common, decoders, semantic_segmentation
 
 from official_selftrain.configs import augmentation as aug
+from official_selftrain.configs import datasets, streams, trainers
 from official_selftrain.configs import self_training as st
-from official_selftrain.configs import streams, trainers
 from official_selftrain.core import errors
 
 # Sides of images that a model sees are multiples of this, see `modeling.segmentation`.
@@ -159,6 +159,12 @@ class SegmentationTask(semantic_segmentation.SemanticSegmentationTask):
         f'task.model.num_classes is {model.num_classes}: it must be from 2, with the background as class 0, to 255, '
         'since masks have 8 bits and 255 means ignored.'
       )
+    weights = self.losses.class_weights
+    if weights and len(weights) != model.num_classes:
+      raise errors.ConfigError(
+        f'task.losses.class_weights has {len(weights)} numbers and task.model.num_classes is {model.num_classes}: give '
+        'each class, the background first, a weight, or an empty list for equal ones.'
+      )
     if len(model.input_size) != 3:
       raise errors.ConfigError(
         f'task.model.input_size is {model.input_size}: it must be height, width and 3 channels.'
@@ -252,6 +258,10 @@ def small_nasfpn(
   )
 
 
+def _dataset() -> st.Dataset:
+  return st.Dataset(digits=datasets.Digits(num_labelled=120))
+
+
 def _small_images() -> dict[str, Any]:
   """Jitter of the embedded images; a named policy replaces it."""
   return {'aug_scale_min': 0.6, 'aug_scale_max': 1.5, 'aug_rand_hflip': False}
@@ -260,7 +270,8 @@ def _small_images() -> dict[str, Any]:
 def _supervised_task(batch_size: int) -> dict[str, Any]:
   return {
     'model': small_nasfpn(num_classes=11, image_size=128),
-    'losses': semantic_segmentation.Losses(l2_weight_decay=1e-4),
+    # Nine of ten pixels are background; without weights its class is learned first and long alone.
+    'losses': semantic_segmentation.Losses(l2_weight_decay=1e-4, class_weights=[1.0] + [4.0] * 10),
     'train_data': DataConfig(is_training=True, global_batch_size=batch_size, **_small_images()),
     'validation_data': DataConfig(
       is_training=False, global_batch_size=32, drop_remainder=False, aug_rand_hflip=False
@@ -274,8 +285,9 @@ def segmentation_supervised() -> st.SupervisedExperiment:
   return st.SupervisedExperiment(
     experiment='segmentation_supervised',
     runtime=trainers.runtime(),
+    dataset=_dataset(),
     task=SegmentationTask(**_supervised_task(batch_size=16)),
-    trainer=trainers.sgd_trainer(train_steps=800, learning_rate=0.1, warmup_steps=100),
+    trainer=trainers.sgd_trainer(train_steps=1200, learning_rate=0.2, warmup_steps=100),
   )
 
 
@@ -285,16 +297,20 @@ def segmentation_selftrain() -> st.SelfTrainingExperiment:
   return st.SelfTrainingExperiment(
     experiment='segmentation_selftrain',
     runtime=trainers.runtime(),
+    dataset=_dataset(),
     task=SegmentationSelfTrainingTask(
-      pseudo_data=PseudoDataConfig(is_training=True, global_batch_size=8, **_small_images()),
+      pseudo_data=PseudoDataConfig(
+        is_training=True, global_batch_size=8, cut=0.65, **_small_images()
+      ),
       self_training=st.SelfTraining(alpha=1.0),
       **_supervised_task(batch_size=8),
     ),
-    labels=MaskLabels(),
+    # At 0.5 and from 1.5 on digits are smaller or larger than any that the teacher was trained on.
+    labels=MaskLabels(scales=[0.75, 1.0, 1.25]),
     report=st.Report(primary_metric='mean_iou'),
-    trainer=trainers.sgd_trainer(train_steps=650, learning_rate=0.1, warmup_steps=50),
+    trainer=trainers.sgd_trainer(train_steps=600, learning_rate=0.2, warmup_steps=50),
     teacher=st.Teacher(
-      trainer=trainers.sgd_trainer(train_steps=1300, learning_rate=0.1, warmup_steps=100)
+      trainer=trainers.sgd_trainer(train_steps=2000, learning_rate=0.2, warmup_steps=100)
     ),
   )
 

@@ -24,6 +24,7 @@ class RefusedTest(parameterized.TestCase):
     ('task.train_data.global_batch_size=0', r'train_data\.global_batch_size is 0'),
     ('task.model.num_classes=1', r'num_classes is 1: it must be from 2.* to 255'),
     ('task.model.num_classes=256', r'num_classes is 256'),
+    ('"task.losses.class_weights=[1.0, 2.0]"', r'has 2 numbers and task\.model\.num_classes is 11'),
     ('"task.model.input_size=[100, 64, 3]"', r'multiples of 32'),
     ('"task.model.input_size=[64, 64]"', r'3 channels'),
     (
