@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -121,11 +122,23 @@ def build_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
   if name == 'mirrored' and num_gpus < 2:
     # Nothing to mirror over one device, and the machinery costs ten seconds of tracing per model.
     name = 'off'
+  return _strategy(name, runtime.all_reduce_alg, num_gpus, runtime.tpu)
+
+
+@functools.cache
+def _strategy(
+  name: str, all_reduce_alg: str | None, num_gpus: int, tpu: str | None
+) -> tf.distribute.Strategy:
+  """One strategy for all stages of a process.
+
+  Each strategy numbers its collective operations from the same start, and TensorFlow remembers the shape behind each
+  number: a second strategy on the same devices fails with a shape mismatch.
+  """
   return distribute_utils.get_distribution_strategy(
     distribution_strategy=name,
-    all_reduce_alg=runtime.all_reduce_alg,
+    all_reduce_alg=all_reduce_alg,
     num_gpus=num_gpus,
-    tpu_address=runtime.tpu,
+    tpu_address=tpu,
   )
 
 

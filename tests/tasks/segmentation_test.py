@@ -11,6 +11,7 @@ from official_selftrain.configs import segmentation as configs
 from official_selftrain.core import keys
 from official_selftrain.pseudo_labels import segmentation as label_formats
 from official_selftrain.tasks import run_state, segmentation
+from tests.tasks import replicas
 
 IGNORE = keys.IGNORE_LABEL
 CLASSES = 4
@@ -137,7 +138,7 @@ class LossTest(tf.test.TestCase):
     # Halves with very different numbers of pixels that count.
     masks = labels['masks'].numpy()
     masks[:2][np.random.default_rng(0).uniform(size=masks[:2].shape) < 0.9] = IGNORE
-    strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])
+    strategy = replicas.two_replicas()
     with strategy.scope():
       model = task.build_model()
 

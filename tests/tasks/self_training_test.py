@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import keys
-from tests.tasks import tiny
+from tests.tasks import replicas, tiny
 
 
 def setUpModule():
@@ -197,9 +197,9 @@ class SeparateBatchNormTest(tf.test.TestCase):
 
 
 class ReplicaTest(tf.test.TestCase):
-  def _run(self, devices, per_replica):
+  def _run(self, strategy, per_replica):
     config = tiny.config(ema_decay=0.9)
-    strategy = tf.distribute.MirroredStrategy(devices)
+    number = strategy.num_replicas_in_sync
     with strategy.scope():
       task = tiny.TinyTask(config)
       model, optimizer = task.build_model(), _optimizer()
@@ -212,21 +212,21 @@ class ReplicaTest(tf.test.TestCase):
     for inputs in batches:
       parts = [
         tf.nest.map_structure(lambda t, r=r: t[r * per_replica : (r + 1) * per_replica], inputs)
-        for r in range(len(devices))
+        for r in range(number)
       ]
       shares = (
         strategy.experimental_distribute_values_from_function(
           lambda context, parts=parts: parts[context.replica_id_in_sync_group]
         )
-        if len(devices) > 1
+        if number > 1
         else parts[0]
       )
       step(shares)
     return model
 
   def test_one_and_two_replicas_agree(self):
-    one = self._run(['CPU:0'], 4)
-    two = self._run(['CPU:0', 'CPU:1'], 2)
+    one = self._run(tf.distribute.OneDeviceStrategy('CPU:0'), 4)
+    two = self._run(replicas.two_replicas(), 2)
     self.assertAllClose(one.loss_averages.human, two.loss_averages.human, rtol=1e-4)
     self.assertAllClose(one.loss_averages.pseudo, two.loss_averages.pseudo, rtol=1e-4)
     for left, right in zip(one.trainable_variables, two.trainable_variables, strict=True):
