@@ -59,6 +59,18 @@ class LabelFormat(Protocol):
   def settings(self) -> dict[str, Any]:
     """JSON-serialisable settings; labels written with other settings are not mixed with these."""
 
+  def postprocess(self, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The host's share of the work on a batch of predictions.
+
+    The labeller calls it while the teacher is busy with the next batch.
+
+    Args:
+      outputs: what the teacher's `predict_fn` returned.
+
+    Returns:
+      Arrays with one row per image; a row of each is what `encode` takes.
+    """
+
   def encode(self, prediction: Mapping[str, np.ndarray]) -> dict[str, tf.train.Feature]:
     """Turns the prediction for one image into features.
 

@@ -82,12 +82,14 @@ class _LabelShard:
     return image.source_id or f'{self.image_name}:{image.index}'
 
   def add_predictions(
-    self, images: Sequence[batches.ImageRecord], outputs: Mapping[str, np.ndarray]
+    self, images: Sequence[batches.ImageRecord], outputs: Mapping[str, Any]
   ) -> None:
     """Adds images that the teacher has seen; rows of `outputs` behind the last one are padding."""
+    found = self._format.postprocess(outputs)
+    arrays = {name: np.asarray(value) for name, value in found.items()}
     for row, image in enumerate(images):
       try:
-        features = self._format.encode(_prediction(outputs, row))
+        features = self._format.encode(_prediction(arrays, row))
       except formats.UnusablePredictionError as error:
         self._add_dead(image, str(error))
         continue
@@ -161,9 +163,9 @@ class Labeller:
       label_format: how predictions are stored.
       preprocess_fn: one encoded image (string scalar) -> the model's inputs for one image, with
         static shapes, and image/height and image/width of the original. Runs inside tf.data.
-      predict_fn: those inputs, batched, always `batch_size` of them -> arrays with one row per
-        image. When they hold `num_detections` `[batch]`, the other arrays with a second dimension
-        are cut to that many entries per image.
+      predict_fn: those inputs, batched, always `batch_size` of them -> what the format's
+        `postprocess` makes arrays with one row per image of. When these hold `num_detections`
+        `[batch]`, the other arrays with a second dimension are cut to that many entries per image.
       provenance: what is recorded about teacher and settings.
       batch_size: images per call of `predict_fn`.
       num_parallel_calls: batches preprocessed at a time.
@@ -284,14 +286,14 @@ class Labeller:
       reading = stack.enter_context(
         contextlib.closing(self._batches.read([image_file for image_file, _ in pending]))
       )
-      # Encoding in Python takes place while the model works on the next batch.
+      # What the host does with a batch takes place while the model works on the next one.
       encoder = stack.enter_context(concurrent.futures.ThreadPoolExecutor(max_workers=1))
       for image_file, label_file in pending:
         shard = _LabelShard(image_file, self._format)
         encoding = None
         images = 0
         while isinstance(item := next(reading), batches.Batch):
-          outputs = _to_numpy(self._predict_fn(item.features))
+          outputs = self._predict_fn(item.features)
           if encoding is not None:
             encoding.result()
           encoding = encoder.submit(shard.add_predictions, item.records, outputs)
@@ -301,11 +303,6 @@ class Labeller:
           encoding.result()
         shard.add_unseen(item)
         yield shard.write(label_file, item, self._settings)
-
-
-def _to_numpy(outputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """Waits for the model's outputs."""
-  return {name: np.asarray(value) for name, value in outputs.items()}
 
 
 def _prediction(outputs: Mapping[str, np.ndarray], row: int) -> dict[str, np.ndarray]:

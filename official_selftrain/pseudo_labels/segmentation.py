@@ -15,6 +15,7 @@ from official_selftrain.pseudo_labels import formats, histograms
 BACKGROUND = 0
 
 
+@tf.function
 def encode_predictions(probabilities: tf.Tensor, infos: tf.Tensor) -> dict[str, tf.Tensor]:
   """Class probabilities of a batch as `MaskLabels` store them, each image at its own size.
 
@@ -30,13 +31,15 @@ def encode_predictions(probabilities: tf.Tensor, infos: tf.Tensor) -> dict[str, 
 
   def encode(row: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
     scores = masks.to_original(*row)
-    is_finite = tf.reduce_all(tf.math.is_finite(scores))
-    classes = tf.cast(tf.argmax(scores, -1), tf.uint8)[..., tf.newaxis]
+    # A single NaN or infinity makes the sum one, too.
+    is_finite = tf.math.is_finite(tf.reduce_sum(scores))
+    classes = tf.cast(tf.argmax(scores, -1, output_type=tf.int32), tf.uint8)[..., tf.newaxis]
     best = tf.where(is_finite, tf.reduce_max(scores, -1, keepdims=True), 0.0)
     steps = tf.cast(tf.round(tf.clip_by_value(best, 0.0, 1.0) * masks.CONFIDENCE_STEPS), tf.uint8)
     counts = masks.count_pixels(classes, steps, num_classes, histograms.NUM_BINS)
     # Confidences compress badly at any level; the lowest takes a third of the time.
-    return tf.io.encode_png(classes), tf.io.encode_png(steps, compression=1), counts, is_finite
+    pngs = [tf.io.encode_png(values, compression=1) for values in (classes, steps)]
+    return *pngs, counts, is_finite
 
   signature = (
     tf.TensorSpec([], tf.string),
@@ -54,9 +57,9 @@ def encode_predictions(probabilities: tf.Tensor, infos: tf.Tensor) -> dict[str, 
 class MaskLabels:
   """The `LabelFormat` of class masks.
 
-  A prediction for one image is one row of what `encode_predictions` returns. Masks are stored whole; pixels below the
-  cut are set to 255 when they are read. Beside the masks stands how many pixels have which class and confidence, so
-  that counting needs no decoding. Class 0, the background, is no object.
+  A teacher's `predict_fn` returns `probabilities` and `image_info` as `encode_predictions` takes them. Masks are
+  stored whole; pixels below the cut are set to 255 when they are read. Beside the masks stands how many pixels have
+  which class and confidence, so that counting needs no decoding. Class 0, the background, is no object.
 
   Attributes:
     num_classes: classes of the teacher's model, with the background as class 0.
@@ -69,6 +72,10 @@ class MaskLabels:
   def settings(self) -> dict[str, Any]:
     """See `LabelFormat`."""
     return dataclasses.asdict(self)
+
+  def postprocess(self, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """See `LabelFormat` and `encode_predictions`."""
+    return encode_predictions(outputs['probabilities'], outputs['image_info'])
 
   def encode(self, prediction: Mapping[str, Any]) -> dict[str, tf.train.Feature]:
     """See `LabelFormat`.

@@ -173,6 +173,6 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
       probabilities = masks.multi_scale_probabilities(
         logits_of, inputs['image'], settings.scales, settings.flip, configs.STRIDE
       )
-      return label_formats.encode_predictions(probabilities, inputs['image_info'])
+      return {'probabilities': probabilities, 'image_info': inputs['image_info']}
 
     return parsing.inference_preprocessor(size, settings.at_own_size), predict

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from official_selftrain.core import keys, overlays
 from official_selftrain.dataloaders import segmentation as parsing
+from official_selftrain.ops import masks as mask_ops
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import reader
 from official_selftrain.pseudo_labels.segmentation import BACKGROUND
@@ -112,7 +113,9 @@ def validation_sheet(
     tiles.append(records.Tile(image, (), 'truth', '', truth))
     for name, (preprocess, predict) in functions.items():
       inputs = tf.nest.map_structure(lambda value: value[None], preprocess(example['encoded']))
-      found = tf.io.decode_png(predict(inputs)['classes'][0])[..., 0].numpy()
+      outputs = predict(inputs)
+      scores = mask_ops.to_original(outputs['probabilities'][0], outputs['image_info'][0])
+      found = tf.argmax(scores, -1).numpy().astype(np.uint8)
       tiles.append(records.Tile(image, (), _caption(name, found, truth), '', found))
   return _sheet(
     'Validation images',

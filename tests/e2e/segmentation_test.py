@@ -134,7 +134,8 @@ class FinishedRunTest(tf.test.TestCase):
     preprocess, predict = task.labelling_functions(model)
     encoded, _ = next(_validation())
     inputs = tf.nest.map_structure(lambda x: x[None], preprocess(tf.constant(encoded)))
-    found = tf.io.decode_png(predict(inputs)['classes'][0])[..., 0]
+    outputs = task.label_format().postprocess(predict(inputs))
+    found = tf.io.decode_png(outputs['classes'][0])[..., 0]
     expected = self.segment(inputs=tf.constant([encoded]))['classes'][0]
     self.assertLess(np.mean(found.numpy() != expected.numpy()), 0.01)
 

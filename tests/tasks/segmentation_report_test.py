@@ -73,7 +73,7 @@ def _preprocess(encoded):
 def _predict(inputs):
   levels = inputs['level'].numpy()[:, 0]
   probabilities = tf.stack([_probabilities(level) for level in levels])
-  return segmentation.encode_predictions(probabilities, inputs['image_info'])
+  return {'probabilities': probabilities, 'image_info': inputs['image_info']}
 
 
 def _unlabelled(path, levels):
@@ -278,7 +278,7 @@ class ValidationSheetTest(tf.test.TestCase):
         shown = inputs['level'].numpy()[:, 0]
         levels = [model.get(level, level) for level in shown]
         probabilities = tf.stack([_probabilities(level) for level in levels])
-        return segmentation.encode_predictions(probabilities, inputs['image_info'])
+        return {'probabilities': probabilities, 'image_info': inputs['image_info']}
 
       return _preprocess, predict
 

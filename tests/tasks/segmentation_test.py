@@ -204,7 +204,8 @@ class LabellingFunctionsTest(tf.test.TestCase):
     Image.fromarray(image).save(buffer, 'PNG')
     preprocess, predict = task.labelling_functions(model, settings)
     inputs = tf.nest.map_structure(lambda x: x[None], preprocess(tf.constant(buffer.getvalue())))
-    return {name: value.numpy()[0] for name, value in predict(inputs).items()}, inputs, model
+    outputs = task.label_format().postprocess(predict(inputs))
+    return {name: value.numpy()[0] for name, value in outputs.items()}, inputs, model
 
   def test_masks_have_the_size_of_the_image(self):
     outputs, inputs, model = self._predict()
