@@ -36,7 +36,7 @@ def check(stream: Any, name: str) -> None:
 
 
 def check_cut(stream: Any, name: str) -> None:
-  """Raises ConfigError for a cut that no score can reach, or that all do."""
+  """Raises ConfigError for a cut that no score can reach, or that all scores do: 0 would make labels of everything."""
   if not 0 < stream.cut <= 1:
     raise errors.ConfigError(f'{name}.cut is {stream.cut}: scores lie in (0, 1].')
 

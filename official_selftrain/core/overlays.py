@@ -1,6 +1,7 @@
 """Class masks drawn over pictures."""
 
 import colorsys
+import functools
 
 import numpy as np
 
@@ -21,6 +22,12 @@ def class_colour(class_id: int) -> tuple[int, int, int]:
   return round(255 * red), round(255 * green), round(255 * blue)
 
 
+@functools.cache
+def _palette() -> np.ndarray:
+  """Colours of all values that a mask can have, float32 [256, 3]."""
+  return np.array([class_colour(class_id) for class_id in range(256)], np.float32)
+
+
 def tint(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
   """The image with translucent colours where a mask has a class; class 0 is left clear, and 255 is hatched.
 
@@ -32,9 +39,8 @@ def tint(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     uint8 [height, width, 3].
   """
   pixels = image.astype(np.float32)
-  palette = np.array([class_colour(class_id) for class_id in range(256)], np.float32)
   is_class = ((mask > 0) & (mask != keys.IGNORE_LABEL))[..., None]
-  pixels += np.where(is_class, _OPACITY, 0.0) * (palette[mask] - pixels)
+  pixels += np.where(is_class, _OPACITY, 0.0) * (_palette()[mask] - pixels)
   rows, columns = np.indices(mask.shape)
   is_line = (rows + columns) % _HATCH == 0
   pixels[is_line & (mask == keys.IGNORE_LABEL)] = HATCH_COLOUR

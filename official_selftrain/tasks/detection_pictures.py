@@ -11,9 +11,8 @@ from official_selftrain.core import keys
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import reader
 from official_selftrain.report import records
-from official_selftrain.tasks import label_facts
+from official_selftrain.tasks import label_facts, sheet_groups
 
-_SCANNED_PER_FILE = 64
 # Boxes of the validation sheet are drawn from this score on.
 _SHOWN_SCORE = 0.3
 
@@ -56,24 +55,25 @@ def pseudo_label_sheet(
     half the cut are not drawn: there are too many to see anything.
   """
   low = cuts_lib.Cuts(cut=max(label_format.min_score, settings.cut / 2))
-  pairs = reader.read_pairs(images, label_dir, label_format, low).take(
-    _SCANNED_PER_FILE * len(images)
-  )
-  groups: dict[str, list[records.Tile]] = {'sure': [], 'unsure': [], 'empty': []}
-  for example in pairs:
+  pairs = reader.read_pairs(images, label_dir, label_format, low)
+
+  def group_of(example: dict[str, tf.Tensor]) -> str:
     scores = example[keys.GROUNDTRUTH_SCORES].numpy()
     best = float(scores.max(initial=0.0))
-    group = 'sure' if best >= settings.cut else 'unsure' if len(scores) else 'empty'
-    if len(groups[group]) < count:
-      groups[group].append(_pseudo_tile(example, names, settings.cut, group))
-    if all(len(tiles) >= count for tiles in groups.values()):
-      break
+    return 'sure' if best >= settings.cut else 'unsure' if len(scores) else 'empty'
+
+  tiles = sheet_groups.first_of_each(
+    pairs.take(sheet_groups.SCANNED_PER_FILE * len(images)),
+    group_of,
+    lambda example, group: _pseudo_tile(example, names, settings.cut, group),
+    count,
+  )
   return records.Sheet(
     'Pseudo labels',
     f'Unlabelled images with what the teacher wrote. Solid boxes reach the cut of {settings.cut:g} and train the '
     'student; dashed ones, from half the cut on, do not.',
     columns=4,
-    tiles=tuple(tile for tiles in groups.values() for tile in tiles),
+    tiles=tiles,
   )
 
 

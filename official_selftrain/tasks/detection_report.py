@@ -1,7 +1,5 @@
 """What the report of a run shows of detection: the side of the pipeline's report that knows boxes."""
 
-import dataclasses
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,24 +10,14 @@ from official_selftrain.core import keys
 from official_selftrain.evaluation import coco
 from official_selftrain.pseudo_labels import cuts, quality
 from official_selftrain.pseudo_labels import detection as label_formats
-from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.report import records
-from official_selftrain.tasks import detection_pictures, label_facts
+from official_selftrain.tasks import detection_pictures, label_facts, task_report
 
 
-@dataclasses.dataclass(frozen=True)
-class DetectionReport:
-  """Facts and pictures of a detection run.
+class DetectionReport(task_report.TaskReport):
+  """Facts and pictures of a detection run."""
 
-  Attributes:
-    task: the self-training task.
-    label_format: how its labels are written.
-    class_names: from id 1; empty if unknown.
-  """
-
-  task: Any
   label_format: label_formats.DetectionLabels
-  class_names: tuple[str, ...]
 
   # Columns of the table, the metric of single classes, and the word for labels.
   table_metrics = ('AP', 'AP50', 'AP75')
@@ -48,33 +36,11 @@ class DetectionReport:
 
   def measure_labels(self, label_dir: str, truth: str) -> dict[str, Any]:
     """Compares the labels with held-out truth, see `pseudo_labels.quality.evaluate_labels`."""
-    manifest = manifest_lib.Manifest.load(label_dir)
-    shards = [os.path.join(label_dir, shard.label_file) for shard in manifest.shards]
-    return quality.evaluate_labels(shards, truth)
+    return quality.evaluate_labels(task_report.label_shards(label_dir), truth)
 
-  def facts(
-    self,
-    label_dir: str,
-    settings: cuts.Cuts,
-    labelled_files: Sequence[str],
-    measured: dict[str, Any] | None,
-  ) -> tuple[records.PseudoLabelFacts, int]:
-    """Facts about the pseudo labels.
-
-    Args:
-      label_dir: label shards and manifest.
-      settings: the cuts the student trains with.
-      labelled_files: TFRecord files of the human labels, which they are compared with.
-      measured: what `measure_labels` found, None without truth.
-
-    Returns:
-      The facts, and the number of images with human labels.
-    """
-    human = human_labels(labelled_files)
-    facts = label_facts.gather(
-      self.label_format, label_dir, settings, human, self.class_names, measured
-    )
-    return facts, human.images
+  def human_labels(self, files: Sequence[str]) -> label_facts.HumanLabels:
+    """See `human_labels`."""
+    return human_labels(files)
 
   def pseudo_label_sheet(
     self, images: Sequence[str], label_dir: str, settings: cuts.Cuts, count: int

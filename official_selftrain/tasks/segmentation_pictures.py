@@ -14,10 +14,10 @@ from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import reader
 from official_selftrain.pseudo_labels.segmentation import BACKGROUND
 from official_selftrain.report import records
+from official_selftrain.tasks import sheet_groups
 
 Legend = tuple[tuple[str, tuple[int, int, int]], ...]
 
-_SCANNED_PER_FILE = 64
 # Share of an image's pixels above the cut from which its labels count as sure.
 _SURE_SHARE = 0.95
 
@@ -64,19 +64,24 @@ def pseudo_label_sheet(
   """
   everything = dataclasses.replace(settings, keep_empty=True)
   pairs = reader.read_pairs(images, label_dir, label_format, everything)
-  groups: dict[str, list[records.Tile]] = {'sure': [], 'unsure': [], 'empty': []}
-  for example in pairs.take(_SCANNED_PER_FILE * len(images)):
-    mask = example[keys.SEMANTIC_MASK].numpy()[..., 0]
-    kept = float((mask != keys.IGNORE_LABEL).mean())
-    group = 'sure' if kept >= _SURE_SHARE else 'unsure'
+
+  def kept_share(example: dict[str, tf.Tensor]) -> float:
+    return float((example[keys.SEMANTIC_MASK].numpy() != keys.IGNORE_LABEL).mean())
+
+  def group_of(example: dict[str, tf.Tensor]) -> str:
     if not label_format.has_objects(example):
-      group = 'empty'
-    if len(groups[group]) < count:
-      image = parsing.decode_image(example[keys.IMAGE_ENCODED]).numpy()
-      caption = f'id {example[keys.SOURCE_ID].numpy().decode()}, {kept:.0%} kept'
-      groups[group].append(records.Tile(image, (), caption, group, mask))
-    if all(len(tiles) >= count for tiles in groups.values()):
-      break
+      return 'empty'
+    return 'sure' if kept_share(example) >= _SURE_SHARE else 'unsure'
+
+  def tile_of(example: dict[str, tf.Tensor], group: str) -> records.Tile:
+    image = parsing.decode_image(example[keys.IMAGE_ENCODED]).numpy()
+    caption = f'id {example[keys.SOURCE_ID].numpy().decode()}, {kept_share(example):.0%} kept'
+    mask = example[keys.SEMANTIC_MASK].numpy()[..., 0]
+    return records.Tile(image, (), caption, group, mask)
+
+  tiles = sheet_groups.first_of_each(
+    pairs.take(sheet_groups.SCANNED_PER_FILE * len(images)), group_of, tile_of, count
+  )
   return _sheet(
     'Pseudo labels',
     'Unlabelled images with what the teacher wrote. Coloured pixels, and clear ones, which are background, reach the '
@@ -84,7 +89,7 @@ def pseudo_label_sheet(
     f'{_SURE_SHARE:.0%} of the pixels reach it; in empty ones no pixel of an object does'
     + ('.' if settings.keep_empty else ', and the student does not see these images.'),
     4,
-    [tile for tiles in groups.values() for tile in tiles],
+    tiles,
     names,
   )
 

@@ -1,7 +1,6 @@
 """What the report of a run shows of segmentation."""
 
 import dataclasses
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,27 +11,17 @@ from official_selftrain.core import keys
 from official_selftrain.dataloaders import segmentation as parsing
 from official_selftrain.evaluation import segmentation as evaluation
 from official_selftrain.pseudo_labels import cuts, mask_quality
-from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.pseudo_labels import segmentation as label_formats
 from official_selftrain.report import records
-from official_selftrain.tasks import label_facts, segmentation_pictures
+from official_selftrain.tasks import label_facts, segmentation_pictures, task_report
 
 _BACKGROUND_NAME = 'background'
 
 
-@dataclasses.dataclass(frozen=True)
-class SegmentationReport:
-  """Facts and pictures of a segmentation run.
+class SegmentationReport(task_report.TaskReport):
+  """Facts and pictures of a segmentation run."""
 
-  Attributes:
-    task: the self-training task.
-    label_format: how its labels are written.
-    class_names: from id 1; empty if unknown.
-  """
-
-  task: Any
   label_format: label_formats.MaskLabels
-  class_names: tuple[str, ...]
 
   # Columns of the table, the metric of single classes, and the word for labels.
   table_metrics = ('mean_iou', 'mean_iou_resized', 'pixel_accuracy')
@@ -52,10 +41,13 @@ class SegmentationReport:
 
   def measure_labels(self, label_dir: str, truth: str) -> dict[str, Any]:
     """Compares the labels with held-out truth, see `pseudo_labels.mask_quality`."""
-    manifest = manifest_lib.Manifest.load(label_dir)
-    shards = [os.path.join(label_dir, shard.label_file) for shard in manifest.shards]
     known = mask_quality.CocoTruth(truth)
+    shards = task_report.label_shards(label_dir)
     return mask_quality.evaluate_labels(shards, known, self.label_format.num_classes)
+
+  def human_labels(self, files: Sequence[str]) -> label_facts.HumanLabels:
+    """See `human_labels`."""
+    return human_labels(files)
 
   def facts(
     self,
@@ -64,23 +56,9 @@ class SegmentationReport:
     labelled_files: Sequence[str],
     measured: dict[str, Any] | None,
   ) -> tuple[records.PseudoLabelFacts, int]:
-    """Facts about the pseudo labels.
-
-    Args:
-      label_dir: label shards and manifest.
-      settings: the cuts the student trains with.
-      labelled_files: TFRecord files of the human labels, which they are compared with.
-      measured: what `measure_labels` found, None without truth.
-
-    Returns:
-      The facts, and the number of images with human labels.
-    """
-    human = human_labels(labelled_files)
-    found = label_facts.gather(
-      self.label_format, label_dir, settings, human, self.class_names, measured
-    )
-    # All pixels below the cut are ignored.
-    return dataclasses.replace(found, ignore_cut=0.0), human.images
+    """See `TaskReport`; there is no ignore band, since all pixels below the cut are ignored."""
+    found, images = super().facts(label_dir, settings, labelled_files, measured)
+    return dataclasses.replace(found, ignore_cut=0.0), images
 
   def pseudo_label_sheet(
     self, images: Sequence[str], label_dir: str, settings: cuts.Cuts, count: int

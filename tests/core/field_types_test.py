@@ -3,14 +3,11 @@
 import copy
 import dataclasses
 import datetime
-import pathlib
-import tempfile
 import typing
 import unittest
 from collections.abc import Mapping
 from typing import Any, Literal, Optional, Union
 
-import yaml
 from official.modeling import hyperparams
 
 from official_selftrain.core import field_types
@@ -369,34 +366,6 @@ class DescribeTest(unittest.TestCase):
     for annotation, words in cases.items():
       with self.subTest(words=words):
         self.assertEqual(field_types.describe(annotation), words)
-
-
-class LiteralInModelGardenConfigsTest(unittest.TestCase):
-  """What our configs rely on: the Model Garden's Config lives with Literal annotations."""
-
-  def test_build_override_replace_and_export(self):
-    config = Everything(start='random', level=1)
-    self.assertEqual((config.start, config.level), ('random', 1))
-    config.override({'start': 'checkpoint', 'level': None}, is_strict=True)
-    self.assertEqual((config.as_dict()['start'], config.as_dict()['level']), ('checkpoint', None))
-    self.assertEqual(config.replace(start='teacher').start, 'teacher')
-
-  def test_saved_and_read_back(self):
-    config = Everything(start='random', level=2)
-    with tempfile.TemporaryDirectory() as folder:
-      path = pathlib.Path(folder) / 'params.yaml'
-      hyperparams.save_params_dict_to_yaml(config, str(path))
-      content = yaml.load(path.read_text(encoding='utf-8'), Loader=yaml.FullLoader)
-    self.assertEqual((content['start'], content['level']), ('random', 2))
-
-  def test_list_of_literal_is_beyond_it(self):
-    @dataclasses.dataclass
-    class Broken(hyperparams.Config):
-      names: list[Literal['a', 'b']] = dataclasses.field(default_factory=list)
-
-    # Should this ever work, configs may use it.
-    with self.assertRaisesRegex(TypeError, 'issubclass'):
-      Broken()
 
 
 if __name__ == '__main__':

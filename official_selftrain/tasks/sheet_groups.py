@@ -1,0 +1,37 @@
+"""The groups of images on a contact sheet of pseudo labels."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from official_selftrain.report import records
+
+GROUPS = ('sure', 'unsure', 'empty')
+# No more images than these are looked at for each shard.
+SCANNED_PER_FILE = 64
+
+
+def first_of_each(
+  examples: Iterable[dict[str, Any]],
+  group_of: Callable[[dict[str, Any]], str],
+  tile_of: Callable[[dict[str, Any], str], records.Tile],
+  count: int,
+) -> tuple[records.Tile, ...]:
+  """Tiles of the first `count` examples of each group, group by group.
+
+  Args:
+    examples: read until all groups are full.
+    group_of: an example's group, one of `GROUPS`.
+    tile_of: draws an example of a group.
+    count: tiles per group.
+
+  Returns:
+    The tiles, in the order of `GROUPS`.
+  """
+  tiles: dict[str, list[records.Tile]] = {group: [] for group in GROUPS}
+  for example in examples:
+    group = group_of(example)
+    if len(tiles[group]) < count:
+      tiles[group].append(tile_of(example, group))
+    if all(len(found) >= count for found in tiles.values()):
+      break
+  return tuple(tile for group in GROUPS for tile in tiles[group])
