@@ -1,7 +1,7 @@
 """Settings and registered experiments of object detection with RetinaNet."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from official.core import exp_factory
 from official.vision.configs import backbones, common, decoders, retinanet
@@ -89,9 +89,22 @@ class BoxLabels(st.Labels):
 
 
 @dataclasses.dataclass
+class DetectionModel(retinanet.RetinaNet):
+  """The Model Garden's settings of RetinaNet and one more.
+
+  Attributes:
+    family: whose networks: `model_garden`; `original`, those of the paper's authors, which compute what their TF1 code
+      computes and take its checkpoints (docs/networks.md); or `keras_cv`.
+  """
+
+  family: Literal['model_garden', 'original', 'keras_cv'] = 'model_garden'
+
+
+@dataclasses.dataclass
 class DetectionTask(retinanet.RetinaNetTask):
   """RetinaNet on labelled images, with reproducible streams."""
 
+  model: DetectionModel = dataclasses.field(default_factory=DetectionModel)
   train_data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(is_training=True))
   validation_data: DataConfig = dataclasses.field(
     default_factory=lambda: DataConfig(is_training=False, drop_remainder=False)
@@ -182,9 +195,9 @@ def _check_mixing(stream: DataConfig, name: str) -> None:
     )
 
 
-def small_spinenet(num_classes: int, image_size: int) -> retinanet.RetinaNet:
+def small_spinenet(num_classes: int, image_size: int) -> DetectionModel:
   """RetinaNet on a SpineNet that trains in minutes on two CPU cores (levels 3 to 5, square anchors)."""
-  return retinanet.RetinaNet(
+  return DetectionModel(
     num_classes=num_classes,
     input_size=[image_size, image_size, 3],
     min_level=3,

@@ -1,7 +1,7 @@
 """Settings and registered experiments of semantic segmentation."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from official.core import config_definitions as cfg
 from official.core import exp_factory
@@ -125,9 +125,22 @@ _UNSUPPORTED: tuple[tuple[str, Any], ...] = (
 
 
 @dataclasses.dataclass
+class SegmentationModel(semantic_segmentation.SemanticSegmentationModel):
+  """The Model Garden's settings of segmentation models and one more.
+
+  Attributes:
+    family: whose networks: `model_garden`, or `original`, those of the paper's authors, which compute what their TF1
+      code computes and take its checkpoints (docs/networks.md).
+  """
+
+  family: Literal['model_garden', 'original'] = 'model_garden'
+
+
+@dataclasses.dataclass
 class SegmentationTask(semantic_segmentation.SemanticSegmentationTask):
   """Semantic segmentation on labelled images, with reproducible streams."""
 
+  model: SegmentationModel = dataclasses.field(default_factory=SegmentationModel)
   train_data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(is_training=True))
   validation_data: DataConfig = dataclasses.field(
     default_factory=lambda: DataConfig(is_training=False, drop_remainder=False)
@@ -232,11 +245,9 @@ def _check_stream(stream: DataConfig, name: str) -> None:
     )
 
 
-def small_nasfpn(
-  num_classes: int, image_size: int
-) -> semantic_segmentation.SemanticSegmentationModel:
+def small_nasfpn(num_classes: int, image_size: int) -> SegmentationModel:
   """NAS-FPN on half a ResNet-10, with the paper's head: trains in minutes on two CPU cores."""
-  return semantic_segmentation.SemanticSegmentationModel(
+  return SegmentationModel(
     num_classes=num_classes,
     input_size=[image_size, image_size, 3],
     min_level=3,

@@ -3,6 +3,11 @@
 import tensorflow as tf
 from official.vision.serving import detection
 
+from official_selftrain.modeling import retinanet
+
+# The Model Garden's loop over images, `v1`, needs to know their number.
+_FOR_FIXED_BATCHES = 'v1'
+
 
 class DetectionModule(detection.DetectionModule):
   """The Model Garden's, whose encoded images must all have one size within a batch; here each has its own.
@@ -10,6 +15,12 @@ class DetectionModule(detection.DetectionModule):
   Gives `detection_boxes` float32 [batch, n, 4], yxyx relative to the image's sides, `detection_scores` float32
   [batch, n], `detection_classes` int [batch, n] and `num_detections` int [batch].
   """
+
+  def _build_model(self) -> tf.keras.Model:
+    generator = self.params.task.model.detection_generator
+    if self._batch_size is None and generator.nms_version == _FOR_FIXED_BATCHES:
+      generator.nms_version = 'batched'
+    return retinanet.build(self.params.task.model)
 
   @tf.function
   def inference_from_image_bytes(self, inputs: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -12,16 +12,21 @@ from official_selftrain.core import keys
 from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.evaluation import coco
 from official_selftrain.losses import normalized
-from official_selftrain.modeling import spinenet
+from official_selftrain.modeling import retinanet as modeling
 from official_selftrain.pseudo_labels import detection as label_formats
-from official_selftrain.tasks import detection_report, self_training, streams
-
-spinenet.register_sizes()
+from official_selftrain.tasks import detection_report, run_state, self_training, streams
 
 
 @task_factory.register_task_cls(configs.DetectionTask)
 class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
   """The Model Garden's RetinaNet with reproducible training streams and losses that do not depend on the replicas."""
+
+  def build_model(self) -> tf.keras.Model:
+    """See `modeling.retinanet.build`; the model also remembers its first non-finite loss."""
+    config = self.task_config
+    model = modeling.build(config.model, config.losses.l2_weight_decay)
+    model.backbone.trainable = not config.freeze_backbone
+    return run_state.attach(model)
 
   def decoder(self, params: configs.DataConfig) -> Callable[[tf.Tensor], parsing.Example]:
     """The Model Garden's decoder of the stream."""

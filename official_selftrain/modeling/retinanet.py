@@ -1,0 +1,29 @@
+"""RetinaNets of all families behind one function.
+
+Whatever the family, a model is the Model Garden's `RetinaNetModel`: `backbone`, `decoder`, `head` and
+`detection_generator`, called on normalised images, giving `cls_outputs` and `box_outputs` by level, and detections when
+it does not train. So task, labeller and export do not ask for the family.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+from official.vision.modeling import factory
+
+from official_selftrain.modeling import spinenet
+
+
+def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
+  """Builds a RetinaNet.
+
+  Args:
+    model: `task.model`, a `configs.detection.DetectionModel`.
+    l2_weight_decay: factor of half the sum of squared kernels, 0 for none.
+
+  Returns:
+    A `RetinaNetModel` for float32 [batch, height, width, 3] of the size `model.input_size`.
+  """
+  spinenet.register_sizes()
+  specs = tf.keras.layers.InputSpec(shape=[None, *model.input_size])
+  regularizer = tf.keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
+  return factory.build_retinanet(specs, model, regularizer)
