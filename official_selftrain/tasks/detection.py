@@ -25,7 +25,8 @@ class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
     """See `modeling.retinanet.build`; the model also remembers its first non-finite loss."""
     config = self.task_config
     model = modeling.build(config.model, config.losses.l2_weight_decay)
-    model.backbone.trainable = not config.freeze_backbone
+    if config.freeze_backbone:
+      model.backbone.trainable = False
     return run_state.attach(model)
 
   def decoder(self, params: configs.DataConfig) -> Callable[[tf.Tensor], parsing.Example]:
