@@ -18,6 +18,7 @@ from official.vision.tasks import retinanet as stock_tasks
 from official.vision.tasks import semantic_segmentation as stock_segmentation_tasks
 
 from official_selftrain import registry_imports  # noqa: F401
+from official_selftrain.checkpoints import restore
 from official_selftrain.configs import datasets
 from official_selftrain.configs import detection as configs
 from official_selftrain.configs import self_training as st
@@ -113,7 +114,7 @@ class Workbench:
     )
     if training.finished_steps(job.model_dir) < steps:
       training.run(job, 'train')
-    return labelling.find_checkpoint(job.model_dir)
+    return restore.find(job.model_dir)
 
   @functools.cached_property
   def unlabelled(self) -> list[str]:

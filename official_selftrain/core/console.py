@@ -127,6 +127,11 @@ def say(text: str) -> None:
   print(f'\r{_ERASE_REST}{text}' if shared else text, flush=True)
 
 
+def note(text: str) -> None:
+  """Says a line beside the progress, on standard error; the log of a stage does not swallow it."""
+  print(text, file=sys.stderr, flush=True)
+
+
 def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
   """Renders rows as aligned plain text.
 

@@ -5,12 +5,14 @@ Whatever the family, a model is the Model Garden's `RetinaNetModel`: `backbone`,
 it does not train. So task, labeller and export do not ask for the family.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 from official.vision.modeling import factory
 
 from official_selftrain.modeling import spinenet
+from official_selftrain.modeling.original import backbones
 
 
 def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
@@ -26,4 +28,21 @@ def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
   spinenet.register_sizes()
   specs = tf.keras.layers.InputSpec(shape=[None, *model.input_size])
   regularizer = tf.keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
-  return factory.build_retinanet(specs, model, regularizer)
+  if model.family != 'original':
+    return factory.build_retinanet(specs, model, regularizer)
+  backbone = backbones.build(specs, model, regularizer)
+  built = factory.build_retinanet(specs, model, regularizer, backbone)
+  make_variables(built, model.input_size)
+  return built
+
+
+def make_variables(network: tf.keras.Model, input_size: Sequence[int]) -> None:
+  """Makes the variables of a head without a decoder, which the Model Garden leaves to the first call.
+
+  Args:
+    network: a `RetinaNetModel`.
+    input_size: height, width and channels of images.
+  """
+  if not network.head.built:
+    features = network.backbone(tf.keras.Input(input_size))
+    network.head(network.decoder(features) if network.decoder else features)

@@ -15,6 +15,9 @@ from official.vision.modeling import backbones, factory, segmentation_model
 from official.vision.modeling.decoders import nasfpn
 from official.vision.modeling.heads import segmentation_heads
 
+from official_selftrain.modeling.original import backbones as original_backbones
+from official_selftrain.modeling.original import segmentation_head
+
 Features = Mapping[str, tf.Tensor]
 
 
@@ -86,9 +89,13 @@ def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
   """
   l2_regularizer = tf.keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
   specs = tf.keras.layers.InputSpec(shape=[None, None, None, 3])
-  backbone = backbones.factory.build_backbone(
-    specs, model.backbone, model.norm_activation, l2_regularizer
-  )
+  is_original = model.family == 'original'
+  if is_original:
+    backbone = original_backbones.build(specs, model, l2_regularizer)
+  else:
+    backbone = backbones.factory.build_backbone(
+      specs, model.backbone, model.norm_activation, l2_regularizer
+    )
   decoder = None
   if model.decoder.type == 'nasfpn':
     settings = model.decoder.get()
@@ -107,6 +114,23 @@ def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
     )
   stock = factory.build_segmentation_model(specs, model, l2_regularizer, backbone, decoder)
   head = SegmentationHead.from_config(stock.head.get_config())
+  if is_original:
+    head = _original_head(model, l2_regularizer)
   built = segmentation_model.SegmentationModel(stock.backbone, stock.decoder, head)
   built(tf.keras.Input(model.input_size), training=False)
   return built
+
+
+def _original_head(model: Any, regularizer: Any) -> segmentation_head.SegmentationHead:
+  norm = model.norm_activation
+  return segmentation_head.SegmentationHead(
+    model.num_classes,
+    level=model.head.level,
+    num_convs=model.head.num_convs,
+    num_filters=model.head.num_filters,
+    activation=norm.activation,
+    use_sync_bn=norm.use_sync_bn,
+    norm_momentum=norm.norm_momentum,
+    norm_epsilon=norm.norm_epsilon,
+    kernel_regularizer=regularizer,
+  )

@@ -22,3 +22,19 @@ def normalize(image: tf.Tensor) -> tf.Tensor:
   offset = tf.constant([mean / deviation for mean, deviation in ratios])
   normalized = rows * tf.tile(scale, [shape[1]]) - tf.tile(offset, [shape[1]])
   return tf.reshape(normalized, shape)
+
+
+def resize_as_tf1(images: tf.Tensor, size: tf.Tensor | list[int]) -> tf.Tensor:
+  """Bilinear resizing as TF1 did it: target position i takes source position i * in / out.
+
+  `tf.image.resize` takes (i + 1/2) * in / out - 1/2 instead, so pixel centres, and not corners, meet.
+
+  Args:
+    images: float32 [batch, h, w, c].
+    size: height and width of the result.
+
+  Returns:
+    float32 [batch, height, width, c].
+  """
+  # The function of TF2's compatibility module says on each use that it is deprecated.
+  return tf.raw_ops.ResizeBilinear(images=images, size=size)

@@ -8,30 +8,17 @@ from typing import Any
 import tensorflow as tf
 from official.core import task_factory
 
+from official_selftrain.checkpoints import restore
 from official_selftrain.configs import self_training as st
-from official_selftrain.core import console, errors
+from official_selftrain.core import console
 from official_selftrain.pipeline import training
 from official_selftrain.pseudo_labels import cuts, labeller, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 
 
-def find_checkpoint(path: str) -> str:
-  """Prefix of the checkpoint at `path`, a prefix or a directory.
-
-  Raises:
-    DataError: there is none.
-  """
-  prefix = tf.train.latest_checkpoint(path) if tf.io.gfile.isdir(path) else path
-  if not prefix or not tf.io.gfile.exists(prefix + '.index'):
-    raise errors.DataError(
-      f'There is no checkpoint at {path}: give a model directory or a prefix such as ckpt-1500.'
-    )
-  return prefix
-
-
 def describe_checkpoint(path: str) -> dict[str, Any]:
   """Prefix, digest and step of a checkpoint, as `pseudo_labels.manifest.describe_teacher` gives them."""
-  prefix = find_checkpoint(path)
+  prefix = restore.find(path)
   return manifest_lib.describe_teacher(prefix, training.checkpoint_step(prefix))
 
 
@@ -48,15 +35,9 @@ def load_model(task: Any, checkpoint: str) -> tf.keras.Model:
   Raises:
     DataError: the checkpoint does not hold this model.
   """
-  prefix = find_checkpoint(checkpoint)
   model = task.build_model()
-  try:
-    tf.train.Checkpoint(**model.checkpoint_items).read(
-      prefix
-    ).expect_partial().assert_existing_objects_matched()
-  except (AssertionError, ValueError) as error:
-    reason = str(error).strip().splitlines()[0]
-    raise errors.DataError(f'{prefix} does not fit task.model: {reason}') from error
+  task.make_variables(model)
+  restore.restore(model, restore.find(checkpoint))
   return model
 
 
@@ -122,7 +103,7 @@ def evaluate_given_teacher(job: training.Job, checkpoint: str) -> dict[str, floa
   if not tf.train.latest_checkpoint(job.model_dir):
     task = task_factory.get_task(job.params.task)
     model = load_model(task, checkpoint)
-    step = training.checkpoint_step(find_checkpoint(checkpoint))
+    step = training.checkpoint_step(restore.find(checkpoint))
     items = {
       **model.checkpoint_items,
       'model': model,

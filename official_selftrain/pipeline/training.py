@@ -14,6 +14,7 @@ from official.core import task_factory, train_lib, train_utils
 from official.modeling import performance
 from official.vision.utils import summary_manager
 
+from official_selftrain.checkpoints import restore
 from official_selftrain.core import console, errors, files
 from official_selftrain.pipeline import actions, data, diagnosis
 
@@ -144,10 +145,10 @@ def _strategy(
 
 def _check_init_checkpoint(job: Job) -> None:
   """Raises DataError when the checkpoint to start from does not exist."""
-  path = job.params.task.init_checkpoint
-  prefix = tf.train.latest_checkpoint(path) if tf.io.gfile.isdir(path) else path
-  if not prefix or not tf.io.gfile.exists(prefix + '.index'):
-    raise errors.DataError(f'{job.name}: there is no checkpoint at {path} to start from.')
+  try:
+    restore.find(job.params.task.init_checkpoint)
+  except errors.DataError as error:
+    raise errors.DataError(f'{job.name}: {error}') from error
 
 
 def _check_mode(job: Job, mode: str) -> None:

@@ -29,6 +29,10 @@ class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
       model.backbone.trainable = False
     return run_state.attach(model)
 
+  def make_variables(self, model: tf.keras.Model) -> None:
+    """See `StreamsMixin`."""
+    modeling.make_variables(model, self.task_config.model.input_size)
+
   def decoder(self, params: configs.DataConfig) -> Callable[[tf.Tensor], parsing.Example]:
     """The Model Garden's decoder of the stream."""
     return parsing.build_decoder(params).decode

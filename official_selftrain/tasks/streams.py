@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorflow as tf
 
-from official_selftrain.core import errors, keys
+from official_selftrain.checkpoints import restore
+from official_selftrain.core import console, errors, keys
 from official_selftrain.dataloaders import records
 from official_selftrain.pseudo_labels import cuts, formats, reader
 from official_selftrain.tasks import run_state
@@ -98,6 +99,24 @@ class StreamsMixin(_Host):
   def build_model(self) -> tf.keras.Model:
     """See the Model Garden; the model also remembers its first non-finite loss."""
     return run_state.attach(super().build_model())
+
+  def make_variables(self, model: tf.keras.Model) -> None:
+    """Makes variables that the model would make when it is first called."""
+    del model
+
+  def initialize(self, model: tf.keras.Model) -> None:
+    """Starts a model from `init_checkpoint`, if that is given, and says what was restored.
+
+    Raises:
+      DataError: see `checkpoints.restore`.
+    """
+    config = self.task_config
+    if not config.init_checkpoint:
+      return
+    self.make_variables(model)
+    prefix = restore.find(config.init_checkpoint)
+    accounting = restore.restore(model, prefix, config.init_checkpoint_modules)
+    console.note(f'{prefix}: {accounting.text()}')
 
   def build_inputs(
     self, params: Any, input_context: tf.distribute.InputContext | None = None

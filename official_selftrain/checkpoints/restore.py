@@ -1,0 +1,150 @@
+"""Restores parts of a model from a checkpoint and accounts for every variable on both sides.
+
+TensorFlow matches a checkpoint with a model by the names of attributes, silently leaves out what it does not find, and
+can be asked only whether something was left out. This walks both graphs first, so that it can tell what happens.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
+
+from official_selftrain.core import errors
+
+_GRAPH_KEY = '_CHECKPOINTABLE_OBJECT_GRAPH'
+_VALUE = 'VARIABLE_VALUE'
+# The parts of a model that a checkpoint can start, besides all of them.
+MODULES = ('backbone', 'decoder')
+
+
+@dataclasses.dataclass(frozen=True)
+class Accounting:
+  """What a restoration did.
+
+  Attributes:
+    restored: names of the model's variables that have a value from the checkpoint.
+    fresh: names of the model's other variables.
+    unused: keys of the checkpoint's other values: other modules, optimizer slots, counters.
+  """
+
+  restored: tuple[str, ...]
+  fresh: tuple[str, ...]
+  unused: tuple[str, ...]
+
+  def text(self) -> str:
+    """One line for the console."""
+    return (
+      f'{len(self.restored)} variables restored, {len(self.fresh)} left fresh, '
+      f'{len(self.unused)} values of the checkpoint not used'
+    )
+
+
+def find(path: str) -> str:
+  """Prefix of the checkpoint at `path`, a prefix or a directory.
+
+  Raises:
+    DataError: there is none.
+  """
+  prefix = tf.train.latest_checkpoint(path) if tf.io.gfile.isdir(path) else path
+  prefix = (prefix or '').removesuffix('.index')
+  if not prefix or not tf.io.gfile.exists(prefix + '.index'):
+    raise errors.DataError(
+      f'There is no checkpoint at {path}: give a model directory or a prefix such as ckpt-1500.'
+    )
+  return prefix
+
+
+def modules_of(model: tf.keras.Model, modules: str | list[str]) -> dict[str, Any]:
+  """The parts of a model that `modules` names.
+
+  Args:
+    model: a Model Garden model with `checkpoint_items`.
+    modules: `all`, or one or several of `MODULES`.
+
+  Returns:
+    Parts by the names under which checkpoints hold them.
+  """
+  named = [modules] if isinstance(modules, str) else list(modules)
+  return {
+    name: part for name, part in model.checkpoint_items.items() if 'all' in named or name in named
+  }
+
+
+def restore(model: tf.keras.Model, checkpoint: str, modules: str | list[str] = 'all') -> Accounting:
+  """Gives every variable of the named modules its value from a checkpoint, or fails and changes nothing.
+
+  Args:
+    model: a Model Garden model whose variables exist.
+    checkpoint: prefix of an object-based checkpoint, as the Model Garden and this project write them.
+    modules: see `modules_of`.
+
+  Returns:
+    What was restored and what was not.
+
+  Raises:
+    DataError: the file is a name-based TF1 checkpoint, holds no variable of the modules or lacks some of them, or a
+      shape differs.
+  """
+  items = modules_of(model, modules)
+  reader = tf.train.load_checkpoint(checkpoint)
+  shapes = reader.get_variable_to_shape_map()
+  if _GRAPH_KEY not in shapes:
+    raise errors.DataError(
+      f'{checkpoint} is a TF1 checkpoint. Import it first: python -m official_selftrain.checkpoints.import_tf1 '
+      f'--checkpoint={checkpoint} --config_file=... --output=...'
+    )
+  graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH_KEY))
+  keys = _match(tf.train.Checkpoint(**items), graph)
+  wanted = {v.ref(): v for part in items.values() for v in part.variables}
+  named = ' and '.join(items)
+  found = {ref: key for ref, key in keys.items() if ref in wanted and key in shapes}
+  if not found:
+    raise errors.DataError(
+      f'{checkpoint} holds no variable of {named}: it is of another model (task.model).'
+    )
+  missing = [variable.name for ref, variable in wanted.items() if ref not in found]
+  if missing:
+    raise errors.DataError(
+      f'{checkpoint} lacks {len(missing)} of the {len(wanted)} variables of {named}, the first is {missing[0]}: it is '
+      'of another model (task.model). Matching modules can be loaded alone (init_checkpoint_modules: '
+      f'{" or ".join(MODULES)}).'
+    )
+  for ref, key in found.items():
+    if list(wanted[ref].shape) != list(shapes[key]):
+      raise errors.DataError(
+        f'{checkpoint}: {wanted[ref].name} has shape {list(shapes[key])} there and {list(wanted[ref].shape)} in '
+        'task.model. Matching modules can be loaded alone (init_checkpoint_modules: '
+        f'{" or ".join(MODULES)}).'
+      )
+  tf.train.Checkpoint(**items).read(checkpoint).expect_partial()
+  used = {_GRAPH_KEY, *found.values()}
+  return Accounting(
+    restored=tuple(wanted[ref].name for ref in found),
+    fresh=tuple(v.name for v in model.variables if v.ref() not in found),
+    unused=tuple(sorted(set(shapes) - used)),
+  )
+
+
+def _match(root: Any, graph: trackable_object_graph_pb2.TrackableObjectGraph) -> dict[Any, str]:
+  """Checkpoint keys of the variables below `root`, by reference, found along equal names from both roots."""
+  keys: dict[Any, str] = {}
+  queue = collections.deque([(root, 0)])
+  seen = {id(root)}
+  while queue:
+    trackable, node_id = queue.popleft()
+    node = graph.nodes[node_id]
+    if isinstance(trackable, tf.Variable):
+      keys.update(
+        {trackable.ref(): each.checkpoint_key for each in node.attributes if each.name == _VALUE}
+      )
+      continue
+    children: Mapping[str, Any] = tf.train.TrackableView.children(trackable)
+    for child in node.children:
+      value = children.get(child.local_name)
+      if value is not None and id(value) not in seen:
+        seen.add(id(value))
+        queue.append((value, child.node_id))
+  return keys

@@ -1,0 +1,71 @@
+"""Writes model directories with imported weights."""
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+import tensorflow as tf
+from official.core import train_utils
+
+from official_selftrain.checkpoints import restore, tf1, tf1_names
+from official_selftrain.configs import self_training as st
+
+REPORT_FILE = 'import.json'
+_SELF_TRAINING, _SUPERVISED = '_selftrain', '_supervised'
+
+
+def import_model(
+  model: tf.keras.Model, checkpoint: str, directory: str, modules: str, use_averages: bool
+) -> tf1.Accounting:
+  """Fills a model from a TF1 checkpoint and writes it as a checkpoint of the Model Garden.
+
+  Args:
+    model: of the family `original`, with its variables.
+    checkpoint: prefix of the TF1 checkpoint.
+    directory: where `ckpt-<step>`, the state file `checkpoint` and `import.json` go.
+    modules: `all` or `backbone`.
+    use_averages: see `tf1.assign`.
+
+  Returns:
+    What became of every value.
+
+  Raises:
+    DataError: see `tf1.assign` and `tf1_names.variables`.
+  """
+  items = restore.modules_of(model, modules)
+  if modules == 'all':
+    accounting = tf1.assign(tf1_names.variables(model), checkpoint, use_averages=use_averages)
+    items = {**items, 'model': model}
+  else:
+    named = tf1_names.of_layers(tf1_names.backbone(model.backbone))
+    scope = next(iter(named)).split('/')[0] + '/'
+    accounting = tf1.assign(named, checkpoint, scope, use_averages)
+  os.makedirs(directory)
+  step = tf.Variable(accounting.step, dtype=tf.int64)
+  manager = tf.train.CheckpointManager(
+    tf.train.Checkpoint(global_step=step, **items), directory, max_to_keep=None
+  )
+  manager.save(checkpoint_number=accounting.step)
+  with open(os.path.join(directory, REPORT_FILE), 'w', encoding='utf-8') as report:
+    json.dump({'checkpoint': checkpoint, **dataclasses.asdict(accounting)}, report, indent=1)
+  return accounting
+
+
+def write_params(params: Any, directory: str) -> None:
+  """Writes `params.yaml`, the supervised experiment of which an imported model is a trained one.
+
+  Args:
+    params: a supervised experiment, or one of self-training, of which the model is the teacher.
+    directory: the model directory.
+  """
+  if isinstance(params, st.SelfTrainingExperiment):
+    params = st.SupervisedExperiment(
+      experiment=params.experiment.replace(_SELF_TRAINING, _SUPERVISED),
+      runtime=params.runtime,
+      task=params.task.supervised(),
+      trainer=params.trainer,
+      dataset=params.dataset,
+      seed=params.seed,
+    )
+  train_utils.serialize_config(params, directory)

@@ -1,0 +1,74 @@
+"""Builds the backbones of the family `original`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+from official.vision.modeling.backbones import spinenet as stock_spinenet
+
+from official_selftrain.core import errors
+from official_selftrain.modeling.original import efficientnet, resnet, spinenet
+
+TYPES = ('efficientnet', 'resnet', 'spinenet')
+
+
+def build(specs: Any, model: Any, regularizer: Any) -> tf.keras.Model:
+  """Builds a backbone.
+
+  Args:
+    specs: `InputSpec` of normalised images.
+    model: `task.model`, of detection or segmentation.
+    regularizer: of kernels, or None.
+
+  Returns:
+    A model from images to features by level, '2', '3', ...
+
+  Raises:
+    ConfigError: the family has no such backbone.
+  """
+  kind = model.backbone.type
+  if kind not in TYPES:
+    raise errors.ConfigError(
+      f"task.model.backbone.type is {kind!r}: task.model.family 'original' has {', '.join(TYPES)}."
+    )
+  norm = model.norm_activation
+  build_one: Callable[..., tf.keras.Model] = _BUILDERS[kind]
+  return build_one(
+    model.backbone.get(),
+    input_specs=specs,
+    kernel_regularizer=regularizer,
+    activation=norm.activation,
+    use_sync_bn=norm.use_sync_bn,
+    norm_momentum=norm.norm_momentum,
+    norm_epsilon=norm.norm_epsilon,
+  )
+
+
+def _spinenet(settings: Any, **kwargs: Any) -> tf.keras.Model:
+  scaling = stock_spinenet.SCALING_MAP[str(settings.model_id)]
+  return spinenet.SpineNet(
+    min_level=settings.min_level,
+    max_level=settings.max_level,
+    init_stochastic_depth_rate=settings.stochastic_depth_drop_rate,
+    **scaling,
+    **kwargs,
+  )
+
+
+def _resnet(settings: Any, **kwargs: Any) -> tf.keras.Model:
+  return resnet.ResNet(
+    model_id=settings.model_id,
+    init_stochastic_depth_rate=settings.stochastic_depth_drop_rate,
+    **kwargs,
+  )
+
+
+def _efficientnet(settings: Any, **kwargs: Any) -> tf.keras.Model:
+  return efficientnet.EfficientNet(
+    model_id=settings.model_id,
+    stochastic_depth_drop_rate=settings.stochastic_depth_drop_rate,
+    **kwargs,
+  )
+
+
+_BUILDERS = {'efficientnet': _efficientnet, 'resnet': _resnet, 'spinenet': _spinenet}
