@@ -10,6 +10,7 @@ NAMES = (
   'separate_batch_norm',
   'evaluation',
   'nms',
+  'soft_nms',
   'parser',
   'augmentation',
   'augmentation_ops',

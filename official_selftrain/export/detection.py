@@ -18,7 +18,8 @@ class DetectionModule(detection.DetectionModule):
 
   def _build_model(self) -> tf.keras.Model:
     generator = self.params.task.model.detection_generator
-    if self._batch_size is None and generator.nms_version == _FOR_FIXED_BATCHES:
+    is_hard = not generator.soft_nms_sigma
+    if self._batch_size is None and is_hard and generator.nms_version == _FOR_FIXED_BATCHES:
       generator.nms_version = 'batched'
     return retinanet.build(self.params.task.model)
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from official.vision.modeling import factory
+from official.vision.modeling import factory, retinanet_model
 
-from official_selftrain.modeling import spinenet
+from official_selftrain.modeling import detection_generator, spinenet
 from official_selftrain.modeling.original import backbones
 
 
@@ -28,11 +28,22 @@ def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
   spinenet.register_sizes()
   specs = tf.keras.layers.InputSpec(shape=[None, *model.input_size])
   regularizer = tf.keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
-  if model.family != 'original':
-    return factory.build_retinanet(specs, model, regularizer)
-  backbone = backbones.build(specs, model, regularizer)
-  built = factory.build_retinanet(specs, model, regularizer, backbone)
-  make_variables(built, model.input_size)
+  is_original = model.family == 'original'
+  backbone = backbones.build(specs, model, regularizer) if is_original else None
+  stock = factory.build_retinanet(specs, model, regularizer, backbone)
+  built = retinanet_model.RetinaNetModel(
+    stock.backbone,
+    stock.decoder,
+    stock.head,
+    detection_generator.build(model),
+    min_level=model.min_level,
+    max_level=model.max_level,
+    num_scales=model.anchor.num_scales,
+    aspect_ratios=model.anchor.aspect_ratios,
+    anchor_size=model.anchor.anchor_size,
+  )
+  if is_original:
+    make_variables(built, model.input_size)
   return built
 
 

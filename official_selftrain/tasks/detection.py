@@ -11,6 +11,7 @@ from official_selftrain.configs import detection as configs
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.evaluation import coco
+from official_selftrain.losses import detection as detection_losses
 from official_selftrain.losses import normalized
 from official_selftrain.modeling import retinanet as modeling
 from official_selftrain.pseudo_labels import detection as label_formats
@@ -89,6 +90,12 @@ class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
     The factor below turns that into a division by the batch's positives + 1, and the mean over replicas into the sum.
     """
     _, class_loss, box_loss, model_loss = super().build_losses(outputs, labels, None)
+    if self.task_config.model.family == 'original':
+      settings = self.task_config.losses
+      box_loss = detection_losses.original_box_loss(
+        outputs['box_outputs'], labels, settings.huber_loss_delta
+      )
+      model_loss = class_loss + settings.box_loss_weight * box_loss
     # The Model Garden adds 1 to the positives.
     scale = normalized.batch_share(tf.reduce_sum(labels['box_weights']), 1.0)
     total = self.task_config.losses.loss_weight * scale * model_loss

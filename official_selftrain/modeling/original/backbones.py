@@ -10,6 +10,8 @@ from official_selftrain.core import errors
 from official_selftrain.modeling.original import efficientnet, resnet, spinenet
 
 TYPES = ('efficientnet', 'resnet', 'spinenet')
+# Those of bottlenecks.
+_RESNETS = (50, 101, 152, 200)
 
 
 def build(specs: Any, model: Any, regularizer: Any) -> tf.keras.Model:
@@ -56,6 +58,11 @@ def _spinenet(settings: Any, **kwargs: Any) -> tf.keras.Model:
 
 
 def _resnet(settings: Any, **kwargs: Any) -> tf.keras.Model:
+  if settings.model_id not in _RESNETS:
+    raise errors.ConfigError(
+      f'task.model.backbone.resnet.model_id is {settings.model_id}: the authors have '
+      f'{", ".join(map(str, _RESNETS))}.'
+    )
   return resnet.ResNet(
     model_id=settings.model_id,
     init_stochastic_depth_rate=settings.stochastic_depth_drop_rate,

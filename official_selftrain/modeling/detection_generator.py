@@ -1,0 +1,186 @@
+"""From the raw outputs of a RetinaNet to detections.
+
+The Model Garden's `MultilevelDetectionGenerator` with two things more: Soft-NMS whatever `nms_version` is, where the
+Model Garden's `v2`, `v3` and `batched` pass over `soft_nms_sigma` in silence and its `v1` needs to know the batch size;
+and boxes as the authors' TF1 code decodes them.
+"""
+
+import contextlib
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+from official.vision.modeling.layers import detection_generator
+from official.vision.ops import box_ops
+
+from official_selftrain.configs import detection as configs
+from official_selftrain.core import errors
+from official_selftrain.ops import nms
+
+# One pixel at the lower and the right end of a box.
+_LAST_PIXEL = (0.0, 0.0, 1.0, 1.0)
+
+
+@tf.keras.utils.register_keras_serializable(package='official_selftrain')
+class DetectionGenerator(detection_generator.MultilevelDetectionGenerator):
+  """Decodes boxes and suppresses what overlaps; see the Model Garden for what it takes and gives.
+
+  With `soft_nms_sigma` above 0, suppression is `ops.nms.soft_nms`, with the settings of the same names; entries from
+  `num_detections` on are then boxes and scores of 0 with class 1, as with `batched`. Without, it is the Model Garden's.
+  """
+
+  def __init__(self, *, inclusive_boxes: bool = False, **kwargs: Any):
+    """Keeps the settings.
+
+    Args:
+      inclusive_boxes: decode as the authors' TF1 code does, which takes boxes for rows and columns of pixels: an
+        anchor's height and width are 1 more than the differences of its coordinates, a box ends 1 before its start
+        plus its height or width, and clipping is to [0, side - 1]. Encoding knows nothing of this, in their code
+        either, so decoding does not invert it.
+      **kwargs: see the Model Garden.
+    """
+    super().__init__(**kwargs)
+    self._config_dict['inclusive_boxes'] = inclusive_boxes
+
+  def __call__(
+    self,
+    raw_boxes: Mapping[str, tf.Tensor],
+    raw_scores: Mapping[str, tf.Tensor],
+    anchor_boxes: Mapping[str, tf.Tensor],
+    image_shape: tf.Tensor | None,
+    raw_attributes: Mapping[str, tf.Tensor] | None = None,
+  ) -> Mapping[str, Any]:
+    """Generates detections.
+
+    Args:
+      raw_boxes: [batch, h, w, anchors * 4] for each level name '3', '4', ...: offsets (dy, dx, dh, dw).
+      raw_scores: [batch, h, w, anchors * num_classes] likewise: logits, the first of each anchor for background.
+      anchor_boxes: [batch, h, w, anchors * 4] likewise: (ymin, xmin, ymax, xmax) in pixels.
+      image_shape: [batch, 2], height and width in pixels to which boxes are clipped; None leaves them as they are.
+      raw_attributes: see the Model Garden; not with Soft-NMS.
+
+    Returns:
+      `detection_boxes` float32 [batch, n, 4] in pixels, `detection_scores` float32 [batch, n], `detection_classes`
+      int32 [batch, n] and `num_detections` int32 [batch]; the Model Garden has the rest.
+
+    Raises:
+      ValueError: Soft-NMS with attributes.
+    """
+    settings = self._config_dict
+    if not (settings['apply_nms'] and settings['soft_nms_sigma']):
+      return super().__call__(raw_boxes, raw_scores, anchor_boxes, image_shape, raw_attributes)
+    if raw_attributes:
+      raise ValueError(f'Soft-NMS does not pass attributes on: {", ".join(raw_attributes)}.')
+    boxes, scores, attributes = self._decode_multilevel_outputs(
+      raw_boxes, raw_scores, anchor_boxes, image_shape
+    )
+    with tf.device('cpu:0') if settings['use_cpu_nms'] else contextlib.nullcontext():
+      found = nms.soft_nms(
+        boxes[:, :, 0],
+        scores,
+        settings['soft_nms_sigma'],
+        settings['pre_nms_score_threshold'],
+        settings['pre_nms_top_k'],
+        settings['max_num_detections'],
+      )
+    result = {
+      'num_detections': found.num_detections,
+      'detection_boxes': found.boxes,
+      'detection_classes': found.classes + 1,  # Background is class 0.
+      'detection_scores': found.scores,
+      'detection_attributes': {},
+    }
+    if settings['return_decoded']:
+      result |= {
+        'decoded_boxes': boxes,
+        'decoded_box_scores': scores,
+        'decoded_box_attributes': attributes,
+      }
+    return result
+
+  def _decode_multilevel_outputs(
+    self,
+    raw_boxes: Mapping[str, tf.Tensor],
+    raw_scores: Mapping[str, tf.Tensor],
+    anchor_boxes: Mapping[str, tf.Tensor],
+    image_shape: tf.Tensor | None,
+    raw_attributes: Mapping[str, tf.Tensor] | None = None,
+  ) -> tuple[tf.Tensor, tf.Tensor, Mapping[str, tf.Tensor]]:
+    """Boxes [batch, n, 1, 4], scores [batch, n, num_classes - 1] and attributes of all levels; see the Model Garden."""
+    decode = super()._decode_multilevel_outputs
+    if not self._config_dict['inclusive_boxes']:
+      return decode(raw_boxes, raw_scores, anchor_boxes, image_shape, raw_attributes)
+    anchors = _up_to_the_end(anchor_boxes)
+    boxes, scores, attributes = decode(raw_boxes, raw_scores, anchors, None, raw_attributes)
+    return _up_to_the_last_pixel(boxes, image_shape), scores, attributes
+
+  def _decode_multilevel_outputs_and_pre_nms_top_k(
+    self,
+    raw_boxes: Mapping[str, tf.Tensor],
+    raw_scores: Mapping[str, tf.Tensor],
+    anchor_boxes: Mapping[str, tf.Tensor],
+    image_shape: tf.Tensor | None,
+  ) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same for `v3`: boxes [batch, num_classes - 1, n, 4] and scores [batch, num_classes - 1, n]."""
+    decode = super()._decode_multilevel_outputs_and_pre_nms_top_k
+    if not self._config_dict['inclusive_boxes']:
+      return decode(raw_boxes, raw_scores, anchor_boxes, image_shape)
+    boxes, scores = decode(raw_boxes, raw_scores, _up_to_the_end(anchor_boxes), None)
+    return _up_to_the_last_pixel(boxes, image_shape), scores
+
+
+def build(model: configs.DetectionModel) -> DetectionGenerator:
+  """The detection generator of a model; for the family `original`, it decodes as the authors' code does.
+
+  Args:
+    model: `task.model`.
+
+  Returns:
+    The layer.
+
+  Raises:
+    ConfigError: settings that do not go together, or a negative `soft_nms_sigma`.
+  """
+  settings = model.detection_generator
+  is_original = model.family == 'original'
+  _check(settings, is_original)
+  fields = settings.as_dict()
+  tflite = {**fields.pop('tflite_post_processing'), 'input_image_size': tuple(model.input_size[:2])}
+  return DetectionGenerator(
+    inclusive_boxes=is_original, tflite_post_processing_config=tflite, **fields
+  )
+
+
+def _check(settings: Any, is_original: bool) -> None:
+  name = 'task.model.detection_generator'
+  if (settings.soft_nms_sigma or 0.0) < 0.0:
+    raise errors.ConfigError(
+      f'{name}.soft_nms_sigma is {settings.soft_nms_sigma}: it must be above 0, or null for hard suppression.'
+    )
+  if settings.nms_version == 'tflite' and (settings.soft_nms_sigma or is_original):
+    raise errors.ConfigError(
+      f'{name}.nms_version is tflite, whose operator decodes and suppresses in its own way: it goes neither with '
+      f'{name}.soft_nms_sigma nor with task.model.family=original.'
+    )
+  if settings.soft_nms_sigma and settings.use_class_agnostic_nms:
+    raise errors.ConfigError(
+      f'{name}.use_class_agnostic_nms: Soft-NMS treats each class on its own; set {name}.soft_nms_sigma to null, or '
+      'this to false.'
+    )
+
+
+def _up_to_the_end(anchor_boxes: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+  """Anchors whose differences of coordinates are one more, which is what the Model Garden takes for their size."""
+  return {
+    level: tf.reshape(tf.reshape(boxes, [-1, 4]) + _LAST_PIXEL, tf.shape(boxes))
+    for level, boxes in anchor_boxes.items()
+  }
+
+
+def _up_to_the_last_pixel(boxes: tf.Tensor, image_shape: tf.Tensor | None) -> tf.Tensor:
+  """The reverse for decoded boxes [batch, ..., 4], clipped to the last pixels of images [batch, 2]."""
+  boxes -= _LAST_PIXEL
+  if image_shape is None:
+    return boxes
+  last = tf.cast(image_shape, boxes.dtype)[:, None, None] - 1.0
+  return box_ops.clip_boxes(boxes, last)
