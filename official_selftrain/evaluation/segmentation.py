@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import keys
-from official_selftrain.ops import masks
+from official_selftrain.ops import images, masks
 
 PER_CLASS = 'iou/'
 
@@ -36,13 +36,15 @@ class SegmentationEvaluator:
   the counting, in float64, which holds the pixels of large data sets.
   """
 
-  def __init__(self, num_classes: int, native: bool):
+  def __init__(self, num_classes: int, native: bool, resize: images.Resize = tf.image.resize):
     """Builds the evaluator.
 
     Args:
       num_classes: the model's, with the background as class 0.
       native: whether to measure at the images' own size, too.
+      resize: enlarges logits to the size that the model sees.
     """
+    self._resize = resize
     options = {'num_classes': num_classes, 'ignore_class': keys.IGNORE_LABEL, 'dtype': tf.float64}
     self._resized = tf.keras.metrics.MeanIoU(name='mean_iou_resized', **options)
     self._native = tf.keras.metrics.MeanIoU(name='mean_iou', **options) if native else None
@@ -60,7 +62,7 @@ class SegmentationEvaluator:
       logits: float32 [batch, h', w', classes].
     """
     frame = labels['masks'].shape[1:3]
-    full = tf.image.resize(logits, frame)
+    full = self._resize(logits, frame)
     self._resized.update_state(labels['masks'][..., 0], tf.argmax(full, -1))
     if self._native is not None:
       size = tf.shape(labels['native_masks'])[1:3]

@@ -60,6 +60,6 @@ class SegmentationModule(semantic_segmentation.SegmentationModule):
 
     specs = (tf.TensorSpec([None, None], tf.uint8), tf.TensorSpec([None, None], tf.float32))
     with tf.device('cpu:0'):
-      full = tf.image.resize(logits, frame)
+      full = image_ops.bilinear_of(self.params.task.model.family)(logits, frame)
       classes, confidences = tf.map_fn(_answer, (full, infos), fn_output_signature=specs)
     return {'classes': classes, 'confidences': confidences, 'image_sizes': sizes}

@@ -1,5 +1,8 @@
 """Arithmetic on images."""
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 from official.vision.ops import preprocess_ops
 
@@ -22,6 +25,14 @@ def normalize(image: tf.Tensor) -> tf.Tensor:
   offset = tf.constant([mean / deviation for mean, deviation in ratios])
   normalized = rows * tf.tile(scale, [shape[1]]) - tf.tile(offset, [shape[1]])
   return tf.reshape(normalized, shape)
+
+
+Resize = Callable[[tf.Tensor, Any], tf.Tensor]
+
+
+def bilinear_of(family: str) -> Resize:
+  """How models of a family enlarge logits: images [batch, h, w, c] and a size to float32 [batch, height, width, c]."""
+  return resize_as_tf1 if family == 'original' else tf.image.resize
 
 
 def resize_as_tf1(images: tf.Tensor, size: tf.Tensor | list[int]) -> tf.Tensor:

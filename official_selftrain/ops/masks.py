@@ -6,6 +6,7 @@ import tensorflow as tf
 from official.vision.ops import preprocess_ops
 
 from official_selftrain.core import keys
+from official_selftrain.ops import images as images_lib
 
 # Confidences are stored as whole multiples of 1 / CONFIDENCE_STEPS.
 CONFIDENCE_STEPS = 255
@@ -77,6 +78,7 @@ def multi_scale_probabilities(
   scales: Sequence[float],
   flip: bool,
   stride: int,
+  resize: images_lib.Resize = tf.image.resize,
 ) -> tf.Tensor:
   """Mean over several image sizes of a segmentation model's class probabilities (paper section 3.3, appendix C).
 
@@ -86,6 +88,7 @@ def multi_scale_probabilities(
     scales: sizes at which the images are shown to the model, relative to their own.
     flip: also show each mirrored left to right.
     stride: sides of what the model sees are padded to multiples of this.
+    resize: enlarges logits to the size that the model saw.
 
   Returns:
     float32 [batch, height, width, classes], which sums to 1 over the classes.
@@ -95,27 +98,33 @@ def multi_scale_probabilities(
   for scale in scales:
     size = (max(round(height * scale), 1), max(round(width * scale), 1))
     resized = images if size == (height, width) else tf.image.resize(images, size)
-    views.append(_probabilities(logits_of, resized, (height, width), stride))
+    full = _full_logits(logits_of, resized, stride, resize)
+    views.append(_probabilities(full, (height, width)))
     if flip:
-      mirrored = _probabilities(logits_of, tf.reverse(resized, [2]), (height, width), stride)
+      mirrored = _full_logits(logits_of, tf.reverse(resized, [2]), stride, resize)
+      mirrored = _probabilities(mirrored, (height, width))
       views.append(tf.reverse(mirrored, [2]))
   return tf.add_n(views) / len(views)
 
 
-def _probabilities(
+def _full_logits(
   logits_of: Callable[[tf.Tensor], tf.Tensor],
   images: tf.Tensor,
-  size: tuple[int, int],
   stride: int,
+  resize: images_lib.Resize,
 ) -> tf.Tensor:
-  """Class probabilities of images, resized to `size`."""
+  """Logits of images, at their size."""
   height, width = images.shape[1:3]
   padded = [-(-side // stride) * stride for side in (height, width)]
   below, right = padded[0] - height, padded[1] - width
   logits = logits_of(tf.pad(images, [[0, 0], [0, below], [0, right], [0, 0]]))
-  full = tf.image.resize(tf.cast(logits, tf.float32), padded)[:, :height, :width]
-  probabilities = tf.nn.softmax(full)
-  return probabilities if (height, width) == size else tf.image.resize(probabilities, size)
+  return resize(tf.cast(logits, tf.float32), padded)[:, :height, :width]
+
+
+def _probabilities(logits: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+  """Class probabilities, resized to `size`."""
+  probabilities = tf.nn.softmax(logits)
+  return probabilities if logits.shape[1:3] == size else tf.image.resize(probabilities, size)
 
 
 def count_pixels(

@@ -14,6 +14,7 @@ from official_selftrain.dataloaders import segmentation as parsing
 from official_selftrain.evaluation import segmentation as evaluation
 from official_selftrain.losses import normalized
 from official_selftrain.modeling import segmentation as modeling
+from official_selftrain.ops import images as image_ops
 from official_selftrain.ops import masks
 from official_selftrain.pseudo_labels import segmentation as label_formats
 from official_selftrain.tasks import run_state, segmentation_report, self_training, streams
@@ -69,6 +70,7 @@ class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegme
 
     An image, or a batch, in which every pixel is ignored has loss 0. `aux_losses` are not averaged.
     """
+    labels, model_outputs = self._of_one_size(labels, model_outputs)
     loss = super().build_losses(labels, model_outputs, None)
     counted = tf.reduce_sum(tf.cast(labels['masks'] != keys.IGNORE_LABEL, tf.float32))
     loss *= normalized.batch_share(counted, segmentation_losses.EPSILON)
@@ -76,12 +78,35 @@ class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegme
       loss += self.task_config.losses.loss_weight * tf.add_n(aux_losses)
     return loss
 
+  @property
+  def enlarge(self) -> image_ops.Resize:
+    """How this family enlarges logits."""
+    return image_ops.bilinear_of(self.task_config.model.family)
+
+  def _of_one_size(
+    self, labels: Mapping[str, tf.Tensor], outputs: Mapping[str, Any]
+  ) -> tuple[Mapping[str, tf.Tensor], Mapping[str, Any]]:
+    """Masks and logits in the size of the loss, as the authors have it; the Model Garden then finds nothing to resize.
+
+    With `use_groundtruth_dimension` logits are enlarged as TF1 did; without, masks are reduced to every fourth pixel
+    from the first one on, where the Model Garden begins with the third.
+    """
+    if self.task_config.model.family != 'original':
+      return labels, outputs
+    mask, logits = labels['masks'], outputs['logits']
+    if self.task_config.losses.use_groundtruth_dimension:
+      return labels, {**outputs, 'logits': self.enlarge(logits, mask.shape[1:3])}
+    stride = mask.shape[1] // logits.shape[1]
+    return {**labels, 'masks': mask[:, ::stride, ::stride]}, outputs
+
   def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]:
     """None for training; for evaluation those of `evaluation.segmentation`, which the trainer resets."""
     if training:
       return []
     self.evaluator = evaluation.SegmentationEvaluator(
-      self.task_config.model.num_classes, self.task_config.validation_data.evaluate_native
+      self.task_config.model.num_classes,
+      self.task_config.validation_data.evaluate_native,
+      self.enlarge,
     )
     return self.evaluator.metrics
 
@@ -171,7 +196,7 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
     @tf.function
     def predict(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
       probabilities = masks.multi_scale_probabilities(
-        logits_of, inputs['image'], settings.scales, settings.flip, configs.STRIDE
+        logits_of, inputs['image'], settings.scales, settings.flip, configs.STRIDE, self.enlarge
       )
       return {'probabilities': probabilities, 'image_info': inputs['image_info']}
 
