@@ -1,11 +1,17 @@
 """Networks of the family `original` compute what the authors' TF1 code computed with the same weights."""
 
+import json
+
+import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
 from official_selftrain.checkpoints import tf1, tf1_names
+from official_selftrain.configs import detection as configs
+from official_selftrain.core import keys
 from official_selftrain.modeling import abstract
+from official_selftrain.tasks import detection
 from tests.checkpoints import networks as models
 from tests.testing import tf1_fill
 
@@ -84,6 +90,70 @@ class SameFunctionTest(parameterized.TestCase, tf.test.TestCase):
     tensors = {key: value.numpy() for key, value in _outputs('spinenet49s', model).items()}
     differences = tf1_fill.differences(models.DATA / 'spinenet49s.npz', tensors)
     self.assertGreater(max(differences.values()), 4 * TOLERANCE)
+
+
+class WholeDetectorTest(tf.test.TestCase):
+  """SpineNet-49 from images to detections and losses, as the task builds it."""
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    folder = models.DATA / 'detection'
+    cls.numbers = json.loads((folder / 'numbers.json').read_text())
+    cls.detections = dict(np.load(folder / 'detections.npz'))
+    config = configs.DetectionTask(model=models.settings('spinenet49'))
+    config.model.anchor.anchor_size = cls.numbers['anchor_settings']['anchor_size']
+    config.losses.l2_weight_decay = cls.numbers['l2_regularization']['weight_decay']
+    cls.task = detection.DetectionTask(config)
+    cls.model = cls.task.build_model()
+    for name, variable in tf1_names.variables(cls.model).items():
+      variable.assign(tf1_fill.fill(name, variable.shape))
+    cls.images = tf.constant(tf1_fill.image(256, 256, 2))
+
+  def test_detections(self):
+    shape = tf.constant([[256.0, 256.0]] * 2)
+    found = self.model(self.images, image_shape=shape, training=False)
+    expected = {
+      key.removeprefix('network/'): value
+      for key, value in self.detections.items()
+      if key.startswith('network/')
+    }
+    self.assertAllEqual(found['num_detections'], expected['num_detections'])
+    for row, count in enumerate(expected['num_detections']):
+      given = {key: found[key][row, :count] for key in expected if key != 'num_detections'}
+      self.assertAllEqual(given['detection_classes'], expected['detection_classes'][row, :count])
+      self.assertAllClose(
+        given['detection_scores'], expected['detection_scores'][row, :count], atol=2e-5
+      )
+      self.assertAllClose(
+        given['detection_boxes'], expected['detection_boxes'][row, :count], atol=0.01
+      )
+
+  def test_losses(self):
+    parser = self.task.training_parser(configs.DataConfig(is_training=True))
+    parsed = []
+    for objects in tf1_fill.GROUND_TRUTH:
+      example = {
+        'image': tf.zeros([256, 256, 3]),
+        keys.GROUNDTRUTH_BOXES: tf.constant([box for box, _ in objects]),
+        keys.GROUNDTRUTH_CLASSES: tf.constant([number for _, number in objects], tf.int64),
+        keys.GROUNDTRUTH_IS_IGNORED: tf.zeros([len(objects)], tf.bool),
+      }
+      parsed.append(parser.targets(example)[1])
+    labels = tf.nest.map_structure(lambda *values: tf.stack(values), *parsed)
+    features = self.model.backbone(self.images, training=False)
+    classes, boxes, _ = self.model.head(features, training=False)
+    outputs = {'cls_outputs': classes, 'box_outputs': boxes}
+    _, class_loss, box_loss, model_loss = self.task.build_losses(outputs=outputs, labels=labels)
+    expected = self.numbers['losses_on_network_logits']
+    self.assertAllClose(class_loss, expected['cls_loss'], rtol=1e-5)
+    self.assertAllClose(box_loss, expected['box_loss'], rtol=1e-5)
+    self.assertAllClose(model_loss, expected['model_loss'], rtol=1e-5)
+
+  def test_weight_decay(self):
+    expected = self.numbers['l2_regularization']
+    self.assertLen(self.model.losses, expected['variables'])
+    self.assertAllClose(tf.add_n(self.model.losses), expected['value'], rtol=1e-5)
 
 
 if __name__ == '__main__':
