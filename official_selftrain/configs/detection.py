@@ -7,6 +7,7 @@ from official.core import exp_factory
 from official.vision.configs import backbones, common, decoders, retinanet
 
 from official_selftrain.configs import augmentation as aug
+from official_selftrain.configs import keras_cv as kcv
 from official_selftrain.configs import self_training as st
 from official_selftrain.configs import streams, trainers
 from official_selftrain.core import errors
@@ -90,14 +91,41 @@ class BoxLabels(st.Labels):
 
 @dataclasses.dataclass
 class DetectionModel(retinanet.RetinaNet):
-  """The Model Garden's settings of RetinaNet and one more.
+  """The Model Garden's settings of RetinaNet and two more.
 
   Attributes:
     family: whose networks: `model_garden`; `original`, those of the paper's authors, which compute what their TF1 code
       computes and take its checkpoints (docs/networks.md); or `keras_cv`.
+    keras_cv: the backbone of family `keras_cv`.
   """
 
   family: Literal['model_garden', 'original', 'keras_cv'] = 'model_garden'
+  keras_cv: kcv.KerasCV = dataclasses.field(default_factory=kcv.KerasCV)
+
+  def check_size(self, prefix: str) -> None:
+    """Raises ConfigError for an `input_size` that the network cannot take."""
+    side, kind = 2**self.max_level, self.backbone.type
+    if self.family == 'keras_cv':
+      side, kind = self.keras_cv.divisor(self), self.keras_cv.backbone
+    elif kind in ('spinenet', 'spinenet_mobile'):
+      side = 128  # Its scale-permuted graph goes down to level 7 whatever the levels that are used.
+    size = self.input_size
+    if len(size) != 3 or any(each % side or each < 1 for each in size[:2]):
+      raise errors.ConfigError(
+        f'{prefix}.input_size is {size}: height and width must be multiples of {side} '
+        f'(levels up to {self.max_level}, backbone {kind}), and there are 3 channels.'
+      )
+
+  def check_levels(self, prefix: str) -> None:
+    """Raises ConfigError for a backbone whose own levels are not those of the model."""
+    backbone = self.backbone.get()
+    for name in ('min_level', 'max_level'):
+      level = getattr(backbone, name, getattr(self, name))
+      if level != getattr(self, name):
+        raise errors.ConfigError(
+          f'{prefix}.backbone.{self.backbone.type}.{name} is {level}, but {prefix}.{name} is '
+          f'{getattr(self, name)}: they must be equal.'
+        )
 
 
 @dataclasses.dataclass
@@ -115,24 +143,11 @@ class DetectionTask(retinanet.RetinaNetTask):
     for name, stream in st.input_streams(self).items():
       _check_stream(stream, name)
     st.check_init_modules(self.init_checkpoint_modules, 'task.init_checkpoint_modules')
-    side = 2**self.model.max_level
-    if self.model.backbone.type in ('spinenet', 'spinenet_mobile'):
-      side = 128  # Its scale-permuted graph goes down to level 7 whatever the levels that are used.
-    if len(self.model.input_size) != 3 or any(
-      size % side or size < 1 for size in self.model.input_size[:2]
-    ):
-      raise errors.ConfigError(
-        f'task.model.input_size is {self.model.input_size}: height and width must be multiples of {side} '
-        f'(levels up to {self.model.max_level}, backbone {self.model.backbone.type}), and there are 3 channels.'
-      )
-    backbone = self.model.backbone.get()
-    for name in ('min_level', 'max_level'):
-      level = getattr(backbone, name, getattr(self.model, name))
-      if level != getattr(self.model, name):
-        raise errors.ConfigError(
-          f'task.model.backbone.{self.model.backbone.type}.{name} is {level}, but task.model.{name} is '
-          f'{getattr(self.model, name)}: they must be equal.'
-        )
+    if self.model.family == 'keras_cv':
+      self.model.keras_cv.check('task.model.keras_cv', self.model)
+    else:
+      self.model.check_levels('task.model')
+    self.model.check_size('task.model')
     if self.model.head.attribute_heads:
       raise errors.ConfigError(
         'task.model.head.attribute_heads: attribute heads are not supported.'

@@ -25,6 +25,12 @@ def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
   Returns:
     A `RetinaNetModel` for float32 [batch, height, width, 3] of the size `model.input_size`.
   """
+  if model.family == 'keras_cv':
+    from official_selftrain.modeling import (
+      keras_cv_retinanet,
+    )  # Imports keras-cv, which takes seconds.
+
+    return keras_cv_retinanet.build(model, l2_weight_decay)
   spinenet.register_sizes()
   specs = tf.keras.layers.InputSpec(shape=[None, *model.input_size])
   regularizer = tf.keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
