@@ -11,6 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 from official.vision.modeling.backbones import spinenet as stock_spinenet
+from official.vision.modeling.decoders import nasfpn
 from official.vision.modeling.layers import nn_blocks
 
 from official_selftrain.core import errors
@@ -35,12 +36,12 @@ def variables(model: tf.keras.Model) -> dict[str, tf.Variable]:
   Raises:
     DataError: a variable of the model has no TF1 name, which means that it is of another family.
   """
-  head = model.head
+  head, decoder = model.head, model.decoder
   parts = [backbone(model.backbone)]
-  if isinstance(head, segmentation_head.SegmentationHead):
-    parts += [_nasfpn(model.decoder), _segmentation_head(head)]
-  else:
-    parts += [_fpn(model.decoder) if model.decoder else iter(()), _retinanet_head(head)]
+  if decoder:
+    parts.append(_nasfpn(decoder) if isinstance(decoder, nasfpn.NASFPN) else _fpn(decoder))
+  is_segmentation = isinstance(head, segmentation_head.SegmentationHead)
+  parts.append(_segmentation_head(head) if is_segmentation else _retinanet_head(head))
   named = {name: value for part in parts for name, value in of_layers(part).items()}
   known = {value.ref() for value in named.values()}
   unknown = [value.name for value in model.variables if value.ref() not in known]
