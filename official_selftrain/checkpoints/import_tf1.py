@@ -49,14 +49,7 @@ def _params(flags: argparse.Namespace) -> Any:
   from official_selftrain import registry_imports  # noqa: F401
   from official_selftrain.core import config
 
-  name = flags.experiment
-  for path in flags.config_file:
-    name = name or config.read_override_file(path).get('experiment', '')
-  if not name:
-    raise errors.ConfigError(
-      '--experiment is not given, and no --config_file has the key experiment.'
-    )
-  return config.load_experiment(name, flags.config_file, flags.params_override)
+  return config.load_named(flags.experiment, flags.config_file, flags.params_override)
 
 
 def _run(flags: argparse.Namespace) -> None:

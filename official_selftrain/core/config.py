@@ -72,6 +72,24 @@ def load_experiment(
   return params
 
 
+def load_named(
+  experiment: str, config_files: Sequence[str], params_override: str
+) -> 'cfg.ExperimentConfig':
+  """`load_experiment` with a name that may be left out where a file has the key `experiment`.
+
+  Raises:
+    ConfigError: nothing names the experiment; and see `load_experiment`.
+  """
+  name = experiment
+  for path in config_files:
+    name = name or read_override_file(path).get('experiment', '')
+  if not name:
+    raise errors.ConfigError(
+      '--experiment is not given, and no --config_file has the key experiment.'
+    )
+  return load_experiment(name, config_files, params_override)
+
+
 def apply_overrides(
   params: 'hyperparams.Config', overrides: Mapping[str, Any], origin: str
 ) -> None:

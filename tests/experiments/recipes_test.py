@@ -1,0 +1,215 @@
+"""The recipes of the paper's tables: what they set, how large their networks are, and that they train."""
+
+import functools
+import io
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import parameterized
+from official.core import task_factory
+from PIL import Image
+
+from official_selftrain import registry_imports  # noqa: F401
+from official_selftrain.core import config, keys
+from official_selftrain.modeling import abstract
+
+_FOLDER = pathlib.Path(__file__).parents[2] / 'experiments'
+_DETECTION, _SEGMENTATION = 'retinanet_selftrain', 'segmentation_selftrain'
+_B7, _R50, _R101 = 'coco_efficientnet_b7', 'coco_resnet50', 'coco_resnet101'
+_VOC = 'pascal_efficientnet_b7'
+
+
+def load(*names, override=''):
+  """A recipe: files of experiments/ in order."""
+  experiment = _SEGMENTATION if names[0].startswith('pascal') else _DETECTION
+  return config.load_experiment(
+    experiment, [str(_FOLDER / f'{name}.yaml') for name in names], override
+  )
+
+
+class SettingsTest(parameterized.TestCase, tf.test.TestCase):
+  def _row(self, params):
+    """Batches, steps of teacher and student, learning rate, alpha."""
+    rate = params.trainer.optimizer_config.learning_rate.get()
+    data, pseudo = params.task.train_data, params.task.pseudo_data
+    return (
+      (params.teacher.global_batch_size, data.global_batch_size, pseudo.global_batch_size),
+      (params.teacher.trainer.train_steps // 1000, params.trainer.train_steps // 1000),
+      getattr(rate, 'initial_learning_rate', None) or rate.values[0],
+      params.task.self_training.alpha,
+    )
+
+  @parameterized.parameters(
+    ((_B7,), (256, 256, 256), (120, 90), 0.32, 0.5),
+    ((_B7, f'{_B7}_imagenet'), (256, 256, 256), (90, 90), 0.32, 1.0),
+    ((_B7, f'{_B7}_noisy_student'), (256, 256, 256), (45, 45), 0.32, 0.25),
+    ((_B7, f'{_B7}_open_images'), (256, 256, 256), (120, 120), 0.32, 0.5),
+    ((_R50,), (256, 256, 256), (200, 120), 0.32, 0.25),
+    ((_R50, f'{_R50}_pretrained'), (256, 256, 256), (160, 120), 0.32, 0.25),
+    ((_R101,), (256, 256, 256), (180, 180), 0.32, 0.25),
+    ((_R101, f'{_R101}_open_images'), (256, 256, 256), (180, 180), 0.32, 0.5),
+    (('coco_spinenet49',), (128, 128, 128), (463, 463), 0.14, 0.5),
+    (('coco_spinenet143',), (128, 128, 128), (472, 472), 0.14, 0.25),
+    (('coco_spinenet190',), (128, 128, 128), (370, 370), 0.15, 0.5),
+    ((_VOC,), (256, 256, 256), (40, 40), 0.08, 1.0),
+    ((_VOC, 'pascal_coco'), (256, 256, 256), (40, 40), 0.08, 1.0),
+    ((_VOC, 'pascal_imagenet'), (256, 256, 256), (40, 40), 0.08, 1.0),
+    ((_VOC, 'pascal_trainaug'), (256, 256, 256), (40, 40), 0.08, 1.0),
+    (('pascal_efficientnet_l2',), (256, 128, 128), (20, 20), 0.2, 1.0),
+  )
+  def test_rows_of_the_paper(self, names, *expected):
+    params = load(*names)
+    self.assertEqual(self._row(params), expected)
+    task = params.task
+    self.assertEqual(task.model.family, 'original')
+    self.assertEqual((task.pseudo_data.cut, task.self_training.ema_decay), (0.5, 0.9997))
+    self.assertEqual(task.self_training.student_init, 'teacher')
+    self.assertIsNone(getattr(task.pseudo_data, 'ignore_cut', None))
+    self.assertTrue(task.model.norm_activation.use_sync_bn)
+    policy = 'S3' if 'spinenet' in names[0] else 'S4'
+    streams = (task.train_data, task.pseudo_data)
+    self.assertEqual([stream.augmentation.policy for stream in streams], [policy] * 2)
+    precision = None if names[0] == _R101 else 'bfloat16'
+    self.assertEqual(params.runtime.mixed_precision_dtype, precision)
+    if names[0].startswith('coco'):
+      self.assertEqual(task.model.num_classes, 91)
+      self.assertEqual(task.annotation_file, 'data/coco/instances_val2017.json')
+
+  def test_what_sets_a_network_apart(self):
+    b7, r101, large = load(_B7), load(_R101), load('coco_spinenet190')
+    clip = [p.trainer.optimizer_config.optimizer.get().global_clipnorm for p in (b7, r101, large)]
+    self.assertEqual(clip, [None, None, 10.0])
+    self.assertEqual([p.task.losses.l2_weight_decay for p in (b7, large)], [1e-4, 4e-5])
+    self.assertEqual(r101.task.pseudo_data.augmentation.rand_augment.magnitude, 15)
+    self.assertEqual(large.task.model.detection_generator.soft_nms_sigma, 0.3)
+    self.assertIsNone(b7.task.model.detection_generator.soft_nms_sigma)
+    rate = large.teacher.trainer.optimizer_config.learning_rate.get()
+    self.assertAllClose(np.divide(rate.boundaries, 370_000), [0.925, 0.975])
+    voc = load(_VOC)
+    self.assertFalse(voc.task.losses.use_groundtruth_dimension)
+    self.assertEqual(voc.labels.scales, [0.5, 0.75, 1.0, 1.25, 1.5, 1.75])
+    self.assertEqual(voc.task.losses.l2_weight_decay, 1e-5)
+    self.assertEqual(
+      load(_VOC, 'pascal_trainaug').task.train_data.input_path[:17], 'data/voc/trainaug'
+    )
+
+  @parameterized.parameters(('train-000[01]?-of-00100', 20), ('train-000[0-4]?-of-00100', 50))
+  def test_a_share_of_coco(self, pattern, expected):
+    folder = self.create_tempdir()
+    for index in range(100):
+      folder.create_file(f'train-{index:05d}-of-00100.tfrecord')
+    name = f'{folder.full_path}/{pattern}.tfrecord'
+    path = load(_B7, override=f'task.train_data.input_path={name}').task.train_data.input_path
+    self.assertLen(tf.io.gfile.glob(path), expected)
+    self.assertIn(pattern.split('-of')[0][5:], (_FOLDER / f'{_B7}.yaml').read_text())
+
+
+class SizeTest(parameterized.TestCase, tf.test.TestCase):
+  """Numbers of trained values; those of segmentation without the unused classifier that the paper counts."""
+
+  def check(self, name, expected):
+    params = load(name, override='runtime.mixed_precision_dtype=null')
+    with abstract.without_values():
+      model = task_factory.get_task(params.task).build_model()
+    self.assertEqual(abstract.num_values(model.trainable_variables), expected)
+
+  @parameterized.parameters((_R101, 53_083_287), (_B7, 73_694_247))
+  def test_networks(self, name, expected):
+    self.check(name, expected)
+
+  @parameterized.parameters(
+    ('coco_spinenet143', 66_959_511),
+    ('coco_spinenet190', 163_637_351),
+    ('pascal_efficientnet_l2', 485_972_801 - 5_505_000),
+  )
+  @pytest.mark.slow
+  def test_giants(self, name, expected):
+    self.check(name, expected)
+
+
+def _encoded(array, kind):
+  stream = io.BytesIO()
+  Image.fromarray(array).save(stream, kind)
+  return stream.getvalue()
+
+
+@functools.cache
+def _record():
+  """A labelled image with two boxes and a mask, serialized."""
+  values = np.random.RandomState(0).randint(0, 256, [96, 120, 3], np.uint8)
+  mask = np.zeros([96, 120], np.uint8)
+  mask[20:60, 30:90] = 7
+  example = tf.train.Example()
+  feature = example.features.feature
+  feature[keys.IMAGE_ENCODED].bytes_list.value.append(_encoded(values, 'PNG'))
+  feature['image/segmentation/class/encoded'].bytes_list.value.append(_encoded(mask, 'PNG'))
+  feature['image/source_id'].bytes_list.value.append(b'1')
+  feature['image/height'].int64_list.value.append(96)
+  feature['image/width'].int64_list.value.append(120)
+  for side, edges in {
+    'ymin': (0.1, 0.4),
+    'xmin': (0.2, 0.3),
+    'ymax': (0.7, 0.9),
+    'xmax': (0.6, 0.9),
+  }.items():
+    feature[f'image/object/bbox/{side}'].float_list.value.extend(edges)
+  feature['image/object/class/label'].int64_list.value.extend([3, 90])
+  feature['image/object/is_crowd'].int64_list.value.extend([0, 0])
+  feature['image/object/area'].float_list.value.extend([400.0, 500.0])
+  return example.SerializeToString()
+
+
+def _batch(task, stream):
+  """Two images, augmented as the recipe says."""
+  records = tf.data.Dataset.from_tensors(_record()).repeat(2).enumerate()
+  decode = task.decoder(stream)
+  examples = records.map(lambda ordinal, record: (ordinal, decode(record)))
+  return next(iter(task.training_parser(stream).parse_stream(examples, 1).batch(2)))
+
+
+class TrainingTest(parameterized.TestCase, tf.test.TestCase):
+  """Two real steps in float32 on 128 pixels; SpineNet-143, 190 and EfficientNet-L2 would take too long here."""
+
+  @parameterized.parameters(
+    (_R50, 34_091_159), ('coco_spinenet49', 28_543_383), (_VOC, 71_731_837 - 2_561_000)
+  )  # fmt: skip
+  @pytest.mark.slow
+  def test_two_steps(self, name, trained):
+    tf.keras.backend.clear_session()
+    override = 'task.model.input_size=[128,128,3],runtime.mixed_precision_dtype=null'
+    params = load(name, override=override)
+    task = task_factory.get_task(params.task)
+    model = task.build_model()
+    self.assertEqual(abstract.num_values(model.trainable_variables), trained)
+    optimizer = task.create_optimizer(_schedule(params.trainer), params.runtime)
+    sources = {keys.HUMAN: params.task.train_data, keys.PSEUDO: params.task.pseudo_data}
+    inputs = {source: _batch(task, stream) for source, stream in sources.items()}
+    before = [tf.identity(variable) for variable in model.trainable_variables]
+    losses = [float(task.train_step(inputs, model, optimizer)[task.loss]) for _ in range(2)]
+    self.assertEqual(optimizer.iterations.numpy(), 2)
+    self.assertAllInRange(losses, 0.5, 200.0)
+    # Scales and offsets of levels without objects hardly move. Kernels do, but for the one before EfficientNet's
+    # classifier, which no output uses and whose weight decay is below the rounding of float32.
+    still = [
+      variable.name
+      for variable, value in zip(model.trainable_variables, before, strict=True)
+      if len(variable.shape) > 1 and np.array_equal(variable, value)
+    ]
+    self.assertLen(still, 1 if name == _VOC else 0, still)
+    average = model.loss_averages
+    self.assertGreater(float(average.human), 0.0)
+
+
+def _schedule(trainer):
+  """Optimizer settings with the length that the pipeline gives them."""
+  settings = trainer.optimizer_config.replace()
+  rate = settings.learning_rate.get()
+  if hasattr(rate, 'decay_steps'):
+    rate.decay_steps = trainer.train_steps
+  return settings
+
+
+if __name__ == '__main__':
+  tf.test.main()
