@@ -42,7 +42,8 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 
 .PHONY: test
 test: $(STAMP) ## Run all tests
-	python -m pytest
+# Two processes: TensorFlow leaves half of two cores idle in such small models. A file's tests share what they set up.
+	python -m pytest -n 2 --dist=loadfile
 
 .PHONY: check
 check: check-lint check-types check-imports check-build ## Run every check that is not a test

@@ -37,7 +37,8 @@ def load_model(task: Any, checkpoint: str) -> tf.keras.Model:
   """
   model = task.build_model()
   task.make_variables(model)
-  restore.restore(model, restore.find(checkpoint))
+  prefix = restore.find(checkpoint)
+  console.note(f'loaded {prefix}: {restore.restore(model, prefix).text()}')
   return model
 
 

@@ -116,7 +116,7 @@ class StreamsMixin(_Host):
     self.make_variables(model)
     prefix = restore.find(config.init_checkpoint)
     accounting = restore.restore(model, prefix, config.init_checkpoint_modules)
-    console.note(f'{prefix}: {accounting.text()}')
+    console.note(f'started from {prefix}: {accounting.text()}')
 
   def build_inputs(
     self, params: Any, input_context: tf.distribute.InputContext | None = None

@@ -22,7 +22,7 @@ _REPORT_STEP = 'official_selftrain.pipeline.actions:TrainingProgress.__call__'
 # All that a run prints before its report, on either stream.
 _OURS = re.compile(
   r'retinanet_selftrain: mode |\[\d/\d\] \w+$|(labels|teacher|student) +\d+%  |labels: 3 shard|'
-  r'student: interrupted at step |interrupted: |export: SavedModel |Report with pictures: '
+  r'started from |loaded |student: interrupted at step |interrupted: |export: SavedModel |Report with pictures: '
 )
 
 
