@@ -23,18 +23,38 @@ _CALLS = 2
 _ROUNDS = 9
 
 
-def run(bench: workbench.Workbench) -> list[results.Row]:
-  """Measures."""
+Tensors = dict[str, tf.Tensor]
+
+
+def raw_outputs(
+  bench: workbench.Workbench, batch_size: int
+) -> tuple[dict[str, Tensors], Tensors, tf.Tensor]:
+  """What a trained teacher says of validation images before suppression.
+
+  Args:
+    bench: data and teacher.
+    batch_size: images.
+
+  Returns:
+    `box_outputs` and `cls_outputs` of the model by level, anchors [batch, h, w, anchors * 4] by level, and the images'
+    sizes [batch, 2].
+  """
   params = bench.params()
   task = workbench.self_training_task(params)
   model = labelling.load_model(task, bench.teacher)
-  params.task.validation_data.global_batch_size = _BATCH_SIZE
+  params.task.validation_data.global_batch_size = batch_size
   images, labels = next(iter(task.build_inputs(params.task.validation_data)))
   shapes = labels['image_info'][:, 1, :]
   raw = model(images, image_shape=shapes, training=False)
   by_level = parsing.Anchors.build(params.task.model).by_level
-  anchors = {name: tf.tile(boxes[None], [_BATCH_SIZE, 1, 1, 1]) for name, boxes in by_level.items()}
-  settings = params.task.model.detection_generator
+  anchors = {name: tf.tile(boxes[None], [batch_size, 1, 1, 1]) for name, boxes in by_level.items()}
+  return raw, anchors, shapes
+
+
+def run(bench: workbench.Workbench) -> list[results.Row]:
+  """Measures."""
+  raw, anchors, shapes = raw_outputs(bench, _BATCH_SIZE)
+  settings = bench.params().task.model.detection_generator
 
   def _generate(version: str) -> tf.types.experimental.PolymorphicFunction:
     generator = detection_generator.MultilevelDetectionGenerator(

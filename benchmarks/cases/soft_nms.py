@@ -15,9 +15,8 @@ import tensorflow as tf
 from official.vision.modeling.layers import detection_generator
 
 from benchmarks import results, timing, workbench
-from official_selftrain.dataloaders import detection as parsing
+from benchmarks.cases import nms as hard_nms
 from official_selftrain.ops import nms
-from official_selftrain.pipeline import labelling
 
 NEEDS_WORKBENCH = True
 _SIGMA = 0.15  # 0.3 in the formula of Bodla et al.
@@ -84,16 +83,7 @@ def _call(function: Callable[[], Any]) -> Callable[[], Any]:
 
 def _of_a_teacher(bench: workbench.Workbench) -> tuple[tf.Tensor, tf.Tensor]:
   """Decoded boxes and scores of validation images."""
-  params = bench.params()
-  model_config = params.task.model
-  task = workbench.self_training_task(params)
-  model = labelling.load_model(task, bench.teacher)
-  params.task.validation_data.global_batch_size = _BATCH_SIZE
-  images, labels = next(iter(task.build_inputs(params.task.validation_data)))
-  shapes = labels['image_info'][:, 1, :]
-  raw = model(images, image_shape=shapes, training=False)
-  by_level = parsing.Anchors.build(model_config).by_level
-  anchors = {name: tf.tile(boxes[None], [_BATCH_SIZE, 1, 1, 1]) for name, boxes in by_level.items()}
+  raw, anchors, shapes = hard_nms.raw_outputs(bench, _BATCH_SIZE)
   decode = detection_generator.MultilevelDetectionGenerator(apply_nms=False)
   found = decode(raw['box_outputs'], raw['cls_outputs'], anchors, shapes)
   return found['decoded_boxes'], found['decoded_box_scores']

@@ -12,12 +12,11 @@ from typing import Any
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
 
 _GRAPH_KEY = '_CHECKPOINTABLE_OBJECT_GRAPH'
 _VALUE = 'VARIABLE_VALUE'
-# The parts of a model that a checkpoint can start, besides all of them.
-MODULES = ('backbone', 'decoder')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +61,7 @@ def modules_of(model: tf.keras.Model, modules: str | list[str]) -> dict[str, Any
 
   Args:
     model: a Model Garden model with `checkpoint_items`.
-    modules: `all`, or one or several of `MODULES`.
+    modules: `all`, or one or several of `configs.self_training.INIT_MODULES`.
 
   Returns:
     Parts by the names under which checkpoints hold them.
@@ -110,14 +109,14 @@ def restore(model: tf.keras.Model, checkpoint: str, modules: str | list[str] = '
     raise errors.DataError(
       f'{checkpoint} lacks {len(missing)} of the {len(wanted)} variables of {named}, the first is {missing[0]}: it is '
       'of another model (task.model). Matching modules can be loaded alone (init_checkpoint_modules: '
-      f'{" or ".join(MODULES)}).'
+      f'{" or ".join(st.INIT_MODULES)}).'
     )
   for ref, key in found.items():
     if list(wanted[ref].shape) != list(shapes[key]):
       raise errors.DataError(
         f'{checkpoint}: {wanted[ref].name} has shape {list(shapes[key])} there and {list(wanted[ref].shape)} in '
         'task.model. Matching modules can be loaded alone (init_checkpoint_modules: '
-        f'{" or ".join(MODULES)}).'
+        f'{" or ".join(st.INIT_MODULES)}).'
       )
   tf.train.Checkpoint(**items).read(checkpoint).expect_partial()
   used = {_GRAPH_KEY, *found.values()}

@@ -85,9 +85,8 @@ def _made_in_order(model: tf.keras.Model, kind: type) -> list[Layer]:
 def _numbered(scope: str, pairs: Iterable[tuple[Layer, Layer]], first: int = 0) -> Named:
   """Convolutions with their batch norms, numbered from `first`."""
   for number, (conv, norm) in enumerate(pairs, first):
-    suffix = f'_{number}' if number else ''
-    yield f'{scope}/conv2d{suffix}', conv
-    yield f'{scope}/batch_normalization{suffix}', norm
+    yield f'{scope}/conv2d{_suffix(number)}', conv
+    yield f'{scope}/batch_normalization{_suffix(number)}', norm
 
 
 def _block_pairs(blocks: Iterable[Any]) -> list[tuple[Layer, Layer]]:

@@ -9,6 +9,9 @@ from official.modeling import hyperparams
 from official_selftrain.configs import datasets
 from official_selftrain.core import errors
 
+# The parts of a model that a checkpoint can start, besides all of them.
+INIT_MODULES = ('backbone', 'decoder')
+
 StudentInit = Literal['teacher', 'checkpoint', 'random']
 
 
@@ -231,7 +234,7 @@ def supervised(task: cfg.TaskConfig, kind: type[cfg.TaskConfig]) -> Any:
 def check_init_modules(modules: str | list[str], name: str) -> None:
   """Raises ConfigError for parts that no model has; the Model Garden would load nothing, silently."""
   named = [modules] if isinstance(modules, str) else list(modules)
-  allowed = ('all', 'backbone', 'decoder')
+  allowed = ('all', *INIT_MODULES)
   if (
     not named
     or any(module not in allowed for module in named)

@@ -23,11 +23,10 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 from keras_cv.models import retinanet as theirs
-from official.vision.modeling import retinanet_model
 
 from official_selftrain.configs import keras_cv as configs
 from official_selftrain.core import errors
-from official_selftrain.modeling import detection_generator, keras_cv_spinenet
+from official_selftrain.modeling import assembly, keras_cv_spinenet
 
 _FIELD = 'task.model.keras_cv'
 _PRIOR = 0.01  # keras-cv's probability of an object at each anchor before training.
@@ -171,17 +170,7 @@ def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
   )
   features = {level: tf.keras.Input(shape[1:]) for level, shape in backbone.output_specs.items()}
   head(pyramid(features) if pyramid else features)  # Makes the weights.
-  built = retinanet_model.RetinaNetModel(
-    backbone,
-    pyramid,
-    head,
-    detection_generator.build(model),
-    min_level=model.min_level,
-    max_level=model.max_level,
-    num_scales=model.anchor.num_scales,
-    aspect_ratios=model.anchor.aspect_ratios,
-    anchor_size=model.anchor.anchor_size,
-  )
+  built = assembly.retinanet(model, backbone, pyramid, head)
   if l2_weight_decay:
     built.add_loss(functools.partial(_weight_decay, built, l2_weight_decay))
   return built
@@ -229,14 +218,10 @@ def _network(model: Any, levels: tuple[int, ...]) -> Any:
   implied: dict[str, Any] = {'input_shape': tuple(model.input_size)}
   if name == configs.SPINENET:
     cls = keras_cv_spinenet.SpineNetBackbone
-    norm = model.norm_activation
     implied |= {
       'min_level': min(levels),
       'max_level': max(levels),
-      'activation': norm.activation,
-      'use_sync_bn': norm.use_sync_bn,
-      'norm_momentum': norm.norm_momentum,
-      'norm_epsilon': norm.norm_epsilon,
+      **model.norm_activation.as_dict(),
     }
   else:
     cls = getattr(keras_cv.models, name)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from official.vision.modeling import factory, retinanet_model
+from official.vision.modeling import factory
 
-from official_selftrain.modeling import detection_generator, spinenet
+from official_selftrain.modeling import assembly, spinenet
 from official_selftrain.modeling.original import backbones
 
 
@@ -26,9 +26,8 @@ def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
     A `RetinaNetModel` for float32 [batch, height, width, 3] of the size `model.input_size`.
   """
   if model.family == 'keras_cv':
-    from official_selftrain.modeling import (
-      keras_cv_retinanet,
-    )  # Imports keras-cv, which takes seconds.
+    # Imports keras-cv, which takes seconds.
+    from official_selftrain.modeling import keras_cv_retinanet
 
     return keras_cv_retinanet.build(model, l2_weight_decay)
   spinenet.register_sizes()
@@ -37,17 +36,7 @@ def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
   is_original = model.family == 'original'
   backbone = backbones.build(specs, model, regularizer) if is_original else None
   stock = factory.build_retinanet(specs, model, regularizer, backbone)
-  built = retinanet_model.RetinaNetModel(
-    stock.backbone,
-    stock.decoder,
-    stock.head,
-    detection_generator.build(model),
-    min_level=model.min_level,
-    max_level=model.max_level,
-    num_scales=model.anchor.num_scales,
-    aspect_ratios=model.anchor.aspect_ratios,
-    anchor_size=model.anchor.anchor_size,
-  )
+  built = assembly.retinanet(model, stock.backbone, stock.decoder, stock.head)
   if is_original:
     make_variables(built, model.input_size)
   return built

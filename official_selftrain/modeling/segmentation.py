@@ -106,31 +106,25 @@ def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
       num_filters=settings.num_filters,
       num_repeats=settings.num_repeats,
       use_separable_conv=settings.use_separable_conv,
-      activation=model.norm_activation.activation,
-      use_sync_bn=model.norm_activation.use_sync_bn,
-      norm_momentum=model.norm_activation.norm_momentum,
-      norm_epsilon=model.norm_activation.norm_epsilon,
       kernel_regularizer=l2_regularizer,
+      **model.norm_activation.as_dict(),
     )
   stock = factory.build_segmentation_model(specs, model, l2_regularizer, backbone, decoder)
-  head = SegmentationHead.from_config(stock.head.get_config())
   if is_original:
     head = _original_head(model, l2_regularizer)
+  else:
+    head = SegmentationHead.from_config(stock.head.get_config())
   built = segmentation_model.SegmentationModel(stock.backbone, stock.decoder, head)
   built(tf.keras.Input(model.input_size), training=False)
   return built
 
 
 def _original_head(model: Any, regularizer: Any) -> segmentation_head.SegmentationHead:
-  norm = model.norm_activation
   return segmentation_head.SegmentationHead(
     model.num_classes,
     level=model.head.level,
     num_convs=model.head.num_convs,
     num_filters=model.head.num_filters,
-    activation=norm.activation,
-    use_sync_bn=norm.use_sync_bn,
-    norm_momentum=norm.norm_momentum,
-    norm_epsilon=norm.norm_epsilon,
     kernel_regularizer=regularizer,
+    **model.norm_activation.as_dict(),
   )

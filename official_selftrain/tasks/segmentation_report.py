@@ -1,6 +1,5 @@
 """What the report of a run shows of segmentation."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -49,16 +48,10 @@ class SegmentationReport(task_report.TaskReport):
     """See `human_labels`."""
     return human_labels(files)
 
-  def facts(
-    self,
-    label_dir: str,
-    settings: cuts.Cuts,
-    labelled_files: Sequence[str],
-    measured: dict[str, Any] | None,
-  ) -> tuple[records.PseudoLabelFacts, int]:
-    """See `TaskReport`; there is no ignore band, since all pixels below the cut are ignored."""
-    found, images = super().facts(label_dir, settings, labelled_files, measured)
-    return dataclasses.replace(found, ignore_cut=0.0), images
+  def ignored_from(self, settings: cuts.Cuts) -> float:
+    """See `TaskReport`; all pixels below the cut are ignored."""
+    del settings
+    return 0.0
 
   def pseudo_label_sheet(
     self, images: Sequence[str], label_dir: str, settings: cuts.Cuts, count: int

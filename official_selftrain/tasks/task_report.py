@@ -52,7 +52,11 @@ class TaskReport(abc.ABC):
     found = label_facts.gather(
       self.label_format, label_dir, settings, human, self.class_names, measured
     )
-    return found, human.images
+    return dataclasses.replace(found, ignore_cut=self.ignored_from(settings)), human.images
+
+  def ignored_from(self, settings: cuts.Cuts) -> float | None:
+    """The score from which labels below the cut are ignored; None makes them background."""
+    return settings.ignore_cut
 
 
 def label_shards(label_dir: str) -> list[str]:

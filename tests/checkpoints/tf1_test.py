@@ -24,7 +24,7 @@ class AssignTest(tf.test.TestCase):
   def _write(self, tensors):
     return tiny.write(os.path.join(self.create_tempdir().full_path, 'model.ckpt'), tensors)
 
-  def _refused(self, tensors, *patterns, **kwargs):
+  def assert_refused(self, tensors, *patterns, **kwargs):
     before = self.named[HEAD].numpy()
     prefix = self._write(tensors)
     with self.assertRaises(errors.DataError) as caught:
@@ -55,7 +55,7 @@ class AssignTest(tf.test.TestCase):
     self.assertAllClose(self.named[HEAD], self.values[HEAD] + 1)
 
   def test_no_moving_averages(self):
-    self._refused(self.values, 'holds no moving averages', use_averages=True)
+    self.assert_refused(self.values, 'holds no moving averages', use_averages=True)
 
   def test_one_module(self):
     named = tf1_names.of_layers(tf1_names.backbone(self.model.backbone))
@@ -68,7 +68,7 @@ class AssignTest(tf.test.TestCase):
     del tensors['spinenet/conv2d/kernel']
     tensors['spinenet/conv2d_99/kernel'] = np.zeros([1, 1, 2, 2], np.float32)
     tensors[HEAD] = np.zeros([7], np.float32)
-    self._refused(
+    self.assert_refused(
       tensors,
       '1 variables are only in the model, 1 only in the checkpoint, 1 differ in shape',
       re.escape(f'{HEAD}: [7] in the checkpoint, [4] in the model'),
@@ -78,7 +78,7 @@ class AssignTest(tf.test.TestCase):
 
   def test_a_long_list_is_cut(self):
     named = sorted(self.values)
-    self._refused({HEAD: self.values[HEAD]}, rf'and {len(named) - 1 - 20} more$')
+    self.assert_refused({HEAD: self.values[HEAD]}, rf'and {len(named) - 1 - 20} more$')
 
   def test_a_checkpoint_of_tf2(self):
     folder = self.create_tempdir().full_path

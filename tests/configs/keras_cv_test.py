@@ -52,8 +52,9 @@ class CheckTest(tf.test.TestCase):
       _settings(**overrides).check(PREFIX, model or _model())
 
   def test_defaults_pass(self):
-    keras_cv.KerasCV().check(PREFIX, _model())
-    _settings(backbone='SpineNetBackbone', preset='spinenet_49').check(PREFIX, _model('identity'))
+    self.assertIsNone(keras_cv.KerasCV().check(PREFIX, _model()))
+    spinenet = _settings(backbone='SpineNetBackbone', preset='spinenet_49')
+    self.assertIsNone(spinenet.check(PREFIX, _model('identity')))
 
   def test_backbone(self):
     self.assert_refused(

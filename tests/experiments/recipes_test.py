@@ -111,7 +111,7 @@ class SettingsTest(parameterized.TestCase, tf.test.TestCase):
 class SizeTest(parameterized.TestCase, tf.test.TestCase):
   """Numbers of trained values; those of segmentation without the unused classifier that the paper counts."""
 
-  def check(self, name, expected):
+  def assert_num_values(self, name, expected):
     params = load(name, override='runtime.mixed_precision_dtype=null')
     with abstract.without_values():
       model = task_factory.get_task(params.task).build_model()
@@ -119,7 +119,7 @@ class SizeTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.parameters((_R101, 53_083_287), (_B7, 73_694_247))
   def test_networks(self, name, expected):
-    self.check(name, expected)
+    self.assert_num_values(name, expected)
 
   @parameterized.parameters(
     ('coco_spinenet143', 66_959_511),
@@ -128,7 +128,7 @@ class SizeTest(parameterized.TestCase, tf.test.TestCase):
   )
   @pytest.mark.slow
   def test_giants(self, name, expected):
-    self.check(name, expected)
+    self.assert_num_values(name, expected)
 
 
 def _encoded(array, kind):
@@ -183,16 +183,16 @@ class TrainingTest(parameterized.TestCase, tf.test.TestCase):
   )
   @pytest.mark.slow
   def test_two_steps(self, name, trained):
-    self.check_two_steps(name, trained)
+    self.assert_two_steps(name, trained)
 
   @parameterized.parameters(
     ('coco_spinenet190', 163_637_351), ('pascal_efficientnet_l2', 480_467_801)
   )
   @unittest.skipUnless(os.environ.get('GIANTS'), 'takes 13 GiB; GIANTS=1 runs it')
   def test_two_steps_of_the_giants(self, name, trained):
-    self.check_two_steps(name, trained)
+    self.assert_two_steps(name, trained)
 
-  def check_two_steps(self, name, trained):
+  def assert_two_steps(self, name, trained):
     """Asserts that a recipe's student takes two steps that move all that they should."""
     tf.keras.backend.clear_session()
     override = 'task.model.input_size=[128,128,3],runtime.mixed_precision_dtype=null'

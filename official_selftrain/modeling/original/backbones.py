@@ -33,16 +33,12 @@ def build(specs: Any, model: Any, regularizer: Any) -> tf.keras.Model:
     raise errors.ConfigError(
       f"task.model.backbone.type is {kind!r}: task.model.family 'original' has {', '.join(TYPES)}."
     )
-  norm = model.norm_activation
   build_one: Callable[..., tf.keras.Model] = _BUILDERS[kind]
   return build_one(
     model.backbone.get(),
     input_specs=specs,
     kernel_regularizer=regularizer,
-    activation=norm.activation,
-    use_sync_bn=norm.use_sync_bn,
-    norm_momentum=norm.norm_momentum,
-    norm_epsilon=norm.norm_epsilon,
+    **model.norm_activation.as_dict(),
   )
 
 
