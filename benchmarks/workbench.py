@@ -24,7 +24,7 @@ from official_selftrain.configs import detection as configs
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, files
-from official_selftrain.dataloaders import records
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.pipeline import data, labelling, training
 from official_selftrain.pseudo_labels import manifest
@@ -120,7 +120,7 @@ class Workbench:
   def unlabelled(self) -> list[str]:
     """The unlabelled shards."""
     pattern = self.params().task.pseudo_data.input_path
-    return records.match_files(pattern, 'task.pseudo_data.input_path')
+    return tfrecords.match_files(pattern, 'task.pseudo_data.input_path')
 
   def make_labels(self) -> None:
     """Has the teacher label the unlabelled images, where `params().task.pseudo_data.label_dir` says."""

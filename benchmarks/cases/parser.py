@@ -14,7 +14,7 @@ from official.vision.dataloaders import retinanet_input
 from benchmarks import results, timing, workbench
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import detection as parsing
-from official_selftrain.dataloaders import records
+from official_selftrain.dataloaders import tfrecords
 
 NEEDS_WORKBENCH = True
 _IMAGES = 64
@@ -45,7 +45,9 @@ def run(bench: workbench.Workbench) -> list[results.Row]:
   ).parse_fn(is_training=True)
   decoded = _decoded(stream)
   images = _REPEATS * min(_IMAGES, params.dataset.digits.num_labelled)
-  ours = decoded.map(lambda i, example: parser({**example, keys.SEED: records.example_seed(0, i)}))
+  ours = decoded.map(
+    lambda i, example: parser({**example, keys.SEED: tfrecords.example_seed(0, i)})
+  )
   theirs = decoded.map(lambda _, example: stock(example))
   seconds = timing.interleave(
     {'ours': timing.cpu(_drain(ours)), 'stock': timing.cpu(_drain(theirs))},
@@ -65,7 +67,7 @@ def run(bench: workbench.Workbench) -> list[results.Row]:
 
 def _decoded(stream: Any) -> tf.data.Dataset:
   """Numbered decoded examples from memory, several times over."""
-  files = records.match_files(stream.input_path, 'task.train_data.input_path')
+  files = tfrecords.match_files(stream.input_path, 'task.train_data.input_path')
   decode = parsing.build_decoder(stream).decode
   dataset = tf.data.TFRecordDataset(files).take(_IMAGES).map(decode).enumerate().cache()
   return dataset.repeat(_REPEATS)

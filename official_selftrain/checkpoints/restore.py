@@ -92,7 +92,7 @@ def restore(model: tf.keras.Model, checkpoint: str, modules: str | list[str] = '
   shapes = reader.get_variable_to_shape_map()
   if _GRAPH_KEY not in shapes:
     raise errors.DataError(
-      f'{checkpoint} is a TF1 checkpoint. Import it first: python -m official_selftrain.checkpoints.import_tf1 '
+      f'{checkpoint} is a TF1 checkpoint. Import it first: python -m official_selftrain.import_tf1 '
       f'--checkpoint={checkpoint} --config_file=... --output=...'
     )
   graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH_KEY))

@@ -7,9 +7,9 @@ from official.core import exp_factory
 from official.vision.configs import backbones, common, decoders, retinanet
 
 from official_selftrain.configs import augmentation as aug
+from official_selftrain.configs import inputs, trainers
 from official_selftrain.configs import keras_cv as kcv
 from official_selftrain.configs import self_training as st
-from official_selftrain.configs import streams, trainers
 from official_selftrain.core import errors
 
 
@@ -47,7 +47,7 @@ class PseudoDataConfig(DataConfig):
 
   def check(self, prefix: str) -> None:
     """Raises ConfigError for cuts out of range or order; `prefix` is the dotted name of this config."""
-    streams.check_cut(self, prefix)
+    inputs.check_cut(self, prefix)
     if self.ignore_cut is not None and not 0 < self.ignore_cut < self.cut:
       raise errors.ConfigError(
         f'{prefix}.ignore_cut is {self.ignore_cut}: it must lie in (0, {prefix}.cut = {self.cut}), or be null.'
@@ -55,7 +55,7 @@ class PseudoDataConfig(DataConfig):
 
 
 @dataclasses.dataclass
-class BoxLabels(st.Labels):
+class BoxLabelling(st.Labelling):
   """How pseudo boxes are made.
 
   Attributes:
@@ -190,7 +190,7 @@ def _check_stream(stream: DataConfig, name: str) -> None:
       f'{name}.parser.aug_type is {aug_type.type!r}: choose {name}.augmentation.policy instead (S2 and S3 for '
       'AutoAugment, S4 for RandAugment).'
     )
-  streams.check(stream, name)
+  inputs.check(stream, name)
   if stream.is_training:
     _check_mixing(stream, name)
 
@@ -272,7 +272,7 @@ def retinanet_selftrain() -> st.SelfTrainingExperiment:
       **_supervised_task(batch_size=8),
     ),
     trainer=trainers.sgd_trainer(train_steps=650, learning_rate=0.12, warmup_steps=50),
-    labels=BoxLabels(),
+    labels=BoxLabelling(),
     teacher=st.Teacher(
       trainer=trainers.sgd_trainer(train_steps=1300, learning_rate=0.12, warmup_steps=100)
     ),

@@ -8,7 +8,7 @@ from official.core import exp_factory
 from official.vision.configs import backbones, common, decoders, semantic_segmentation
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import datasets, streams, trainers
+from official_selftrain.configs import datasets, inputs, trainers
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
 
@@ -57,7 +57,7 @@ class PseudoDataConfig(DataConfig):
 
 
 @dataclasses.dataclass
-class MaskLabels(st.Labels):
+class MaskLabelling(st.Labelling):
   """How pseudo masks are made.
 
   Attributes:
@@ -220,7 +220,7 @@ class SegmentationSelfTrainingTask(SegmentationTask):
 
   def check(self) -> None:
     super().check()
-    streams.check_cut(self.pseudo_data, 'task.pseudo_data')
+    inputs.check_cut(self.pseudo_data, 'task.pseudo_data')
     human, pseudo = self.train_data.output_size, self.pseudo_data.output_size
     if list(human) != list(pseudo):
       raise errors.ConfigError(
@@ -231,7 +231,7 @@ class SegmentationSelfTrainingTask(SegmentationTask):
 
 
 def _check_stream(stream: DataConfig, name: str) -> None:
-  streams.check(stream, name)
+  inputs.check(stream, name)
   check_size(stream.output_size, f'{name}.output_size')
   if stream.tfds_name:
     raise errors.ConfigError(
@@ -317,7 +317,7 @@ def segmentation_selftrain() -> st.SelfTrainingExperiment:
       **_supervised_task(batch_size=8),
     ),
     # The jitter of training ends at 0.6 and 1.5; the paper's 0.5 and 1.75 show digits of sizes the teacher never saw.
-    labels=MaskLabels(scales=[0.75, 1.0, 1.25]),
+    labels=MaskLabelling(scales=[0.75, 1.0, 1.25]),
     report=st.Report(primary_metric='mean_iou'),
     trainer=trainers.sgd_trainer(train_steps=600, learning_rate=0.2, warmup_steps=50),
     teacher=st.Teacher(
@@ -326,7 +326,7 @@ def segmentation_selftrain() -> st.SelfTrainingExperiment:
   )
 
 
-def image_size(stream: DataConfig | MaskLabels, model: cfg.TaskConfig | Any) -> tuple[int, int]:
+def image_size(stream: DataConfig | MaskLabelling, model: cfg.TaskConfig | Any) -> tuple[int, int]:
   """Height and width of the images that a stream, or the labeller, shows to `model`, a `task.model`."""
   size = stream.output_size or model.input_size[:2]
   return size[0], size[1]

@@ -82,7 +82,7 @@ class Teacher(hyperparams.Config):
 
 
 @dataclasses.dataclass
-class Labels(hyperparams.Config):
+class Labelling(hyperparams.Config):
   """How pseudo labels are made; what depends on the task comes on top.
 
   Attributes:
@@ -197,7 +197,7 @@ class SelfTrainingExperiment(SupervisedExperiment):
   """
 
   teacher: Teacher = dataclasses.field(default_factory=Teacher)
-  labels: Labels = dataclasses.field(default_factory=Labels)
+  labels: Labelling = dataclasses.field(default_factory=Labelling)
   control: Control = dataclasses.field(default_factory=Control)
   report: Report = dataclasses.field(default_factory=Report)
   export: Export = dataclasses.field(default_factory=Export)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from official_selftrain.augment import mixing
 from official_selftrain.core import keys
-from official_selftrain.dataloaders import records
+from official_selftrain.dataloaders import tfrecords
 
 Example = dict[str, tf.Tensor]
 Labels = dict[str, Any]
@@ -37,7 +37,7 @@ class TrainingParser(abc.ABC):
     """Augments the examples of a stream, mixes them if asked, and makes targets.
 
     Args:
-      dataset: of `(int64 ordinal, decoded example)`, see `records.record_stream`.
+      dataset: of `(int64 ordinal, decoded example)`, see `tfrecords.record_stream`.
       stream_seed: the stream's seed; with the ordinal it gives each example its own.
 
     Returns:
@@ -45,7 +45,7 @@ class TrainingParser(abc.ABC):
     """
 
     def _seeded(ordinal: tf.Tensor, example: Example) -> Example:
-      return {**example, keys.SEED: records.example_seed(stream_seed, ordinal)}
+      return {**example, keys.SEED: tfrecords.example_seed(stream_seed, ordinal)}
 
     def _map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
       return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

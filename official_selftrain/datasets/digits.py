@@ -18,7 +18,7 @@ from typing import Any
 
 from official_selftrain.configs import datasets as dataset_configs
 from official_selftrain.core import errors, files
-from official_selftrain.datasets import contact_sheet, records, scenes
+from official_selftrain.datasets import contact_sheet, scenes, tf_examples
 
 # Goes up when the same settings give other scenes, so that old files are not taken for new ones.
 _VERSION = 1
@@ -75,7 +75,7 @@ class _SplitPlan:
   annotation_file: str | None = None
 
   def shard_names(self) -> list[str]:
-    return [records.shard_name(self.prefix, k, self.num_shards) for k in range(self.num_shards)]
+    return [tf_examples.shard_name(self.prefix, k, self.num_shards) for k in range(self.num_shards)]
 
 
 def directory_name(config: dataset_configs.Digits) -> str:
@@ -190,10 +190,10 @@ def _write(config: dataset_configs.Digits, root: pathlib.Path) -> None:
   """Writes all files and last of all the marker that says they are there."""
   written: list[str] = []
   for plan in _plans(config):
-    annotations = records.CocoAnnotations(scenes.CLASS_NAMES)
+    annotations = tf_examples.CocoAnnotations(scenes.CLASS_NAMES)
     for shard, name in enumerate(plan.shard_names()):
       first, end = (plan.num_images * edge // plan.num_shards for edge in (shard, shard + 1))
-      records.write_shard(root / name, _examples(config, plan, range(first, end), annotations))
+      tf_examples.write_shard(root / name, _examples(config, plan, range(first, end), annotations))
       written.append(name)
     if plan.annotation_file:
       files.write_json(root / plan.annotation_file, annotations.as_dict())
@@ -209,15 +209,15 @@ def _examples(
   config: dataset_configs.Digits,
   plan: _SplitPlan,
   indices: range,
-  annotations: records.CocoAnnotations,
+  annotations: tf_examples.CocoAnnotations,
 ) -> Iterator[bytes]:
   for index in indices:
     scene = scenes.compose(config, plan.split, index)
-    features = records.image_features(scene.image, plan.first_id + index)
+    features = tf_examples.image_features(scene.image, plan.first_id + index)
     if plan.annotated:
-      features.update(records.annotation_features(scene.instances))
+      features.update(tf_examples.annotation_features(scene.instances))
     annotations.add(plan.first_id + index, scene.instances)
-    yield records.serialize(features)
+    yield tf_examples.serialize(features)
 
 
 def _identity(config: dataset_configs.Digits) -> dict[str, Any]:
@@ -272,7 +272,9 @@ def _locked(root: pathlib.Path) -> Iterator[None]:
 
 def _pattern(root: pathlib.Path, plan: _SplitPlan) -> str:
   # A directory whose name has wildcard characters in it must still match itself.
-  return os.path.join(glob.escape(str(root)), records.shard_pattern(plan.prefix, plan.num_shards))
+  return os.path.join(
+    glob.escape(str(root)), tf_examples.shard_pattern(plan.prefix, plan.num_shards)
+  )
 
 
 def _sheet_rows(made: DigitsFiles) -> list[contact_sheet.Row]:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from official_selftrain.configs import datasets as dataset_configs
-from official_selftrain.datasets import records
+from official_selftrain.datasets import tf_examples
 
 CLASS_NAMES = ('background', *(str(digit) for digit in range(10)))
 
@@ -71,7 +71,7 @@ class Scene:
   """
 
   image: np.ndarray
-  instances: records.Instances
+  instances: tf_examples.Instances
   glyph_indices: np.ndarray
 
 
@@ -115,9 +115,9 @@ def compose(config: dataset_configs.Digits, split: Split, index: int) -> Scene:
     image[window] += patch[..., None] * (colour - image[window])
     mask[window] = patch > _MASK_ALPHA
   image += rng.uniform(2.0, 8.0) * rng.standard_normal(image.shape, dtype=np.float32)
-  instances = records.Instances(
+  instances = tf_examples.Instances(
     classes=glyphs.digits[chosen] + 1,
-    boxes=np.array([records.tight_box(mask) for mask in masks]),
+    boxes=np.array([tf_examples.tight_box(mask) for mask in masks]),
     masks=masks,
   )
   return Scene(np.clip(np.rint(image), 0, 255).astype(np.uint8), instances, glyphs.indices[chosen])
@@ -146,7 +146,7 @@ def draw_glyph(ink: np.ndarray, size: float, rotation: float) -> np.ndarray:
   drawn = cells.transform((side, side), Image.Transform.AFFINE, backward, Image.Resampling.BICUBIC)
   low, high = _INK_RANGE
   opacity = np.clip((np.asarray(drawn, dtype=np.float64) - low) / (high - low), 0.0, 1.0)
-  ymin, xmin, ymax, xmax = records.tight_box(opacity > _VISIBLE_ALPHA)
+  ymin, xmin, ymax, xmax = tf_examples.tight_box(opacity > _VISIBLE_ALPHA)
   return opacity[ymin:ymax, xmin:xmax]
 
 

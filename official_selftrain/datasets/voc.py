@@ -31,7 +31,7 @@ import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
 from official_selftrain.core import console, errors, files
-from official_selftrain.datasets import records
+from official_selftrain.datasets import tf_examples
 
 # Names by class id.
 CLASS_NAMES = (
@@ -124,12 +124,12 @@ def convert(
   _check_presence(images, list_path, unlabelled)
   prefix = ('unlabelled_' if unlabelled else '') + split.replace('-', '_')
   output = pathlib.Path(output_dir)
-  paths = [output / records.shard_name(prefix, k, num_shards) for k in range(num_shards)]
+  paths = [output / tf_examples.shard_name(prefix, k, num_shards) for k in range(num_shards)]
   # One place per value of a mask.
   counts = None if unlabelled else np.zeros([256], np.int64)
   _write(paths, images, counts, progress)
   # A directory whose name has wildcard characters in it must still match itself.
-  pattern = os.path.join(glob.escape(str(output)), records.shard_pattern(prefix, num_shards))
+  pattern = os.path.join(glob.escape(str(output)), tf_examples.shard_pattern(prefix, num_shards))
   if counts is None:
     return Converted(pattern, total)
   pixels = {name: int(counts[class_id]) for class_id, name in enumerate(CLASS_NAMES)}
@@ -215,7 +215,7 @@ def _write(
     for shard, path in enumerate(paths):
       edges = (len(images) * edge // len(paths) for edge in (shard, shard + 1))
       try:
-        records.write_shard(path, examples(*edges))
+        tf_examples.write_shard(path, examples(*edges))
       finally:
         files.remove(files.temporary_path(path))
   except (OSError, tf.errors.OpError) as error:
@@ -302,7 +302,9 @@ def _check_presence(images: Sequence[_Listed], list_path: pathlib.Path, unlabell
 def _example(listed: _Listed, counts: np.ndarray | None) -> bytes:
   """A serialized example; adds the values of the mask to `counts`, int64 `[256]`, or leaves the mask out for None."""
   encoded, image = _decoded(listed.image, 'JPEG')
-  features = records.encoded_image_features(encoded, image.height, image.width, listed.source_id)
+  features = tf_examples.encoded_image_features(
+    encoded, image.height, image.width, listed.source_id
+  )
   if counts is not None:
     mask = _class_map(listed.mask)
     if mask.shape != (image.height, image.width):
@@ -311,8 +313,8 @@ def _example(listed: _Listed, counts: np.ndarray | None) -> bytes:
         f'has {image.height} x {image.width}. Take both from the same copy of the data set.'
       )
     counts += np.bincount(mask.ravel(), minlength=256)
-    features.update(records.class_map_features(mask))
-  return records.serialize(features)
+    features.update(tf_examples.class_map_features(mask))
+  return tf_examples.serialize(features)
 
 
 def _class_map(path: str) -> np.ndarray:

@@ -11,11 +11,14 @@ run side by side, and what TensorFlow saves by computing in place. With XLA, whi
 Tensors whose shape is known only when the graph runs count nothing.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from tensorflow.python.ops import resource_variable_ops
 
 # Images in a traced batch: a prime, so that a number of values is a multiple of it only if there are so many per image.
 BATCH = 7_919
@@ -140,3 +143,25 @@ def _bytes(tensor: tf.Tensor) -> tuple[int, bool]:
   if not values or tensor.dtype in (tf.resource, tf.variant, tf.string):
     return 0, False
   return values * tensor.dtype.size, values % BATCH == 0
+
+
+@contextlib.contextmanager
+def without_values() -> Iterator[None]:
+  """In this context variables have a shape and no value, so building a model takes no memory for its weights.
+
+  Such a model can be inspected, not called. Variables whose shape only their value tells are made as usual.
+  """
+
+  def create(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
+    if kwargs.get('shape') is None:
+      return next_creator(**kwargs)
+    names = ('trainable', 'shape', 'dtype', 'name', 'synchronization', 'aggregation')
+    return resource_variable_ops.UninitializedVariable(**{name: kwargs.get(name) for name in names})
+
+  with tf.variable_creator_scope(create):
+    yield
+
+
+def num_values(variables: list[tf.Variable]) -> int:
+  """How many numbers variables hold together."""
+  return sum(int(np.prod(variable.shape, dtype=np.int64)) for variable in variables)

@@ -12,7 +12,7 @@ from official.core import config_definitions as cfg
 from official_selftrain.augment import build
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors, files
-from official_selftrain.dataloaders import records
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.datasets import digits
 
 
@@ -92,7 +92,7 @@ def check_files(task: cfg.TaskConfig, is_training: bool) -> None:
   for name, stream in st.input_streams(task).items():
     if stream.input_path and (is_training or not stream.is_training):
       field = f'{name}.input_path'
-      records.check_not_empty(records.match_files(stream.input_path, field), field)
+      tfrecords.check_not_empty(tfrecords.match_files(stream.input_path, field), field)
   annotations = getattr(task, 'annotation_file', None)
   if annotations and not tf.io.gfile.exists(annotations):
     raise errors.DataError(
@@ -112,9 +112,9 @@ def check_first_records(task: Any) -> None:
   for name, stream in st.input_streams(task.task_config).items():
     if name == 'task.pseudo_data' or not stream.input_path or stream.skip_errors:
       continue
-    first = records.match_files(stream.input_path, f'{name}.input_path')[:1]
+    first = tfrecords.match_files(stream.input_path, f'{name}.input_path')[:1]
     check = functools.partial(task.check_record, stream)
-    found = records.first_bad_record(first, check, limit=1)
+    found = tfrecords.first_bad_record(first, check, limit=1)
     if found:
       raise errors.DataError(f'{name}: {found}')
 
@@ -128,7 +128,7 @@ def check_truth(facts: DataFacts) -> None:
 
 def files_digest(stream: cfg.DataConfig, name: str) -> str:
   """Digest over names and sizes of a stream's files, in their order."""
-  matched = records.match_files(stream.input_path, f'task.{name}.input_path')
+  matched = tfrecords.match_files(stream.input_path, f'task.{name}.input_path')
   return files.digest_of(
     [[os.path.basename(path), tf.io.gfile.stat(path).length] for path in matched]
   )

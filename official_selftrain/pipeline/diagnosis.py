@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from official_selftrain.core import errors
-from official_selftrain.dataloaders import records
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pseudo_labels import manifest, reader, shards
 
 
@@ -51,8 +51,8 @@ def _find(task: Any) -> str | None:
     params = getattr(config, field, None)
     if params is None or not params.input_path:
       continue
-    files = records.match_files(params.input_path, f'task.{field}.input_path')
-    found = records.first_bad_record(files, functools.partial(task.check_record, params))
+    files = tfrecords.match_files(params.input_path, f'task.{field}.input_path')
+    found = tfrecords.first_bad_record(files, functools.partial(task.check_record, params))
     if found:
       advice = f' Mend or remove it, or set task.{field}.skip_errors to leave such records out.'
       return found + ('.' if not found.endswith('.') else '') + advice
@@ -62,7 +62,7 @@ def _find(task: Any) -> str | None:
 
 def _find_changed(params: Any) -> str | None:
   """The first unlabelled record that cannot be read now, but could be when it was labelled; None if there is none."""
-  for path in records.match_files(params.input_path, 'task.pseudo_data.input_path'):
+  for path in tfrecords.match_files(params.input_path, 'task.pseudo_data.input_path'):
     marker = manifest.read_marker(os.path.join(params.label_dir, shards.label_shard_name(path)))
     known = {letter.index for letter in marker.dead_letters} if marker else set()
     for record in shards.iterate(path):

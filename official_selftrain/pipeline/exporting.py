@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from official_selftrain.core import console, files
-from official_selftrain.export import saved_model
+from official_selftrain.serving import saved_model
 
 EXPORT_DIR = 'export'
 

@@ -21,7 +21,7 @@ def write(
   """Writes scalars, the labels per image that each cut leaves, and pictures below `label_dir`.
 
   Args:
-    shown: what the task shows, see `tasks.detection_report`.
+    shown: what the task shows, see `presentation.detection`.
     images: unlabelled shards.
     label_dir: their finished labels.
     settings: the cuts the student trains with.

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import files
-from official_selftrain.dataloaders import records as streams
+from official_selftrain.dataloaders import tfrecords as streams
 from official_selftrain.pipeline import actions, labelling, training
 from official_selftrain.pseudo_labels import manifest as manifest_lib
-from official_selftrain.report import judgement, page, records, summary, table
+from official_selftrain.report import contents, judgement, page, summary, table
 
 QUALITY_FILE = 'quality.json'
 _TABLE_FILE = os.path.join('stages', 'table.txt')
@@ -70,9 +70,9 @@ def closing_words(run: Any) -> str:
     return f'\nReport with pictures: {run.path("report.html")}\n\n{stream.read()}'
 
 
-def gather(run: Any) -> records.ReportInputs:
+def gather(run: Any) -> contents.ReportInputs:
   """Collects the facts of a run."""
-  models = [name for name in records.MODELS if name in {stage.name for stage in run.plan()}]
+  models = [name for name in contents.MODELS if name in {stage.name for stage in run.plan()}]
   results = {name: run.records.result(name) for name in models}
   measured = {name: run.metrics(name) for name in models}
   metrics = {
@@ -80,11 +80,11 @@ def gather(run: Any) -> records.ReportInputs:
   }
   facts, num_labelled = _label_facts(run)
   shown = run.task_report()
-  return records.ReportInputs(
+  return contents.ReportInputs(
     experiment=run.params.experiment,
     seed=run.params.seed,
     steps={name: result['global_step'] for name, result in results.items()},
-    metrics={name: metrics.get(name) for name in records.MODELS},
+    metrics={name: metrics.get(name) for name in contents.MODELS},
     class_names=shown.shown_classes,
     per_class={name: shown.per_class(values) for name, values in measured.items()},
     pseudo_labels=facts,
@@ -141,7 +141,7 @@ def _changed_settings(run: Any) -> dict[str, Any]:
   }
 
 
-def _label_facts(run: Any) -> tuple[records.PseudoLabelFacts, int]:
+def _label_facts(run: Any) -> tuple[contents.PseudoLabelFacts, int]:
   """Facts about the pseudo labels, and the number of human ones; writes `quality.json` where truth is known."""
   task, shown = run.params.task, run.task_report()
   pseudo, truth = task.pseudo_data, run.data.unlabelled_truth
@@ -160,13 +160,13 @@ def _validation_records(run: Any) -> Iterator[tf.Tensor]:
   )
 
 
-def _sheets(run: Any) -> Iterator[records.Sheet]:
+def _sheets(run: Any) -> Iterator[contents.Sheet]:
   params, count = run.params, run.params.report.num_pictures
   shown, pseudo = run.task_report(), params.task.pseudo_data
   images = streams.match_files(pseudo.input_path, 'task.pseudo_data.input_path')
   yield shown.pseudo_label_sheet(images, pseudo.label_dir, run.label_cuts(), count)
-  models: dict[records.Kind, tf.keras.Model] = {}
-  compared: tuple[records.Kind, ...] = ('teacher', 'student')
+  models: dict[contents.Kind, tf.keras.Model] = {}
+  compared: tuple[contents.Kind, ...] = ('teacher', 'student')
   for name in compared:
     models[name] = labelling.load_model(shown.task, run.checkpoint(name))
   yield shown.validation_sheet(itertools.islice(_validation_records(run), count), models)

@@ -9,7 +9,7 @@ from official.core import task_factory
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, errors, files
-from official_selftrain.dataloaders import records
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import (
   data,
   exporting,
@@ -19,6 +19,7 @@ from official_selftrain.pipeline import (
   stages,
   training,
 )
+from official_selftrain.presentation import base as presentations
 from official_selftrain.pseudo_labels import cuts
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 
@@ -288,7 +289,7 @@ class SelfTrainingRun:
     return task.label_format(self.params.labels)
 
   def _labels(self) -> dict[str, Any]:
-    images = records.match_files(
+    images = tfrecords.match_files(
       self.params.task.pseudo_data.input_path, 'task.pseudo_data.input_path'
     )
     manifest = labelling.run(self.params, self.checkpoint('teacher'), images, self.path(LABELS_DIR))
@@ -303,9 +304,10 @@ class SelfTrainingRun:
     return task.label_cuts(self.params.task.pseudo_data)
 
   def task_report(self) -> Any:
-    """What this run's task shows of itself, see `tasks.detection_report`."""
+    """What this run's task shows of itself, see `presentation.detection`."""
     task = task_factory.get_task(self.params.task)
-    return task.report(self.label_format(), self.data.class_names)
+    presentation = presentations.PRESENTATIONS.lookup(self.params.task)
+    return presentation(task, self.label_format(), self.data.class_names)
 
   def _summarize_labels(self, images: list[str]) -> None:
     label_dir, count = self.params.task.pseudo_data.label_dir, self.params.report.num_pictures

@@ -15,7 +15,7 @@ _SIDES = (keys.BOX_YMIN, keys.BOX_XMIN, keys.BOX_YMAX, keys.BOX_XMAX)
 
 
 @dataclasses.dataclass(frozen=True)
-class DetectionLabels:
+class BoxFormat:
   """The `LabelFormat` of boxes.
 
   A prediction for one image has `boxes` float `[n, 4]` (ymin, xmin, ymax, xmax) relative to the

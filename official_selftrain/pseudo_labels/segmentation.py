@@ -17,7 +17,7 @@ BACKGROUND = 0
 
 @tf.function
 def encode_predictions(probabilities: tf.Tensor, infos: tf.Tensor) -> dict[str, tf.Tensor]:
-  """Class probabilities of a batch as `MaskLabels` store them, each image at its own size.
+  """Class probabilities of a batch as `MaskFormat` store them, each image at its own size.
 
   Args:
     probabilities: float32 `[batch, height, width, classes]` on the frame that images were fitted into.
@@ -54,7 +54,7 @@ def encode_predictions(probabilities: tf.Tensor, infos: tf.Tensor) -> dict[str, 
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskLabels:
+class MaskFormat:
   """The `LabelFormat` of class masks.
 
   A teacher's `predict_fn` returns `probabilities` and `image_info` as `encode_predictions` takes them. Masks are

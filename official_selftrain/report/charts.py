@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from official_selftrain.report import axes, markup, records
+from official_selftrain.report import axes, contents, markup
 
 # Drawn this wide, a chart is legible both on a phone and in half a laptop's window.
 WIDTH, HEIGHT = 440, 250
@@ -181,7 +181,7 @@ def bar_chart(
 
 def histogram(
   labels: Labels,
-  data: records.ScoreHistogram,
+  data: contents.ScoreHistogram,
   styles: Sequence[tuple[float, str, str]],
   marks: Sequence[Mark] = (),
 ) -> markup.Markup:

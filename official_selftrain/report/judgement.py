@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from official_selftrain.report import records
+from official_selftrain.report import contents
 
 Outcome = Literal['helped', 'not_helped', 'too_small', 'unknown']
 
@@ -51,7 +51,7 @@ class Verdict:
   advice: tuple[str, ...] = ()
 
 
-def verdict(inputs: records.ReportInputs) -> Verdict:
+def verdict(inputs: contents.ReportInputs) -> Verdict:
   """Judges a run by its primary metric.
 
   The student must be better than the control, which had the same steps without pseudo labels, and
@@ -65,8 +65,8 @@ def verdict(inputs: records.ReportInputs) -> Verdict:
     The verdict with its texts.
   """
   student = inputs.metric('student')
-  to_control = records.difference(student, inputs.metric('control'))
-  to_teacher = records.difference(student, inputs.metric('teacher'))
+  to_control = contents.difference(student, inputs.metric('control'))
+  to_teacher = contents.difference(student, inputs.metric('teacher'))
   outcome = _outcome(inputs, to_control, to_teacher)
   headline = _headline(inputs, outcome, to_control, to_teacher)
   details = _details(inputs, outcome, to_teacher)
@@ -85,7 +85,7 @@ def verdict(inputs: records.ReportInputs) -> Verdict:
 
 
 def _outcome(
-  inputs: records.ReportInputs, to_control: float | None, to_teacher: float | None
+  inputs: contents.ReportInputs, to_control: float | None, to_teacher: float | None
 ) -> Outcome:
   if to_control is None:
     return 'unknown'
@@ -97,13 +97,13 @@ def _outcome(
   return 'too_small' if min(gains) < inputs.margin else 'helped'
 
 
-def _control_trained_less(inputs: records.ReportInputs) -> bool:
+def _control_trained_less(inputs: contents.ReportInputs) -> bool:
   control, student = inputs.steps.get('control'), inputs.steps.get('student')
   return control is not None and student is not None and control < student
 
 
 def _headline(
-  inputs: records.ReportInputs,
+  inputs: contents.ReportInputs,
   outcome: Outcome,
   to_control: float | None,
   to_teacher: float | None,
@@ -149,7 +149,7 @@ def _headline(
   )
 
 
-def _details(inputs: records.ReportInputs, outcome: Outcome, to_teacher: float | None) -> str:
+def _details(inputs: contents.ReportInputs, outcome: Outcome, to_teacher: float | None) -> str:
   parts = [_steps_sentence(inputs)]
   if to_teacher is not None and outcome != 'not_helped':
     word = 'above' if to_teacher >= 0 else 'below'
@@ -165,8 +165,8 @@ def _details(inputs: records.ReportInputs, outcome: Outcome, to_teacher: float |
   return ' '.join(part for part in parts if part)
 
 
-def _steps_sentence(inputs: records.ReportInputs) -> str:
-  teacher, control, student = (inputs.steps.get(model) for model in records.MODELS)
+def _steps_sentence(inputs: contents.ReportInputs) -> str:
+  teacher, control, student = (inputs.steps.get(model) for model in contents.MODELS)
   if student is None:
     return ''
   start = '' if teacher is None else f'The teacher trained for {teacher:,} steps; '
@@ -183,7 +183,7 @@ def _steps_sentence(inputs: records.ReportInputs) -> str:
   return sentence[0].upper() + sentence[1:]
 
 
-def _advice(inputs: records.ReportInputs, outcome: Outcome) -> tuple[str, ...]:
+def _advice(inputs: contents.ReportInputs, outcome: Outcome) -> tuple[str, ...]:
   """Advice that this run's own facts support, most promising first."""
   if outcome == 'unknown':
     return ('Train the control as the student: the same start and steps, human labels only.',)
@@ -203,9 +203,9 @@ def _advice(inputs: records.ReportInputs, outcome: Outcome) -> tuple[str, ...]:
   return tuple(found) or (_no_finding(inputs),)
 
 
-def _teacher_advice(inputs: records.ReportInputs) -> str | None:
+def _teacher_advice(inputs: contents.ReportInputs) -> str | None:
   teacher, control = inputs.metric('teacher'), inputs.metric('control')
-  gain = records.difference(control, teacher)
+  gain = contents.difference(control, teacher)
   if gain is None or not teacher or gain < _UNFINISHED_TEACHER * teacher:
     return None
   trained = inputs.steps.get('teacher')
@@ -216,8 +216,8 @@ def _teacher_advice(inputs: records.ReportInputs) -> str | None:
   )
 
 
-def _overtraining_advice(inputs: records.ReportInputs) -> str | None:
-  loss = records.difference(inputs.metric('teacher'), inputs.metric('control'))
+def _overtraining_advice(inputs: contents.ReportInputs) -> str | None:
+  loss = contents.difference(inputs.metric('teacher'), inputs.metric('control'))
   if loss is None or loss < inputs.margin:
     return None
   return (
@@ -226,8 +226,8 @@ def _overtraining_advice(inputs: records.ReportInputs) -> str | None:
   )
 
 
-def _cut_advice(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> str | None:
-  ratio = records.finite(facts.count_ratio)
+def _cut_advice(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> str | None:
+  ratio = contents.finite(facts.count_ratio)
   if ratio is None or _RATIO_LOW <= ratio <= _RATIO_HIGH:
     return None
   lower = ratio < _RATIO_LOW
@@ -237,16 +237,16 @@ def _cut_advice(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -
   target = f' to {suggested:g}' if fits else ''
   return (
     f'{"Lower" if lower else "Raise"} the cut from {facts.cut:g}{target}: it leaves '
-    f'{records.quantity(facts.labels_per_image)} {inputs.unit} per image where people drew '
-    f'{records.quantity(facts.human_labels_per_image)} (ratio {ratio:.2f}).'
+    f'{contents.quantity(facts.labels_per_image)} {inputs.unit} per image where people drew '
+    f'{contents.quantity(facts.human_labels_per_image)} (ratio {ratio:.2f}).'
   )
 
 
-def _quality_advice(facts: records.PseudoLabelFacts) -> str | None:
+def _quality_advice(facts: contents.PseudoLabelFacts) -> str | None:
   at_cut = facts.quality_at_cut
   if at_cut is None:
     return None
-  precision, recall = records.finite(at_cut.precision), records.finite(at_cut.recall)
+  precision, recall = contents.finite(at_cut.precision), contents.finite(at_cut.recall)
   if precision is not None and precision < _LOW_PRECISION:
     return (
       f'Get a better teacher or use a lower alpha: at the cut only {precision:.0%} of the pseudo '
@@ -260,7 +260,7 @@ def _quality_advice(facts: records.PseudoLabelFacts) -> str | None:
   return None
 
 
-def _coverage_advice(facts: records.PseudoLabelFacts) -> str | None:
+def _coverage_advice(facts: contents.PseudoLabelFacts) -> str | None:
   if not facts.num_images:
     return None
   dead, empty = facts.dead / facts.num_images, facts.empty / facts.num_images
@@ -274,7 +274,7 @@ def _coverage_advice(facts: records.PseudoLabelFacts) -> str | None:
   return None
 
 
-def _amount_advice(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> str | None:
+def _amount_advice(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> str | None:
   labelled = inputs.num_labelled_images
   if not labelled or facts.num_images >= _FEW_UNLABELLED * labelled:
     return None
@@ -284,7 +284,7 @@ def _amount_advice(inputs: records.ReportInputs, facts: records.PseudoLabelFacts
   )
 
 
-def _class_advice(facts: records.PseudoLabelFacts) -> str | None:
+def _class_advice(facts: contents.PseudoLabelFacts) -> str | None:
   pseudo, human = sum(facts.counts_per_class.values()), sum(facts.counts_per_class_human.values())
   if not pseudo or not human:
     return None
@@ -304,11 +304,11 @@ def _class_advice(facts: records.PseudoLabelFacts) -> str | None:
   )
 
 
-def _no_finding(inputs: records.ReportInputs) -> str:
+def _no_finding(inputs: contents.ReportInputs) -> str:
   """Advice when no fact stands out."""
   facts = inputs.pseudo_labels
   seen = ''
-  if facts is not None and records.finite(facts.count_ratio) is not None:
+  if facts is not None and contents.finite(facts.count_ratio) is not None:
     seen = f' (count ratio {facts.count_ratio:.2f} at the cut {facts.cut:g})'
   steps = inputs.steps.get('student')
   more = f'more than {steps:,} student steps' if steps else 'more student steps'

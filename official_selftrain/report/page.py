@@ -3,13 +3,13 @@
 import os
 
 from official_selftrain.core import files
-from official_selftrain.report import judgement, markup, pseudo_section, records, sections, style
+from official_selftrain.report import contents, judgement, markup, pseudo_section, sections, style
 
 # The browser itself then refuses anything that is not inside the file.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def render_html(inputs: records.ReportInputs, verdict: judgement.Verdict) -> str:
+def render_html(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> str:
   """The whole page.
 
   Args:
@@ -47,13 +47,13 @@ def render_html(inputs: records.ReportInputs, verdict: judgement.Verdict) -> str
 
 
 def write_html(
-  inputs: records.ReportInputs, verdict: judgement.Verdict, path: str | os.PathLike[str]
+  inputs: contents.ReportInputs, verdict: judgement.Verdict, path: str | os.PathLike[str]
 ) -> None:
   """Writes `render_html` to `path`, whole or not at all."""
   files.write_text(path, render_html(inputs, verdict))
 
 
-def _head(inputs: records.ReportInputs) -> markup.Markup:
+def _head(inputs: contents.ReportInputs) -> markup.Markup:
   return markup.element(
     'head',
     markup.element('meta', charset='utf-8'),
@@ -64,7 +64,7 @@ def _head(inputs: records.ReportInputs) -> markup.Markup:
   )
 
 
-def _subtitle(inputs: records.ReportInputs) -> str:
+def _subtitle(inputs: contents.ReportInputs) -> str:
   facts = inputs.pseudo_labels
   counts = (
     (inputs.num_labelled_images, 'labelled'),

@@ -7,20 +7,20 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from official_selftrain.core import overlays
-from official_selftrain.report import records
+from official_selftrain.report import contents
 
 # Longest side of a drawn tile in pixels: twice the default scenes.
 TILE_SIDE = 256
 # Told apart by people with any colour vision: the Okabe-Ito palette, and white. All are light, so
 # that dark text on them and a dark rim around them stand out on any picture.
-COLOURS: dict[records.Kind, tuple[int, int, int]] = {
+COLOURS: dict[contents.Kind, tuple[int, int, int]] = {
   'truth': (255, 255, 255),
   'teacher': (230, 159, 0),
   'student': (86, 180, 233),
   'sure': (240, 228, 66),
   'unsure': (231, 153, 200),
 }
-DASHED: frozenset[records.Kind] = frozenset({'unsure'})
+DASHED: frozenset[contents.Kind] = frozenset({'unsure'})
 _RIM = (16, 18, 22)
 _LINE = 3
 _DASH, _DASH_GAP = 7, 5
@@ -29,7 +29,7 @@ _MAX_LABEL = 14
 _JPEG_QUALITY = 86
 
 
-def draw_tile(tile: records.Tile) -> Image.Image:
+def draw_tile(tile: contents.Tile) -> Image.Image:
   """Enlarges or reduces a tile's image to `TILE_SIDE`, draws its mask over it in grey, and its boxes.
 
   Each box is a line of three pixels in its kind's colour, whose outer edge is the box's edge, with
@@ -81,7 +81,7 @@ def data_uri(image: Image.Image) -> str:
   return 'data:image/jpeg;base64,' + base64.b64encode(stream.getvalue()).decode('ascii')
 
 
-def _corners(box: records.Box, scale: float, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _corners(box: contents.Box, scale: float, size: tuple[int, int]) -> tuple[int, int, int, int]:
   """Left, top, right, bottom in canvas pixels, inclusive, inside the canvas, never empty."""
   width, height = size
   left = min(max(round(box.xmin * scale), 0), width - 1)
@@ -92,7 +92,7 @@ def _corners(box: records.Box, scale: float, size: tuple[int, int]) -> tuple[int
 
 
 def _draw_box(
-  canvas: ImageDraw.ImageDraw, corners: tuple[int, int, int, int], kind: records.Kind
+  canvas: ImageDraw.ImageDraw, corners: tuple[int, int, int, int], kind: contents.Kind
 ) -> None:
   left, top, right, bottom = corners
   for inset in range(-1, _LINE + 1):
@@ -124,7 +124,7 @@ def _dashed_ring(
 def _draw_label(
   canvas: ImageDraw.ImageDraw,
   corners: tuple[int, int, int, int],
-  box: records.Box,
+  box: contents.Box,
   font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
   """A filled tag above the box, or below it, or inside it, wherever there is room."""

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Mapping
 
-from official_selftrain.report import charts, markup, parts, records, table
+from official_selftrain.report import charts, contents, markup, parts, table
 
 # Shown at both ends, this much of a digest tells two checkpoints apart.
 _DIGEST_LENGTH = 16
 
 
-def pseudo_labels(inputs: records.ReportInputs) -> markup.Markup | None:
+def pseudo_labels(inputs: contents.ReportInputs) -> markup.Markup | None:
   """Counts, scores, quality by cut and class balance; None when there were no pseudo labels."""
   facts = inputs.pseudo_labels
   if facts is None:
@@ -30,7 +30,7 @@ def pseudo_labels(inputs: records.ReportInputs) -> markup.Markup | None:
   )
 
 
-def _lead(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> str:
+def _lead(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> str:
   band = ''
   if facts.ignore_cut == 0:
     band = ' Pixels below the cut are ignored, those of the background too.'
@@ -46,7 +46,7 @@ def _lead(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> str:
   )
 
 
-def _facts(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> markup.Markup:
+def _facts(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> markup.Markup:
   ratio = table.number(facts.count_ratio, '.2f')
   cells = [
     parts.fact('Unlabelled images', f'{facts.num_images:,}', _coverage(facts)),
@@ -55,8 +55,8 @@ def _facts(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> mar
     ),
     parts.fact(
       f'{inputs.unit.capitalize()} per image',
-      records.quantity(facts.labels_per_image),
-      f'people drew {records.quantity(facts.human_labels_per_image)}',
+      contents.quantity(facts.labels_per_image),
+      f'people drew {contents.quantity(facts.human_labels_per_image)}',
     ),
     parts.fact('Count ratio', ratio, '1 is as many as people draw'),
   ]
@@ -80,11 +80,11 @@ def _facts(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> mar
   return parts.facts(cells)
 
 
-def _coverage(facts: records.PseudoLabelFacts) -> str:
+def _coverage(facts: contents.PseudoLabelFacts) -> str:
   return f'{facts.labelled:,} labelled, {facts.empty:,} empty, {facts.dead:,} unreadable'
 
 
-def _scores(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> markup.Markup:
+def _scores(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> markup.Markup:
   styles = [] if facts.ignore_cut == 0 else [(-math.inf, 'faint', 'dropped')]
   marks = []
   if facts.ignore_cut is not None:
@@ -98,7 +98,7 @@ def _scores(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> ma
 
 
 def _quality_charts(
-  inputs: records.ReportInputs, facts: records.PseudoLabelFacts
+  inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts
 ) -> list[markup.Markup]:
   rows = facts.quality
   if not rows:
@@ -125,7 +125,7 @@ def _quality_charts(
   return [quality, ratio, *_pixel_charts(facts, cut)]
 
 
-def _pixel_charts(facts: records.PseudoLabelFacts, cut: charts.Mark) -> list[markup.Markup]:
+def _pixel_charts(facts: contents.PseudoLabelFacts, cut: charts.Mark) -> list[markup.Markup]:
   """What is known about all pixels, those of the background included."""
   if not facts.has_pixels or not facts.quality:
     return []
@@ -161,7 +161,9 @@ def _shares(counts: Mapping[str, int], names: list[str]) -> list[float]:
   return [counts.get(name, 0) / total if total else math.nan for name in names]
 
 
-def _class_balance(inputs: records.ReportInputs, facts: records.PseudoLabelFacts) -> markup.Markup:
+def _class_balance(
+  inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts
+) -> markup.Markup:
   # The human labels' order first; classes that only the teacher names come last.
   names = list(dict.fromkeys([*facts.counts_per_class_human, *facts.counts_per_class]))
   return charts.bar_chart(
@@ -176,7 +178,7 @@ def _class_balance(inputs: records.ReportInputs, facts: records.PseudoLabelFacts
 
 
 def _quality_table(
-  inputs: records.ReportInputs, facts: records.PseudoLabelFacts
+  inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts
 ) -> markup.Markup | None:
   at_cut = facts.quality_at_cut
   if not facts.quality or at_cut is None:
@@ -195,7 +197,7 @@ def _quality_table(
   return parts.fold('Quality by cut as a table', grid)
 
 
-def _dead_letters(facts: records.PseudoLabelFacts) -> markup.Markup | None:
+def _dead_letters(facts: contents.PseudoLabelFacts) -> markup.Markup | None:
   if not facts.dead_letters:
     return None
   rows = [

@@ -5,11 +5,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from official_selftrain.report import charts, judgement, markup, parts, pictures, records, table
+from official_selftrain.report import charts, contents, judgement, markup, parts, pictures, table
 
 _LINE_STYLES = ('c0', 'c1', 'c2', 'c3', 'c4', 'c5')
 _CURVE_STYLES = {'human_loss': 'human', 'pseudo_loss': 'pseudo', 'loss_ratio': 'student'}
-_KIND_NAMES: dict[records.Kind, str] = {
+_KIND_NAMES: dict[contents.Kind, str] = {
   'truth': 'truth',
   'teacher': 'teacher',
   'student': 'student',
@@ -39,18 +39,18 @@ def verdict_card(verdict: judgement.Verdict) -> markup.Markup:
   )
 
 
-def results(inputs: records.ReportInputs) -> markup.Markup:
+def results(inputs: contents.ReportInputs) -> markup.Markup:
   """The primary metric as three figures, then the table."""
   name = inputs.primary_metric
   cells = []
-  for model in records.MODELS:
+  for model in contents.MODELS:
     title = f'{model.capitalize()} {name}'
     value = table.number(inputs.metric(model))
     cells.append(parts.fact(title, value, _model_note(inputs, model), f'model {model}'))
   best = {
     metric: max(values)
     for metric in inputs.table_metrics
-    if (values := [v for m in records.MODELS if (v := inputs.metric(m, metric)) is not None])
+    if (values := [v for m in contents.MODELS if (v := inputs.metric(m, metric)) is not None])
   }
 
   def emphasised(model: str, column: str, cell: str) -> markup.Child:
@@ -76,29 +76,31 @@ def results(inputs: records.ReportInputs) -> markup.Markup:
   )
 
 
-def _model_note(inputs: records.ReportInputs, model: str) -> str:
+def _model_note(inputs: contents.ReportInputs, model: str) -> str:
   if inputs.metrics.get(model) is None:
     return 'not trained'
   steps = inputs.steps.get(model)
   words = [] if steps is None else [f'{steps:,} steps']
-  gain = records.difference(inputs.metric(model), inputs.metric('teacher'))
+  gain = contents.difference(inputs.metric(model), inputs.metric('teacher'))
   if model != 'teacher' and gain is not None:
     words.append(f'{gain:+.3f} vs teacher')
   return ', '.join(words)
 
 
-def _all_metrics(inputs: records.ReportInputs) -> markup.Markup | None:
+def _all_metrics(inputs: contents.ReportInputs) -> markup.Markup | None:
   """Every metric of the evaluator, folded away."""
   names = dict.fromkeys(itertools.chain.from_iterable(m or {} for m in inputs.metrics.values()))
   if set(names) <= set(inputs.table_metrics):
     return None
-  rows = [(name, *(table.number(inputs.metric(m, name)) for m in records.MODELS)) for name in names]
-  return parts.fold('All metrics', parts.grid(('metric', *records.MODELS), rows))
+  rows = [
+    (name, *(table.number(inputs.metric(m, name)) for m in contents.MODELS)) for name in names
+  ]
+  return parts.fold('All metrics', parts.grid(('metric', *contents.MODELS), rows))
 
 
-def per_class(inputs: records.ReportInputs) -> markup.Markup | None:
+def per_class(inputs: contents.ReportInputs) -> markup.Markup | None:
   """Bars and a table by class; None when no model has such figures."""
-  models = [model for model in records.MODELS if inputs.per_class.get(model)]
+  models = [model for model in contents.MODELS if inputs.per_class.get(model)]
   if not models:
     return None
   names = list(inputs.class_names) or list(
@@ -119,8 +121,8 @@ def per_class(inputs: records.ReportInputs) -> markup.Markup | None:
   for name in names:
     row = [name, *(table.number(value(model, name)) for model in models)]
     if compare:
-      gain = records.difference(
-        records.finite(value('student', name)), records.finite(value('control', name))
+      gain = contents.difference(
+        contents.finite(value('student', name)), contents.finite(value('control', name))
       )
       row.append(table.number(gain, '+.3f'))
     rows.append(row)
@@ -139,7 +141,7 @@ def per_class(inputs: records.ReportInputs) -> markup.Markup | None:
   )
 
 
-def confusion(inputs: records.ReportInputs) -> markup.Markup | None:
+def confusion(inputs: contents.ReportInputs) -> markup.Markup | None:
   """Which classes the student takes for which; None where that was not measured."""
   counts = inputs.confusion.get('student')
   if not counts:
@@ -158,9 +160,9 @@ def confusion(inputs: records.ReportInputs) -> markup.Markup | None:
   )
 
 
-def losses(inputs: records.ReportInputs) -> markup.Markup | None:
+def losses(inputs: contents.ReportInputs) -> markup.Markup | None:
   """Loss curves of every stage; None when none was recorded."""
-  stages = [stage for stage in records.MODELS if inputs.loss_curves.get(stage)]
+  stages = [stage for stage in contents.MODELS if inputs.loss_curves.get(stage)]
   if not stages:
     return None
   body: list[markup.Markup] = []
@@ -211,7 +213,7 @@ def _curve_style(stage: str, name: str, index: int, count: int) -> str:
   return _CURVE_STYLES.get(name, _LINE_STYLES[index % len(_LINE_STYLES)])
 
 
-def sheet(index: int, contact: records.Sheet) -> markup.Markup:
+def sheet(index: int, contact: contents.Sheet) -> markup.Markup:
   """One contact sheet with its legend; tiles that belong side by side stay side by side."""
   drawn = {box.kind for tile in contact.tiles for box in tile.boxes}
   legend = [_legend_item(kind) for kind in pictures.COLOURS if kind in drawn]
@@ -230,7 +232,7 @@ def sheet(index: int, contact: records.Sheet) -> markup.Markup:
   )
 
 
-def _legend_item(kind: records.Kind) -> markup.Markup:
+def _legend_item(kind: contents.Kind) -> markup.Markup:
   style = 'swatch box dashed' if kind in pictures.DASHED else 'swatch box'
   return _swatch(f'rgb{pictures.COLOURS[kind]}', _KIND_NAMES[kind], style)
 
@@ -239,7 +241,7 @@ def _swatch(colour: str, name: str, style: str = 'swatch box') -> markup.Markup:
   return markup.element('li', markup.element('span', class_=style, style=f'--c:{colour}'), name)
 
 
-def _tiles(tiles: Sequence[records.Tile], columns: int) -> markup.Markup:
+def _tiles(tiles: Sequence[contents.Tile], columns: int) -> markup.Markup:
   figures = [_tile(tile) for tile in tiles]
   # Up to three columns are a comparison, whose rows must not break; more are only a width.
   if not 1 < columns <= 3:
@@ -252,7 +254,7 @@ def _tiles(tiles: Sequence[records.Tile], columns: int) -> markup.Markup:
   )
 
 
-def _tile(tile: records.Tile) -> markup.Markup:
+def _tile(tile: contents.Tile) -> markup.Markup:
   image = pictures.draw_tile(tile)
   picture = markup.element(
     'img',
@@ -268,7 +270,7 @@ def _tile(tile: records.Tile) -> markup.Markup:
   return markup.element('figure', markup.element('label', switch, picture), caption, class_='tile')
 
 
-def settings(inputs: records.ReportInputs) -> markup.Markup:
+def settings(inputs: contents.ReportInputs) -> markup.Markup:
   """Settings, the command, wall times and versions."""
   rows = []
   for name, value in inputs.settings.items():

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from official_selftrain.core import files
-from official_selftrain.report import judgement, records
+from official_selftrain.report import contents, judgement
 
 
-def to_json(inputs: records.ReportInputs, verdict: judgement.Verdict) -> dict[str, Any]:
+def to_json(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> dict[str, Any]:
   """The report as JSON values.
 
   Args:
@@ -29,7 +29,7 @@ def to_json(inputs: records.ReportInputs, verdict: judgement.Verdict) -> dict[st
   pseudo_labels = None
   if facts is not None:
     pseudo_labels = dataclasses.asdict(facts) | {'count_ratio': facts.count_ratio}
-  report = {model: inputs.metrics.get(model) for model in records.MODELS} | {
+  report = {model: inputs.metrics.get(model) for model in contents.MODELS} | {
     'per_class': inputs.per_class,
     'class_metric': inputs.class_metric,
     'confusion': inputs.confusion,
@@ -49,7 +49,7 @@ def to_json(inputs: records.ReportInputs, verdict: judgement.Verdict) -> dict[st
 
 
 def write_json(
-  inputs: records.ReportInputs, verdict: judgement.Verdict, path: str | os.PathLike[str]
+  inputs: contents.ReportInputs, verdict: judgement.Verdict, path: str | os.PathLike[str]
 ) -> None:
   """Writes `to_json` to `path`, whole or not at all."""
   files.write_json(path, to_json(inputs, verdict))

@@ -3,7 +3,7 @@
 import dataclasses
 import textwrap
 
-from official_selftrain.report import judgement, records
+from official_selftrain.report import contents, judgement
 
 MISSING = '-'
 _GAP = '  '
@@ -23,23 +23,23 @@ class Row:
   cells: tuple[str, ...]
 
 
-def header(inputs: records.ReportInputs) -> tuple[str, ...]:
+def header(inputs: contents.ReportInputs) -> tuple[str, ...]:
   """Names of the columns after the model's."""
   return ('steps', *inputs.table_metrics, f'{inputs.primary_metric} vs control')
 
 
-def rows(inputs: records.ReportInputs) -> tuple[Row, ...]:
+def rows(inputs: contents.ReportInputs) -> tuple[Row, ...]:
   """One row for each model, also for those that were not trained."""
-  return tuple(_row(inputs, model) for model in records.MODELS)
+  return tuple(_row(inputs, model) for model in contents.MODELS)
 
 
 def number(value: float | None, form: str = '.3f') -> str:
   """`value` formatted, or a dash when it is missing, NaN or infinite."""
-  value = records.finite(value)
+  value = contents.finite(value)
   return MISSING if value is None else format(value, form)
 
 
-def render_table(inputs: records.ReportInputs, verdict: judgement.Verdict) -> str:
+def render_table(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> str:
   """The table and the verdict, as plain text of at most 100 columns.
 
   Args:
@@ -61,12 +61,12 @@ def render_table(inputs: records.ReportInputs, verdict: judgement.Verdict) -> st
   return '\n'.join([*lines, '', *textwrap.wrap(verdict.sentence, _TEXT_WIDTH)])
 
 
-def _row(inputs: records.ReportInputs, model: str) -> Row:
+def _row(inputs: contents.ReportInputs, model: str) -> Row:
   trained = inputs.metrics.get(model) is not None
   steps = inputs.steps.get(model) if trained else None
   gain = None
   if model != 'control':
-    gain = records.difference(inputs.metric(model), inputs.metric('control'))
+    gain = contents.difference(inputs.metric(model), inputs.metric('control'))
   return Row(
     model,
     (

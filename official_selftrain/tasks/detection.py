@@ -15,7 +15,7 @@ from official_selftrain.losses import detection as detection_losses
 from official_selftrain.losses import normalized
 from official_selftrain.modeling import retinanet as modeling
 from official_selftrain.pseudo_labels import detection as label_formats
-from official_selftrain.tasks import detection_report, run_state, self_training, streams
+from official_selftrain.tasks import run_state, self_training, streams
 
 
 @task_factory.register_task_cls(configs.DetectionTask)
@@ -145,24 +145,18 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
       'share_with_boxes': tf.reduce_mean(tf.cast(boxes > 0, tf.float32)),
     }
 
-  def label_format(self, labels: configs.BoxLabels | None = None) -> label_formats.DetectionLabels:
+  def label_format(self, labels: configs.BoxLabelling | None = None) -> label_formats.BoxFormat:
     """How this task's pseudo labels are written and read; `labels` matters for writing only."""
-    settings = labels or configs.BoxLabels()
+    settings = labels or configs.BoxLabelling()
     num_classes = self.task_config.model.num_classes
-    return label_formats.DetectionLabels(num_classes, settings.min_score, settings.max_boxes)
-
-  def report(
-    self, label_format: label_formats.DetectionLabels, class_names: tuple[str, ...]
-  ) -> detection_report.DetectionReport:
-    """What a report shows of this task; `class_names` from id 1."""
-    return detection_report.DetectionReport(self, label_format, class_names)
+    return label_formats.BoxFormat(num_classes, settings.min_score, settings.max_boxes)
 
   def pseudo_example(self, record: parsing.Example) -> parsing.Example:
     """See `StreamsMixin`."""
     return parsing.decoded_example(record)
 
   def labelling_functions(
-    self, model: tf.keras.Model, labels: configs.BoxLabels | None = None
+    self, model: tf.keras.Model, labels: configs.BoxLabelling | None = None
   ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Preprocessing of one image and prediction for a batch, as the labeller wants them.
 

@@ -17,7 +17,7 @@ from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.ops import images as image_ops
 from official_selftrain.ops import masks
 from official_selftrain.pseudo_labels import segmentation as label_formats
-from official_selftrain.tasks import run_state, segmentation_report, self_training, streams
+from official_selftrain.tasks import run_state, self_training, streams
 
 
 @task_factory.register_task_cls(configs.SegmentationTask)
@@ -159,16 +159,10 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
       'object_share': tf.reduce_mean(tf.cast(is_object, tf.float32)),
     }
 
-  def label_format(self, labels: configs.MaskLabels | None = None) -> label_formats.MaskLabels:
+  def label_format(self, labels: configs.MaskLabelling | None = None) -> label_formats.MaskFormat:
     """How this task's pseudo labels are written and read."""
     del labels
-    return label_formats.MaskLabels(self.task_config.model.num_classes)
-
-  def report(
-    self, label_format: label_formats.MaskLabels, class_names: tuple[str, ...]
-  ) -> segmentation_report.SegmentationReport:
-    """What a report shows of this task; `class_names` from id 1."""
-    return segmentation_report.SegmentationReport(self, label_format, class_names)
+    return label_formats.MaskFormat(self.task_config.model.num_classes)
 
   def pseudo_example(self, record: parsing.Example) -> parsing.Example:
     """See `StreamsMixin`."""
@@ -176,7 +170,7 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
     return {'image': image, keys.SEMANTIC_MASK: record[keys.SEMANTIC_MASK]}
 
   def labelling_functions(
-    self, model: tf.keras.Model, labels: configs.MaskLabels | None = None
+    self, model: tf.keras.Model, labels: configs.MaskLabelling | None = None
   ) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Preprocessing of one image and prediction for a batch, as the labeller wants them.
 
@@ -187,7 +181,7 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
     Returns:
       `preprocess(encoded)` -> inputs of one image; `predict(inputs)` -> see `pseudo_labels.segmentation`.
     """
-    settings = labels or configs.MaskLabels(scales=[1.0])
+    settings = labels or configs.MaskLabelling(scales=[1.0])
     size = configs.image_size(settings, self.task_config.model)
 
     def logits_of(images: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from official_selftrain.checkpoints import restore
 from official_selftrain.core import console, errors, keys
-from official_selftrain.dataloaders import records
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pseudo_labels import cuts, formats, reader
 from official_selftrain.tasks import run_state
 
@@ -126,10 +126,10 @@ class StreamsMixin(_Host):
       return super().build_inputs(params, input_context)
     if params.is_training:
       return self.build_source_inputs(keys.HUMAN, params, input_context)
-    files = records.match_files(params.input_path, 'task.validation_data.input_path')
-    records.check_not_empty(files, 'task.validation_data.input_path')
+    files = tfrecords.match_files(params.input_path, 'task.validation_data.input_path')
+    tfrecords.check_not_empty(files, 'task.validation_data.input_path')
     options = self._stream_options(params, keys.HUMAN, input_context)
-    dataset = records.record_stream(files, records.open_tfrecord, options, input_context)
+    dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
     decode, parse = self.decoder(params), self.evaluation_parser(params)
     dataset = dataset.map(
       lambda _, record: parse(decode(record)), num_parallel_calls=tf.data.AUTOTUNE
@@ -176,10 +176,10 @@ class StreamsMixin(_Host):
 
   def _stream_options(
     self, params: Any, source: str, context: tf.distribute.InputContext | None
-  ) -> records.StreamOptions:
+  ) -> tfrecords.StreamOptions:
     pipelines = context.num_input_pipelines if context else 1
     own = self.seed * _SEED_STRIDE + self.stream * _STREAM_STRIDE
-    return records.StreamOptions(
+    return tfrecords.StreamOptions(
       seed=(own + _STREAM_SEEDS[source] + (params.seed or 0)) % (1 << 31),
       is_training=params.is_training,
       shuffle_buffer_size=params.shuffle_buffer_size,
@@ -193,13 +193,13 @@ class StreamsMixin(_Host):
   def _human_examples(
     self,
     params: Any,
-    options: records.StreamOptions,
+    options: tfrecords.StreamOptions,
     input_context: tf.distribute.InputContext | None,
   ) -> tf.data.Dataset:
-    files = records.match_files(params.input_path, 'task.train_data.input_path')
-    records.check_not_empty(files, 'task.train_data.input_path')
+    files = tfrecords.match_files(params.input_path, 'task.train_data.input_path')
+    tfrecords.check_not_empty(files, 'task.train_data.input_path')
     decode = self.decoder(params)
-    dataset = records.record_stream(files, records.open_tfrecord, options, input_context)
+    dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
     dataset = dataset.map(
       lambda i, record: (i, decode(record)), num_parallel_calls=tf.data.AUTOTUNE
     )
@@ -208,10 +208,10 @@ class StreamsMixin(_Host):
   def _pseudo_examples(
     self,
     params: Any,
-    options: records.StreamOptions,
+    options: tfrecords.StreamOptions,
     input_context: tf.distribute.InputContext | None,
   ) -> tf.data.Dataset:
-    images = records.match_files(params.input_path, 'task.pseudo_data.input_path')
+    images = tfrecords.match_files(params.input_path, 'task.pseudo_data.input_path')
     manifest = reader.check_labels_match(images, params.label_dir)
     self._check_label_classes(manifest.format_settings.get('num_classes'), params.label_dir)
     labels = [os.path.join(params.label_dir, shard.label_file) for shard in manifest.shards]
@@ -228,7 +228,7 @@ class StreamsMixin(_Host):
     def _join(ordinal: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, Example]:
       return ordinal, self.pseudo_example(reader.join(*pair, label_format, settings))
 
-    dataset = records.record_stream(
+    dataset = tfrecords.record_stream(
       list(zip(images, labels, strict=True)), _open, options, input_context
     )
     return dataset.map(_join, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

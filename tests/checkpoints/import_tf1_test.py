@@ -9,7 +9,8 @@ import tensorflow as tf
 import yaml
 from official.core import task_factory
 
-from official_selftrain.checkpoints import import_tf1, restore
+from official_selftrain import import_tf1
+from official_selftrain.checkpoints import restore
 from official_selftrain.core import config
 from tests.checkpoints import tiny
 

@@ -10,7 +10,7 @@ from absl.testing import parameterized
 from official_selftrain.checkpoints import tf1, tf1_names
 from official_selftrain.configs import detection as configs
 from official_selftrain.core import keys
-from official_selftrain.modeling import abstract
+from official_selftrain.modeling import memory
 from official_selftrain.tasks import detection
 from tests.checkpoints import networks as models
 from tests.testing import tf1_fill
@@ -52,7 +52,7 @@ class SameFunctionTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(ours, {key: theirs[key] for key in theirs.keys() - classifier})
     self.assertLen(classifier, 2 if models.is_segmentation(name) else 0)
     unused = sum(int(tf.TensorShape(shape).num_elements()) for shape in classifier.values())
-    self.assertEqual(abstract.num_values(model.trainable_variables) + unused, published)
+    self.assertEqual(memory.num_values(model.trainable_variables) + unused, published)
     self.assertEqual(listed['trainable_values'], published)
 
   @parameterized.parameters(
@@ -75,7 +75,7 @@ class SameFunctionTest(parameterized.TestCase, tf.test.TestCase):
   @parameterized.parameters(('spinenet190', 163_637_351), ('effnetl2_nasfpn', 485_972_801))
   @pytest.mark.slow
   def test_variables_of_the_giants(self, name, published):
-    with abstract.without_values():
+    with memory.without_values():
       model = models.build(name)
       self.check_variables(name, model, published)
     self.assertEqual(model.variables[0].numpy().size, 0)

@@ -82,13 +82,13 @@ class SupervisedTest(unittest.TestCase):
 
 class PaperTest(unittest.TestCase):
   def test_scales_and_cut(self):
-    labels = segmentation.MaskLabels()
+    labels = segmentation.MaskLabelling()
     self.assertEqual(labels.scales, [0.5, 0.75, 1.0, 1.25, 1.5, 1.75])
     self.assertFalse(labels.flip)
     self.assertEqual(segmentation.PseudoDataConfig().cut, 0.5)
 
   def test_labels_depend_on_what_the_teacher_saw(self):
-    labels = segmentation.MaskLabels()
+    labels = segmentation.MaskLabelling()
     kept = {'batch_size', 'min_image_share'}
     fields = {field.name for field in dataclasses.fields(labels)}
     self.assertEqual(set(labels.deciding()), fields - kept)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from official_selftrain.augment import mixing
 from official_selftrain.configs import detection as configs
 from official_selftrain.core import keys
-from official_selftrain.dataloaders import detection, records
+from official_selftrain.dataloaders import detection, tfrecords
 
 _SIZE = 128
 _SEED = 5
@@ -78,14 +78,14 @@ class ParseStreamTest(tf.test.TestCase):
     self.assertLen(parsed, 9)
     for (ordinal, example), result in zip(_decoded(params).take(3), parsed, strict=False):
       self.assertNotIn(keys.GROUNDTRUTH_INSTANCE_MASKS, example)
-      seed = records.example_seed(_SEED, ordinal)
+      seed = tfrecords.example_seed(_SEED, ordinal)
       self._assert_same(parser({**example, keys.SEED: seed}), result)
 
   def test_targets_are_those_of_the_mixed_example(self):
     params = _params(policy='S1', mixup_probability=1.0)
     parser, parsed = _parsed(params)
     augmented = [
-      parser.augment({**example, keys.SEED: records.example_seed(_SEED, ordinal)})
+      parser.augment({**example, keys.SEED: tfrecords.example_seed(_SEED, ordinal)})
       for ordinal, example in _decoded(params)
     ]
     mix = mixing.MixUp(1.0)

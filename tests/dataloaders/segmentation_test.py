@@ -9,7 +9,7 @@ from PIL import Image
 from official_selftrain.configs import segmentation as configs
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import segmentation
-from official_selftrain.datasets import records
+from official_selftrain.datasets import tf_examples
 
 IGNORE = keys.IGNORE_LABEL
 CLASSES = 11
@@ -28,13 +28,13 @@ def _png(values, mode='L'):
 def _record(mask, size=(6, 8), encoded=None):
   """A record of an image of `size` and a mask; None leaves the mask out."""
   rng = np.random.default_rng(0)
-  features = records.image_features(rng.integers(0, 256, [*size, 3]).astype(np.uint8), 7)
+  features = tf_examples.image_features(rng.integers(0, 256, [*size, 3]).astype(np.uint8), 7)
   value = encoded if encoded is not None else None if mask is None else _png(mask)
   if value is not None:
     features[keys.SEGMENTATION_MASK] = tf.train.Feature(
       bytes_list=tf.train.BytesList(value=[value])
     )
-  return records.serialize(features)
+  return tf_examples.serialize(features)
 
 
 def _mask(size=(6, 8), value=3):

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from official_selftrain.core import files
-from official_selftrain.datasets import contact_sheet, records
+from official_selftrain.datasets import contact_sheet, tf_examples
 
 _TITLE_HEIGHT = 16
 _TILE = 192
@@ -20,13 +20,13 @@ class WriteTest(unittest.TestCase):
     self.root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
     mask = np.zeros((1, 10, 10), dtype=bool)
     mask[0, 2:6, 1:5] = True
-    instances = records.Instances(np.array([1]), np.array([[2, 1, 6, 5]]), mask)
-    image = records.image_features(np.zeros((10, 10, 3), np.uint8), 7)
-    annotated = {**image, **records.annotation_features(instances)}
+    instances = tf_examples.Instances(np.array([1]), np.array([[2, 1, 6, 5]]), mask)
+    image = tf_examples.image_features(np.zeros((10, 10, 3), np.uint8), 7)
+    annotated = {**image, **tf_examples.annotation_features(instances)}
     for name, features in (('bare', image), ('annotated', annotated)):
-      shard = self.root / records.shard_name(name, 0, 1)
-      records.write_shard(shard, [records.serialize(features)] * 9)
-    collected = records.CocoAnnotations(('background', 'a'))
+      shard = self.root / tf_examples.shard_name(name, 0, 1)
+      tf_examples.write_shard(shard, [tf_examples.serialize(features)] * 9)
+    collected = tf_examples.CocoAnnotations(('background', 'a'))
     collected.add(7, instances)
     files.write_json(self.root / 'truth.json', collected.as_dict())
 
@@ -49,11 +49,11 @@ class WriteTest(unittest.TestCase):
         self.assertEqual(pixels.shape, (_TITLE_HEIGHT + 2 * _TILE, 8 * _TILE))
         # The image is drawn on 190 x 190 pixels: 0.2 of them is row 38, 0.1 column 19, and so on.
         tile = pixels[_TITLE_HEIGHT : _TITLE_HEIGHT + _TILE, :_TILE]
-        self.assertEqual(records.tight_box(tile), (38, 19, 114, 95))
+        self.assertEqual(tf_examples.tight_box(tile), (38, 19, 114, 95))
         self.assertTrue(tile[38, 19:95].all() and tile[38:114, 94].all())
         # The ninth image begins the second line; there is no tenth.
         second_line = pixels[_TITLE_HEIGHT + _TILE :]
-        self.assertEqual(records.tight_box(second_line), (38, 19, 114, 95))
+        self.assertEqual(tf_examples.tight_box(second_line), (38, 19, 114, 95))
 
   def test_records_without_annotations_have_no_boxes(self):
     row = contact_sheet.Row('bare', str(self.root / 'bare-*-of-00001.tfrecord'))

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from official.core import task_factory
 
-from official_selftrain.export import saved_model
 from official_selftrain.pipeline import labelling, run
+from official_selftrain.serving import saved_model
 from tests.testing import tiny_run
 
 OVERRIDE = (

@@ -11,11 +11,11 @@ import tensorflow as tf
 from official.core import task_factory
 
 from official_selftrain.core import errors, files, keys
-from official_selftrain.datasets import records
+from official_selftrain.datasets import tf_examples
 from official_selftrain.evaluation import segmentation as evaluation
-from official_selftrain.export import saved_model
 from official_selftrain.pipeline import labelling, run, training
 from official_selftrain.pseudo_labels import manifest as manifest_lib
+from official_selftrain.serving import saved_model
 from tests.testing import damage, tiny_run
 
 # The first test waits for the whole run.
@@ -101,7 +101,7 @@ class FinishedRunTest(tf.test.TestCase):
     rng = np.random.default_rng(0)
     sizes = [(50, 40), (64, 64), (30, 100)]
     images = [rng.integers(0, 256, [*size, 3]).astype(np.uint8) for size in sizes]
-    encoded = [records.encode_jpeg(image) for image in images]
+    encoded = [tf_examples.encode_jpeg(image) for image in images]
     batch = {k: v.numpy() for k, v in self.segment(inputs=tf.constant(encoded)).items()}
     self.assertEqual(batch['classes'].dtype, np.uint8)
     self.assertEqual(batch['classes'].shape, (3, 64, 100))
@@ -176,14 +176,14 @@ class WrongMasksTest(tf.test.TestCase):
 
   def test_another_size(self):
     def edit(example):
-      mask = records.encode_png(np.zeros([32, 64], np.uint8))
+      mask = tf_examples.encode_png(np.zeros([32, 64], np.uint8))
       example.features.feature[keys.SEGMENTATION_MASK].bytes_list.value[:] = [mask]
 
     self.assert_refused('mask-size', edit, r'size of its image; .*\[64, 64\], \[32, 64\]')
 
   def test_a_value_above_the_classes(self):
     def edit(example):
-      mask = records.encode_png(np.full([64, 64], 11, np.uint8))
+      mask = tf_examples.encode_png(np.full([64, 64], 11, np.uint8))
       example.features.feature[keys.SEGMENTATION_MASK].bytes_list.value[:] = [mask]
 
     self.assert_refused('mask-class', edit, r'neither a class, 0\.\.10 .* values found: \[11\]')

@@ -15,7 +15,7 @@ from PIL import Image
 
 from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.core import config, keys
-from official_selftrain.modeling import abstract
+from official_selftrain.modeling import memory
 
 _FOLDER = pathlib.Path(__file__).parents[2] / 'experiments'
 _DETECTION, _SEGMENTATION = 'retinanet_selftrain', 'segmentation_selftrain'
@@ -113,9 +113,9 @@ class SizeTest(parameterized.TestCase, tf.test.TestCase):
 
   def assert_num_values(self, name, expected):
     params = load(name, override='runtime.mixed_precision_dtype=null')
-    with abstract.without_values():
+    with memory.without_values():
       model = task_factory.get_task(params.task).build_model()
-    self.assertEqual(abstract.num_values(model.trainable_variables), expected)
+    self.assertEqual(memory.num_values(model.trainable_variables), expected)
 
   @parameterized.parameters((_R101, 53_083_287), (_B7, 73_694_247))
   def test_networks(self, name, expected):
@@ -199,7 +199,7 @@ class TrainingTest(parameterized.TestCase, tf.test.TestCase):
     params = load(name, override=override)
     task = task_factory.get_task(params.task)
     model = task.build_model()
-    self.assertEqual(abstract.num_values(model.trainable_variables), trained)
+    self.assertEqual(memory.num_values(model.trainable_variables), trained)
     optimizer = task.create_optimizer(_schedule(params.trainer), params.runtime)
     sources = {keys.HUMAN: params.task.train_data, keys.PSEUDO: params.task.pseudo_data}
     inputs = {source: _batch(task, stream) for source, stream in sources.items()}

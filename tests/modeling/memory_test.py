@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from official_selftrain.modeling import abstract, memory
+from official_selftrain.modeling import memory
 
 
 def _images(values, dtype=tf.float32):
@@ -10,7 +10,7 @@ def _images(values, dtype=tf.float32):
 
 
 def _weights(*shape):
-  with abstract.without_values():
+  with memory.without_values():
     return tf.Variable(lambda: tf.zeros(shape), shape=tf.TensorShape(shape), dtype=tf.float32)
 
 
@@ -60,7 +60,7 @@ class ActivationsTest(tf.test.TestCase):
 
   def test_no_value_is_needed(self):
     kernel = _weights(100_000, 100_000)
-    self.assertEqual(abstract.num_values([kernel]), 10**10)
+    self.assertEqual(memory.num_values([kernel]), 10**10)
 
     def loss(images):
       return tf.reduce_sum(tf.matmul(images, kernel))

@@ -30,7 +30,7 @@ def _prediction(**changes):
 class EncodeTest(tf.test.TestCase):
   def setUp(self):
     super().setUp()
-    self.format = detection.DetectionLabels(num_classes=3, min_score=0.125, max_boxes=100)
+    self.format = detection.BoxFormat(num_classes=3, min_score=0.125, max_boxes=100)
 
   def _decode(self, features):
     size = {keys.IMAGE_HEIGHT: [200], keys.IMAGE_WIDTH: [100]}
@@ -65,7 +65,7 @@ class EncodeTest(tf.test.TestCase):
     )
 
   def test_a_score_equal_to_the_lowest_is_stored(self):
-    labels = detection.DetectionLabels(num_classes=3, min_score=0.05)
+    labels = detection.BoxFormat(num_classes=3, min_score=0.05)
     prediction = {
       'boxes': _BOXES[:2],
       'scores': np.float32([0.05, 0.0499]),
@@ -74,7 +74,7 @@ class EncodeTest(tf.test.TestCase):
     self.assertEqual(labels.num_objects(labels.encode(prediction)), 1)
 
   def test_max_boxes_keeps_the_best(self):
-    labels = detection.DetectionLabels(num_classes=3, max_boxes=2)
+    labels = detection.BoxFormat(num_classes=3, max_boxes=2)
     features = labels.encode(_prediction())
     self.assertEqual(list(features[keys.BOX_SCORE].float_list.value), [0.75, 0.5])
 
@@ -120,7 +120,7 @@ class EncodeTest(tf.test.TestCase):
 class SummaryTest(tf.test.TestCase):
   def setUp(self):
     super().setUp()
-    self.format = detection.DetectionLabels(num_classes=3)
+    self.format = detection.BoxFormat(num_classes=3)
 
   def _summary(self, scores, classes):
     summary = self.format.new_summary()

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import errors, files, keys
-from official_selftrain.datasets import records
+from official_selftrain.datasets import tf_examples
 from official_selftrain.pseudo_labels import formats, mask_quality, quality, shards
 
 IGNORE = keys.IGNORE_LABEL
@@ -22,16 +22,16 @@ def _label(source_id, classes, steps, status=formats.LABELLED):
   if status != formats.DEAD:
     masks = (np.asarray(classes, np.uint8), np.asarray(steps, np.uint8))
     for name, mask in zip((keys.SEGMENTATION_MASK, keys.CONFIDENCE_MASK), masks, strict=True):
-      features[name] = formats.bytes_feature(records.encode_png(mask))
-  return records.serialize(features)
+      features[name] = formats.bytes_feature(tf_examples.encode_png(mask))
+  return tf_examples.serialize(features)
 
 
 def _truth(path, masks, crowd=None):
   """A COCO file with one annotation per image and class; `crowd` names a class that is one."""
-  annotations = records.CocoAnnotations(('background', 'a', 'b'))
+  annotations = tf_examples.CocoAnnotations(('background', 'a', 'b'))
   for source_id, mask in masks.items():
     ids = [k for k in np.unique(mask) if k]
-    instances = records.Instances(
+    instances = tf_examples.Instances(
       np.array(ids, int), np.zeros([len(ids), 4], int), np.array([mask == k for k in ids])
     )
     annotations.add(source_id, instances)

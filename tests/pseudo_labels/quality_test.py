@@ -209,7 +209,7 @@ class TruthTest(tf.test.TestCase):
 class GateTest(tf.test.TestCase):
   def setUp(self):
     super().setUp()
-    self.format = detection.DetectionLabels(num_classes=3)
+    self.format = detection.BoxFormat(num_classes=3)
 
   def _manifest(self, scores_by_image, empty=0):
     summary = self.format.new_summary()

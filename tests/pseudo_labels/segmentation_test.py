@@ -29,7 +29,7 @@ def _decode(features, label_format):
 
 
 class EncodeTest(tf.test.TestCase):
-  label_format = segmentation.MaskLabels(num_classes=3)
+  label_format = segmentation.MaskFormat(num_classes=3)
 
   def test_round_trip(self):
     decoded = _decode(self.label_format.encode(_predict()), self.label_format)
@@ -79,7 +79,7 @@ class EncodeTest(tf.test.TestCase):
 
 
 class CutsTest(tf.test.TestCase):
-  label_format = segmentation.MaskLabels(num_classes=3)
+  label_format = segmentation.MaskFormat(num_classes=3)
 
   def _cut(self, **settings):
     decoded = _decode(self.label_format.encode(_predict()), self.label_format)
@@ -116,7 +116,7 @@ class CutsTest(tf.test.TestCase):
 
 
 class SummaryTest(tf.test.TestCase):
-  label_format = segmentation.MaskLabels(num_classes=3)
+  label_format = segmentation.MaskFormat(num_classes=3)
 
   def _summary(self, *predictions):
     summary = self.label_format.new_summary()

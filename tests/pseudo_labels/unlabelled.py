@@ -100,9 +100,9 @@ class FakeTeacher:
     }
 
 
-def label_format() -> detection.DetectionLabels:
+def label_format() -> detection.BoxFormat:
   """The format that fits `FakeTeacher`."""
-  return detection.DetectionLabels(num_classes=NUM_CLASSES)
+  return detection.BoxFormat(num_classes=NUM_CLASSES)
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import math
 import unittest
 import xml.etree.ElementTree as ET
 
-from official_selftrain.report import axes, charts, records
+from official_selftrain.report import axes, charts, contents
 
 NAN = float('nan')
 # A plot of 100 x 50 pixels whose lower left corner is at (10, 60).
@@ -124,7 +124,7 @@ class BarTest(unittest.TestCase):
 
 class HistogramTest(unittest.TestCase):
   def test_bins_get_the_style_of_their_middle(self):
-    data = records.ScoreHistogram((0.0, 0.25, 0.5, 1.0), (40, 20, 10))
+    data = contents.ScoreHistogram((0.0, 0.25, 0.5, 1.0), (40, 20, 10))
     styles = [(-math.inf, 'faint', 'dropped'), (0.25, 'band', 'ignored'), (0.5, 'pseudo', 'kept')]
     figure = charts.histogram(LABELS, data, styles, [charts.Mark(0.5, 'cut 0.5')])
     bars = _all(figure, 'rect')
@@ -136,7 +136,7 @@ class HistogramTest(unittest.TestCase):
     self.assertEqual(_all(figure, 'line', 'mark')[0].get('x1'), '234')
 
   def test_all_zero(self):
-    data = records.ScoreHistogram((0.0, 1.0), (0,))
+    data = contents.ScoreHistogram((0.0, 1.0), (0,))
     figure = charts.histogram(LABELS, data, [(0.0, 'pseudo', 'kept')])
     self.assertIn('no value was recorded', figure)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from official_selftrain.report import records
+from official_selftrain.report import contents
 
 CLASSES = ('cat', '<b>&')
 
@@ -14,9 +14,9 @@ def metrics(ap: float) -> dict[str, float]:
   return {'AP': ap, 'AP50': ap + 0.2, 'AP75': ap - 0.1}
 
 
-def pseudo_labels(**changes: Any) -> records.PseudoLabelFacts:
+def pseudo_labels(**changes: Any) -> contents.PseudoLabelFacts:
   """Pseudo labels without any fault that advice could be derived from."""
-  facts = records.PseudoLabelFacts(
+  facts = contents.PseudoLabelFacts(
     num_images=1500,
     labelled=1400,
     empty=98,
@@ -24,12 +24,12 @@ def pseudo_labels(**changes: Any) -> records.PseudoLabelFacts:
     kept_share_at_cut=0.3,
     labels_per_image=2.9,
     human_labels_per_image=3.0,
-    score_histogram=records.ScoreHistogram((0.0, 0.25, 0.5, 0.75, 1.0), (400, 200, 100, 50)),
+    score_histogram=contents.ScoreHistogram((0.0, 0.25, 0.5, 0.75, 1.0), (400, 200, 100, 50)),
     counts_per_class={'cat': 500, '<b>&': 400},
     counts_per_class_human={'cat': 30, '<b>&': 20},
     quality=(
-      records.QualityAtCut(cut=0.3, precision=0.7, recall=0.8, f1=0.747, count_ratio=1.14),
-      records.QualityAtCut(cut=0.5, precision=0.9, recall=0.6, f1=0.72, count_ratio=0.67),
+      contents.QualityAtCut(cut=0.3, precision=0.7, recall=0.8, f1=0.747, count_ratio=1.14),
+      contents.QualityAtCut(cut=0.5, precision=0.9, recall=0.6, f1=0.72, count_ratio=0.67),
     ),
     cut=0.5,
     teacher_digest='0123456789abcdef0123',
@@ -42,10 +42,10 @@ def inputs(
   control: float | None = 0.42,
   student: float | None = 0.45,
   **changes: Any,
-) -> records.ReportInputs:
+) -> contents.ReportInputs:
   """A run whose models reach these APs; None is a model that was not trained."""
   values = {'teacher': teacher, 'control': control, 'student': student}
-  facts = records.ReportInputs(
+  facts = contents.ReportInputs(
     experiment='retinanet_selftrain',
     seed=7,
     steps={'teacher': 1500, 'control': 1200, 'student': 1200},
@@ -62,7 +62,7 @@ def inputs(
 MASK_CLASSES = ('background', *CLASSES)
 
 
-def mask_facts(**changes: Any) -> records.PseudoLabelFacts:
+def mask_facts(**changes: Any) -> contents.PseudoLabelFacts:
   """Pseudo masks, with held-out truth; at the highest cut no pixel is kept."""
   # cut, precision, recall, kept share, accuracy
   rows = (
@@ -71,7 +71,7 @@ def mask_facts(**changes: Any) -> records.PseudoLabelFacts:
     (0.95, np.nan, np.nan, 0.0, None),
   )
   quality = tuple(
-    records.QualityAtCut(
+    contents.QualityAtCut(
       cut=cut,
       precision=precision,
       recall=recall,
@@ -92,12 +92,12 @@ def mask_facts(**changes: Any) -> records.PseudoLabelFacts:
   return pseudo_labels(**(values | changes))
 
 
-def mask_inputs(**changes: Any) -> records.ReportInputs:
+def mask_inputs(**changes: Any) -> contents.ReportInputs:
   """A run of segmentation; no validation image shows the class cat."""
   values: dict[str, Any] = {
-    'metrics': {name: {'mean_iou': 0.5} for name in records.MODELS},
+    'metrics': {name: {'mean_iou': 0.5} for name in contents.MODELS},
     'class_names': MASK_CLASSES,
-    'per_class': {name: {'background': 0.9, '<b>&': 0.1} for name in records.MODELS},
+    'per_class': {name: {'background': 0.9, '<b>&': 0.1} for name in contents.MODELS},
     'pseudo_labels': mask_facts(),
     'primary_metric': 'mean_iou',
     'table_metrics': ('mean_iou',),
@@ -108,11 +108,11 @@ def mask_inputs(**changes: Any) -> records.ReportInputs:
   return inputs(**(values | changes))
 
 
-def sheet(columns: int = 3) -> records.Sheet:
+def sheet(columns: int = 3) -> contents.Sheet:
   """Three grey pictures of 32 x 64 pixels with one box of each kind of the comparison."""
   image = np.full((32, 64, 3), 90, np.uint8)
   tiles = tuple(
-    records.Tile(image, (records.Box(8, 4, 24, 20, '<b>&', score, kind),), f'{kind} <i>')
+    contents.Tile(image, (contents.Box(8, 4, 24, 20, '<b>&', score, kind),), f'{kind} <i>')
     for kind, score in (('truth', None), ('teacher', 0.5), ('student', 0.75))
   )
-  return records.Sheet('Validation <images>', 'Truth & models.', columns, tiles)
+  return contents.Sheet('Validation <images>', 'Truth & models.', columns, tiles)

@@ -2,7 +2,7 @@
 
 import unittest
 
-from official_selftrain.report import judgement, records
+from official_selftrain.report import contents, judgement
 from tests.report import examples
 
 NAN = float('nan')
@@ -100,7 +100,7 @@ class TextTest(unittest.TestCase):
 
 
 class AdviceTest(unittest.TestCase):
-  def _advice(self, facts: records.PseudoLabelFacts | None, **changes) -> tuple[str, ...]:
+  def _advice(self, facts: contents.PseudoLabelFacts | None, **changes) -> tuple[str, ...]:
     # Control and teacher are equal, so that only the pseudo labels can be at fault.
     values = {'teacher': 0.45, 'control': 0.45, 'student': 0.44} | changes
     return judgement.verdict(examples.inputs(pseudo_labels=facts, **values)).advice
@@ -143,7 +143,7 @@ class AdviceTest(unittest.TestCase):
 
   def test_quality(self):
     def at(precision: float, recall: float, **changes) -> tuple[str, ...]:
-      row = records.QualityAtCut(
+      row = contents.QualityAtCut(
         cut=0.5, precision=precision, recall=recall, f1=0.5, count_ratio=1.0
       )
       return self._advice(examples.pseudo_labels(quality=(row,), **changes))

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 
-from official_selftrain.report import judgement, page, records, sections
+from official_selftrain.report import contents, judgement, page, sections
 from tests.report import examples
 
 CURVES = {
@@ -21,7 +21,7 @@ CURVES = {
 }
 
 
-def _render(facts: records.ReportInputs) -> str:
+def _render(facts: contents.ReportInputs) -> str:
   return page.render_html(facts, judgement.verdict(facts))
 
 
@@ -29,8 +29,8 @@ def _tree(text: str) -> ET.Element:
   return ET.fromstring(text.removeprefix('<!DOCTYPE html>\n'))
 
 
-def _full() -> records.ReportInputs:
-  dead = records.DeadLetter(shard='u-0.tfrecord', index=3, source_id='', reason='<truncated>')
+def _full() -> contents.ReportInputs:
+  dead = contents.DeadLetter(shard='u-0.tfrecord', index=3, source_id='', reason='<truncated>')
   return examples.inputs(
     loss_curves=CURVES,
     sheets=(examples.sheet(), examples.sheet(columns=6)),
@@ -103,7 +103,7 @@ class PageTest(unittest.TestCase):
     self.assertEqual(tuple(node.text for node in card.iter('li')), answer.advice)
 
   def test_little_is_enough(self):
-    facts = records.ReportInputs(
+    facts = contents.ReportInputs(
       experiment='x', seed=0, steps={}, metrics={'teacher': None, 'control': None, 'student': None}
     )
     ids = [node.get('id') for node in _tree(_render(facts)).iter('section')]
@@ -174,7 +174,7 @@ class ConfusionTest(unittest.TestCase):
 class SheetTest(unittest.TestCase):
   def test_a_comparison_keeps_its_rows(self):
     contact = examples.sheet()
-    double = records.Sheet(contact.title, '', 3, contact.tiles * 2)
+    double = contents.Sheet(contact.title, '', 3, contact.tiles * 2)
     tree = ET.fromstring(sections.sheet(0, double))
     rows = [node for node in tree.iter('div') if node.get('class') == 'row']
     self.assertEqual([len(row) for row in rows], [3, 3])
@@ -183,10 +183,10 @@ class SheetTest(unittest.TestCase):
 
   def test_legend_of_masks(self):
     image, mask = np.zeros((8, 8, 3), np.uint8), np.ones((8, 8), np.uint8)
-    box = records.Box(0, 0, 4, 4, '7', None, 'sure')
-    tiles = (records.Tile(image, (), 'id 1', mask=mask), records.Tile(image, (box,), 'id 2'))
+    box = contents.Box(0, 0, 4, 4, '7', None, 'sure')
+    tiles = (contents.Tile(image, (), 'id 1', mask=mask), contents.Tile(image, (box,), 'id 2'))
     legend = (('<b>&', (102, 147, 255)), ('ignored', (190, 190, 190)))
-    tree = ET.fromstring(sections.sheet(0, records.Sheet('t', 'e', 4, tiles, legend)))
+    tree = ET.fromstring(sections.sheet(0, contents.Sheet('t', 'e', 4, tiles, legend)))
     items = [(''.join(item.itertext()), item.find('span')) for item in tree.find('ul')]
     self.assertEqual(
       [(name, span.get('class'), span.get('style')) for name, span in items],
@@ -199,16 +199,16 @@ class SheetTest(unittest.TestCase):
     self.assertEqual([node.get('alt') for node in tree.iter('img')], ['id 1', 'id 2 (1 boxes)'])
 
   def test_nothing_drawn_needs_no_legend(self):
-    tiles = (records.Tile(np.zeros((8, 8, 3), np.uint8), mask=np.zeros((8, 8), np.uint8)),)
+    tiles = (contents.Tile(np.zeros((8, 8, 3), np.uint8), mask=np.zeros((8, 8), np.uint8)),)
     self.assertIsNone(
-      ET.fromstring(sections.sheet(0, records.Sheet('t', 'e', 4, tiles))).find('ul')
+      ET.fromstring(sections.sheet(0, contents.Sheet('t', 'e', 4, tiles))).find('ul')
     )
 
   def test_groups_have_headings(self):
     image = np.zeros((8, 8, 3), np.uint8)
     groups = ('sure', 'sure', 'empty')
-    tiles = tuple(records.Tile(image, (), str(i), group) for i, group in enumerate(groups))
-    tree = ET.fromstring(sections.sheet(0, records.Sheet('t', 'e', 6, tiles)))
+    tiles = tuple(contents.Tile(image, (), str(i), group) for i, group in enumerate(groups))
+    tree = ET.fromstring(sections.sheet(0, contents.Sheet('t', 'e', 6, tiles)))
     self.assertEqual([node.text for node in tree.iter('h3')], ['sure', 'empty'])
     counts = [len(node) for node in tree.iter('div') if node.get('class') == 'tiles']
     self.assertEqual(counts, [2, 1])
@@ -216,13 +216,13 @@ class SheetTest(unittest.TestCase):
   def test_sixty_noisy_tiles_stay_under_four_megabytes(self):
     noise = np.random.default_rng(0)
     tiles = tuple(
-      records.Tile(
+      contents.Tile(
         noise.integers(60, 100, (128, 128, 3), np.uint8),
-        (records.Box(20, 20, 80, 80, '7', 0.5, 'sure'),),
+        (contents.Box(20, 20, 80, 80, '7', 0.5, 'sure'),),
       )
       for _ in range(60)
     )
-    size = len(sections.sheet(0, records.Sheet('t', 'e', 6, tiles)))
+    size = len(sections.sheet(0, contents.Sheet('t', 'e', 6, tiles)))
     self.assertLess(size, 4e6)
     self.assertGreater(size, 60 * 1000)
 

@@ -7,7 +7,7 @@ import unittest
 
 import numpy as np
 
-from official_selftrain.report import judgement, records, summary
+from official_selftrain.report import contents, judgement, summary
 from tests.report import examples
 
 
@@ -89,7 +89,7 @@ class ToJsonTest(unittest.TestCase):
 class RecordsTest(unittest.TestCase):
   def test_histogram_needs_one_edge_more_than_counts(self):
     with self.assertRaisesRegex(ValueError, r'3 counts needs 4 edges, got 3'):
-      records.ScoreHistogram((0.0, 0.5, 1.0), (1, 2, 3))
+      contents.ScoreHistogram((0.0, 0.5, 1.0), (1, 2, 3))
 
   def test_quality_at_cut_is_the_nearest_row(self):
     self.assertEqual(examples.pseudo_labels(cut=0.38).quality_at_cut.cut, 0.3)
@@ -100,7 +100,7 @@ class RecordsTest(unittest.TestCase):
     self.assertTrue(examples.mask_facts().has_pixels)
     self.assertFalse(examples.pseudo_labels().has_pixels)
     self.assertFalse(examples.mask_facts(quality=None).has_pixels)
-    row = records.QualityAtCut(
+    row = contents.QualityAtCut(
       cut=0.5, precision=1.0, recall=1.0, f1=1.0, count_ratio=1.0, kept_share=0.0
     )
     self.assertTrue(examples.mask_facts(quality=(row,)).has_pixels)
@@ -108,12 +108,12 @@ class RecordsTest(unittest.TestCase):
   def test_quantities_from_a_hundred_on_are_whole(self):
     cases = {0: '0.00', 2.345: '2.35', 99.94: '99.94', 100: '100', 99.999: '100', 1450.6: '1,451'}
     for value, expected in cases.items():
-      self.assertEqual(records.quantity(value), expected)
+      self.assertEqual(contents.quantity(value), expected)
 
   def test_difference_is_free_of_binary_noise(self):
-    self.assertEqual(records.difference(0.3, 0.1), 0.2)
-    self.assertIsNone(records.difference(None, 0.1))
-    self.assertIsNone(records.difference(0.1, None))
+    self.assertEqual(contents.difference(0.3, 0.1), 0.2)
+    self.assertIsNone(contents.difference(None, 0.1))
+    self.assertIsNone(contents.difference(0.1, None))
 
 
 if __name__ == '__main__':

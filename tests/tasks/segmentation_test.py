@@ -218,21 +218,21 @@ class LabellingFunctionsTest(tf.test.TestCase):
 
   def test_scales_and_flip_change_what_is_predicted(self):
     plain, *_ = self._predict()
-    several, *_ = self._predict(configs.MaskLabels(scales=[1.0, 2.0]))
-    flipped, *_ = self._predict(configs.MaskLabels(scales=[1.0], flip=True))
+    several, *_ = self._predict(configs.MaskLabelling(scales=[1.0, 2.0]))
+    flipped, *_ = self._predict(configs.MaskLabelling(scales=[1.0], flip=True))
     names = [plain['confidences'], several['confidences'], flipped['confidences']]
     self.assertEqual(len(set(names)), 3)
 
   def test_size_of_the_settings(self):
-    _, inputs, _ = self._predict(configs.MaskLabels(scales=[1.0], output_size=[64, 96]))
+    _, inputs, _ = self._predict(configs.MaskLabelling(scales=[1.0], output_size=[64, 96]))
     self.assertEqual(inputs['image'].shape, [1, 64, 96, 3])
-    settings = configs.MaskLabels(scales=[1.0], output_size=[64, 96], at_own_size=True)
+    settings = configs.MaskLabelling(scales=[1.0], output_size=[64, 96], at_own_size=True)
     _, inputs, _ = self._predict(settings)
     self.assertAllEqual(inputs['image_info'][0, 2], [1, 1])
 
   def test_rows_can_be_stored(self):
     outputs, *_ = self._predict()
-    features = label_formats.MaskLabels(CLASSES).encode(outputs)
+    features = label_formats.MaskFormat(CLASSES).encode(outputs)
     self.assertEqual(sum(features[keys.PIXEL_COUNTS].int64_list.value), 40 * 20)
 
 

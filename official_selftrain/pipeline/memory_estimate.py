@@ -1,4 +1,4 @@
-"""How much memory a self-training experiment needs; the program `pipeline.estimate` prints it."""
+"""How much memory a self-training experiment needs; the program `estimate_memory` prints it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from official.core import config_definitions as cfg
 from official.core import task_factory
 
 from official_selftrain.core import console, errors
-from official_selftrain.modeling import abstract, memory
+from official_selftrain.modeling import memory
 
 # Values that an optimizer keeps for each trained one; what is not listed is counted as Adam's two.
 _SLOTS = {'sgd': 1}
@@ -72,7 +72,7 @@ def estimate(params: cfg.ExperimentConfig) -> Report:
       f'The experiment {params.experiment} does not self-train; give one of the *_selftrain.'
     )
   task = task_factory.get_task(params.task)
-  with abstract.without_values():
+  with memory.without_values():
     model = task.build_model()
   return estimate_model(params, task, model)
 
@@ -87,8 +87,8 @@ def estimate_model(params: cfg.ExperimentConfig, task: Any, model: tf.keras.Mode
     return task.source_losses(outputs, labels)['model_loss']
 
   found = memory.activations(loss, batch_spec(task), model.trainable_variables)
-  trained = abstract.num_values(model.trainable_variables)
-  values = abstract.num_values(model.variables)
+  trained = memory.num_values(model.trainable_variables)
+  values = memory.num_values(model.variables)
   slots = _SLOTS.get(params.trainer.optimizer_config.optimizer.type, 2)
   fixed = (values + (1 + slots) * trained) * _FLOAT32 + found.shared
   data = params.task

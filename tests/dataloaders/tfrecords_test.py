@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import errors
-from official_selftrain.dataloaders import records
+from official_selftrain.dataloaders import tfrecords
 
 
 class RecordsTestCase(tf.test.TestCase):
@@ -26,8 +26,8 @@ class RecordsTestCase(tf.test.TestCase):
     return path
 
   def _read(self, count=None, context=None, **options):
-    stream = records.record_stream(
-      self.files, records.open_tfrecord, records.StreamOptions(**options), context
+    stream = tfrecords.record_stream(
+      self.files, tfrecords.open_tfrecord, tfrecords.StreamOptions(**options), context
     )
     elements = stream if count is None else stream.take(count)
     return [(int(i), r.numpy().decode()) for i, r in elements]
@@ -82,12 +82,12 @@ class ExampleSeedTest(tf.test.TestCase):
   def test_differs_by_stream_and_place_and_repeats(self):
     places = [0, 1, 2, 2**31 - 1, 2**31, 2**40]
     seeds = {
-      tuple(records.example_seed(s, tf.constant(p, tf.int64)).numpy())
+      tuple(tfrecords.example_seed(s, tf.constant(p, tf.int64)).numpy())
       for s in (0, 1)
       for p in places
     }
     self.assertLen(seeds, 12)
-    again = records.example_seed(1, tf.constant(2**40, tf.int64))
+    again = tfrecords.example_seed(1, tf.constant(2**40, tf.int64))
     self.assertIn(tuple(again.numpy()), seeds)
     self.assertEqual(again.dtype, tf.int32)
 
@@ -95,29 +95,30 @@ class ExampleSeedTest(tf.test.TestCase):
 class MatchFilesTest(RecordsTestCase):
   def test_patterns_lists_and_commas(self):
     pattern = os.path.join(self.folder, 'part-*')
-    self.assertEqual(records.match_files(pattern, 'f'), self.files)
+    self.assertEqual(tfrecords.match_files(pattern, 'f'), self.files)
     self.assertEqual(
-      records.match_files(f'{self.files[1]}, {self.files[0]}', 'f'), [self.files[1], self.files[0]]
+      tfrecords.match_files(f'{self.files[1]}, {self.files[0]}', 'f'),
+      [self.files[1], self.files[0]],
     )
-    self.assertEqual(records.match_files([self.files[2]], 'f'), [self.files[2]])
+    self.assertEqual(tfrecords.match_files([self.files[2]], 'f'), [self.files[2]])
 
   def test_messages(self):
     with self.assertRaisesRegex(
       errors.DataError, r"task\.x\.input_path: no file matches '.*none-\*'"
     ):
-      records.match_files(os.path.join(self.folder, 'none-*'), 'task.x.input_path')
+      tfrecords.match_files(os.path.join(self.folder, 'none-*'), 'task.x.input_path')
     with self.assertRaisesRegex(errors.DataError, r"f: no file matches '.*missing\.tfrecord'"):
-      records.match_files(f'{self.files[0]},{self.folder}/missing.tfrecord', 'f')
+      tfrecords.match_files(f'{self.files[0]},{self.folder}/missing.tfrecord', 'f')
     with self.assertRaisesRegex(errors.DataError, 'f is empty: give a file'):
-      records.match_files('', 'f')
+      tfrecords.match_files('', 'f')
 
   def test_empty_data_set(self):
     empty = self._write('empty.tfrecord', [])
     with self.assertRaisesRegex(
       errors.DataError, r'f: the data set is empty: 1 file\(s\) without a record'
     ):
-      records.check_not_empty([empty], 'f')
-    self.assertIsNone(records.check_not_empty([empty, self.files[0]], 'f'))
+      tfrecords.check_not_empty([empty], 'f')
+    self.assertIsNone(tfrecords.check_not_empty([empty, self.files[0]], 'f'))
 
 
 class FirstBadRecordTest(RecordsTestCase):
@@ -127,7 +128,7 @@ class FirstBadRecordTest(RecordsTestCase):
     size = len(content) // 5
     content[2 * size + 13] ^= 0xFF
     path.write_bytes(bytes(content))
-    found = records.first_bad_record(self.files, lambda record: None)
+    found = tfrecords.first_bad_record(self.files, lambda record: None)
     self.assertRegex(found, r'part-1\.tfrecord, record 2: corrupted record')
 
   def test_names_a_record_that_does_not_decode(self):
@@ -136,11 +137,11 @@ class FirstBadRecordTest(RecordsTestCase):
         raise ValueError('no picture\nmore')
 
     self.assertRegex(
-      records.first_bad_record(self.files, decode), r'part-2\.tfrecord, record 4: no picture$'
+      tfrecords.first_bad_record(self.files, decode), r'part-2\.tfrecord, record 4: no picture$'
     )
 
   def test_nothing_wrong(self):
-    self.assertIsNone(records.first_bad_record(self.files, lambda record: None))
+    self.assertIsNone(tfrecords.first_bad_record(self.files, lambda record: None))
 
 
 if __name__ == '__main__':

@@ -5,13 +5,16 @@ from collections.abc import Callable
 import tensorflow as tf
 from official.vision.serving import semantic_segmentation
 
+from official_selftrain.configs import segmentation as configs
 from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.ops import images as image_ops
 from official_selftrain.ops import masks
+from official_selftrain.serving import modules
 
 Example = tuple[tf.Tensor, tf.Tensor]
 
 
+@modules.MODULES.register(configs.SegmentationTask)
 class SegmentationModule(semantic_segmentation.SegmentationModule):
   """The Model Garden's, for any batch size and images of different sizes, with classes instead of logits.
 

@@ -1,6 +1,6 @@
 """Turns a TF1 checkpoint of the paper's authors into one of the Model Garden's.
 
-python -m official_selftrain.checkpoints.import_tf1 \\
+python -m official_selftrain.import_tf1 \\
   --checkpoint=downloads/spinenet190/model.ckpt --config_file=experiments/coco_spinenet190.yaml \\
   --output=imported/spinenet190
 
@@ -24,7 +24,7 @@ _MODULES = ('all', 'backbone')
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
-    prog='python -m official_selftrain.checkpoints.import_tf1',
+    prog='python -m official_selftrain.import_tf1',
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )

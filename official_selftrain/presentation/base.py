@@ -1,4 +1,4 @@
-"""What the reports of all tasks have in common."""
+"""What is shown of any task, and how it is found by the task's config."""
 
 import abc
 import dataclasses
@@ -6,14 +6,15 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from official_selftrain.core import class_registry
+from official_selftrain.presentation import label_facts
 from official_selftrain.pseudo_labels import cuts, formats
 from official_selftrain.pseudo_labels import manifest as manifest_lib
-from official_selftrain.report import records
-from official_selftrain.tasks import label_facts
+from official_selftrain.report import contents
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskReport(abc.ABC):
+class Presentation(abc.ABC):
   """Facts and pictures of a run.
 
   Attributes:
@@ -36,7 +37,7 @@ class TaskReport(abc.ABC):
     settings: cuts.Cuts,
     labelled_files: Sequence[str],
     measured: dict[str, Any] | None,
-  ) -> tuple[records.PseudoLabelFacts, int]:
+  ) -> tuple[contents.PseudoLabelFacts, int]:
     """Facts about the pseudo labels.
 
     Args:
@@ -63,3 +64,9 @@ def label_shards(label_dir: str) -> list[str]:
   """Paths of the label shards that a manifest names."""
   manifest = manifest_lib.Manifest.load(label_dir)
   return [os.path.join(label_dir, shard.label_file) for shard in manifest.shards]
+
+
+# Presentations by the config class of the self-training task they show.
+PRESENTATIONS: class_registry.ClassRegistry[type[Presentation]] = class_registry.ClassRegistry(
+  'presentation'
+)

@@ -1,20 +1,30 @@
 """The signature of exported detectors: images as a user has them in, boxes relative to them out."""
 
+from typing import Any
+
 import tensorflow as tf
 from official.vision.serving import detection
 
+from official_selftrain.configs import detection as configs
 from official_selftrain.modeling import retinanet
+from official_selftrain.serving import modules
 
 # The Model Garden's loop over images, `v1`, needs to know their number.
 _FOR_FIXED_BATCHES = 'v1'
 
 
+@modules.MODULES.register(configs.DetectionTask)
 class DetectionModule(detection.DetectionModule):
   """The Model Garden's, whose encoded images must all have one size within a batch; here each has its own.
 
   Gives `detection_boxes` float32 [batch, n, 4], yxyx relative to the image's sides, `detection_scores` float32
   [batch, n], `detection_classes` int [batch, n] and `num_detections` int [batch].
   """
+
+  def __init__(self, params: Any, **kwargs: Any):
+    """See the Model Garden; changes `params` so that boxes are relative to the image."""
+    params.task.export_config.output_normalized_coordinates = True
+    super().__init__(params=params, **kwargs)
 
   def _build_model(self) -> tf.keras.Model:
     generator = self.params.task.model.detection_generator

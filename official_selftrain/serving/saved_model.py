@@ -5,15 +5,13 @@ The Model Garden's serving modules do the work; this chooses the task's and keep
 
 import os
 import shutil
-from typing import Any
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
-from official.vision.configs import retinanet
 from official.vision.serving import export_saved_model_lib
 
 from official_selftrain.core import errors
-from official_selftrain.export import detection, segmentation
+from official_selftrain.serving import modules
 
 INPUT_TYPES = ('image_bytes', 'image_tensor')
 
@@ -28,7 +26,7 @@ def export_model(
   """Writes a model as SavedModel; an older one at the same place is replaced once the new one is whole.
 
   The signature `serving_default` takes `inputs`: string [batch] of encoded JPEG or PNG images of any sizes, or uint8
-  [batch, h, w, 3]. What it gives depends on the task, see `export.detection` and `export.segmentation`.
+  [batch, h, w, 3]. What it gives depends on the task, see `serving.detection` and `serving.segmentation`.
 
   Args:
     params: an experiment of detection or segmentation.
@@ -38,7 +36,7 @@ def export_model(
     batch_size: fixed batch, or None for any.
 
   Raises:
-    ConfigError: unknown input type.
+    ConfigError: unknown input type, or a task without an export module.
     DataError: no checkpoint.
   """
   if input_type not in INPUT_TYPES:
@@ -48,7 +46,7 @@ def export_model(
     raise errors.DataError(f'There is no checkpoint at {checkpoint} to export.')
   serving = params.replace()
   size = list(serving.task.model.input_size[:2])
-  module = _module_of(serving)(
+  module = modules.MODULES.lookup(serving.task)(
     params=serving,
     batch_size=batch_size,
     input_image_size=size,
@@ -68,11 +66,3 @@ def export_model(
   )
   shutil.rmtree(directory, ignore_errors=True)
   os.replace(temporary, directory)
-
-
-def _module_of(params: cfg.ExperimentConfig) -> Any:
-  """The serving module of a task; changes `params` to what it needs."""
-  if isinstance(params.task, retinanet.RetinaNetTask):
-    params.task.export_config.output_normalized_coordinates = True
-    return detection.DetectionModule
-  return segmentation.SegmentationModule

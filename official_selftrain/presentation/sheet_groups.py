@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from official_selftrain.report import records
+from official_selftrain.report import contents
 
 GROUPS = ('sure', 'unsure', 'empty')
 # No more images than these are looked at for each shard.
@@ -13,9 +13,9 @@ SCANNED_PER_FILE = 64
 def first_of_each(
   examples: Iterable[dict[str, Any]],
   group_of: Callable[[dict[str, Any]], str],
-  tile_of: Callable[[dict[str, Any], str], records.Tile],
+  tile_of: Callable[[dict[str, Any], str], contents.Tile],
   count: int,
-) -> tuple[records.Tile, ...]:
+) -> tuple[contents.Tile, ...]:
   """Tiles of the first `count` examples of each group, group by group.
 
   Args:
@@ -27,7 +27,7 @@ def first_of_each(
   Returns:
     The tiles, in the order of `GROUPS`.
   """
-  tiles: dict[str, list[records.Tile]] = {group: [] for group in GROUPS}
+  tiles: dict[str, list[contents.Tile]] = {group: [] for group in GROUPS}
   for example in examples:
     group = group_of(example)
     if len(tiles[group]) < count:

@@ -8,9 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import files, keys
-from official_selftrain.datasets import records as datasets
+from official_selftrain.datasets import tf_examples as datasets
+from official_selftrain.presentation import label_facts
+from official_selftrain.presentation import segmentation as presentation
 from official_selftrain.pseudo_labels import cuts, labeller, manifest, segmentation
-from official_selftrain.tasks import label_facts, segmentation_report
 
 HEIGHT, WIDTH = 4, 6
 NUM_CLASSES = 3
@@ -120,12 +121,12 @@ class _Case(tf.test.TestCase):
       _unlabelled(os.path.join(cls.folder, 'a.tfrecord'), [30, 10, BROKEN]),
       _unlabelled(os.path.join(cls.folder, 'b.tfrecord'), [20, 40]),
     ]
-    cls.format = segmentation.MaskLabels(NUM_CLASSES)
+    cls.format = segmentation.MaskFormat(NUM_CLASSES)
     provenance = manifest.Provenance(teacher={'checkpoint': 'ckpt-1', 'sha256': 'ab12'})
     # Batches of one image need no padding, which the fake teacher would not know.
     cls.worker = labeller.Labeller(cls.format, _preprocess, _predict, provenance, batch_size=1)
     cls.worker.run(cls.images, cls.label_dir)
-    cls.report = segmentation_report.SegmentationReport(None, cls.format, ('cat', 'dog'))
+    cls.report = presentation.SegmentationPresentation(None, cls.format, ('cat', 'dog'))
     cls.labelled = _labelled(
       os.path.join(cls.folder, 'labelled.tfrecord'),
       [[1, 1, 1, 2, 2, 255]] * 3 + [[0] * 6],
@@ -135,7 +136,7 @@ class _Case(tf.test.TestCase):
 
 class FactsTest(_Case):
   def _facts(self, settings=CUT, measured=None):
-    return self.report.facts(self.label_dir, settings, [self.labelled], measured)
+    return self.report.contents(self.label_dir, settings, [self.labelled], measured)
 
   def test_counts(self):
     facts, labelled_images = self._facts()
@@ -173,7 +174,7 @@ class FactsTest(_Case):
     images = _unlabelled(os.path.join(self.folder, 'many.tfrecord'), [40] + [BROKEN] * 12)
     label_dir = os.path.join(self.folder, 'many')
     self.worker.run([images], label_dir)
-    facts, _ = self.report.facts(label_dir, CUT, [self.labelled], None)
+    facts, _ = self.report.contents(label_dir, CUT, [self.labelled], None)
     self.assertEqual(facts.dead, 12)
     self.assertEqual([letter.index for letter in facts.dead_letters], list(range(1, 11)))
     # Nothing but background was found, so there is nothing to suggest a cut by.
@@ -249,7 +250,7 @@ class PseudoLabelSheetTest(_Case):
 
   def test_legend_names_only_what_is_seen_and_unknown_names_are_ids(self):
     self.assertEqual([name for name, _ in self._sheet(cut=0.4).legend], ['cat', 'dog'])
-    few = segmentation_report.SegmentationReport(None, self.format, ('cat',))
+    few = presentation.SegmentationPresentation(None, self.format, ('cat',))
     names = [name for name, _ in self._sheet(report=few).legend]
     self.assertEqual(names, ['cat', '2', 'ignored'])
     hidden = self._sheet(per_class={1: 0.9, 2: 0.9})
@@ -291,8 +292,8 @@ class ValidationSheetTest(tf.test.TestCase):
     task = types.SimpleNamespace(
       labelling_functions=labelling_functions, decoded_validation_example=decoded
     )
-    report = segmentation_report.SegmentationReport(
-      task, segmentation.MaskLabels(NUM_CLASSES), ('cat', 'dog')
+    report = presentation.SegmentationPresentation(
+      task, segmentation.MaskFormat(NUM_CLASSES), ('cat', 'dog')
     )
     # The student sees image 20 as the teacher sees image 40.
     return report.validation_sheet(examples, {'teacher': {}, 'student': {20: 40}})
@@ -322,7 +323,7 @@ class ValidationSheetTest(tf.test.TestCase):
 
 class ClassesTest(tf.test.TestCase):
   def _report(self, *names):
-    return segmentation_report.SegmentationReport(None, segmentation.MaskLabels(4), names)
+    return presentation.SegmentationPresentation(None, segmentation.MaskFormat(4), names)
 
   def test_shown_classes(self):
     shown = self._report('cat', 'dog', 'cow').shown_classes
@@ -349,7 +350,7 @@ class ClassesTest(tf.test.TestCase):
 class HumanLabelsTest(tf.test.TestCase):
   def _count(self, *masks):
     path = os.path.join(self.create_tempdir().full_path, 'a.tfrecord')
-    return segmentation_report.human_labels([_labelled(path, *masks)])
+    return presentation.human_labels([_labelled(path, *masks)])
 
   def test_background_and_255_are_not_counted(self):
     human = self._count([[0, 0, 1, 2, 255, 255]], [[1, 1, 254, 0, 0, 0]], [[0] * 6])
@@ -363,7 +364,7 @@ class HumanLabelsTest(tf.test.TestCase):
   def test_several_files_and_no_image(self):
     folder = self.create_tempdir().full_path
     paths = [_labelled(os.path.join(folder, name), [[1] * 6]) for name in ('a', 'b')]
-    human = segmentation_report.human_labels(paths)
+    human = presentation.human_labels(paths)
     self.assertEqual((human.images, human.classes, human.per_image), (2, {1: 12}, 6.0))
     self.assertEqual(label_facts.HumanLabels(0, {}).per_image, 0.0)
 

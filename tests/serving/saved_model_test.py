@@ -15,9 +15,9 @@ import tensorflow as tf
 from official.core import task_factory
 
 from official_selftrain.core import errors
-from official_selftrain.export import __main__ as command
-from official_selftrain.export import saved_model
 from official_selftrain.pipeline import labelling
+from official_selftrain.serving import __main__ as command
+from official_selftrain.serving import saved_model
 from tests.testing import tiny_run
 
 # The first test may have to wait for a whole run.

@@ -11,17 +11,17 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from official_selftrain.core import keys
-from official_selftrain.datasets import records
+from official_selftrain.datasets import tf_examples
 
 
-def _instances() -> records.Instances:
+def _instances() -> tf_examples.Instances:
   """Two objects in an image of 4 x 5 pixels: an L of class 3, a single pixel of class 7."""
   masks = np.zeros((2, 4, 5), dtype=bool)
   masks[0, 1:3, 1] = True
   masks[0, 2, 2:4] = True
   masks[1, 0, 4] = True
   boxes = np.array([[1, 1, 3, 4], [0, 4, 1, 5]])
-  return records.Instances(classes=np.array([3, 7]), boxes=boxes, masks=masks)
+  return tf_examples.Instances(classes=np.array([3, 7]), boxes=boxes, masks=masks)
 
 
 def _decode_png(content: bytes) -> np.ndarray:
@@ -32,11 +32,11 @@ class InstancesTest(tf.test.TestCase):
   def test_tight_box(self):
     instances = _instances()
     for mask, box in zip(instances.masks, instances.boxes, strict=True):
-      self.assertEqual(records.tight_box(mask), tuple(box))
+      self.assertEqual(tf_examples.tight_box(mask), tuple(box))
 
   def test_empty_mask_has_no_box(self):
     with self.assertRaisesRegex(ValueError, 'An empty mask has no box'):
-      records.tight_box(np.zeros((2, 2), dtype=bool))
+      tf_examples.tight_box(np.zeros((2, 2), dtype=bool))
 
   def test_areas_and_class_map(self):
     instances = _instances()
@@ -49,7 +49,7 @@ class InstancesTest(tf.test.TestCase):
 class FeaturesTest(tf.test.TestCase):
   def test_image_features(self):
     image = np.full((16, 24, 3), [200, 100, 50], dtype=np.uint8)
-    features = records.image_features(image, 1_000_001)
+    features = tf_examples.image_features(image, 1_000_001)
     self.assertEqual(
       set(features), {'image/encoded', 'image/height', 'image/width', 'image/source_id'}
     )
@@ -60,7 +60,7 @@ class FeaturesTest(tf.test.TestCase):
     self.assertAllClose(tf.cast(decoded, tf.float32), image.astype(np.float32), atol=3.0)
 
   def test_image_file_goes_in_as_it_is(self):
-    features = records.encoded_image_features(b'any bytes', 20, 30, '2007_000032')
+    features = tf_examples.encoded_image_features(b'any bytes', 20, 30, '2007_000032')
     found = {
       name: (*each.bytes_list.value, *each.int64_list.value) for name, each in features.items()
     }
@@ -74,12 +74,12 @@ class FeaturesTest(tf.test.TestCase):
 
   def test_class_map_features(self):
     class_map = np.array([[0, 20, 255], [1, 2, 3]], np.uint8)
-    (name, feature), *others = records.class_map_features(class_map).items()
+    (name, feature), *others = tf_examples.class_map_features(class_map).items()
     self.assertEqual((name, others), ('image/segmentation/class/encoded', []))
     self.assertAllEqual(tf.io.decode_png(*feature.bytes_list.value)[..., 0], class_map)
 
   def test_annotation_features(self):
-    features = records.annotation_features(_instances())
+    features = tf_examples.annotation_features(_instances())
     floats = {name: list(feature.float_list.value) for name, feature in features.items()}
     self.assertAllClose(floats['image/object/bbox/ymin'], [0.25, 0.0])
     self.assertAllClose(floats['image/object/bbox/xmin'], [0.2, 0.8])
@@ -94,25 +94,25 @@ class FeaturesTest(tf.test.TestCase):
     self.assertAllEqual(_decode_png(class_map), _instances().class_map())
 
   def test_same_features_same_bytes(self):
-    features = records.annotation_features(_instances())
+    features = tf_examples.annotation_features(_instances())
     backwards = dict(reversed(features.items()))
-    self.assertEqual(records.serialize(features), records.serialize(backwards))
+    self.assertEqual(tf_examples.serialize(features), tf_examples.serialize(backwards))
 
 
 class ShardTest(tf.test.TestCase):
   def test_pattern_matches_the_shards_of_one_division_only(self):
-    names = [records.shard_name('train', shard, 2) for shard in range(2)]
+    names = [tf_examples.shard_name('train', shard, 2) for shard in range(2)]
     self.assertEqual(names, ['train-00000-of-00002.tfrecord', 'train-00001-of-00002.tfrecord'])
     root = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-    others = [names[0] + '.tmp', records.shard_name('train', 2, 3), 'validation' + names[0][5:]]
+    others = [names[0] + '.tmp', tf_examples.shard_name('train', 2, 3), 'validation' + names[0][5:]]
     for name in (*names, *others):
       (root / name).touch()
-    found = tf.io.gfile.glob(str(root / records.shard_pattern('train', 2)))
+    found = tf.io.gfile.glob(str(root / tf_examples.shard_pattern('train', 2)))
     self.assertEqual(sorted(os.path.basename(path) for path in found), names)
 
   def test_shard_holds_the_examples_in_order(self):
     path = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) / 'new' / 'a.tfrecord'
-    records.write_shard(path, iter([b'one', b'two']))
+    tf_examples.write_shard(path, iter([b'one', b'two']))
     self.assertEqual(list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator()), [b'one', b'two'])
     self.assertEqual([entry.name for entry in path.parent.iterdir()], ['a.tfrecord'])
 
@@ -123,13 +123,13 @@ class ShardTest(tf.test.TestCase):
 
     path = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory())) / 'a.tfrecord'
     with self.assertRaises(KeyboardInterrupt):
-      records.write_shard(path, examples())
+      tf_examples.write_shard(path, examples())
     self.assertFalse(path.exists())
 
 
 class CocoAnnotationsTest(tf.test.TestCase):
   def test_json_of_two_images(self):
-    collected = records.CocoAnnotations(('background', 'a', 'b'))
+    collected = tf_examples.CocoAnnotations(('background', 'a', 'b'))
     collected.add(11, _instances())
     collected.add(12, _instances())
     content = collected.as_dict()
@@ -150,8 +150,8 @@ class CocoAnnotationsTest(tf.test.TestCase):
 
 class KeysTest(tf.test.TestCase):
   def test_annotation_features_are_disjoint_from_image_features(self):
-    image = records.image_features(np.zeros((4, 5, 3), np.uint8), 1)
-    annotations = records.annotation_features(_instances())
+    image = tf_examples.image_features(np.zeros((4, 5, 3), np.uint8), 1)
+    annotations = tf_examples.annotation_features(_instances())
     self.assertEmpty(set(image) & set(annotations))
     self.assertIn(keys.BOX_MASK, annotations)
 

@@ -10,7 +10,7 @@ import numpy as np
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import formats, histograms, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
-from official_selftrain.report import records
+from official_selftrain.report import contents
 
 _MAX_DEAD_LETTERS = 10
 
@@ -40,7 +40,7 @@ def gather(
   human: HumanLabels,
   class_names: tuple[str, ...],
   measured: dict[str, Any] | None,
-) -> records.PseudoLabelFacts:
+) -> contents.PseudoLabelFacts:
   """Facts about pseudo labels.
 
   Args:
@@ -55,7 +55,7 @@ def gather(
   manifest = manifest_lib.Manifest.load(label_dir)
   kept = label_format.kept(manifest.summary, settings)
   readable = max(manifest.labelled + manifest.empty, 1)
-  return records.PseudoLabelFacts(
+  return contents.PseudoLabelFacts(
     num_images=manifest.images,
     labelled=manifest.labelled,
     empty=manifest.empty,
@@ -74,7 +74,7 @@ def gather(
     suggested_cut=_cut_by_human_count(manifest, readable, human),
     teacher_digest=manifest.provenance.teacher.get('sha256', ''),
     dead_letters=tuple(
-      records.DeadLetter(**dataclasses.asdict(letter))
+      contents.DeadLetter(**dataclasses.asdict(letter))
       for letter in manifest.dead_letters[:_MAX_DEAD_LETTERS]
     ),
     accuracy_by_confidence=_by_confidence(measured),
@@ -86,11 +86,11 @@ def class_name(names: tuple[str, ...], class_id: int) -> str:
   return names[class_id - 1] if 0 < class_id <= len(names) else str(class_id)
 
 
-def _histogram(manifest: manifest_lib.Manifest) -> records.ScoreHistogram:
+def _histogram(manifest: manifest_lib.Manifest) -> contents.ScoreHistogram:
   bins = histograms.NUM_BINS
   edges = tuple(round(edge / bins, 4) for edge in range(bins + 1))
   counts = tuple(int(count) for count in histograms.totals(manifest.summary))
-  return records.ScoreHistogram(edges, counts)
+  return contents.ScoreHistogram(edges, counts)
 
 
 def _counts(
@@ -120,12 +120,12 @@ def _cut_by_human_count(
   return min(sorted(distances, reverse=True), key=lambda cut: distances[cut], default=None)
 
 
-def _curve(measured: dict[str, Any] | None) -> tuple[records.QualityAtCut, ...] | None:
+def _curve(measured: dict[str, Any] | None) -> tuple[contents.QualityAtCut, ...] | None:
   if measured is None:
     return None
   numbers = ('precision', 'recall', 'f1', 'count_ratio')
   return tuple(
-    records.QualityAtCut(
+    contents.QualityAtCut(
       cut=row['cut'],
       kept_share=row.get('kept_share'),
       accuracy=row.get('accuracy'),

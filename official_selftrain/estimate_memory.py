@@ -1,6 +1,6 @@
 """Says how much memory a self-training experiment needs, and on how many devices it fits, without any.
 
-python -m official_selftrain.pipeline.estimate --config_file=experiments/coco_efficientnet_b7.yaml --devices=32
+python -m official_selftrain.estimate_memory --config_file=experiments/coco_efficientnet_b7.yaml --devices=32
 
 The model is built without weights and a step of the student is traced, not run; official_selftrain/modeling/memory.py
 has the rule, and what it leaves out. In real steps on a CPU resident memory grew by 0.99 to 1.24 times the estimate
@@ -16,7 +16,7 @@ from official_selftrain.core import console, errors
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
-    prog='python -m official_selftrain.pipeline.estimate',
+    prog='python -m official_selftrain.estimate_memory',
     description=__doc__,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
@@ -35,11 +35,11 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(flags: argparse.Namespace) -> None:
   from official_selftrain import registry_imports  # noqa: F401
   from official_selftrain.core import config
-  from official_selftrain.pipeline import footprint, training
+  from official_selftrain.pipeline import memory_estimate, training
 
   params = config.load_named(flags.experiment, flags.config_file, flags.params_override)
   training.set_precision(params.runtime)
-  console.say(footprint.estimate(params).text(flags.devices, flags.memory_gib or [16, 80]))
+  console.say(memory_estimate.estimate(params).text(flags.devices, flags.memory_gib or [16, 80]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,7 +1,7 @@
 """Exports a trained model as SavedModel.
 
-python -m official_selftrain.export --run=runs/retinanet_selftrain --output=student
-python -m official_selftrain.export --run=runs/retinanet_selftrain --model=teacher --output=teacher
+python -m official_selftrain.serving --run=runs/retinanet_selftrain --output=student
+python -m official_selftrain.serving --run=runs/retinanet_selftrain --model=teacher --output=teacher
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     params = _load(flags.run)
     model_dir = os.path.join(flags.run, flags.model) if hasattr(params, 'teacher') else flags.run
-    from official_selftrain.export import saved_model
+    from official_selftrain.serving import saved_model
 
     saved_model.export_model(
       params, flags.checkpoint or model_dir, flags.output, flags.input_type, flags.batch_size

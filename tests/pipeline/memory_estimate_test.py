@@ -6,10 +6,13 @@ import io
 
 import tensorflow as tf
 
-from official_selftrain import registry_imports  # noqa: F401
+from official_selftrain import (
+  estimate_memory,
+  registry_imports,  # noqa: F401
+)
 from official_selftrain.core import config, errors
 from official_selftrain.modeling import memory
-from official_selftrain.pipeline import estimate, footprint, training
+from official_selftrain.pipeline import memory_estimate, training
 
 # A network that is built in a second.
 _MODEL = (
@@ -26,7 +29,7 @@ def _report(override='', experiment='retinanet_selftrain'):
   policy = tf.keras.mixed_precision.global_policy()
   try:
     training.set_precision(params.runtime)
-    return footprint.estimate(params)
+    return memory_estimate.estimate(params)
   finally:
     tf.keras.mixed_precision.set_global_policy(policy)
 
@@ -67,7 +70,7 @@ class ProgramTest(tf.test.TestCase):
   def _main(self, *arguments):
     said, complained = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complained):
-      status = estimate.main(arguments)
+      status = estimate_memory.main(arguments)
     return status, said.getvalue(), complained.getvalue()
 
   def test_the_table(self):

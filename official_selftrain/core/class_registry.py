@@ -1,0 +1,51 @@
+"""Finds what belongs to a config by the config's class, as the Model Garden finds tasks."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from official_selftrain.core import errors
+
+T = TypeVar('T')
+
+
+class ClassRegistry(Generic[T]):
+  """Things registered for classes of configs; a subclass without an entry of its own takes its parent's."""
+
+  def __init__(self, kind: str):
+    """Starts empty.
+
+    Args:
+      kind: what is registered, for messages, such as 'export module'.
+    """
+    self._kind = kind
+    self._entries: dict[type, T] = {}
+
+  def register(self, config_class: type) -> Callable[[T], T]:
+    """Decorator that registers a thing for a class of configs.
+
+    Raises:
+      ValueError: the class has one already.
+    """
+
+    def add(entry: T) -> T:
+      if config_class in self._entries:
+        raise ValueError(f'{config_class.__name__} has an {self._kind} already.')
+      self._entries[config_class] = entry
+      return entry
+
+    return add
+
+  def lookup(self, config: Any) -> T:
+    """What is registered for the class of `config`, or for the nearest class that it is derived from.
+
+    Raises:
+      ConfigError: nothing is.
+    """
+    for cls in type(config).__mro__:
+      if cls in self._entries:
+        return self._entries[cls]
+    known = ', '.join(sorted(cls.__name__ for cls in self._entries)) or 'none'
+    raise errors.ConfigError(
+      f'No {self._kind} is registered for {type(config).__name__}. Known are those for: {known}. Is the module that '
+      'registers it imported (registry_imports.py)?'
+    )

@@ -1,1 +1,0 @@
-"""SavedModels of trained detectors."""
