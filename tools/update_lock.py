@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -28,28 +28,39 @@ HEADER = f"""\
 """
 
 
-def resolve(uv: str, pins: pathlib.Path, output: pathlib.Path) -> None:
+def resolve(uv: str, output: pathlib.Path) -> None:
   """Lets uv resolve setup.cfg into a pylock file.
 
   Args:
     uv: the uv program.
-    pins: versions to keep; an empty file lets everything move.
-    output: where the pylock.toml goes.
+    output: the pylock.toml to write. If it exists, uv keeps its versions as far as they fit.
 
   Raises:
     subprocess.CalledProcessError: the ranges contradict each other; uv has said how.
   """
   command = [uv, 'pip', 'compile', 'setup.cfg', '--extra', 'dev', '--quiet']
   command += ['--python-version', '3.11', '--python-platform', PLATFORM]
-  command += ['--constraint', str(pins), '--format', 'pylock.toml', '--output-file', str(output)]
+  command += ['--format', 'pylock.toml', '--output-file', str(output)]
   subprocess.run(command, cwd=ROOT, check=True)
 
 
-def pinned(lock_text: str) -> Iterator[str]:
-  """Yields `name==version` for every package of a lock."""
+def pinned(lock_text: str) -> Iterator[tuple[str, str]]:
+  """Yields name and version of every package of a lock."""
   for line in lock_text.splitlines():
     if '==' in line and not line.startswith('#'):
-      yield line.split()[0]
+      name, _, version = line.split()[0].partition('==')
+      yield name, version
+
+
+def preferences(pins: Iterable[tuple[str, str]]) -> str:
+  """The text of a pylock file that names versions and no files: what `resolve` should keep.
+
+  A constraint would not do: a version that a new range excludes has to give way.
+  """
+  head = 'lock-version = "1.0"\ncreated-by = "tools/update_lock.py"\n'
+  return head + ''.join(
+    f'[[packages]]\nname = "{name}"\nversion = "{version}"\n' for name, version in pins
+  )
 
 
 def entry(package: dict[str, Any]) -> str:
@@ -75,11 +86,10 @@ def main() -> int:
   parser.add_argument('--upgrade', action='store_true', help='take the newest that fits the ranges')
   options = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
-    pins = pathlib.Path(folder, 'pins.txt')
-    kept = () if options.upgrade or not LOCK.exists() else pinned(LOCK.read_text())
-    pins.write_text('\n'.join(kept) + '\n')
     output = pathlib.Path(folder, 'pylock.toml')
-    resolve(options.uv, pins, output)
+    if LOCK.exists() and not options.upgrade:
+      output.write_text(preferences(pinned(LOCK.read_text())))
+    resolve(options.uv, output)
     packages = tomllib.loads(output.read_text())['packages']
   LOCK.write_text(HEADER + ''.join(entry(package) for package in packages))
   print(f'{LOCK.name}: {len(packages)} packages')
