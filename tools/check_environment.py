@@ -1,7 +1,11 @@
-"""Checks that the installed packages import together; if not, says which pin mends it.
+"""Checks that the installed packages import together; if not, says which version to install.
 
 A set of versions that resolves need not import: TensorFlow 2.15 meets packages that are years
-younger. Run by `make setup`; also by hand in any environment: `python tools/check_environment.py`.
+younger. First come the packages that the project is built on, with the versions known to work; then
+everything else in requirements.lock that is installed, because a notebook or a user's own script
+imports pandas or pyarrow from the same environment. All of it happens in one process, so TensorFlow
+is loaded once. Run by `make setup`; also by hand in any environment: `python
+tools/check_environment.py`.
 """
 
 import contextlib
@@ -9,11 +13,15 @@ import importlib
 import importlib.metadata
 import io
 import os
+import pathlib
 import sys
+import time
 import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
+
+LOCK = pathlib.Path(__file__).resolve().parent.parent / 'requirements.lock'
 
 
 class Requirement(NamedTuple):
@@ -46,9 +54,60 @@ REQUIREMENTS = (
   Requirement('keras_cv', 'keras-cv', ('keras-cv==0.9.0', 'keras-core==0.1.7')),
   Requirement('tensorflow_addons', 'tensorflow-addons', ('tensorflow-addons==0.23.0',)),
   Requirement('pycocotools.mask', 'pycocotools', ('pycocotools>=2.0.7', 'numpy<2')),
+  Requirement('pyarrow', 'pyarrow', ('pyarrow<26', 'numpy<2')),
 )
 
+# Distributions of the lock that say nothing when they are imported here, and why.
+NOT_IMPORTED = {
+  'kaggle': 'looks for credentials, and may ask a server about them, when it is imported',
+  'tensorflow-io-gcs-filesystem': 'TensorFlow has loaded it; it cannot register a second time',
+}
+
 Importer = Callable[[str], types.ModuleType]
+
+
+def public_modules(files: Iterable[pathlib.PurePath]) -> list[str]:
+  """What a distribution offers for import, at the highest level.
+
+  Args:
+    files: the paths that it installs, relative to site-packages.
+
+  Returns:
+    Its packages and single modules, sorted: `google.protobuf` for a package in a namespace. Names
+    with a leading underscore are left out. Where there are only modules in a namespace, the first
+    of them. Empty where there is no code, as in a package of type stubs.
+  """
+  sources = [file for file in files if file.suffix in ('.py', '.so') and '..' not in file.parts]
+  packages = {file.parent for file in sources if file.name == '__init__.py'}
+  found, scattered = set(), set()
+  for file in sources:
+    above = [folder for folder in file.parents if folder in packages]
+    path = above[-1] if above else file.with_name(file.name.partition('.')[0])
+    if all(part.isidentifier() and not part.startswith('_') for part in path.parts):
+      target = found if above or len(path.parts) == 1 else scattered
+      target.add('.'.join(path.parts))
+  return sorted(found) or sorted(scattered)[:1]
+
+
+def locked_requirements(lock_text: str) -> Iterator[Requirement]:
+  """Yields every module of every locked distribution that is installed, in the lock's order.
+
+  Args:
+    lock_text: the text of requirements.lock.
+
+  Yields:
+    A requirement with the locked version as its pin. `NOT_IMPORTED` is left out.
+  """
+  for line in lock_text.splitlines():
+    if '==' not in line or line.startswith('#'):
+      continue
+    pin = line.split()[0]
+    name = pin.partition('==')[0]
+    if name in NOT_IMPORTED:
+      continue
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      for module in public_modules(importlib.metadata.distribution(name).files or ()):
+        yield Requirement(module, name, (pin,))
 
 
 @contextlib.contextmanager
@@ -83,7 +142,8 @@ def problem_with(requirement: Requirement, importer: Importer) -> str | None:
   try:
     importer(requirement.module)
     importlib.metadata.version(requirement.distribution)
-  except Exception as error:  # Packages fail at import in every way there is; each is reported.
+  # Packages fail at import in every way there is, up to leaving the program; each is reported.
+  except (Exception, SystemExit) as error:
     reason = ' '.join(str(error).split()) or 'no message'
     pins = ' '.join(f"'{pin}'" for pin in requirement.pins)
     name = requirement.distribution
@@ -95,7 +155,7 @@ def problem_with(requirement: Requirement, importer: Importer) -> str | None:
 
 
 def first_problem(
-  requirements: Sequence[Requirement] = REQUIREMENTS,
+  requirements: Sequence[Requirement],
   importer: Importer = importlib.import_module,
 ) -> str | None:
   """The first package that does not import, as one line; None when all do."""
@@ -106,21 +166,35 @@ def first_problem(
   return None
 
 
-def summary(requirements: Sequence[Requirement] = REQUIREMENTS) -> str:
-  """One line with the versions of Python and of the packages, which have to be installed."""
+def summary(requirements: Sequence[Requirement], num_others: int, seconds: float) -> str:
+  """One line with the versions of Python and of the packages that the project is built on.
+
+  Args:
+    requirements: those packages; they have to be installed.
+    num_others: how many more distributions of the lock were imported.
+    seconds: how long all the imports took.
+  """
   versions = [f'Python {".".join(map(str, sys.version_info[:3]))}']
   for requirement in requirements:
     name = requirement.distribution
     versions.append(f'{name} {importlib.metadata.version(name)}')
-  return 'Environment: ' + ', '.join(versions)
+  rest = f'{num_others} more locked packages import, {seconds:.0f} s'
+  return f'Environment: {", ".join(versions)}; {rest}'
 
 
 def main() -> int:
   """Prints one line; returns 0 when everything imports and 1 when something does not."""
+  start = time.monotonic()
+  others = list(locked_requirements(LOCK.read_text()))
   with quiet():
-    problem = first_problem()
-  print(problem or summary(), file=sys.stderr if problem else sys.stdout)
-  return 1 if problem else 0
+    problem = first_problem([*REQUIREMENTS, *others])
+  if problem:
+    print(problem, file=sys.stderr)
+    return 1
+  own = {requirement.distribution for requirement in REQUIREMENTS}
+  num_others = len({requirement.distribution for requirement in others} - own)
+  print(summary(REQUIREMENTS, num_others, time.monotonic() - start))
+  return 0
 
 
 if __name__ == '__main__':

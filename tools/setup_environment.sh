@@ -82,4 +82,6 @@ fi
 "$venv/bin/python" -m pip install -qq --disable-pip-version-check \
   --no-deps --no-build-isolation --editable . ||
   fail 'pip could not install this project (its message is above)'
+"$venv/bin/uv" pip check --quiet --python "$venv/bin/python" ||
+  fail 'the packages contradict each other (the message is above); to start over: make clean setup'
 "$venv/bin/python" tools/check_environment.py

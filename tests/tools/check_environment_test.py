@@ -1,5 +1,6 @@
 import importlib.metadata
 import os
+import pathlib
 import sys
 import types
 import unittest
@@ -50,6 +51,83 @@ class FirstProblemTest(unittest.TestCase):
     stray = check_environment.Requirement('json', 'no-such-distribution', ('x==1',))
     self.assertRegex(check_environment.first_problem([stray]), 'PackageNotFoundError')
 
+  def test_a_package_that_leaves_the_program_is_a_problem(self):
+    def importer(name: str) -> types.ModuleType:
+      raise SystemExit(f'{name} wants a password')
+
+    problem = check_environment.first_problem([PRESENT], importer)
+    self.assertIn('(SystemExit: absl wants a password)', problem)
+
+
+class PublicModulesTest(unittest.TestCase):
+  def assert_modules(self, files: list[str], expected: list[str]) -> None:
+    found = check_environment.public_modules(map(pathlib.PurePosixPath, files))
+    self.assertEqual(found, expected)
+
+  def test_packages_and_single_modules_but_nothing_inside_a_package(self):
+    files = ['pkg/__init__.py', 'pkg/inner/__init__.py', 'pkg/a.py', 'pkg/loose/b.py', 'six.py']
+    self.assert_modules(files, ['pkg', 'six'])
+
+  def test_native_modules_lose_their_tag(self):
+    self.assert_modules(['tree.cpython-311-x86_64-linux-gnu.so'], ['tree'])
+
+  def test_a_package_in_a_namespace(self):
+    files = ['google/auth/__init__.py', 'google/auth/x.py', 'google/oauth2/__init__.py']
+    self.assert_modules(files, ['google.auth', 'google.oauth2'])
+
+  def test_modules_scattered_over_a_namespace_are_represented_by_the_first(self):
+    files = ['google/rpc/code_pb2.py', 'google/api/http_pb2.py', 'google/api/auth_pb2.py']
+    self.assert_modules(files, ['google.api.auth_pb2'])
+
+  def test_a_package_stands_before_what_is_scattered(self):
+    self.assert_modules(['google/api/x.py', 'proto/__init__.py'], ['proto'])
+
+  def test_private_names_libraries_programs_and_stubs_are_left_out(self):
+    self.assert_modules(
+      [
+        '_hidden/__init__.py',
+        '_hidden.py',
+        '__editable___finder.py',
+        'numpy.libs/libgfortran-040039e1.so',
+        '6ec57f84__mypyc.cpython-311-x86_64-linux-gnu.so',
+        '../../../bin/tool.py',
+        'yaml-stubs/__init__.pyi',
+        'tool-1.0.dist-info/METADATA',
+      ],
+      [],
+    )
+
+
+class LockedRequirementsTest(unittest.TestCase):
+  def locked(self, text: str) -> list[check_environment.Requirement]:
+    return list(check_environment.locked_requirements(text))
+
+  def test_every_module_is_paired_with_the_locked_version(self):
+    text = '# made with x==1\nsetuptools==65.5.0 \\\n    --hash=sha256:00\nsix==1.17.0 \\\n'
+    self.assertEqual(
+      self.locked(text),
+      [
+        ('pkg_resources', 'setuptools', ('setuptools==65.5.0',)),
+        ('setuptools', 'setuptools', ('setuptools==65.5.0',)),
+        ('six', 'six', ('six==1.17.0',)),
+      ],
+    )
+
+  def test_what_is_not_installed_or_cannot_be_imported_is_left_out(self):
+    self.assertEqual(self.locked('no-such-distribution==1 \\\nkaggle==2.2.4 \\\n'), [])
+
+  def test_only_what_is_listed_with_a_reason_or_has_no_code_is_left_out_of_this_lock(self):
+    text = check_environment.LOCK.read_text()
+    names = {line.partition('==')[0] for line in text.splitlines() if line[0].isalpha()}
+    covered = {requirement.distribution for requirement in self.locked(text)}
+    self.assertEqual(names - covered, {*check_environment.NOT_IMPORTED, 'types-pyyaml'})
+
+  def test_what_users_reach_for_is_covered(self):
+    modules = {item.module for item in self.locked(check_environment.LOCK.read_text())}
+    wanted = {'cv2', 'google.protobuf', 'matplotlib', 'pandas', 'PIL', 'pyarrow', 'pylab', 'scipy'}
+    wanted |= {'tensorflow_datasets', 'tensorflow_hub', 'tensorflow_text', 'orbit', 'official'}
+    self.assertLessEqual(wanted, modules)
+
 
 class RequirementsTest(unittest.TestCase):
   def test_every_distribution_is_installed_with_a_version_its_first_pin_allows(self):
@@ -75,10 +153,11 @@ class RequirementsTest(unittest.TestCase):
 
 
 class SummaryTest(unittest.TestCase):
-  def test_one_line_with_python_and_every_version(self):
-    line = check_environment.summary([PRESENT])
+  def test_one_line_with_python_every_version_and_the_rest(self):
+    line = check_environment.summary([PRESENT], 144, 25.6)
     version = importlib.metadata.version('absl-py')
-    self.assertRegex(line, rf'^Environment: Python 3\.\d+\.\d+, absl-py {version}$')
+    rest = '144 more locked packages import, 26 s'
+    self.assertRegex(line, rf'^Environment: Python 3\.\d+\.\d+, absl-py {version}; {rest}$')
 
 
 class QuietTest(unittest.TestCase):
