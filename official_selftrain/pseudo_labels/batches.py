@@ -2,13 +2,14 @@
 
 A batch never holds images of two shards: the labels of a shard then depend on that shard alone, not
 on which shards were already done when a run was resumed. All shards go through one dataset, because
-starting one costs as much as a hundred small images.
+starting one costs as much as a hundred small images. At most `num_parallel_calls` batches are being made, and two wait
+for the model.
 """
 
 import collections
 import dataclasses
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -20,7 +21,13 @@ PreprocessFn = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
 
 _NUMBER = 'number'
 _SERIALIZED = 'serialized'
-_BATCHES_AHEAD = 4
+
+# A batch of 32 images of 640 x 640 pixels is 157 MB, so few are held at a time, and none is left to AUTOTUNE, which
+# holds more of them the more processors there are. Within a batch, images are made in parallel: two batches keep 32
+# processors busy.
+PARALLEL_BATCHES = 2
+_BATCHES_AHEAD = 2
+_PARALLEL_IMAGES = 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +87,20 @@ class _Chunk:
   records: list[shards.Record]
 
 
+class _Made(NamedTuple):
+  """A batch as it leaves tf.data.
+
+  Attributes:
+    number: of its chunk, int64 scalar.
+    record: source id, fingerprint and size of the images, each `[batch]`.
+    features: the model's inputs, each `[batch, ...]`.
+  """
+
+  number: tf.Tensor
+  record: dict[str, tf.Tensor]
+  features: dict[str, tf.Tensor]
+
+
 @dataclasses.dataclass(frozen=True)
 class _Reading:
   """What the thread that reads records and the one that takes batches share.
@@ -130,7 +151,8 @@ class ImageBatches:
         image/width, integer scalars. An image that does not decode raises inside the graph, as
         `tf.io.decode_image` does.
       batch_size: images per batch.
-      num_parallel_calls: batches preprocessed at a time; `tf.data.AUTOTUNE` lets tf.data choose.
+      num_parallel_calls: batches preprocessed at a time; each needs the memory of a batch of inputs. `tf.data.AUTOTUNE`
+        lets tf.data choose.
 
     Raises:
       ValueError: `preprocess_fn` returns no original size or a shape that is not static.
@@ -147,16 +169,21 @@ class ImageBatches:
     # A batch with an image that does not decode drops out here and is missed by its number.
     self._dataset = dataset.ignore_errors().prefetch(_BATCHES_AHEAD)
 
-  def _map(self, item: Mapping[str, tf.Tensor]) -> dict[str, Any]:
+  def _map(self, item: Mapping[str, tf.Tensor]) -> _Made:
     """Preprocesses a whole batch; the number of calls, not of images, is what tf.data costs."""
     outputs = self._preprocess.get_concrete_function().structured_outputs
     signature = tf.nest.map_structure(
       lambda value: tf.TensorSpec(value.shape, value.dtype), outputs
     )
-    result = tf.map_fn(self._preprocess, item[_SERIALIZED], fn_output_signature=signature)
-    return {**result, _NUMBER: item[_NUMBER]}
+    result = tf.map_fn(
+      self._preprocess,
+      item[_SERIALIZED],
+      parallel_iterations=_PARALLEL_IMAGES,
+      fn_output_signature=signature,
+    )
+    return _Made(item[_NUMBER], **result)
 
-  def _generate(self) -> Iterator[dict[str, Any]]:
+  def _generate(self) -> Iterator[dict[str, int | list[bytes]]]:
     """Reads records for tf.data.
 
     No exception ever escapes: `ignore_errors` would swallow it.
@@ -170,7 +197,7 @@ class ImageBatches:
             reading.plan.append(item)
             continue
           reading.plan.append(_Chunk(number, item))
-          serialized = [record.serialized for record in item]
+          serialized = [record.serialized or b'' for record in item]
           padding = [serialized[-1]] * (self._batch_size - len(serialized))
           yield {_NUMBER: number, _SERIALIZED: serialized + padding}
           number += 1
@@ -218,8 +245,8 @@ class ImageBatches:
         if isinstance(planned, EndOfShard):
           yield dataclasses.replace(planned, undecodable=undecodable)
           undecodable = {}
-        elif item is not None and planned.number == int(item[_NUMBER]):
-          yield Batch(_image_records(planned.records, item['record']), item['features'])
+        elif item is not None and planned.number == int(item.number):
+          yield Batch(_image_records(planned.records, item.record), item.features)
           break
         else:
           batch, failed = self._one_by_one(planned)
@@ -229,7 +256,7 @@ class ImageBatches:
     if reading.failures:
       raise reading.failures[0]
 
-  def _items(self) -> Iterator[dict[str, Any] | None]:
+  def _items(self) -> Iterator[_Made | None]:
     """The batches that went through tf.data without an error, and None behind the last one."""
     yield from self._dataset
     yield None
@@ -257,7 +284,9 @@ class ImageBatches:
     return Batch(_image_records(good, stacked['record']), stacked['features']), failed
 
 
-def _preprocess_record(preprocess_fn: PreprocessFn) -> Any:
+def _preprocess_record(
+  preprocess_fn: PreprocessFn,
+) -> tf.types.experimental.PolymorphicFunction:
   """Makes the tf.function from one serialized record to `record` and `features`.
 
   Raises:
@@ -265,7 +294,7 @@ def _preprocess_record(preprocess_fn: PreprocessFn) -> Any:
   """
 
   @tf.function(input_signature=[tf.TensorSpec([], tf.string)])
-  def preprocess(serialized: tf.Tensor) -> dict[str, Any]:
+  def preprocess(serialized: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
     record = parse_image_record(serialized)
     features = dict(preprocess_fn(record[keys.IMAGE_ENCODED]))
     missing = {keys.IMAGE_HEIGHT, keys.IMAGE_WIDTH} - set(features)

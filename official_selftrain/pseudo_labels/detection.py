@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -34,7 +33,7 @@ class BoxFormat:
 
   name = 'detection'
 
-  def settings(self) -> dict[str, Any]:
+  def settings(self) -> dict[str, int | float]:
     """See `LabelFormat`."""
     return dataclasses.asdict(self)
 
@@ -59,7 +58,7 @@ class BoxFormat:
         f'(num_classes is {self.num_classes}). Give the labeller the num_classes of the model'
       )
 
-  def postprocess(self, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+  def postprocess(self, outputs: formats.Predictions) -> formats.Predictions:
     """Nothing: boxes of all images come out of non-maximum suppression as arrays."""
     return outputs
 
@@ -95,7 +94,7 @@ class BoxFormat:
     """See `LabelFormat`."""
     return len(features[keys.BOX_CLASS].int64_list.value)
 
-  def new_summary(self) -> dict[str, Any]:
+  def new_summary(self) -> formats.Summary:
     """A summary of no image.
 
     Returns:
@@ -103,7 +102,7 @@ class BoxFormat:
     """
     return {'boxes': {}, 'scores': {}, 'best_scores': [0] * histograms.NUM_BINS}
 
-  def count(self, summary: dict[str, Any], features: Mapping[str, tf.train.Feature]) -> None:
+  def count(self, summary: formats.Summary, features: Mapping[str, tf.train.Feature]) -> None:
     """See `LabelFormat`."""
     classes = np.array(features[keys.BOX_CLASS].int64_list.value, np.int64)
     scores = np.array(features[keys.BOX_SCORE].float_list.value, np.float32)
@@ -119,11 +118,11 @@ class BoxFormat:
       )
     summary['best_scores'][int(bins.max())] += 1
 
-  def kept(self, summary: Mapping[str, Any], cuts: cuts_lib.Cuts) -> formats.Kept:
+  def kept(self, summary: formats.Summary, cuts: cuts_lib.Cuts) -> formats.Kept:
     """See `LabelFormat`; with cuts per class, `images_kept` is an upper bound."""
     return histograms.kept(summary, cuts)
 
-  def feature_spec(self) -> dict[str, Any]:
+  def feature_spec(self) -> dict[str, formats.FeatureSpec]:
     """See `LabelFormat`."""
     spec = {
       name: tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True) for name in _SIDES

@@ -1,8 +1,8 @@
 """What a task says about its pseudo labels; everything else here knows neither boxes nor masks."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +15,13 @@ from official_selftrain.pseudo_labels import cuts as cuts_lib
 LABELLED = 'labelled'
 EMPTY = 'empty'
 DEAD = 'dead'
+
+# Counts of labels as JSON holds them: dictionaries of numbers, of lists of numbers, or of such dictionaries. Formats
+# choose the keys.
+Summary: TypeAlias = dict[str, Any]
+# What a teacher predicts for a batch, one row per image.
+Predictions: TypeAlias = Mapping[str, tf.Tensor | np.ndarray]
+FeatureSpec: TypeAlias = tf.io.FixedLenFeature | tf.io.FixedLenSequenceFeature
 
 RECORD_SPEC = {
   keys.LABEL_STATUS: tf.io.FixedLenFeature([], tf.string),
@@ -56,10 +63,10 @@ class LabelFormat(Protocol):
 
   name: str
 
-  def settings(self) -> dict[str, Any]:
+  def settings(self) -> dict[str, int | float]:
     """JSON-serialisable settings; labels written with other settings are not mixed with these."""
 
-  def postprocess(self, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+  def postprocess(self, outputs: Predictions) -> Predictions:
     """The host's share of the work on a batch of predictions.
 
     The labeller calls it while the teacher is busy with the next batch.
@@ -83,13 +90,13 @@ class LabelFormat(Protocol):
   def num_objects(self, features: Mapping[str, tf.train.Feature]) -> int:
     """Number of objects that encoded features hold; 0 makes the image an empty one."""
 
-  def new_summary(self) -> dict[str, Any]:
+  def new_summary(self) -> Summary:
     """A summary of no image."""
 
-  def count(self, summary: dict[str, Any], features: Mapping[str, tf.train.Feature]) -> None:
+  def count(self, summary: Summary, features: Mapping[str, tf.train.Feature]) -> None:
     """Adds the encoded features of one image to `summary`."""
 
-  def feature_spec(self) -> dict[str, Any]:
+  def feature_spec(self) -> dict[str, FeatureSpec]:
     """Parsing specification of the features that `encode` writes; each may be missing."""
 
   def decode(self, parsed: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -103,17 +110,17 @@ class LabelFormat(Protocol):
   def has_objects(self, decoded: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """bool scalar: whether anything but background is left after the cuts."""
 
-  def kept(self, summary: Mapping[str, Any], cuts: cuts_lib.Cuts) -> Kept:
+  def kept(self, summary: Summary, cuts: cuts_lib.Cuts) -> Kept:
     """What `cuts` leave of the labels that `summary` counts."""
 
 
-def int64_feature(values: Any) -> tf.train.Feature:
-  """An int64 list feature from an iterable of integers."""
+def int64_feature(values: Iterable[int]) -> tf.train.Feature:
+  """An int64 list feature."""
   return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
 
-def float_feature(values: Any) -> tf.train.Feature:
-  """A float list feature from an iterable of numbers."""
+def float_feature(values: Iterable[float]) -> tf.train.Feature:
+  """A float list feature."""
   return tf.train.Feature(float_list=tf.train.FloatList(value=values))
 
 
@@ -122,13 +129,18 @@ def bytes_feature(value: bytes) -> tf.train.Feature:
   return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
 
-def merge_summaries(left: Any, right: Any) -> Any:
+def merge_summaries(left: Summary, right: Summary) -> Summary:
   """Adds two summaries number by number; a key that one of them lacks counts as zero."""
+  merged = dict(left)
+  for key, value in right.items():
+    merged[key] = _sum(merged[key], value) if key in merged else value
+  return merged
+
+
+def _sum(left: Any, right: Any) -> Any:
+  """Adds two values of summaries."""
   if isinstance(left, dict):
-    merged = dict(left)
-    for key, value in right.items():
-      merged[key] = merge_summaries(merged[key], value) if key in merged else value
-    return merged
+    return merge_summaries(left, right)
   if isinstance(left, list):
-    return [merge_summaries(a, b) for a, b in zip(left, right, strict=True)]
+    return [_sum(a, b) for a, b in zip(left, right, strict=True)]
   return left + right

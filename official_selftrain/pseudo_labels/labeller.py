@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,7 +20,7 @@ from official_selftrain.core import errors, keys
 from official_selftrain.pseudo_labels import batches, formats, shards
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 
-PredictFn = Callable[[dict[str, tf.Tensor]], Mapping[str, Any]]
+PredictFn = Callable[[dict[str, tf.Tensor]], formats.Predictions]
 
 _NUM_DETECTIONS = 'num_detections'
 # Per shard; the manifest and dead_letters.jsonl have the others.
@@ -82,7 +81,7 @@ class _LabelShard:
     return image.source_id or f'{self.image_name}:{image.index}'
 
   def add_predictions(
-    self, images: Sequence[batches.ImageRecord], outputs: Mapping[str, Any]
+    self, images: Sequence[batches.ImageRecord], outputs: formats.Predictions
   ) -> None:
     """Adds images that the teacher has seen; rows of `outputs` behind the last one are padding."""
     found = self._format.postprocess(outputs)
@@ -155,7 +154,7 @@ class Labeller:
     predict_fn: PredictFn,
     provenance: manifest_lib.Provenance,
     batch_size: int = 16,
-    num_parallel_calls: int = tf.data.AUTOTUNE,
+    num_parallel_calls: int = batches.PARALLEL_BATCHES,
   ):
     """Builds the labeller.
 
@@ -168,7 +167,7 @@ class Labeller:
         `[batch]`, the other arrays with a second dimension are cut to that many entries per image.
       provenance: what is recorded about teacher and settings.
       batch_size: images per call of `predict_fn`.
-      num_parallel_calls: batches preprocessed at a time.
+      num_parallel_calls: batches preprocessed at a time; each needs the memory of a batch of inputs.
 
     Raises:
       ConfigError: `batch_size` is below 1.

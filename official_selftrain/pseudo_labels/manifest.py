@@ -50,14 +50,17 @@ class Provenance:
       are redone.
     config: JSON-serialisable settings that change the labels (input size, NMS, ...).
     versions: versions of the software, see `software_versions`; recorded, not compared.
+    class_names: names of the classes from class 1 on; empty when they are not known. Labels hold ids, so other names do
+      not make shards be written again; `reader.check_classes` compares them with those of the student.
   """
 
   teacher: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: software_versions())
+  class_names: tuple[str, ...] = ()
 
   def digest(self, label_format: formats.LabelFormat) -> str:
-    """Digest of everything that changes the labels; where the teacher's files lie does not."""
+    """Digest of everything that changes the labels; names and where the teacher's files lie do not."""
     teacher = {name: value for name, value in self.teacher.items() if name != 'checkpoint'}
     return files.digest_of([label_format.name, label_format.settings(), teacher, dict(self.config)])
 
@@ -107,7 +110,7 @@ class ShardResult:
   """
 
   entry: ShardEntry
-  summary: Mapping[str, Any]
+  summary: formats.Summary
   dead_letters: tuple[DeadLetter, ...]
   settings: str
 
@@ -157,7 +160,7 @@ class Manifest:
   format_settings: Mapping[str, Any]
   provenance: Provenance
   shards: tuple[ShardEntry, ...]
-  summary: Mapping[str, Any]
+  summary: formats.Summary
   dead_letters: tuple[DeadLetter, ...] = ()
 
   @property
@@ -179,6 +182,11 @@ class Manifest:
   def dead(self) -> int:
     """Number of dead letters."""
     return sum(shard.dead for shard in self.shards)
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """Names of the classes from class 1 on; empty in labels that were written without them."""
+    return self.provenance.class_names
 
   @property
   def damaged(self) -> bool:
@@ -208,7 +216,7 @@ class Manifest:
       return cls(
         format=value['format'],
         format_settings=value['format_settings'],
-        provenance=Provenance(**value['provenance']),
+        provenance=_provenance(value['provenance']),
         shards=tuple(ShardEntry(**entry) for entry in value['shards']),
         summary=value['summary'],
         dead_letters=tuple(DeadLetter(**letter) for letter in value['dead_letters']),
@@ -217,6 +225,11 @@ class Manifest:
       raise errors.DataError(
         f'{path} is not a manifest of this version ({error}). Write the labels again'
       ) from error
+
+
+def _provenance(value: Mapping[str, Any]) -> Provenance:
+  """Provenance from JSON, which has no tuples, and, from older versions, no class names."""
+  return Provenance(**{**value, 'class_names': tuple(value.get('class_names', ()))})
 
 
 def save(
@@ -254,7 +267,7 @@ def save(
   return manifest
 
 
-def describe_teacher(checkpoint: str, global_step: int) -> dict[str, Any]:
+def describe_teacher(checkpoint: str, global_step: int) -> dict[str, str | int]:
   """Describes a teacher by what it is, not only by where it lies.
 
   Args:

@@ -4,15 +4,15 @@ The join is by position; each label record carries the fingerprint of the image 
 a wrong pairing is an error at the first record, never a training run on mixed-up labels.
 """
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import tensorflow as tf
 
-from official_selftrain.core import errors, files, keys
-from official_selftrain.pseudo_labels import batches, formats, shards
+from official_selftrain.core import errors, keys
+from official_selftrain.pseudo_labels import batches, formats, integrity, shards
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 
@@ -126,7 +126,7 @@ def has_objects(
   return label_format.has_objects(label_format.apply_cuts(label_format.decode(parsed), cuts))
 
 
-def _label_spec(label_format: formats.LabelFormat) -> dict[str, Any]:
+def _label_spec(label_format: formats.LabelFormat) -> dict[str, formats.FeatureSpec]:
   """Parsing specification of a label record."""
   return {**formats.RECORD_SPEC, **label_format.feature_spec()}
 
@@ -190,6 +190,8 @@ def mismatch_error(error: Exception) -> errors.LabelMismatchError | None:
 def check_labels_match(image_files: Sequence[str], label_dir: str) -> manifest_lib.Manifest:
   """Checks, before anything is trained, that labels belong to images and are what was written.
 
+  Compares names, sizes and dates; label shards are read only as `integrity` says.
+
   Args:
     image_files: the image shards that are about to be read.
     label_dir: folder of the label shards and their manifest.
@@ -215,17 +217,46 @@ def check_labels_match(image_files: Sequence[str], label_dir: str) -> manifest_l
         f'{image_file} has {size} bytes, but had {entry.image_bytes} when it was labelled. {advice}'
       )
     label_file = os.path.join(label_dir, entry.label_file)
-    if not os.path.exists(label_file):
-      raise errors.LabelMismatchError(
-        f'The label shard {label_file} of {name} is missing. {advice}'
-      )
-    if files.sha256(label_file) != entry.label_sha256:
-      raise errors.LabelMismatchError(
-        f'The label shard {label_file} of {name} is not the file that was written (its SHA-256 '
-        f'differs). {advice}'
-      )
+    fault = integrity.size_fault(label_file, entry)
+    if fault:
+      raise errors.LabelMismatchError(f'The label shard {label_file} of {name} {fault}. {advice}')
   if len(image_files) != len(manifest.shards):
     raise errors.LabelMismatchError(
       f'{len(image_files)} image files are read, but {len(manifest.shards)} were labelled. {advice}'
     )
+  integrity.check_dates(label_dir, manifest.shards, advice)
   return manifest
+
+
+def check_classes(
+  manifest: manifest_lib.Manifest, num_classes: int, class_names: Sequence[str] = ()
+) -> None:
+  """Checks that labels are about the classes of the model that is to learn them.
+
+  Args:
+    manifest: of the labels.
+    num_classes: `task.model.num_classes`, with the background as class 0.
+    class_names: names from class 1 on; empty when they are not known.
+
+  Raises:
+    LabelMismatchError: Number, order or names differ; says where they differ first. Names are compared when the labels
+      and the model have some.
+  """
+  advice = 'Use a teacher with the classes of the student, or write the labels again'
+  written = manifest.format_settings.get('num_classes')
+  if written != num_classes:
+    raise errors.LabelMismatchError(
+      f'The pseudo labels were written for {written} classes, but task.model.num_classes is {num_classes} (both count '
+      f'the background). {advice}'
+    )
+  if not manifest.class_names or not class_names:
+    return
+  pairs = itertools.zip_longest(manifest.class_names, class_names)
+  for class_id, (theirs, ours) in enumerate(pairs, start=1):
+    if theirs != ours:
+      in_labels, in_run = (repr(name) if name else 'without a name' for name in (theirs, ours))
+      is_reordered = sorted(manifest.class_names) == sorted(class_names)
+      order = ' The names are the same, in another order.' if is_reordered else ''
+      raise errors.LabelMismatchError(
+        f'Class {class_id} is {in_labels} in the pseudo labels, but {in_run} in this run.{order} {advice}'
+      )

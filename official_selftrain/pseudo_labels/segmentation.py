@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -69,15 +68,15 @@ class MaskFormat:
 
   name = 'segmentation'
 
-  def settings(self) -> dict[str, Any]:
+  def settings(self) -> dict[str, int | float]:
     """See `LabelFormat`."""
     return dataclasses.asdict(self)
 
-  def postprocess(self, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+  def postprocess(self, outputs: formats.Predictions) -> formats.Predictions:
     """See `LabelFormat` and `encode_predictions`."""
     return encode_predictions(outputs['probabilities'], outputs['image_info'])
 
-  def encode(self, prediction: Mapping[str, Any]) -> dict[str, tf.train.Feature]:
+  def encode(self, prediction: Mapping[str, np.ndarray]) -> dict[str, tf.train.Feature]:
     """See `LabelFormat`.
 
     Raises:
@@ -93,8 +92,8 @@ class MaskFormat:
     if not prediction['is_finite']:
       raise formats.UnusablePredictionError('the teacher predicted a NaN or infinite probability')
     return {
-      keys.SEGMENTATION_MASK: formats.bytes_feature(prediction['classes']),
-      keys.CONFIDENCE_MASK: formats.bytes_feature(prediction['confidences']),
+      keys.SEGMENTATION_MASK: formats.bytes_feature(bytes(prediction['classes'])),
+      keys.CONFIDENCE_MASK: formats.bytes_feature(bytes(prediction['confidences'])),
       keys.PIXEL_COUNTS: formats.int64_feature(counts.ravel()),
     }
 
@@ -107,7 +106,7 @@ class MaskFormat:
     """Number of pixels of any class but the background; see `LabelFormat`."""
     return int(self.counts(features)[BACKGROUND + 1 :].sum())
 
-  def new_summary(self) -> dict[str, Any]:
+  def new_summary(self) -> formats.Summary:
     """A summary of no image.
 
     Returns:
@@ -117,7 +116,7 @@ class MaskFormat:
     empty = [0] * histograms.NUM_BINS
     return {'scores': {}, 'best_scores': empty, 'background': empty}
 
-  def count(self, summary: dict[str, Any], features: Mapping[str, tf.train.Feature]) -> None:
+  def count(self, summary: formats.Summary, features: Mapping[str, tf.train.Feature]) -> None:
     """See `LabelFormat`."""
     counts = self.counts(features)
     for class_id in np.flatnonzero(counts.sum(axis=1)).tolist():
@@ -131,11 +130,11 @@ class MaskFormat:
       best = np.bincount(filled[-1:], minlength=histograms.NUM_BINS)
       summary['best_scores'] = _sum(summary['best_scores'], best)
 
-  def kept(self, summary: Mapping[str, Any], cuts: cuts_lib.Cuts) -> formats.Kept:
+  def kept(self, summary: formats.Summary, cuts: cuts_lib.Cuts) -> formats.Kept:
     """See `LabelFormat`; counts pixels of objects, not of the background."""
     return histograms.kept(summary, cuts)
 
-  def feature_spec(self) -> dict[str, Any]:
+  def feature_spec(self) -> dict[str, formats.FeatureSpec]:
     """See `LabelFormat`."""
     names = (keys.SEGMENTATION_MASK, keys.CONFIDENCE_MASK)
     return {name: tf.io.FixedLenFeature([], tf.string, default_value='') for name in names}

@@ -44,8 +44,8 @@ class CutsTest(tf.test.TestCase):
     self.assertEqual([mask.shape.as_list() for mask in empty], [[0], [0]])
 
   def test_lowest_and_of(self):
-    settings = cuts.Cuts(0.5, ignore_cut=0.2, per_class={3: 0.1})
-    self.assertEqual((settings.lowest, settings.of(3), settings.of(1)), (0.1, 0.1, 0.5))
+    several = cuts.Cuts(0.5, ignore_cut=0.2, per_class={3: 0.1})
+    self.assertEqual((several.lowest, several.of(3), several.of(1)), (0.1, 0.1, 0.5))
     self.assertEqual(cuts.Cuts(0.7).lowest, 0.7)
 
   def test_values_out_of_range(self):

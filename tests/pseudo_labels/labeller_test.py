@@ -67,16 +67,37 @@ class LabellerTest(_Case):
     images = [self._images('a.tfrecord', range(6)), self._images('b.tfrecord', range(5))]
     written = unlabelled.make_labeller(image_size=2).run(images, self.output)
     loaded = manifest.Manifest.load(self.output)
-    self.assertEqual(loaded.to_json(), json.loads(json.dumps(written.to_json())))
+    self.assertEqual(loaded, written)
+    with open(os.path.join(self.output, manifest.FILE_NAME), encoding='utf-8') as stream:
+      self.assertEqual(json.load(stream), json.loads(json.dumps(written.to_json())))
     self.assertEqual([entry.records for entry in loaded.shards], [6, 5])
     self.assertEqual(loaded.format, 'detection')
     self.assertEqual(loaded.provenance.config, {'image_size': 2})
+    self.assertEqual(loaded.class_names, ())
     self.assertEqual(loaded.provenance.teacher['global_step'], 1)
     self.assertEqual(loaded.provenance.versions['tensorflow'], tf.__version__)
     for entry, image in zip(loaded.shards, images, strict=True):
       self.assertEqual(entry.image_bytes, os.path.getsize(image))
       self.assertEqual(entry.records, entry.labelled + entry.empty + entry.dead)
       self.assertFalse(entry.damaged)
+
+  def test_class_names_travel_and_older_manifests_have_none(self):
+    image = self._images('a.tfrecord', range(3))
+    names = ('cat', 'dog', 'owl')
+    named, unnamed = (manifest.Provenance(class_names=each) for each in (names, ()))
+    # Labels are ids: names do not change them.
+    label_format = unlabelled.label_format()
+    self.assertEqual(named.digest(label_format), unnamed.digest(label_format))
+    worker = labeller.Labeller(
+      label_format, unlabelled.preprocess, unlabelled.FakeTeacher(), named, unlabelled.BATCH_SIZE
+    )
+    worker.run([image], self.output)
+    self.assertEqual(manifest.Manifest.load(self.output).class_names, names)
+    path = os.path.join(self.output, manifest.FILE_NAME)
+    content = files.read_json(path)
+    del content['provenance']['class_names']
+    files.write_json(path, content)
+    self.assertEqual(manifest.Manifest.load(self.output).class_names, ())
 
   def test_label_shards_hold_no_image(self):
     image = self._images('a.tfrecord', range(3))

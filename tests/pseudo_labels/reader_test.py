@@ -1,13 +1,13 @@
 """Tests of official_selftrain.pseudo_labels.reader."""
 
+import dataclasses
 import os
-import pathlib
 import shutil
 
 import tensorflow as tf
 
 from official_selftrain.core import errors, keys
-from official_selftrain.pseudo_labels import cuts, reader, shards
+from official_selftrain.pseudo_labels import cuts, labeller, manifest, reader, shards
 from tests.pseudo_labels import unlabelled
 
 _ALL = cuts.Cuts(0.05)
@@ -34,8 +34,8 @@ class _Case(tf.test.TestCase):
 
 
 class ReaderTest(_Case):
-  def _read(self, settings=_ALL):
-    dataset = reader.read_pairs(self.images, self.labels, unlabelled.label_format(), settings)
+  def _read(self, some=_ALL):
+    dataset = reader.read_pairs(self.images, self.labels, unlabelled.label_format(), some)
     return list(dataset.as_numpy_iterator())
 
   def _join(self, pairs):
@@ -184,9 +184,9 @@ class CheckLabelsMatchTest(_Case):
   def test_changed_or_missing_label_shard(self):
     self._label()
     label = self._label_files()[1]
-    content = bytearray(pathlib.Path(label).read_bytes())
-    content[-10] ^= 1
-    pathlib.Path(label).write_bytes(content)
+    date = os.stat(label).st_mtime_ns
+    unlabelled.change_content(label)
+    unlabelled.set_date(label, date + 10**9)
     self.assert_refused(r'b\.labels\.tfrecord of b\.tfrecord is not the file that was written')
     os.remove(label)
     self.assert_refused(r'b\.labels\.tfrecord of b\.tfrecord is missing')
@@ -195,6 +195,51 @@ class CheckLabelsMatchTest(_Case):
     self._label()
     moved = shutil.move(self.labels, self.labels + '-moved')
     self.assertLen(reader.check_labels_match(self.images, moved).shards, 2)
+
+
+class CheckClassesTest(_Case):
+  def _manifest(self, *names):
+    provenance = manifest.Provenance(teacher={'sha256': 'ab'}, class_names=names)
+    label_format = unlabelled.label_format()
+    worker = labeller.Labeller(
+      label_format,
+      unlabelled.preprocess,
+      unlabelled.FakeTeacher(),
+      provenance,
+      unlabelled.BATCH_SIZE,
+    )
+    worker.run(self.images, self.labels)
+    return manifest.Manifest.load(self.labels)
+
+  def test_the_same_classes(self):
+    labels = self._manifest('cat', 'dog', 'owl')
+    self.assertEqual(labels.class_names, ('cat', 'dog', 'owl'))
+    reader.check_classes(labels, 4, ['cat', 'dog', 'owl'])
+    reader.check_classes(labels, 4)
+    # Names of one side only cannot be compared.
+    unnamed = dataclasses.replace(labels, provenance=manifest.Provenance())
+    reader.check_classes(unnamed, 4, ['cat', 'dog', 'owl'])
+
+  def test_other_classes(self):
+    labels = self._manifest('cat', 'dog', 'owl')
+    advice = 'Use a teacher with the classes of the student, or write the labels again'
+    for num_classes, names, message in (
+      (5, (), 'written for 4 classes, but task.model.num_classes is 5 '),
+      (
+        4,
+        ('cat', 'owl', 'dog'),
+        "Class 2 is 'dog' in .* 'owl' in this run. The names are the same, in another order.",
+      ),
+      (4, ('cat', 'dog', 'ox'), "Class 3 is 'owl' in the pseudo labels, but 'ox' in this run"),
+      (4, ('cat', 'dog'), "Class 3 is 'owl' in the pseudo labels, but without a name in this run"),
+      (
+        4,
+        ('cat', 'dog', 'owl', 'ox'),
+        "Class 4 is without a name in the pseudo labels, but 'ox' in",
+      ),
+    ):
+      with self.assertRaisesRegex(errors.LabelMismatchError, f'{message}.*{advice}'):
+        reader.check_classes(labels, num_classes, names)
 
 
 if __name__ == '__main__':
