@@ -4,25 +4,20 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from official_selftrain.core import keys, overlays
+from official_selftrain.core import drawing, keys
 
 # Space around tiles, and the height of a line of text, in pixels.
 GAP = 8
 LINE_HEIGHT = 15
 _FONT_SIZE = 12
-# Of the numbers of classes, as a share of the tile's side, and at least so many pixels.
-_LABEL_SHARE, _MIN_LABEL_SIZE = 0.04, 10
+# Font of class numbers: a share of the tile's longer side, and at least so many pixels.
+_TAG_SHARE, _MIN_TAG_SIZE = 0.04, 10
+_BOX_LINE = 2
 
 PAGE = (255, 255, 255)
 _INK = (20, 22, 26)
-# Share of the three primaries in brightness; text on what is darker than the limit is white.
-_LUMA = (0.299, 0.587, 0.114)
-_DARK = 96.0
-
-BOX_LINE = 2
-_DASH = 4
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -68,9 +63,9 @@ class _Tile:
 def compose(rows: Sequence[Row], tile_side: int = 256) -> Sheet:
   """Draws rows of tiles: the original, then the draws.
 
-  Tiles keep the aspect ratio of their image. Boxes are lines in the colour of
-  their class, just inside the box's edge and dashed for crowds, with the number of the class. Masks are tinted with
-  the same colours; class 0 is left clear, and 255 is hatched.
+  Tiles keep the aspect ratio of their image. Boxes are drawn in the colour of their class, dashed for crowds, with the
+  number of the class where the box is large enough for it, see `drawing.Tile.draw`. Masks are tinted with the same
+  colours; class 0 is left clear, and 255 is hatched.
 
   Args:
     rows: what to draw, at least one.
@@ -91,7 +86,7 @@ def compose(rows: Sequence[Row], tile_side: int = 256) -> Sheet:
   )
   page = Image.new('RGB', (GAP + columns * (tile_side + GAP), page_height), PAGE)
   canvas = ImageDraw.Draw(page)
-  font = ImageFont.load_default(_FONT_SIZE)
+  font = drawing.font(_FONT_SIZE)
   y = GAP
   for row, height, count in zip(tiles, heights, lines, strict=True):
     for column, tile in enumerate(row):
@@ -138,7 +133,7 @@ def _plural(count: int, noun: str) -> str:
 
 def _wrap(words: Sequence[str], width: int) -> list[str]:
   """Joins words to lines of at most `width` pixels; a word that is too long loses its beginning."""
-  font = ImageFont.load_default(_FONT_SIZE)
+  font = drawing.font(_FONT_SIZE)
   lines: list[str] = []
   for word in words:
     while len(word) > 1 and font.getlength(word) > width:
@@ -154,65 +149,23 @@ def _wrap(words: Sequence[str], width: int) -> list[str]:
 def _picture(example: Arrays, side: int) -> Image.Image:
   """Image at the size of a tile with its labels drawn; boxes in pixels of the image."""
   pixels = np.clip(np.rint(example['image']), 0, 255).astype(np.uint8)
-  height, width = pixels.shape[:2]
-  scale = side / max(height, width)
-  size = (max(1, round(width * scale)), max(1, round(height * scale)))
   # Enlarged pixels stay visible as such.
-  resampling = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS
-  picture = Image.fromarray(pixels).resize(size, resampling)
+  tile = drawing.Tile(pixels, side, keeps_pixels=True)
   if keys.SEMANTIC_MASK in example:
-    mask = Image.fromarray(example[keys.SEMANTIC_MASK][..., 0])
-    shown = np.asarray(mask.resize(size, Image.Resampling.NEAREST))
-    picture = Image.fromarray(overlays.tint(np.asarray(picture), shown))
+    tile.tint(example[keys.SEMANTIC_MASK][..., 0])
   if keys.GROUNDTRUTH_BOXES in example:
-    _draw_boxes(picture, example, scale)
-  return picture
+    font_size = max(_MIN_TAG_SIZE, round(_TAG_SHARE * side))
+    style = drawing.Style(line=_BOX_LINE, font_size=font_size, tags_need_room=True)
+    tile.draw(_boxes(example), style)
+  return tile.image
 
 
-def _draw_boxes(picture: Image.Image, example: Arrays, scale: float) -> None:
-  canvas = ImageDraw.Draw(picture)
-  font = ImageFont.load_default(max(_MIN_LABEL_SIZE, round(_LABEL_SHARE * max(picture.size))))
-  boxes = example[keys.GROUNDTRUTH_BOXES]
-  classes = example[keys.GROUNDTRUTH_CLASSES]
+def _boxes(example: Arrays) -> list[drawing.Box]:
+  boxes, classes = example[keys.GROUNDTRUTH_BOXES], example[keys.GROUNDTRUTH_CLASSES]
   crowds = example.get(keys.GROUNDTRUTH_IS_CROWD, np.zeros(len(boxes), bool))
-  for box, class_id, is_crowd in zip(boxes, classes, crowds, strict=True):
-    left, top, right, bottom = _corners(box * scale, picture.size)
-    colour = overlays.class_colour(int(class_id))
-    for inset in range(BOX_LINE):
-      ring = (left + inset, top + inset, right - inset, bottom - inset)
-      if ring[0] <= ring[2] and ring[1] <= ring[3]:
-        _draw_ring(canvas, ring, colour, bool(is_crowd))
-    text = str(int(class_id))
-    x, y = left + BOX_LINE, top + BOX_LINE
-    _, _, text_right, text_bottom = canvas.textbbox((x, y), text, font=font)
-    # Where the number would hide what is in the box, it is left out.
-    if 2 * (text_right - x) < right - x and 2 * (text_bottom - y) < bottom - y:
-      canvas.rectangle((x, y, int(text_right) + 1, int(text_bottom) + 1), fill=colour)
-      is_dark = np.dot(_LUMA, colour) < _DARK
-      canvas.text((x + 1, y + 1), text, fill=PAGE if is_dark else _INK, font=font)
-
-
-def _corners(box: np.ndarray, size: tuple[int, int]) -> tuple[int, int, int, int]:
-  """First and last pixels of a yxyx box: left, top, right, bottom, inside the picture and never empty."""
-  width, height = size
-  ymin, xmin, ymax, xmax = (round(float(side)) for side in box)
-  left, top = min(max(xmin, 0), width - 1), min(max(ymin, 0), height - 1)
-  return left, top, min(max(xmax - 1, left), width - 1), min(max(ymax - 1, top), height - 1)
-
-
-def _draw_ring(
-  canvas: ImageDraw.ImageDraw,
-  ring: tuple[int, int, int, int],
-  colour: tuple[int, int, int],
-  is_dashed: bool,
-) -> None:
-  left, top, right, bottom = ring
-  if not is_dashed:
-    canvas.rectangle(ring, outline=colour)
-    return
-  for x in range(left, right + 1, 2 * _DASH):
-    for y in (top, bottom):
-      canvas.line([(x, y), (min(x + _DASH - 1, right), y)], fill=colour)
-  for y in range(top, bottom + 1, 2 * _DASH):
-    for x in (left, right):
-      canvas.line([(x, y), (x, min(y + _DASH - 1, bottom))], fill=colour)
+  drawn = []
+  for box, class_id, is_crowd in zip(boxes.tolist(), classes.tolist(), crowds, strict=True):
+    ymin, xmin, ymax, xmax = box
+    colour = drawing.class_colour(class_id)
+    drawn.append(drawing.Box(ymin, xmin, ymax, xmax, colour, str(class_id), bool(is_crowd)))
+  return drawn

@@ -1,7 +1,7 @@
 """Finds what belongs to a config by the config's class, as the Model Garden finds tasks."""
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from official_selftrain.core import errors
 
@@ -29,13 +29,13 @@ class ClassRegistry(Generic[T]):
 
     def add(entry: T) -> T:
       if config_class in self._entries:
-        raise ValueError(f'{config_class.__name__} has an {self._kind} already.')
+        raise ValueError(f'The {self._kind} for {config_class.__name__} is registered already.')
       self._entries[config_class] = entry
       return entry
 
     return add
 
-  def lookup(self, config: Any) -> T:
+  def lookup(self, config: object) -> T:
     """What is registered for the class of `config`, or for the nearest class that it is derived from.
 
     Raises:

@@ -9,17 +9,15 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw
 
-from official_selftrain.core import files, keys
+from official_selftrain.core import drawing, files, keys
+from official_selftrain.datasets import coco
 
 _COLUMNS = 8
 _LINES = 2
 _TILE = 192
 _TITLE_HEIGHT = 16
-_BOX_COLOUR = (64, 255, 64)
 _TITLE_COLOUR = (255, 255, 255)
-
-# (ymin, xmin, ymax, xmax), as fractions of the image's sides.
-_Box = tuple[float, float, float, float]
+_STYLE = drawing.Style(line=1, font_size=10)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,44 +54,38 @@ def _strip(row: Row, class_names: Sequence[str]) -> np.ndarray:
   strip = Image.new('RGB', (_COLUMNS * _TILE, _TITLE_HEIGHT + _LINES * _TILE))
   ImageDraw.Draw(strip).text((4, 2), row.title, fill=_TITLE_COLOUR)
   dataset = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(row.pattern)))
-  held_out = _boxes_of_json(row.annotation_file) if row.annotation_file else None
+  held_out = coco.read(row.annotation_file) if row.annotation_file else None
   for index, record in enumerate(dataset.take(_COLUMNS * _LINES).as_numpy_iterator()):
     features = tf.train.Example.FromString(record).features.feature
+    source_id = features[keys.SOURCE_ID].bytes_list.value[0].decode()
+    found = held_out.boxes(source_id) if held_out else _boxes_of_record(features)
     image = Image.open(io.BytesIO(features[keys.IMAGE_ENCODED].bytes_list.value[0]))
-    if held_out is None:
-      boxes = _boxes_of_record(features)
-    else:
-      boxes = held_out.get(int(features[keys.SOURCE_ID].bytes_list.value[0]), [])
+    tile = drawing.Tile(np.asarray(image.convert('RGB')), _TILE - 2)
+    if found is not None:
+      tile.draw(_named_boxes(found, image.size, class_names), _STYLE)
     line, column = divmod(index, _COLUMNS)
-    tile = _tile(image, [(box, class_names[class_id]) for box, class_id in boxes])
-    strip.paste(tile, (column * _TILE, _TITLE_HEIGHT + line * _TILE))
+    strip.paste(tile.image, (column * _TILE, _TITLE_HEIGHT + line * _TILE))
   return np.asarray(strip)
 
 
-def _tile(image: Image.Image, objects: Sequence[tuple[_Box, str]]) -> Image.Image:
-  """The image at tile size with a named rectangle for each `(box in [0, 1], name)`."""
-  tile = image.resize((_TILE - 2, _TILE - 2), Image.Resampling.BICUBIC)
-  draw = ImageDraw.Draw(tile)
-  for (ymin, xmin, ymax, xmax), name in objects:
-    left, top, right, bottom = (side * (_TILE - 2) for side in (xmin, ymin, xmax, ymax))
-    draw.rectangle((left, top, right - 1, bottom - 1), outline=_BOX_COLOUR)
-    draw.text((left + 2, top), name, fill=_BOX_COLOUR)
-  return tile
-
-
-def _boxes_of_record(features: Mapping[str, tf.train.Feature]) -> list[tuple[_Box, int]]:
+def _boxes_of_record(features: Mapping[str, tf.train.Feature]) -> coco.Boxes:
   sides = (keys.BOX_YMIN, keys.BOX_XMIN, keys.BOX_YMAX, keys.BOX_XMAX)
-  boxes = zip(*(features[side].float_list.value for side in sides), strict=True)
-  return list(zip(boxes, features[keys.BOX_CLASS].int64_list.value, strict=True))
+  boxes = np.array([features[side].float_list.value for side in sides], np.float32).T
+  classes = np.array(features[keys.BOX_CLASS].int64_list.value, np.int64)
+  crowds = np.array(features[keys.BOX_IS_CROWD].int64_list.value, bool)
+  return coco.Boxes(boxes, classes, crowds if len(crowds) else np.zeros(len(classes), bool))
 
 
-def _boxes_of_json(path: str) -> dict[int, list[tuple[_Box, int]]]:
-  content = files.read_json(path)
-  sizes = {image['id']: (image['height'], image['width']) for image in content['images']}
-  boxes: dict[int, list[tuple[_Box, int]]] = {}
-  for annotation in content['annotations']:
-    x, y, width, height = annotation['bbox']
-    rows, columns = sizes[annotation['image_id']]
-    box = (y / rows, x / columns, (y + height) / rows, (x + width) / columns)
-    boxes.setdefault(annotation['image_id'], []).append((box, annotation['category_id']))
-  return boxes
+def _named_boxes(
+  found: coco.Boxes, size: tuple[int, int], class_names: Sequence[str]
+) -> list[drawing.Box]:
+  """Boxes in pixels of an image of `size` (width, height), in the colours and with the names of their classes."""
+  pixels = found.boxes * np.tile(size[::-1], 2)
+  drawn = []
+  for box, class_id, is_crowd in zip(
+    pixels.tolist(), found.classes.tolist(), found.is_crowd.tolist(), strict=True
+  ):
+    ymin, xmin, ymax, xmax = box
+    colour, name = drawing.class_colour(class_id), class_names[class_id]
+    drawn.append(drawing.Box(ymin, xmin, ymax, xmax, colour, name, is_crowd))
+  return drawn

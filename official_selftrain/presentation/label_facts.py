@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -36,24 +35,23 @@ class HumanLabels:
 def gather(
   label_format: formats.LabelFormat,
   label_dir: str,
-  settings: cuts_lib.Cuts,
+  cuts: cuts_lib.Cuts,
   human: HumanLabels,
   class_names: tuple[str, ...],
-  measured: dict[str, Any] | None,
+  measured: quality.Measured | None,
 ) -> contents.PseudoLabelFacts:
   """Facts about pseudo labels.
 
   Args:
     label_format: how they are written; its summaries are those of `pseudo_labels.histograms`.
     label_dir: their label shards and manifest.
-    settings: the cuts that the student trains with.
+    cuts: the cuts that the student trains with.
     human: the labels that people drew.
     class_names: from id 1.
-    measured: what was found against held-out truth, None without it: `overall` has `cuts`, a list of rows {cut,
-      precision, recall, f1, count_ratio} and, for masks, {accuracy, kept_share}; `by_confidence` for masks.
+    measured: what was found against held-out truth, None without it.
   """
   manifest = manifest_lib.Manifest.load(label_dir)
-  kept = label_format.kept(manifest.summary, settings)
+  kept = label_format.kept(manifest.summary, cuts)
   readable = max(manifest.labelled + manifest.empty, 1)
   return contents.PseudoLabelFacts(
     num_images=manifest.images,
@@ -64,13 +62,13 @@ def gather(
     labels_per_image=kept.objects_kept / readable,
     human_labels_per_image=human.per_image,
     score_histogram=_histogram(manifest),
-    counts_per_class=_counts(manifest, settings, class_names),
+    counts_per_class=_counts(manifest, cuts, class_names),
     counts_per_class_human={
       class_name(class_names, k): v for k, v in sorted(human.classes.items())
     },
     quality=_curve(measured),
-    cut=settings.cut,
-    ignore_cut=settings.ignore_cut,
+    cut=cuts.cut,
+    ignore_cut=cuts.ignore_cut,
     suggested_cut=_cut_by_human_count(manifest, readable, human),
     teacher_digest=manifest.provenance.teacher.get('sha256', ''),
     dead_letters=tuple(
@@ -94,13 +92,13 @@ def _histogram(manifest: manifest_lib.Manifest) -> contents.ScoreHistogram:
 
 
 def _counts(
-  manifest: manifest_lib.Manifest, settings: cuts_lib.Cuts, names: tuple[str, ...]
+  manifest: manifest_lib.Manifest, cuts: cuts_lib.Cuts, names: tuple[str, ...]
 ) -> dict[str, int]:
   counts = {}
   for class_id, histogram in sorted(
     manifest.summary['scores'].items(), key=lambda item: int(item[0])
   ):
-    above = histograms.count_above(np.array(histogram), settings.of(int(class_id)))
+    above = histograms.count_above(np.array(histogram), cuts.of(int(class_id)))
     counts[class_name(names, int(class_id))] = round(above)
   return counts
 
@@ -120,7 +118,7 @@ def _cut_by_human_count(
   return min(sorted(distances, reverse=True), key=lambda cut: distances[cut], default=None)
 
 
-def _curve(measured: dict[str, Any] | None) -> tuple[contents.QualityAtCut, ...] | None:
+def _curve(measured: quality.Measured | None) -> tuple[contents.QualityAtCut, ...] | None:
   if measured is None:
     return None
   numbers = ('precision', 'recall', 'f1', 'count_ratio')
@@ -135,7 +133,7 @@ def _curve(measured: dict[str, Any] | None) -> tuple[contents.QualityAtCut, ...]
   )
 
 
-def _by_confidence(measured: dict[str, Any] | None) -> tuple[tuple[float, float], ...]:
+def _by_confidence(measured: quality.Measured | None) -> tuple[tuple[float, float], ...]:
   """(middle of the bin, accuracy) of the bins that have pixels."""
   rows = (measured or {}).get('by_confidence', [])
   half = 0.5 / histograms.NUM_BINS

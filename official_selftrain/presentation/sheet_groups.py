@@ -1,9 +1,9 @@
 """The groups of images on a contact sheet of pseudo labels."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from official_selftrain.report import contents
+from official_selftrain.tasks import contract
 
 GROUPS = ('sure', 'unsure', 'empty')
 # No more images than these are looked at for each shard.
@@ -11,9 +11,9 @@ SCANNED_PER_FILE = 64
 
 
 def first_of_each(
-  examples: Iterable[dict[str, Any]],
-  group_of: Callable[[dict[str, Any]], str],
-  tile_of: Callable[[dict[str, Any], str], contents.Tile],
+  examples: Iterable[contract.Example],
+  group_of: Callable[[contract.Example], str],
+  tile_of: Callable[[contract.Example, str], contents.Tile],
   count: int,
 ) -> tuple[contents.Tile, ...]:
   """Tiles of the first `count` examples of each group, group by group.

@@ -4,9 +4,6 @@ A summary has `scores`, {class id: counts by bin}, and `best_scores`, the histog
 that has a label at all. Class ids are strings, as JSON wants keys.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from official_selftrain.pseudo_labels import cuts as cuts_lib
@@ -40,12 +37,12 @@ def count_above(histogram: np.ndarray, cut: float) -> float:
   return above - part * float(histogram[whole]) if part > 1e-6 else above
 
 
-def totals(summary: Mapping[str, Any]) -> np.ndarray:
+def totals(summary: formats.Summary) -> np.ndarray:
   """Histogram over all classes, int64 `[NUM_BINS]`."""
   return np.sum([*summary['scores'].values(), np.zeros(NUM_BINS, np.int64)], axis=0)
 
 
-def kept(summary: Mapping[str, Any], cuts: cuts_lib.Cuts) -> formats.Kept:
+def kept(summary: formats.Summary, cuts: cuts_lib.Cuts) -> formats.Kept:
   """What cuts leave of a summary; with cuts per class, `images_kept` is an upper bound."""
   objects_kept = sum(
     count_above(np.array(counts), cuts.of(int(name))) for name, counts in summary['scores'].items()

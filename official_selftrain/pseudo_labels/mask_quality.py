@@ -1,17 +1,15 @@
 """How good pseudo masks are against the truth, where that is known."""
 
-import contextlib
 import io
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from pycocotools import coco
 
 from official_selftrain.core import errors, keys
+from official_selftrain.datasets import coco
 from official_selftrain.ops import masks
 from official_selftrain.pseudo_labels import formats, histograms, quality, shards
 from official_selftrain.pseudo_labels.segmentation import BACKGROUND
@@ -51,56 +49,14 @@ def _pixels(feature: tf.train.Feature) -> np.ndarray:
   return np.asarray(Image.open(io.BytesIO(feature.bytes_list.value[0])))
 
 
-class CocoTruth:
-  """True masks from COCO annotations with `segmentation`, drawn one image at a time."""
-
-  def __init__(self, path: str | os.PathLike[str]):
-    """Reads the annotations.
-
-    Raises:
-      DataError: The file is missing or no COCO annotation file.
-    """
-    try:
-      # pycocotools prints.
-      with contextlib.redirect_stdout(io.StringIO()):
-        self._coco = coco.COCO(os.fspath(path))
-      self._images = {str(image['id']): image for image in self._coco.dataset['images']}
-    except (KeyError, TypeError, ValueError, AssertionError, OSError) as error:
-      raise errors.DataError(
-        f'{os.fspath(path)} cannot be read as COCO annotations: {error!r}. Expected are images with id, height and '
-        'width, and annotations with image_id, category_id and segmentation'
-      ) from error
-    self.path = os.fspath(path)
-
-  def class_map(self, source_id: str) -> np.ndarray | None:
-    """Class of each pixel, uint8 `[h, w]`, 255 on crowds, 0 where no object is; None for an image it does not know.
-
-    Raises:
-      DataError: an annotation has no mask.
-    """
-    image = self._images.get(source_id)
-    if image is None:
-      return None
-    result = np.zeros((image['height'], image['width']), np.uint8)
-    for annotation in self._coco.loadAnns(self._coco.getAnnIds(image['id'])):
-      if 'segmentation' not in annotation:
-        raise errors.DataError(
-          f'{self.path}: annotation {annotation.get("id")} has no segmentation, so pixels cannot be judged'
-        )
-      covered = self._coco.annToMask(annotation).astype(bool)
-      is_crowd = annotation.get('iscrowd', 0)
-      result[covered] = keys.IGNORE_LABEL if is_crowd else annotation['category_id']
-    return result
-
-
 def evaluate_labels(
-  label_files: Sequence[str], truth: CocoTruth, num_classes: int
-) -> dict[str, Any]:
+  label_files: Sequence[str], truth: coco.Annotations, num_classes: int
+) -> quality.Measured:
   """Measures pseudo masks against the truth about the unlabelled images.
 
   Args:
     label_files: label shards of the segmentation format.
-    truth: the truth; image ids are the source ids of the images.
+    truth: annotations, read with masks, whose image ids are the source ids of the images.
     num_classes: the model's, with the background as class 0.
 
   Returns:

@@ -6,17 +6,21 @@ predicted too. `gate` keeps a student from being trained on labels that are as g
 """
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from official_selftrain.core import errors
+from official_selftrain.datasets import coco
 from official_selftrain.pseudo_labels import boxes as boxes_lib
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import formats
 from official_selftrain.pseudo_labels import manifest as manifest_lib
+
+# What `evaluate_labels` here and in `mask_quality` found, as JSON holds it. `overall` has `cuts`, a list of rows {cut,
+# precision, recall, f1, count_ratio} and, for masks, {accuracy, kept_share}; masks also have `by_confidence`.
+Measured = dict[str, Any]
 
 DEFAULT_CUTS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 
@@ -63,33 +67,21 @@ class _Matches:
     return _Matches(self.scores[chosen], self.classes[chosen], self.is_true[chosen])
 
 
-def _is_crowd(truth: boxes_lib.Image) -> np.ndarray:
-  """bool `[m]`: which true boxes stand for a crowd; none when nothing is said."""
-  return np.asarray(truth.get('is_crowd', np.zeros(len(truth['classes']))), bool)
-
-
-def _countable_classes(truth: boxes_lib.Image) -> np.ndarray:
-  """int `[k]`: classes of the true boxes that a prediction should find."""
-  return np.asarray(truth['classes'], int)[~_is_crowd(truth)]
-
-
 def _match_image(
-  prediction: boxes_lib.Image, truth: boxes_lib.Image, min_iou: float
+  prediction: boxes_lib.ScoredBoxes, truth: coco.Boxes, min_iou: float
 ) -> list[tuple[float, int, bool]]:
   """Matches greedily, best score first, within classes; each true box serves once.
 
   Greedy matching in the order of scores gives for every cut what matching only the boxes above that
   cut would give, so one pass serves all cuts.
   """
-  is_crowd = _is_crowd(truth)
-  boxes = np.asarray(prediction['boxes']).reshape(-1, 4)
-  iou = pairwise_iou(boxes, np.asarray(truth['boxes']).reshape(-1, 4), is_crowd)
-  classes = np.asarray(prediction['classes'])
-  iou[classes[:, np.newaxis] != np.asarray(truth['classes'])[np.newaxis]] = 0.0
+  is_crowd, classes = truth.is_crowd, prediction.classes
+  iou = pairwise_iou(prediction.boxes, truth.boxes, is_crowd)
+  iou[classes[:, np.newaxis] != truth.classes[np.newaxis]] = 0.0
   on_crowd = (iou * is_crowd >= min_iou).any(axis=1)
   free = np.where(is_crowd, 0.0, 1.0)
   result = []
-  for box in np.argsort(-np.asarray(prediction['scores']), kind='stable'):
+  for box in np.argsort(-prediction.scores, kind='stable'):
     candidates = iou[box] * free
     best = int(candidates.argmax()) if candidates.size else -1
     is_true = best >= 0 and candidates[best] >= min_iou
@@ -97,12 +89,12 @@ def _match_image(
       free[best] = 0.0
     elif on_crowd[box]:
       continue
-    result.append((prediction['scores'][box], int(classes[box]), bool(is_true)))
+    result.append((prediction.scores[box], int(classes[box]), bool(is_true)))
   return result
 
 
 def _match(
-  predictions: Sequence[boxes_lib.Image], truths: Sequence[boxes_lib.Image], min_iou: float
+  predictions: Sequence[boxes_lib.ScoredBoxes], truths: Sequence[coco.Boxes], min_iou: float
 ) -> _Matches:
   """Matches all images."""
   rows = [
@@ -155,17 +147,16 @@ def _curve(matches: _Matches, num_truths: int, cuts: Sequence[float]) -> dict[st
 
 
 def evaluate(
-  predictions: Sequence[boxes_lib.Image],
-  truths: Sequence[boxes_lib.Image],
+  predictions: Sequence[boxes_lib.ScoredBoxes],
+  truths: Sequence[coco.Boxes],
   cuts: Sequence[float] = DEFAULT_CUTS,
   min_iou: float = 0.5,
-) -> dict[str, Any]:
+) -> Measured:
   """Measures scored boxes against true ones.
 
   Args:
-    predictions: one entry per image, `boxes`, `classes` and `scores`.
-    truths: the same images in the same order, `boxes`, `classes` and optionally `is_crowd`. Frame
-      and units of the boxes are free, but the same as in `predictions`.
+    predictions: one entry per image.
+    truths: the same images in the same order. Frame and units of the boxes are free, but the same as in `predictions`.
     cuts: the cuts to report.
     min_iou: a box is true when it overlaps an unclaimed true box of its class at least this much.
 
@@ -184,7 +175,7 @@ def evaluate(
       'quality needs the same images in both, at least one'
     )
   matches = _match(predictions, truths, min_iou)
-  true_classes = np.concatenate([_countable_classes(truth) for truth in truths])
+  true_classes = np.concatenate([truth.classes[~truth.is_crowd] for truth in truths])
   per_class = {}
   for class_id in np.union1d(true_classes, matches.classes).tolist():
     num_truths = int((true_classes == class_id).sum())
@@ -199,32 +190,31 @@ def evaluate(
 
 def evaluate_labels(
   label_files: Sequence[str],
-  truth_file: str | os.PathLike[str],
+  truth: coco.Annotations,
   cuts: Sequence[float] = DEFAULT_CUTS,
-) -> dict[str, Any]:
+) -> Measured:
   """Measures pseudo labels against the truth about the unlabelled images, where that is known.
 
   Args:
     label_files: label shards of the detection format.
-    truth_file: COCO annotation file whose image ids are the source ids of the images.
+    truth: annotations whose image ids are the source ids of the images.
     cuts: the cuts to report.
 
   Returns:
     What `evaluate` returns over the images that have both, and `images_without_truth`.
 
   Raises:
-    DataError: A file is missing or broken, or no image has both.
+    DataError: A label shard is missing or broken, a true box is, or no image has both.
   """
   predictions = boxes_lib.read_predictions(label_files)
-  truths = boxes_lib.read_coco_truth(truth_file)
-  both = [source_id for source_id in predictions if source_id in truths]
+  known = {name: truth.boxes(name) for name in predictions}
+  both = {name: boxes for name, boxes in known.items() if boxes is not None}
   if not both:
     raise errors.DataError(
-      f'None of the {len(predictions)} labelled images has an entry in {os.fspath(truth_file)}. '
-      f'The labels have ids such as {next(iter(predictions), None)!r}, the truth '
-      f'{next(iter(truths), None)!r}'
+      f'None of the {len(predictions)} labelled images has an entry in {truth.path}. The labels have ids such as '
+      f'{next(iter(predictions), None)!r}, the truth {next(iter(truth.image_ids()), None)!r}'
     )
-  report = evaluate([predictions[name] for name in both], [truths[name] for name in both], cuts)
+  report = evaluate([predictions[name] for name in both], list(both.values()), cuts)
   return {**report, 'images_without_truth': len(predictions) - len(both)}
 
 

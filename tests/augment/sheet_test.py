@@ -6,7 +6,7 @@ import numpy as np
 from PIL import ImageFont
 
 from official_selftrain.augment import sheet
-from official_selftrain.core import keys, overlays
+from official_selftrain.core import drawing, keys
 
 _SIDE = 64
 
@@ -97,15 +97,19 @@ class PlacesTest(unittest.TestCase):
 
 
 class BoxesTest(unittest.TestCase):
-  def test_the_line_lies_just_inside_the_edge(self):
+  def test_the_line_lies_just_inside_the_edge_between_dark_rims(self):
     # Rows 16..31 and columns 8..55 of the tile.
     tile = _first_tile(boxes=[[0.25, 0.125, 0.5, 0.875]], classes=[3])
-    is_line = np.all(tile == overlays.class_colour(3), -1)
+    is_line = np.all(tile == drawing.class_colour(3), -1)
     expected = np.zeros([64, 64], bool)
     expected[16:32, 8:56] = True
     expected[18:30, 10:54] = False
     np.testing.assert_array_equal(is_line, expected)
-    self.assertTrue(np.all(tile[~expected] == 60))
+    is_rim = np.zeros([64, 64], bool)
+    is_rim[15:33, 7:57] = True
+    is_rim[19:29, 11:53] = False
+    self.assertTrue(np.all(tile[is_rim & ~expected] == drawing.RIM_COLOUR))
+    self.assertTrue(np.all(tile[~is_rim] == 60))
 
   def test_boxes_of_draws_are_in_pixels_and_shrink_with_the_image(self):
     example = _original(128, 128)
@@ -113,35 +117,34 @@ class BoxesTest(unittest.TestCase):
     draw = {**_draw(example), keys.GROUNDTRUTH_BOXES: np.array([[0.0, 64.0, 32.0, 128.0]])}
     row = sheet.Row(('title',), _original(128, 128, boxes=[]), [draw])
     tile = _tile(sheet.compose([row], _SIDE), x=80)
-    rows, columns = np.nonzero(np.all(tile == overlays.class_colour(2), -1))
+    rows, columns = np.nonzero(np.all(tile == drawing.class_colour(2), -1))
     self.assertEqual((rows.min(), columns.min(), rows.max(), columns.max()), (0, 32, 15, 63))
 
   def test_boxes_that_reach_out_or_have_no_pixel_are_drawn_at_the_border(self):
     tile = _first_tile(boxes=[[-1.0, 0.5, 2.0, 2.0], [1.0, 0.0, 1.0, 0.001]], classes=[1, 2])
-    rows, columns = np.nonzero(np.all(tile == overlays.class_colour(1), -1))
+    rows, columns = np.nonzero(np.all(tile == drawing.class_colour(1), -1))
     self.assertEqual((rows.min(), columns.min(), rows.max(), columns.max()), (0, 32, 63, 63))
-    places = np.argwhere(np.all(tile == overlays.class_colour(2), -1))
+    places = np.argwhere(np.all(tile == drawing.class_colour(2), -1))
     self.assertEqual(places.tolist(), [[63, 0]])
 
   def test_lines_of_crowds_are_dashed(self):
-    tile = _first_tile(boxes=[[0.0, 0.0, 0.25, 1.0]], classes=[1], crowds=[True])
-    is_line = np.all(tile[0] == overlays.class_colour(1), -1)
-    # The second ring is shifted by a pixel and does not reach the first row.
-    np.testing.assert_array_equal(is_line[:56], np.arange(56) % 8 < 4)
+    boxes = [[0.0, 0.0, 0.25, 1.0], [0.5, 0.0, 0.75, 1.0]]
+    tile = _first_tile(boxes=boxes, classes=[1, 1], crowds=[True, False])
+    is_line = np.all(tile == drawing.class_colour(1), -1)
+    np.testing.assert_array_equal(is_line[0, :60], np.arange(60) % 12 < 7)
+    self.assertTrue(np.all(is_line[32]))
 
-  def test_the_number_of_the_class_stands_in_boxes_with_room_for_it(self):
-    tile = _first_tile(boxes=[[0.0, 0.0, 1.0, 1.0]], classes=[12])
-    label = tile[2:10, 2:10]
-    is_colour = np.all(label == overlays.class_colour(12), -1)
-    self.assertGreater(is_colour.sum(), 10)
-    self.assertTrue(np.any(label.sum(-1) < 150) or np.any(label.sum(-1) > 700), 'no digits')
-    tile = _first_tile(boxes=[[0.0, 0.0, 0.25, 0.25]], classes=[12])
-    self.assertTrue(np.all(tile[2:14, 2:14] == 60))
-
-  def test_colours_of_classes_differ(self):
-    colours = np.array([overlays.class_colour(class_id) for class_id in range(1, 21)], float)
-    distances = np.abs(colours[:, None] - colours).sum(-1) + 1000 * np.eye(20)
-    self.assertGreater(distances.min(), 40)
+  def test_the_number_of_the_class_stands_at_boxes_with_room_for_it(self):
+    tiles = [_first_tile(boxes=[[0.25, 0.0, 1.0, 1.0]], classes=[k], crowds=[0]) for k in (12, 34)]
+    digits = []
+    for tile, class_id in zip(tiles, (12, 34), strict=True):
+      # Above the box, whose rim begins in row 15.
+      is_colour = np.all(tile[:15] == drawing.class_colour(class_id), -1)
+      self.assertGreater(is_colour.sum(), 10)
+      digits.append(~is_colour & np.any(tile[:15] != 60, -1))
+    self.assertFalse(np.array_equal(*digits), 'the same digits')
+    tile = _first_tile(boxes=[[0.25, 0.0, 0.5, 0.25]], classes=[12])
+    self.assertTrue(np.all(tile[:15] == 60))
 
 
 class MasksTest(unittest.TestCase):
@@ -151,10 +154,10 @@ class MasksTest(unittest.TestCase):
     mask[:, 40:] = 255
     tile = _first_tile(mask=mask)
     self.assertTrue(np.all(tile[:, :20] == 60))
-    tint = np.rint(60 + 0.45 * (np.array(overlays.class_colour(5)) - 60.0))
+    tint = np.rint(60 + 0.45 * (np.array(drawing.class_colour(5)) - 60.0))
     self.assertTrue(np.all(tile[:, 20:40] == tint))
     rows, columns = np.indices([64, 24])
-    is_line = np.all(tile[:, 40:] == overlays.HATCH_COLOUR, -1)
+    is_line = np.all(tile[:, 40:] == drawing.HATCH_COLOUR, -1)
     np.testing.assert_array_equal(is_line, (rows + columns + 40) % 6 == 0)
     self.assertTrue(np.all(tile[:, 40:][~is_line] == 60))
 

@@ -7,7 +7,7 @@ import unittest
 import numpy as np
 from PIL import Image
 
-from official_selftrain.core import files
+from official_selftrain.core import drawing, files
 from official_selftrain.datasets import contact_sheet, tf_examples
 
 _TITLE_HEIGHT = 16
@@ -31,10 +31,10 @@ class WriteTest(unittest.TestCase):
     files.write_json(self.root / 'truth.json', collected.as_dict())
 
   def box_pixels(self, row: contact_sheet.Row) -> np.ndarray:
-    """Where the sheet of one row has the boxes' colour, bool `[height, width]`."""
+    """Where the sheet of one row has the colour of class 1, bool `[height, width]`."""
     sheet = self.root / 'sheet.png'
     contact_sheet.write(sheet, [row], ('background', 'a'))
-    return np.all(np.asarray(Image.open(sheet)) == [64, 255, 64], axis=-1)
+    return np.all(np.asarray(Image.open(sheet)) == drawing.class_colour(1), axis=-1)
 
   def test_boxes_of_records_and_of_json_are_drawn_at_their_places(self):
     rows = [
@@ -48,12 +48,18 @@ class WriteTest(unittest.TestCase):
         pixels = self.box_pixels(row)
         self.assertEqual(pixels.shape, (_TITLE_HEIGHT + 2 * _TILE, 8 * _TILE))
         # The image is drawn on 190 x 190 pixels: 0.2 of them is row 38, 0.1 column 19, and so on.
-        tile = pixels[_TITLE_HEIGHT : _TITLE_HEIGHT + _TILE, :_TILE]
-        self.assertEqual(tf_examples.tight_box(tile), (38, 19, 114, 95))
-        self.assertTrue(tile[38, 19:95].all() and tile[38:114, 94].all())
         # The ninth image begins the second line; there is no tenth.
-        second_line = pixels[_TITLE_HEIGHT + _TILE :]
-        self.assertEqual(tf_examples.tight_box(second_line), (38, 19, 114, 95))
+        for line in range(2):
+          top = _TITLE_HEIGHT + line * _TILE
+          tile = pixels[top : top + _TILE, :_TILE]
+          for edge in (tile[38, 19:95], tile[113, 19:95], tile[38:114, 19], tile[38:114, 94]):
+            self.assertTrue(edge.all())
+          # The name stands above the box, and nothing inside.
+          self.assertEqual(tf_examples.tight_box(tile[38:]), (0, 19, 76, 95))
+          self.assertTrue(tile[20:38].any())
+          self.assertFalse(tile[40:112, 21:93].any())
+        self.assertTrue(pixels[_TITLE_HEIGHT : _TITLE_HEIGHT + _TILE, _TILE:].any())
+        self.assertFalse(pixels[_TITLE_HEIGHT + _TILE :, _TILE:].any())
 
   def test_records_without_annotations_have_no_boxes(self):
     row = contact_sheet.Row('bare', str(self.root / 'bare-*-of-00001.tfrecord'))

@@ -97,6 +97,10 @@ def _labelled(path, *masks):
   return path
 
 
+def _presentation(task, num_classes, *names):
+  return presentation.SegmentationPresentation(task, segmentation.MaskFormat(num_classes), names)
+
+
 def _write_truth(path):
   """COCO annotations of `TRUTH`: one object per class that an image shows."""
   annotations = datasets.CocoAnnotations(('background', 'cat', 'dog'))
@@ -126,7 +130,7 @@ class _Case(tf.test.TestCase):
     # Batches of one image need no padding, which the fake teacher would not know.
     cls.worker = labeller.Labeller(cls.format, _preprocess, _predict, provenance, batch_size=1)
     cls.worker.run(cls.images, cls.label_dir)
-    cls.report = presentation.SegmentationPresentation(None, cls.format, ('cat', 'dog'))
+    cls.report = _presentation(None, NUM_CLASSES, 'cat', 'dog')
     cls.labelled = _labelled(
       os.path.join(cls.folder, 'labelled.tfrecord'),
       [[1, 1, 1, 2, 2, 255]] * 3 + [[0] * 6],
@@ -135,8 +139,8 @@ class _Case(tf.test.TestCase):
 
 
 class FactsTest(_Case):
-  def _facts(self, settings=CUT, measured=None):
-    return self.report.contents(self.label_dir, settings, [self.labelled], measured)
+  def _facts(self, cut=CUT, measured=None):
+    return self.report.facts(self.label_dir, cut, [self.labelled], measured)
 
   def test_counts(self):
     facts, labelled_images = self._facts()
@@ -174,7 +178,7 @@ class FactsTest(_Case):
     images = _unlabelled(os.path.join(self.folder, 'many.tfrecord'), [40] + [BROKEN] * 12)
     label_dir = os.path.join(self.folder, 'many')
     self.worker.run([images], label_dir)
-    facts, _ = self.report.contents(label_dir, CUT, [self.labelled], None)
+    facts, _ = self.report.facts(label_dir, CUT, [self.labelled], None)
     self.assertEqual(facts.dead, 12)
     self.assertEqual([letter.index for letter in facts.dead_letters], list(range(1, 11)))
     # Nothing but background was found, so there is nothing to suggest a cut by.
@@ -218,10 +222,10 @@ class FactsTest(_Case):
 
 
 class PseudoLabelSheetTest(_Case):
-  def _sheet(self, count=4, report=None, **settings):
+  def _sheet(self, count=4, report=None, **values):
     report = report or self.report
-    settings = cuts.Cuts(**({'cut': 0.5} | settings))
-    return report.pseudo_label_sheet(self.images, self.label_dir, settings, count)
+    chosen = cuts.Cuts(**({'cut': 0.5} | values))
+    return report.pseudo_label_sheet(self.images, self.label_dir, chosen, count)
 
   def test_groups_captions_and_masks(self):
     sheet = self._sheet()
@@ -250,7 +254,7 @@ class PseudoLabelSheetTest(_Case):
 
   def test_legend_names_only_what_is_seen_and_unknown_names_are_ids(self):
     self.assertEqual([name for name, _ in self._sheet(cut=0.4).legend], ['cat', 'dog'])
-    few = presentation.SegmentationPresentation(None, self.format, ('cat',))
+    few = _presentation(None, NUM_CLASSES, 'cat')
     names = [name for name, _ in self._sheet(report=few).legend]
     self.assertEqual(names, ['cat', '2', 'ignored'])
     hidden = self._sheet(per_class={1: 0.9, 2: 0.9})
@@ -292,9 +296,7 @@ class ValidationSheetTest(tf.test.TestCase):
     task = types.SimpleNamespace(
       labelling_functions=labelling_functions, decoded_validation_example=decoded
     )
-    report = presentation.SegmentationPresentation(
-      task, segmentation.MaskFormat(NUM_CLASSES), ('cat', 'dog')
-    )
+    report = _presentation(task, NUM_CLASSES, 'cat', 'dog')
     # The student sees image 20 as the teacher sees image 40.
     return report.validation_sheet(examples, {'teacher': {}, 'student': {20: 40}})
 
@@ -323,7 +325,7 @@ class ValidationSheetTest(tf.test.TestCase):
 
 class ClassesTest(tf.test.TestCase):
   def _report(self, *names):
-    return presentation.SegmentationPresentation(None, segmentation.MaskFormat(4), names)
+    return _presentation(None, 4, *names)
 
   def test_shown_classes(self):
     shown = self._report('cat', 'dog', 'cow').shown_classes
@@ -350,7 +352,7 @@ class ClassesTest(tf.test.TestCase):
 class HumanLabelsTest(tf.test.TestCase):
   def _count(self, *masks):
     path = os.path.join(self.create_tempdir().full_path, 'a.tfrecord')
-    return presentation.human_labels([_labelled(path, *masks)])
+    return _presentation(None, NUM_CLASSES).human_labels([_labelled(path, *masks)])
 
   def test_background_and_255_are_not_counted(self):
     human = self._count([[0, 0, 1, 2, 255, 255]], [[1, 1, 254, 0, 0, 0]], [[0] * 6])
@@ -364,7 +366,7 @@ class HumanLabelsTest(tf.test.TestCase):
   def test_several_files_and_no_image(self):
     folder = self.create_tempdir().full_path
     paths = [_labelled(os.path.join(folder, name), [[1] * 6]) for name in ('a', 'b')]
-    human = presentation.human_labels(paths)
+    human = _presentation(None, NUM_CLASSES).human_labels(paths)
     self.assertEqual((human.images, human.classes, human.per_image), (2, {1: 12}, 6.0))
     self.assertEqual(label_facts.HumanLabels(0, {}).per_image, 0.0)
 

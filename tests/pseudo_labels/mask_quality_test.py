@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import errors, files, keys
-from official_selftrain.datasets import tf_examples
+from official_selftrain.datasets import coco, tf_examples
 from official_selftrain.pseudo_labels import formats, mask_quality, quality, shards
 
 IGNORE = keys.IGNORE_LABEL
@@ -56,7 +56,7 @@ class EvaluateLabelsTest(tf.test.TestCase):
 
   def _evaluate(self, **options):
     path = _truth(os.path.join(self.folder, 'truth.json'), self.true, **options)
-    return mask_quality.evaluate_labels([self.shard], mask_quality.CocoTruth(path), CLASSES)
+    return mask_quality.evaluate_labels([self.shard], coco.read(path, with_masks=True), CLASSES)
 
   def _pixels(self):
     """(true, predicted, confidence) of every pixel of the images whose truth is known."""
@@ -124,15 +124,6 @@ class EvaluateLabelsTest(tf.test.TestCase):
     with self.assertRaisesRegex(errors.DataError, 'None of the 3 labelled images has an entry'):
       self._evaluate()
 
-  def test_truth_that_is_no_coco_file(self):
-    path = os.path.join(self.folder, 'bad.json')
-    for content in ({'x': 1}, [1, 2]):
-      files.write_json(path, content)
-      with self.assertRaisesRegex(errors.DataError, 'cannot be read as COCO annotations'):
-        mask_quality.CocoTruth(path)
-    with self.assertRaisesRegex(errors.DataError, 'cannot be read as COCO annotations'):
-      mask_quality.CocoTruth('/nowhere/truth.json')
-
   def test_truth_without_masks(self):
     path = _truth(os.path.join(self.folder, 'boxes.json'), self.true)
     content = files.read_json(path)
@@ -140,7 +131,7 @@ class EvaluateLabelsTest(tf.test.TestCase):
       del annotation['segmentation']
     files.write_json(path, content)
     with self.assertRaisesRegex(errors.DataError, 'has no segmentation'):
-      mask_quality.evaluate_labels([self.shard], mask_quality.CocoTruth(path), CLASSES)
+      mask_quality.evaluate_labels([self.shard], coco.read(path, with_masks=True), CLASSES)
 
 
 if __name__ == '__main__':

@@ -8,20 +8,32 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import errors
+from official_selftrain.datasets import coco
 from official_selftrain.pseudo_labels import boxes, cuts, detection, formats, manifest, quality
 from tests.pseudo_labels import unlabelled
 
 
-def _image(rows, **more):
-  """Boxes from (ymin, xmin, ymax, xmax, class) or (..., class, score)."""
-  rows = np.array(rows, np.float64).reshape(len(rows), -1)
-  image = {'boxes': rows[:, :4].reshape(-1, 4), 'classes': rows[:, 4:5].ravel().astype(int)}
-  if rows.shape[1] == 6:
-    image['scores'] = rows[:, 5]
-  return {**image, **more}
+def _split(rows, columns):
+  rows = np.array(rows, np.float64).reshape(-1, columns)
+  return rows[:, :4], rows[:, 4].astype(int), rows[:, 5:]
 
 
-_NOTHING = {'boxes': np.zeros([0, 4]), 'classes': np.zeros([0], int), 'scores': np.zeros([0])}
+def _truth(rows, is_crowd=None):
+  """True boxes from rows (ymin, xmin, ymax, xmax, class)."""
+  corners, classes, _ = _split(rows, 5)
+  crowds = np.zeros(len(classes), bool) if is_crowd is None else np.array(is_crowd)
+  return coco.Boxes(corners, classes, crowds)
+
+
+def _found(rows):
+  """Predicted boxes from rows (ymin, xmin, ymax, xmax, class, score)."""
+  corners, classes, scores = _split(rows, 6)
+  return boxes.ScoredBoxes(corners, classes, scores[:, 0])
+
+
+def _above(found, cut):
+  kept = found.scores >= cut
+  return boxes.ScoredBoxes(found.boxes[kept], found.classes[kept], found.scores[kept])
 
 
 class PairwiseIouTest(tf.test.TestCase):
@@ -40,11 +52,11 @@ class EvaluateTest(tf.test.TestCase):
 
   def test_by_hand(self):
     truths = [
-      _image([[0, 0, 2, 2, 1], [4, 4, 6, 6, 1], [0, 4, 2, 6, 2]]),
-      _image([[0, 0, 2, 2, 2]]),
+      _truth([[0, 0, 2, 2, 1], [4, 4, 6, 6, 1], [0, 4, 2, 6, 2]]),
+      _truth([[0, 0, 2, 2, 2]]),
     ]
     predictions = [
-      _image(
+      _found(
         [
           [0, 0, 2, 2, 1, 0.9],  # true
           [0, 0, 2, 2, 1, 0.8],  # the same object again: false
@@ -54,7 +66,7 @@ class EvaluateTest(tf.test.TestCase):
           [0, 4, 2, 4.9, 2, 0.2],  # IoU 0.45: false
         ]
       ),
-      dict(_NOTHING),
+      _found([]),
     ]
     report = quality.evaluate(predictions, truths, cuts=(0.1, 0.3, 0.5, 0.95))
     rows = self._rows(report['overall'])
@@ -84,21 +96,21 @@ class EvaluateTest(tf.test.TestCase):
     json.dumps(report, allow_nan=False)
 
   def test_the_best_scored_box_takes_the_object_it_overlaps_most(self):
-    truths = [_image([[0, 0, 2, 2, 1], [0, 0, 2, 1.6, 1]])]
-    predictions = [_image([[0, 0, 2, 1.7, 1, 0.5], [0, 0, 2, 1.6, 1, 0.9]])]
+    truths = [_truth([[0, 0, 2, 2, 1], [0, 0, 2, 1.6, 1]])]
+    predictions = [_found([[0, 0, 2, 1.7, 1, 0.5], [0, 0, 2, 1.6, 1, 0.9]])]
     row = self._rows(quality.evaluate(predictions, truths, (0.1,))['overall'])[0.1]
     self.assertEqual((row['precision'], row['recall']), (1.0, 1.0))
 
   def test_boxes_on_a_crowd_do_not_count(self):
-    truths = [_image([[0, 0, 9, 9, 1], [20, 20, 22, 22, 1]], is_crowd=[True, False])]
-    predictions = [_image([[0, 0, 2, 2, 1, 0.9], [4, 4, 6, 6, 1, 0.9], [20, 20, 22, 22, 1, 0.9]])]
+    truths = [_truth([[0, 0, 9, 9, 1], [20, 20, 22, 22, 1]], is_crowd=[True, False])]
+    predictions = [_found([[0, 0, 2, 2, 1, 0.9], [4, 4, 6, 6, 1, 0.9], [20, 20, 22, 22, 1, 0.9]])]
     report = quality.evaluate(predictions, truths, (0.1,))
     self.assertEqual(report['overall']['truths'], 1)
     self.assertEqual(report['overall']['cuts'][0]['boxes'], 1)
     self.assertEqual(report['overall']['cuts'][0]['precision'], 1.0)
 
   def test_a_class_that_the_truth_has_not(self):
-    report = quality.evaluate([_image([[0, 0, 1, 1, 7, 0.9]])], [dict(_NOTHING)], (0.5,))
+    report = quality.evaluate([_found([[0, 0, 1, 1, 7, 0.9]])], [_truth([])], (0.5,))
     curve = report['per_class']['7']
     self.assertEqual((curve['truths'], curve['cut_by_f1']), (0, None))
     self.assertEqual((curve['cuts'][0]['precision'], curve['cuts'][0]['recall']), (0.0, None))
@@ -113,14 +125,14 @@ class EvaluateTest(tf.test.TestCase):
     truths, predictions = [], []
     for _ in range(20):
       count = rng.integers(0, 8)
-      truths.append({'boxes': boxes_of(4), 'classes': rng.integers(1, 3, 4)})
+      truths.append(coco.Boxes(boxes_of(4), rng.integers(1, 3, 4), np.zeros(4, bool)))
       scores = rng.uniform(0, 1, count)
       classes = rng.integers(1, 3, count)
-      predictions.append({'boxes': boxes_of(count), 'classes': classes, 'scores': scores})
+      predictions.append(boxes.ScoredBoxes(boxes_of(count), classes, scores))
     levels = (0.2, 0.5, 0.8)
     report = quality.evaluate(predictions, truths, levels, min_iou=0.3)
     for row in report['overall']['cuts']:
-      only = [{k: v[p['scores'] >= row['cut']] for k, v in p.items()} for p in predictions]
+      only = [_above(prediction, row['cut']) for prediction in predictions]
       alone = quality.evaluate(only, truths, (0.0,), min_iou=0.3)['overall']['cuts'][0]
       self.assertEqual({**alone, 'cut': row['cut']}, row)
       self.assertGreater(row['recall'], 0)
@@ -128,45 +140,25 @@ class EvaluateTest(tf.test.TestCase):
   def test_a_large_set_takes_seconds(self):
     rng = np.random.default_rng(0)
     low = rng.uniform(0, 0.8, [100, 2])
-    many = {
-      'boxes': np.concatenate([low, low + 0.1], axis=1),
-      'classes': rng.integers(1, 11, 100),
-      'scores': rng.uniform(0, 1, 100),
-    }
-    few = {name: value[:5] for name, value in many.items()}
+    corners, classes = np.concatenate([low, low + 0.1], axis=1), rng.integers(1, 11, 100)
+    many = boxes.ScoredBoxes(corners, classes, rng.uniform(0, 1, 100))
+    few = coco.Boxes(corners[:5], classes[:5], np.zeros(5, bool))
     start = time.process_time()
     report = quality.evaluate([many] * 1500, [few] * 1500)
     self.assertLess(time.process_time() - start, 20)
-    self.assertEqual(report['overall']['cuts'][0]['boxes'], 1500 * (many['scores'] >= 0.05).sum())
+    self.assertEqual(report['overall']['cuts'][0]['boxes'], 1500 * (many.scores >= 0.05).sum())
 
   def test_messages(self):
     with self.assertRaisesRegex(errors.DataError, '1 images have predictions and 0'):
-      quality.evaluate([_NOTHING], [])
+      quality.evaluate([_found([])], [])
 
 
-class TruthTest(tf.test.TestCase):
+class EvaluateLabelsTest(tf.test.TestCase):
   def _write(self, content):
     path = os.path.join(self.get_temp_dir(), 'truth.json')
     with open(path, 'w', encoding='utf-8') as stream:
       json.dump(content, stream)
-    return path
-
-  def test_reads_coco_into_relative_corners(self):
-    path = self._write(
-      {
-        'images': [{'id': 7, 'height': 100, 'width': 200}, {'id': 8, 'height': 1, 'width': 1}],
-        'annotations': [
-          {'image_id': 7, 'category_id': 3, 'bbox': [50, 25, 100, 50], 'iscrowd': 1},
-          {'image_id': 7, 'category_id': 2, 'bbox': [0, 0, 200, 100]},
-        ],
-      }
-    )
-    truth = boxes.read_coco_truth(path)
-    self.assertEqual(set(truth), {'7', '8'})
-    self.assertAllEqual(truth['7']['boxes'], [[0.25, 0.25, 0.75, 0.75], [0, 0, 1, 1]])
-    self.assertAllEqual(truth['7']['classes'], [3, 2])
-    self.assertAllEqual(truth['7']['is_crowd'], [True, False])
-    self.assertEqual(truth['8']['boxes'].shape, (0, 4))
+    return coco.read(path)
 
   def test_labels_against_truth(self):
     folder = os.path.join(self.get_temp_dir(), self.id())
@@ -176,7 +168,7 @@ class TruthTest(tf.test.TestCase):
     image = unlabelled.write(os.path.join(folder, 'a.tfrecord'), records)
     unlabelled.make_labeller().run([image], folder)
     # Image 1 is right, of image 2 the second box is (the other has another class), 3 has no truth.
-    path = self._write(
+    truth = self._write(
       {
         'images': [{'id': n, 'height': 16, 'width': 24} for n in (1, 2, 4, 5)],
         'annotations': [
@@ -187,7 +179,7 @@ class TruthTest(tf.test.TestCase):
       }
     )
     label = os.path.join(folder, 'a.labels.tfrecord')
-    report = quality.evaluate_labels([label], path, cuts=(0.05, 0.6))
+    report = quality.evaluate_labels([label], truth, cuts=(0.05, 0.6))
     self.assertEqual((report['images'], report['images_without_truth']), (3, 1))
     low, high = report['overall']['cuts']
     self.assertEqual((low['boxes'], low['precision'], low['recall']), (3, 2 / 3, 2 / 3))
@@ -197,13 +189,7 @@ class TruthTest(tf.test.TestCase):
       quality.evaluate_labels([label], self._write({'images': [], 'annotations': []}))
     unlabelled.flip_bit(label, 40)
     with self.assertRaisesRegex(errors.DataError, 'Record 0 of the label shard .* is broken'):
-      quality.evaluate_labels([label], path)
-
-  def test_messages(self):
-    with self.assertRaisesRegex(errors.DataError, 'cannot be read as COCO .*FileNotFoundError'):
-      boxes.read_coco_truth('nowhere.json')
-    with self.assertRaisesRegex(errors.DataError, "cannot be read as COCO .*'images'"):
-      boxes.read_coco_truth(self._write({'labels': []}))
+      quality.evaluate_labels([label], truth)
 
 
 class GateTest(tf.test.TestCase):

@@ -1,6 +1,7 @@
 """Tests for boxes drawn on pictures."""
 
 import base64
+import dataclasses
 import io
 import unittest
 
@@ -83,6 +84,12 @@ class DrawTileTest(unittest.TestCase):
     for image in (np.zeros((8, 8, 3), np.float32), np.zeros((8, 8), np.uint8)):
       with self.assertRaisesRegex(ValueError, r'uint8 image \[height, width, 3\], got \w+ \[8, 8'):
         _draw(image=image)
+
+  def test_names_are_cut_to_14_letters_and_scores_to_two_decimals(self):
+    long = contents.Box(50, 4, 100, 80, 'abcdefghijklmnop', 0.456, 'truth')
+    short = contents.Box(50, 4, 100, 80, 'abcdefghijklm…', 0.46, 'truth')
+    np.testing.assert_array_equal(_draw(long), _draw(short))
+    self.assertFalse(np.array_equal(_draw(long), _draw(dataclasses.replace(long, score=None))))
 
 
 class MaskTest(unittest.TestCase):

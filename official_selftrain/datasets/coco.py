@@ -1,0 +1,340 @@
+"""Reads COCO annotation files: image sizes, categories, boxes and masks."""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from official_selftrain.core import errors, keys
+
+_EXPECTED = (
+  'Expected are images with id, height and width, annotations with image_id, category_id, bbox and, for masks, '
+  'segmentation, and, if there are any, categories with id and name.'
+)
+# Fewer numbers are no polygon; pycocotools would take four of them for a box.
+_MIN_POLYGON = 6
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Boxes:
+  """The boxes of one image.
+
+  Attributes:
+    boxes: float32 [n, 4], (ymin, xmin, ymax, xmax) relative to the image's sides.
+    classes: int64 [n], the category ids.
+    is_crowd: bool [n].
+  """
+
+  boxes: np.ndarray
+  classes: np.ndarray
+  is_crowd: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Object:
+  """One annotation: its place in the file, its category, and all that the file says of it."""
+
+  index: int
+  category_id: int
+  entry: dict[str, Any]
+
+  @property
+  def place(self) -> str:
+    """Where it stands in the file, for messages."""
+    return _place(self.index, self.entry)
+
+  @property
+  def is_crowd(self) -> bool:
+    """Whether it stands for a crowd."""
+    return bool(self.entry.get('iscrowd', 0))
+
+
+class Annotations:
+  """The content of an annotation file, by image; made by `read`.
+
+  Images are named as in the feature `image/source_id` of records: by their ids as strings.
+
+  Attributes:
+    path: where it was read from.
+    categories: names by category id, in the order of the ids; empty if the file lists no categories.
+  """
+
+  def __init__(self, path: str, content: Mapping[str, object], has_masks: bool) -> None:
+    """Takes in the parsed JSON; use `read`.
+
+    Raises:
+      ValueError: what is missing or wrong in it.
+    """
+    self.path = path
+    self._has_masks = has_masks
+    self._sizes = _sizes(_entries(content, 'images'))
+    self.categories = _categories(
+      _entries(content, 'categories') if 'categories' in content else []
+    )
+    self._objects: dict[str, list[_Object]] = {name: [] for name in self._sizes}
+    for index, entry in enumerate(_entries(content, 'annotations')):
+      try:
+        self._add(index, entry)
+      except ValueError as error:
+        raise ValueError(f'{_place(index, entry)} {error}') from error
+
+  def _add(self, index: int, entry: object) -> None:
+    """Takes in one annotation; ValueError says what is wrong with it."""
+    if not isinstance(entry, dict):
+      raise ValueError(f'is {entry!r} and no object')
+    image_id = _image_id(entry, 'image_id')
+    if image_id not in self._objects:
+      raise ValueError(f'has the image_id {image_id}, which no entry of images has')
+    category_id = _integer(entry, 'category_id')
+    if self.categories and category_id not in self.categories:
+      raise ValueError(f'has the category_id {category_id}, which no entry of categories has')
+    self._objects[image_id].append(_Object(index, category_id, entry))
+
+  def image_ids(self) -> tuple[str, ...]:
+    """Ids of all images, in the order of the file, those without annotations included."""
+    return tuple(self._sizes)
+
+  def category_ids(self) -> tuple[int, ...]:
+    """Ids of all categories in rising order; those that annotations have if the file lists no categories."""
+    if self.categories:
+      return tuple(self.categories)
+    return tuple(sorted({each.category_id for found in self._objects.values() for each in found}))
+
+  def size(self, image_id: str) -> tuple[int, int]:
+    """Height and width of an image in pixels.
+
+    Raises:
+      KeyError: the file has no such image.
+    """
+    return self._sizes[image_id]
+
+  def boxes(self, image_id: str) -> Boxes | None:
+    """Boxes of an image in the order of the file; None for an image that the file does not have.
+
+    Boxes without area are kept, as pycocotools keeps them: they count as objects that are never found.
+
+    Raises:
+      DataError: an annotation of the image has no bbox of four finite numbers with sides >= 0.
+    """
+    if image_id not in self._sizes:
+      return None
+    height, width = self.size(image_id)
+    objects = self._objects[image_id]
+    edges = np.array([self._edges(each) for each in objects], np.float64).reshape(-1, 4)
+    return Boxes(
+      (edges / [height, width, height, width]).astype(np.float32),
+      np.array([each.category_id for each in objects], np.int64),
+      np.array([each.is_crowd for each in objects], bool),
+    )
+
+  def _edges(self, each: _Object) -> tuple[float, float, float, float]:
+    """(ymin, xmin, ymax, xmax) in pixels."""
+    bbox = each.entry.get('bbox')
+    left, top, width, height = numbers = _four_numbers(bbox)
+    if not (all(map(math.isfinite, numbers)) and width >= 0 and height >= 0):
+      raise errors.DataError(
+        f'{self.path}: {each.place} has the bbox {bbox}. Expected are four numbers, [x, y, width, height] in pixels, '
+        'with width and height from 0 on.'
+      )
+    return top, left, top + height, left + width
+
+  def class_map(self, image_id: str) -> np.ndarray | None:
+    """Class of each pixel of an image; None for an image that the file does not have.
+
+    Returns:
+      uint8 [height, width]: the category id of the last annotation in the file that covers the pixel, 255 if that is a
+      crowd, 0 where none does.
+
+    Raises:
+      DataError: an annotation of the image has no usable segmentation, or a category id that is not in 1..254.
+      ValueError: the file was read without masks.
+    """
+    if not self._has_masks:
+      raise ValueError('class_map needs annotations that were read with with_masks=True.')
+    if image_id not in self._sizes:
+      return None
+    result = np.zeros(self.size(image_id), np.uint8)
+    for each in self._objects[image_id]:
+      segmentation = each.entry.get('segmentation')
+      if not segmentation:
+        raise errors.DataError(
+          f'{self.path}: {each.place} has no segmentation, so pixels cannot be judged.'
+        )
+      if not 0 < each.category_id < keys.IGNORE_LABEL:
+        raise errors.DataError(
+          f'{self.path}: {each.place} has the category_id {each.category_id}. Masks hold classes from 1 to '
+          f'{keys.IGNORE_LABEL - 1}.'
+        )
+      try:
+        covered = _decode(segmentation, result.shape)
+      except (TypeError, ValueError, OverflowError) as error:
+        raise errors.DataError(
+          f'{self.path}: the segmentation of {each.place} cannot be read: {error}.'
+        ) from error
+      result[covered] = keys.IGNORE_LABEL if each.is_crowd else each.category_id
+    return result
+
+
+def read(path: str | os.PathLike[str], with_masks: bool = False) -> Annotations:
+  """Reads an annotation file.
+
+  Args:
+    path: JSON in the format of COCO's `instances_*.json`.
+    with_masks: whether segmentations are kept, for `Annotations.class_map`. Without them the annotations of COCO's
+      118,287 training images take a fraction of the memory.
+
+  Returns:
+    Its content. Boxes and segmentations are checked when they are asked for.
+
+  Raises:
+    DataError: the file is missing or no COCO annotation file; says which entry is wrong.
+  """
+  name = os.fspath(path)
+  try:
+    with open(name, encoding='utf-8') as stream:
+      content = json.load(stream, object_hook=None if with_masks else _without_mask)
+    if not isinstance(content, dict):
+      raise ValueError(f'it holds a {type(content).__name__} instead of an object')
+    return Annotations(name, content, with_masks)
+  except (OSError, ValueError) as error:
+    what = str(error) if type(error) is ValueError else repr(error)
+    raise errors.DataError(
+      f'{name} cannot be read as COCO annotations: {what}. {_EXPECTED}'
+    ) from error
+
+
+def _without_mask(entry: dict[str, Any]) -> dict[str, Any]:
+  """Drops a segmentation as soon as it is parsed, so that no more than one is in memory."""
+  entry.pop('segmentation', None)
+  return entry
+
+
+def _place(index: int, entry: object) -> str:
+  """Name of an annotation in messages."""
+  place = f'annotations[{index}]'
+  return f'{place} (id {entry["id"]})' if isinstance(entry, dict) and 'id' in entry else place
+
+
+def _entries(content: Mapping[str, object], name: str) -> list[object]:
+  found = content.get(name)
+  if not isinstance(found, list):
+    raise ValueError(f'it has no list {name!r}')
+  return found
+
+
+# The following say what is wrong in words that go behind the name of an entry.
+
+
+def _value(entry: object, name: str) -> Any:
+  if not isinstance(entry, dict) or name not in entry:
+    raise ValueError(f'has no {name}')
+  return entry[name]
+
+
+def _integer(entry: object, name: str) -> int:
+  """A value as an int; 3.0, as some tools write it, is 3."""
+  value = _value(entry, name)
+  if isinstance(value, float) and value.is_integer():
+    return int(value)
+  if isinstance(value, bool) or not isinstance(value, int):
+    raise ValueError(f'has the {name} {value!r}, which is no integer')
+  return value
+
+
+def _image_id(entry: object, name: str) -> str:
+  value = _value(entry, name)
+  return value if isinstance(value, str) else str(_integer(entry, name))
+
+
+def _sizes(entries: list[object]) -> dict[str, tuple[int, int]]:
+  """(height, width) by image id."""
+  sizes: dict[str, tuple[int, int]] = {}
+  for index, entry in enumerate(entries):
+    try:
+      image_id = _image_id(entry, 'id')
+      height, width = _integer(entry, 'height'), _integer(entry, 'width')
+      if image_id in sizes:
+        raise ValueError(f'has the id {image_id}, as another image has')
+      if height < 1 or width < 1:
+        raise ValueError(f'has height {height} and width {width}')
+    except ValueError as error:
+      raise ValueError(f'images[{index}] {error}') from error
+    sizes[image_id] = (height, width)
+  return sizes
+
+
+def _categories(entries: list[object]) -> dict[int, str]:
+  """Names by id, in the order of the ids."""
+  names: dict[int, str] = {}
+  for index, entry in enumerate(entries):
+    try:
+      category_id, name = _integer(entry, 'id'), str(_value(entry, 'name'))
+      if category_id in names:
+        raise ValueError(f'has the id {category_id}, as another category has')
+    except ValueError as error:
+      raise ValueError(f'categories[{index}] {error}') from error
+    names[category_id] = name
+  return dict(sorted(names.items()))
+
+
+def _four_numbers(bbox: object) -> list[float]:
+  """The numbers of a bbox; four NaNs if they are not four numbers."""
+  try:
+    numbers = [float(number) for number in bbox] if isinstance(bbox, list) else []
+  except (TypeError, ValueError):
+    numbers = []
+  return numbers if len(numbers) == 4 else [math.nan] * 4
+
+
+def _decode(segmentation: object, size: tuple[int, ...]) -> np.ndarray:
+  """Pixels that polygons or run lengths cover, bool [height, width].
+
+  Raises:
+    ValueError, TypeError, OverflowError: they are none.
+  """
+  height, width = size
+  if isinstance(segmentation, list):
+    for polygon in segmentation:
+      if len(polygon) < _MIN_POLYGON or len(polygon) % 2:
+        raise ValueError(f'a polygon has {len(polygon)} numbers, not three or more pairs (x, y)')
+    merged = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
+    return coco_mask.decode(merged).astype(bool)
+  if not isinstance(segmentation, dict) or not {'counts', 'size'} <= set(segmentation):
+    raise ValueError('expected are polygons, or run lengths with counts and size')
+  counts, found = segmentation['counts'], list(segmentation['size'])
+  if found != [height, width]:
+    raise ValueError(f'its size is {found} and that of the image {[height, width]}')
+  # Not by pycocotools, which reads uninitialised memory where runs are missing.
+  runs = np.array(_runs(counts) if isinstance(counts, str) else counts, np.int64)
+  if runs.min(initial=0) < 0:
+    raise ValueError(f'it has a run of {runs.min()} pixels')
+  if runs.sum() != height * width:
+    raise ValueError(f'its runs have {runs.sum()} pixels and the image {height * width}')
+  # Runs go down the columns; every second one is covered.
+  return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+
+
+def _runs(text: str) -> list[int]:
+  """Run lengths of COCO's compressed form.
+
+  Five bits a character from chr(48) on, the lowest first; the sixth bit says that the number goes on, and the fifth of
+  its last character is the sign. From the fourth number on they are differences to the last but one.
+  """
+  runs: list[int] = []
+  number = shift = 0
+  for character in text:
+    code = ord(character) - 48
+    number |= (code & 0x1F) << shift
+    shift += 5
+    if code & 0x20:
+      continue
+    if code & 0x10:
+      number -= 1 << shift
+    runs.append(number + runs[-2] if len(runs) > 2 else number)
+    number = shift = 0
+  return runs
