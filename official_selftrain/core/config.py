@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 from absl import logging
 
 from official_selftrain.core import errors, field_types, override_text
-from official_selftrain.core.override_text import parse_override, read_override_file
+from official_selftrain.core.override_text import (
+  parse_override,
+  read_override_file,
+  read_override_layers,
+)
 
 if TYPE_CHECKING:
   from official.core import config_definitions as cfg
@@ -24,6 +28,7 @@ __all__ = [
   'load_experiment',
   'parse_override',
   'read_override_file',
+  'read_override_layers',
   'without_effect',
 ]
 
@@ -35,14 +40,14 @@ def load_experiment(
 ) -> 'cfg.ExperimentConfig':
   """Builds the settings of one run.
 
-  The order is fixed: registered experiment, each file, `params_override`, `validate()`, `check()`
-  when the config has it, `lock()`. A setting inside an unselected branch of a one-of config is
-  legal; it is logged as having no effect.
+  The order is fixed: registered experiment, each file behind those that it builds on,
+  `params_override`, `validate()`, `check()` when the config has it, `lock()`. A setting inside an
+  unselected branch of a one-of config is legal; it is logged as having no effect.
 
   Args:
     experiment: a name registered with `exp_factory`; the modules that register must have been
       imported.
-    config_files: YAML files, later ones win.
+    config_files: YAML files, later ones win; see `read_override_layers`.
     params_override: text for `parse_override`; wins over the files.
 
   Returns:
@@ -52,7 +57,7 @@ def load_experiment(
     ConfigError: the experiment is not registered, an override is refused, or the settings
       contradict each other.
   """
-  sources = [(read_override_file(path), str(path)) for path in config_files]
+  sources = [layer for path in config_files for layer in read_override_layers(path)]
   sources.append((parse_override(params_override), override_text.FLAG))
   params = _registered(experiment)
   for overrides, origin in sources:
@@ -75,7 +80,7 @@ def load_experiment(
 def load_named(
   experiment: str, config_files: Sequence[str], params_override: str
 ) -> 'cfg.ExperimentConfig':
-  """`load_experiment` with a name that may be left out where a file has the key `experiment`.
+  """`load_experiment` with a name that may be left out where a file, or one it builds on, has the key `experiment`.
 
   Raises:
     ConfigError: nothing names the experiment; and see `load_experiment`.

@@ -8,7 +8,7 @@ reported.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -16,6 +16,9 @@ import yaml
 from official_selftrain.core import errors
 
 FLAG = '--params_override'
+
+# Key of a settings file: the files that it builds on.
+BASE = 'base'
 
 _ASSIGNMENT = re.compile(r'\s*(?P<name>[A-Za-z_]\w*(?:\.\w+)*)\s*=(?P<value>.*)', re.DOTALL)
 _CLOSING = {'[': ']', '{': '}', '(': ')'}
@@ -66,19 +69,101 @@ def parse_override(text: str) -> dict[str, Any]:
   return _read_mapping(text, FLAG, 'name=value,name=value or a YAML mapping')
 
 
-def read_override_file(path: str | os.PathLike[str]) -> dict[str, Any]:
-  """Reads a YAML file of `--config_file`.
+def read_override_layers(path: str | os.PathLike[str]) -> list[tuple[dict[str, Any], str]]:
+  """Reads a YAML file of `--config_file` and the files that it builds on.
+
+  The key `base` names one file or several, relative to the file with the key. They come first, in the order in which
+  they are named and each behind its own bases, so that later files and the file itself win. A file that is reached
+  twice counts once, at its first place. `base` itself is no setting and is left out.
 
   Args:
     path: a local file, or an address such as gs://bucket/file.yaml that TensorFlow can open.
 
   Returns:
-    Nested dictionaries.
+    Nested dictionaries and the name of the file that each comes from, in the order in which they apply.
 
   Raises:
-    ConfigError: the file is missing, unreadable, not YAML, or not a mapping; with file and line.
+    ConfigError: a file is missing, unreadable, not YAML, or not a mapping, with file and line; `base` is no file name
+      or list of them; files build on each other in a circle.
   """
-  name = os.fspath(path)
+  layers: dict[str, tuple[dict[str, Any], str]] = {}
+  _add_layers(layers, os.fspath(path), ())
+  return list(layers.values())
+
+
+def read_override_file(path: str | os.PathLike[str]) -> dict[str, Any]:
+  """The settings of a YAML file of `--config_file` over those of the files that it builds on.
+
+  Args:
+    path: see `read_override_layers`.
+
+  Returns:
+    Nested dictionaries without the key `base`. A mapping is merged into the mapping below it; any other value, a list
+    too, replaces what lies below.
+
+  Raises:
+    ConfigError: see `read_override_layers`.
+  """
+  result: dict[str, object] = {}
+  for settings, _ in read_override_layers(path):
+    _put_over(result, settings)
+  return result
+
+
+def _add_layers(
+  layers: dict[str, tuple[dict[str, Any], str]], name: str, above: Sequence[str]
+) -> None:
+  """Adds a file behind its bases; `above` has the files that led to it, the first one first."""
+  identity = _identity(name)
+  if identity in [_identity(other) for other in above]:
+    circle = ' -> '.join([*above, name])
+    raise errors.ConfigError(f'{BASE}: files build on each other in a circle: {circle}.')
+  if identity in layers:
+    return
+  settings = _read_mapping(_read_text(name, above), name, 'a YAML mapping of settings')
+  for base in _bases(settings.pop(BASE, []), name):
+    _add_layers(layers, base, (*above, name))
+  layers[identity] = settings, name
+
+
+def _bases(value: object, name: str) -> list[str]:
+  """Names of the files that `value`, the `base` of the file `name`, stands for."""
+  named = [value] if isinstance(value, str) else value
+  if not isinstance(named, list) or not all(isinstance(base, str) and base for base in named):
+    raise errors.ConfigError(
+      f'{name}: {BASE} is {_shorten(value)}; expected the name of a file, or a list of names.'
+    )
+  return [_beside(name, base) for base in named]
+
+
+def _beside(name: str, other: str) -> str:
+  """The file `other`, named relative to the file `name`; either may be an address."""
+  if '://' in other or os.path.isabs(other):
+    return other
+  if '://' in name:
+    return f'{name.rpartition("/")[0]}/{other}'
+  return os.path.normpath(os.path.join(os.path.dirname(name), other))
+
+
+def _identity(name: str) -> str:
+  return name if '://' in name else os.path.realpath(name)
+
+
+def _put_over(below: dict[str, object], settings: Mapping[str, object]) -> None:
+  """Merges `settings` into `below`, mapping by mapping; other values replace those below."""
+  for key, value in settings.items():
+    if isinstance(value, Mapping):
+      inner = below.get(key)
+      merged: dict[str, object] = dict(inner) if isinstance(inner, Mapping) else {}
+      _put_over(merged, value)
+      below[key] = merged
+    else:
+      below[key] = value
+
+
+def _read_text(name: str, above: Sequence[str]) -> str:
+  """Content of a file; messages say which file names it as its base, if one does."""
+  wanted_by = f'{above[-1]}: {BASE}' if above else '--config_file'
   try:
     if '://' in name:
       import tensorflow as tf  # TensorFlow is slow to import, and local files do not need it.
@@ -90,15 +175,14 @@ def read_override_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     else:
       with open(name, 'rb') as stream:
         content = stream.read()
-    text = content.decode('utf-8')
+    return content.decode('utf-8')
   except FileNotFoundError:
-    raise errors.ConfigError(f'--config_file: {name!r} does not exist.') from None
+    raise errors.ConfigError(f'{wanted_by}: {name!r} does not exist.') from None
   except UnicodeDecodeError as error:
     line = content.count(b'\n', 0, error.start) + 1
     raise errors.ConfigError(f'{name}:{line}: is not UTF-8 text.') from None
   except OSError as error:
-    raise errors.ConfigError(f'--config_file: cannot read {name!r}: {error.strerror}.') from None
-  return _read_mapping(text, name, 'a YAML mapping of settings')
+    raise errors.ConfigError(f'{wanted_by}: cannot read {name!r}: {error.strerror}.') from None
 
 
 def _read_mapping(text: str, origin: str, form: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ _LOSSES = (
 class _Checked(cfg.ExperimentConfig):
   """An experiment with a rule of its own."""
 
+  experiment: str = ''
   seed: int = 0
 
   def check(self):
@@ -169,6 +170,34 @@ class LoadExperimentTest(unittest.TestCase):
     hyperparams.save_params_dict_to_yaml(params, path)
     again = config.load_experiment(_RETINANET, [path])
     self.assertEqual(config.flatten(again), config.flatten(params))
+
+  def test_files_build_on_others(self):
+    self._file('base.yaml', 'trainer: {train_steps: 1, max_to_keep: 7}')
+    path = self._file('own.yaml', 'base: base.yaml\ntrainer: {train_steps: 2}')
+    params = config.load_experiment(_RETINANET, [path])
+    self.assertEqual((params.trainer.train_steps, params.trainer.max_to_keep), (2, 7))
+    saved = str(self.folder / 'params.yaml')
+    hyperparams.save_params_dict_to_yaml(params, saved)
+    self.assertNotIn('base:', pathlib.Path(saved).read_text(encoding='utf-8').split())
+    again = config.load_experiment(_RETINANET, [saved])
+    self.assertEqual(config.flatten(again), config.flatten(params))
+
+  def test_problems_name_the_file_that_has_them(self):
+    base = self._file('base.yaml', 'trainer: {train_steps: many}')
+    path = self._file('own.yaml', 'base: base.yaml\ntrainer: {train_steps: 2}')
+    self.assertEqual(
+      _error(_RETINANET, [path]), f"{base}: trainer.train_steps = 'many' (str): must be int."
+    )
+    self.assertRegex(
+      _error(_RETINANET, [], 'base=own.yaml'),
+      r"^--params_override: base = 'own\.yaml' .*unknown name",
+    )
+
+  def test_a_base_may_name_the_experiment(self):
+    self._file('base.yaml', 'experiment: checked\nseed: 4')
+    path = self._file('own.yaml', 'base: base.yaml')
+    with _registry(checked=_Checked):
+      self.assertEqual(config.load_named('', [path], '').seed, 4)
 
   def test_problems_name_the_file(self):
     path = self._file('bad.yaml', 'trainer: {train_steps: many}')

@@ -185,5 +185,105 @@ class ReadOverrideFileTest(unittest.TestCase):
     self.assertRegex(message, r'^my\.yaml:1: is not valid YAML \(column 4\): could not determine')
 
 
+class BaseTest(unittest.TestCase):
+  """Files that build on others."""
+
+  def setUp(self):
+    super().setUp()
+    folder = tempfile.TemporaryDirectory()
+    self.addCleanup(folder.cleanup)
+    self.folder = pathlib.Path(folder.name)
+
+  def write(self, **contents):
+    """Files `<name>.yaml`, with `__` for a slash; returns the path of the last one."""
+    for name, content in contents.items():
+      path = self.folder / f'{name.replace("__", "/")}.yaml'
+      path.parent.mkdir(exist_ok=True)
+      path.write_text(content, encoding='utf-8')
+    return str(path)
+
+  def assert_refused(self, path, message):
+    with self.assertRaises(errors.ConfigError) as caught:
+      override_text.read_override_file(path)
+    self.assertEqual(str(caught.exception).replace(f'{self.folder}/', ''), message)
+
+  def test_own_values_win_and_mappings_are_merged(self):
+    path = self.write(
+      shared='a: {b: 1, c: {d: 2, e: 3}}\nlist: [1, 2]\nswap: {x: 1}\nkept: 5\n',
+      mine='base: shared.yaml\na: {c: {e: 4}, f: 6}\nlist: [7]\nswap: 8\n',
+    )
+    expected = {'a': {'b': 1, 'c': {'d': 2, 'e': 4}, 'f': 6}, 'list': [7], 'swap': 8, 'kept': 5}
+    self.assertEqual(override_text.read_override_file(path), expected)
+
+  def test_what_an_anchor_shares_is_not_changed_in_both_places(self):
+    path = self.write(shared='a: &x {n: 1}\nb: *x\n', mine='base: shared.yaml\na: {n: 2}\n')
+    self.assertEqual(override_text.read_override_file(path), {'a': {'n': 2}, 'b': {'n': 1}})
+
+  def test_names_are_relative_to_the_file_that_has_them(self):
+    path = self.write(
+      base__root='n: 1\nr: 1\n',
+      base__inner='base: root.yaml\nn: 2\n',
+      mine='base: base/inner.yaml\n',
+    )
+    self.assertEqual(override_text.read_override_file(path), {'n': 2, 'r': 1})
+    absolute = self.write(absolute=f'base: {self.folder}/base/root.yaml\n')
+    self.assertEqual(override_text.read_override_file(absolute), {'n': 1, 'r': 1})
+
+  def test_layers_in_their_order_with_their_names(self):
+    path = self.write(
+      root='n: 0\n',
+      left='base: root.yaml\nn: 1\n',
+      right='base: [root.yaml]\nm: 2\n',
+      mine='base: [left.yaml, right.yaml]\nm: 3\n',
+    )
+    layers = override_text.read_override_layers(path)
+    # The root counts once: behind `left` it would undo what `left` says.
+    self.assertEqual(
+      [(settings, pathlib.Path(name).name) for settings, name in layers],
+      [
+        ({'n': 0}, 'root.yaml'),
+        ({'n': 1}, 'left.yaml'),
+        ({'m': 2}, 'right.yaml'),
+        ({'m': 3}, 'mine.yaml'),
+      ],
+    )
+    self.assertEqual(override_text.read_override_file(path), {'n': 1, 'm': 3})
+
+  def test_addresses(self):
+    self.write(base__root='n: 1\n', mine='base: base/root.yaml\nm: 2\n')
+    address = f'file://{self.folder}/mine.yaml'
+    self.assertEqual(override_text.read_override_file(address), {'n': 1, 'm': 2})
+
+  def test_circles_are_refused(self):
+    path = self.write(a='base: b.yaml\nn: 1\n', b='base: c.yaml\n', c='base: ./a.yaml\n')
+    self.assert_refused(
+      str(self.folder / 'a.yaml'),
+      'base: files build on each other in a circle: a.yaml -> b.yaml -> c.yaml -> a.yaml.',
+    )
+    path = self.write(own='base: own.yaml\n')
+    self.assert_refused(path, 'base: files build on each other in a circle: own.yaml -> own.yaml.')
+
+  def test_what_is_no_file_is_refused(self):
+    for value, shown in (
+      ('', 'None'),
+      ("''", "''"),
+      ('3', '3'),
+      ('{a: b}', "{'a': 'b'}"),
+      ('[a.yaml, 1]', "['a.yaml', 1]"),
+    ):
+      path = self.write(mine=f'base: {value}\n')
+      self.assert_refused(
+        path, f'mine.yaml: base is {shown}; expected the name of a file, or a list of names.'
+      )
+
+  def test_a_missing_base_is_named_with_the_file_that_wants_it(self):
+    path = self.write(middle='base: gone.yaml\n', mine='base: middle.yaml\n')
+    self.assert_refused(path, "middle.yaml: base: 'gone.yaml' does not exist.")
+
+  def test_a_broken_base_is_named_itself(self):
+    path = self.write(broken='a: 1\na: 2\n', mine='base: broken.yaml\n')
+    self.assert_refused(path, "broken.yaml:2: is not valid YAML (column 1): 'a' is given twice.")
+
+
 if __name__ == '__main__':
   unittest.main()
