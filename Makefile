@@ -33,17 +33,25 @@ bench: $(STAMP) ## Measure speed side by side with the stock code
 ##@ Develop
 
 .PHONY: setup
-setup: $(STAMP) ## Make or mend the environment in .venv
+setup: $(STAMP) ## Make or repair the environment in .venv
 
 # Written last, so that an interrupted set-up is taken up again by the next make.
 $(STAMP): requirements.lock setup.cfg pyproject.toml
 	@tools/setup_environment.sh "$(VENV)" "$(PYTHON)"
 	@touch $@
 
+# glibc keeps what threads have freed in an arena for each; with two arenas the processes stay smaller.
+test test-slow: export MALLOC_ARENA_MAX := 2
+
 .PHONY: test
-test: $(STAMP) ## Run all tests
+test: $(STAMP) ## Run the tests, but for the slow ones
 # Two processes: TensorFlow leaves half of two cores idle in such small models. A file's tests share what they set up.
-	python -m pytest -n 2 --dist=loadfile
+	python -m pytest -n 2 --dist=loadfile -m "not slow"
+
+.PHONY: test-slow
+test-slow: $(STAMP) ## Run the tests that take minutes or gigabytes
+# One process: the largest networks take 3 GB.
+	python -m pytest -m slow
 
 .PHONY: check
 check: check-lint check-types check-imports check-build ## Run every check that is not a test
@@ -66,7 +74,7 @@ check-build: $(STAMP) ## Check BUILD and MODULE.bazel (buildifier, Bazel)
 	tools/bazel_check.sh
 
 .PHONY: format
-format: $(STAMP) ## Mend what ruff can mend
+format: $(STAMP) ## Fix what ruff can fix
 	python -m ruff check --fix .
 	python -m ruff format .
 

@@ -110,7 +110,7 @@ main() {
   mkdir -p "$cache"
   install_programs
   "$buildifier" --mode=check --lint=warn --warnings=all BUILD MODULE.bazel ||
-    fail "buildifier; to mend the layout: $buildifier BUILD MODULE.bazel"
+    fail "buildifier; to fix the layout: $buildifier BUILD MODULE.bazel"
   make_stubs
   make_workspace
   trap 'chmod -R u+w "$output" 2> /dev/null; rm -rf "$output" "$workspace" "$stubs"' EXIT

@@ -137,7 +137,7 @@ def problem_with(requirement: Requirement, importer: Importer) -> str | None:
     importer: `importlib.import_module`, or a stand-in.
 
   Returns:
-    None, or one line: the package, the error and the pins that mend it.
+    None, or one line: the package, the error and the versions that are known to work.
   """
   try:
     importer(requirement.module)
@@ -149,7 +149,7 @@ def problem_with(requirement: Requirement, importer: Importer) -> str | None:
     name = requirement.distribution
     return (
       f'Environment: {name} does not import ({type(error).__name__}: {reason}); '
-      f'mend it with: pip install {pins}, or with: make clean setup'
+      f'to fix it: pip install {pins}, or: make clean setup'
     )
   return None
 

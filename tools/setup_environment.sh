@@ -68,7 +68,7 @@ install_lock() {
   if ! "$venv/bin/uv" pip install --python "$venv/bin/python" "${locked[@]}" "$lock" 2> "$venv/uv.log"; then
     echo 'uv could not do it; trying pip, which takes about two minutes ...'
     "${pip[@]}" "${locked[@]}" "$lock" ||
-      fail "pip could not install $lock (its message is above); when that is mended, run make again"
+      fail "pip could not install $lock (its message is above); when that is fixed, run make again"
   fi
   cp "$lock" "$installed"
 }

@@ -3,7 +3,6 @@
 import os
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from official_selftrain.core import errors, keys
@@ -11,8 +10,6 @@ from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.pipeline import data
 from official_selftrain.tasks import detection
 from tests.testing import damage, tiny_run
-
-pytestmark = pytest.mark.slow
 
 _MIXED = ','.join(
   f'task.train_data.augmentation.{name}_probability=0.5'

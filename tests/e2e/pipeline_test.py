@@ -18,7 +18,7 @@ from official_selftrain.pseudo_labels import manifest as manifest_lib
 from tests.testing import damage, tiny_run
 
 # The first test waits for the whole run.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 _MODELS = ('teacher', 'control', 'student')
 _FINISHED = 'is finished already: nothing to do.'

@@ -19,7 +19,7 @@ from official_selftrain.serving import saved_model
 from tests.testing import damage, tiny_run
 
 # The first test waits for the whole run.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 _MODELS = ('teacher', 'control', 'student')
 EXPERIMENT = tiny_run.SEGMENTATION

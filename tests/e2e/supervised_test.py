@@ -7,14 +7,11 @@ import os
 import pathlib
 from unittest import mock
 
-import pytest
 import tensorflow as tf
 
 from official_selftrain.core import errors
 from official_selftrain.pipeline import run, training
 from tests.testing import damage, tiny_run
-
-pytestmark = pytest.mark.slow
 
 
 def _run(mode, model_dir, override='', **options):

@@ -22,8 +22,8 @@ class FirstProblemTest(unittest.TestCase):
     self.assertEqual(
       problem,
       'Environment: no-such-distribution does not import (ModuleNotFoundError: No module named '
-      "'no_such_module'); mend it with: pip install 'no-such-distribution<2' 'other==1', "
-      'or with: make clean setup',
+      "'no_such_module'); to fix it: pip install 'no-such-distribution<2' 'other==1', "
+      'or: make clean setup',
     )
 
   def test_any_error_at_import_is_reported_on_one_line(self):
