@@ -40,6 +40,7 @@ SEMANTIC_MASK = 'semantic_mask'
 SEMANTIC_CONFIDENCE = 'semantic_confidence'
 APPLIED_OPS = 'applied_ops'
 SEED = 'seed'
+IMAGE_ID = 'image_id'
 
 # Class of pixels in masks that nobody labelled; they never count.
 IGNORE_LABEL = 255

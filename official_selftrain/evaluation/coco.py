@@ -1,4 +1,4 @@
-"""COCO metrics with AP per class.
+"""COCO metrics with AP per class, and per image what AP is made of.
 
 The Model Garden's evaluator reports classes only if pycocotools brings `category_stats`, which the released package
 does not have; then its per-category metrics are silently empty. The precision table that pycocotools does keep holds
@@ -19,12 +19,52 @@ _MOST_DETECTIONS = -1
 
 
 class CocoEvaluator(coco_evaluator.COCOEvaluator):
-  """The Model Garden's evaluator, with the per-class figures it promises."""
+  """The Model Garden's evaluator, with the per-class figures it promises, and tallies for `resampling`."""
+
+  def __init__(
+    self,
+    annotation_file: str,
+    include_mask: bool = False,
+    per_category_metrics: bool = False,
+    max_num_eval_detections: int = 100,
+  ):
+    """Builds the evaluator.
+
+    Args:
+      annotation_file: COCO JSON with the truth; '' takes the truth from the labels of each batch.
+      include_mask: whether to evaluate instance masks, too.
+      per_category_metrics: whether the metrics include those of single classes.
+      max_num_eval_detections: detections of an image that count, best first.
+    """
+    self._reports_categories = per_category_metrics
+    self._tallies: dict[str, np.ndarray] = {}
+    # The Model Garden hands out pycocotools' results only to what makes per-category metrics of them.
+    super().__init__(
+      annotation_file=annotation_file,
+      include_mask=include_mask,
+      per_category_metrics=True,
+      max_num_eval_detections=max_num_eval_detections,
+    )
+
+  def tallies(self) -> dict[str, np.ndarray]:
+    """What the last evaluation found in each image, for boxes of all areas; empty before the first.
+
+    Returns:
+      Arrays that `resampling` makes AP of. `image_ids` int64 [images] and `category_ids` int64 [classes] are what the
+      other arrays count from 0; `iou_thresholds` float64 [thresholds]. One row per detection, best first in each image
+      and class: `image` and `category` int32 [detections], `score` float32 [detections], `matched` and `ignored` bool
+      [detections, thresholds]. One row per true box that counts (no crowds): `true_image`, `true_category` int32.
+    """
+    return self._tallies
 
   def _retrieve_per_category_metrics(
     self, coco_eval: Any, prefix: str = ''
   ) -> dict[str, np.float32]:
     """AP and AP50 of each class that has ground truth, under the Model Garden's names."""
+    if not prefix:
+      self._tallies = tallies_of(coco_eval)
+    if not self._reports_categories:
+      return {}
     precision = coco_eval.eval['precision'][:, :, :, _ALL_AREAS, _MOST_DETECTIONS]
     iou_50 = int(np.argmin(np.abs(coco_eval.params.iouThrs - 0.5)))
     start = f'{prefix} ' if prefix else ''
@@ -40,3 +80,38 @@ def average_precision(precision: np.ndarray) -> np.float32:
   """Mean of the known entries of a precision table; -1, as in pycocotools, where the class has no ground truth."""
   known = precision[precision > -1]
   return np.float32(known.mean() if known.size else -1.0)
+
+
+def tallies_of(coco_eval: Any) -> dict[str, np.ndarray]:
+  """The per-image results of a pycocotools `COCOeval` after `evaluate`, see `CocoEvaluator.tallies`."""
+  params = coco_eval.params
+  num_images, num_classes = len(params.imgIds), len(params.catIds)
+  # pycocotools' list has all images of the first area range of the first class, then of the next range.
+  stride, first = len(params.areaRng) * num_images, _ALL_AREAS * num_images
+  found = [
+    (category, image, entry)
+    for category in range(num_classes)
+    for image in range(num_images)
+    if (entry := coco_eval.evalImgs[category * stride + first + image]) is not None
+  ]
+  places = np.array([(category, image) for category, image, _ in found], np.int32).reshape(-1, 2)
+  detections = [len(entry['dtScores']) for _, _, entry in found]
+  truths = [int(np.count_nonzero(np.equal(entry['gtIgnore'], 0))) for _, _, entry in found]
+  scores = [score for _, _, entry in found for score in entry['dtScores']]
+
+  def by_detection(name: str) -> np.ndarray:
+    none = np.zeros([len(params.iouThrs), 0], bool)
+    return np.concatenate([none, *(entry[name] != 0 for _, _, entry in found)], axis=1).T
+
+  return {
+    'image_ids': np.asarray(params.imgIds, np.int64),
+    'category_ids': np.asarray(params.catIds, np.int64),
+    'iou_thresholds': np.asarray(params.iouThrs, np.float64),
+    'image': np.repeat(places[:, 1], detections),
+    'category': np.repeat(places[:, 0], detections),
+    'score': np.asarray(scores, np.float32),
+    'matched': by_detection('dtMatches'),
+    'ignored': by_detection('dtIgnore'),
+    'true_image': np.repeat(places[:, 1], truths),
+    'true_category': np.repeat(places[:, 0], truths),
+  }

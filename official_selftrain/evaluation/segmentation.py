@@ -3,6 +3,7 @@
 The paper's code measures on masks resized to 512 pixels; most others measure at the images' own size. Both are here.
 """
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,8 +30,47 @@ def class_ious(confusion: np.ndarray) -> np.ndarray:
   return np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
 
 
+class _ImageCounts:
+  """Pixels of each image by class, collected on the host from wherever a batch is evaluated."""
+
+  def __init__(self) -> None:
+    # Replicas report at the same time.
+    self._lock = threading.Lock()
+    self._rows: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+  def clear(self) -> None:
+    with self._lock:
+      self._rows = []
+
+  def add(self, ids: np.ndarray, intersection: np.ndarray, union: np.ndarray) -> None:
+    """Takes in a batch: int64 [batch], int64 [batch, classes] twice."""
+    with self._lock:
+      self._rows.append((ids, intersection, union))
+
+  def arrays(self) -> list[np.ndarray]:
+    """Ids [images], intersections and unions [images, classes] of all images by rising id; empty without images."""
+    with self._lock:
+      arrays = [np.concatenate(parts) for parts in zip(*self._rows, strict=True)]
+    if not arrays:
+      return []
+    order = np.argsort(arrays[0], kind='stable')
+    return [array[order] for array in arrays]
+
+
+class _MeanIoU(tf.keras.metrics.MeanIoU):
+  """Keras' metric; what resets it also clears the counts of single images."""
+
+  def __init__(self, counts: _ImageCounts, **options: Any):
+    super().__init__(**options)
+    self._counts = counts
+
+  def reset_state(self) -> None:
+    super().reset_state()
+    self._counts.clear()
+
+
 class SegmentationEvaluator:
-  """Collects confusion matrices over batches.
+  """Collects confusion matrices over batches, and per image what mIoU is made of, for `resampling`.
 
   Pixels whose truth is 255 never count: those beside an image, and those that nobody labelled. Keras' `MeanIoU` does
   the counting, in float64, which holds the pixels of large data sets.
@@ -46,8 +86,10 @@ class SegmentationEvaluator:
     """
     self._resize = resize
     options = {'num_classes': num_classes, 'ignore_class': keys.IGNORE_LABEL, 'dtype': tf.float64}
-    self._resized = tf.keras.metrics.MeanIoU(name='mean_iou_resized', **options)
-    self._native = tf.keras.metrics.MeanIoU(name='mean_iou', **options) if native else None
+    self._num_classes = num_classes
+    self._counts = _ImageCounts()
+    self._resized = _MeanIoU(self._counts, name='mean_iou_resized', **options)
+    self._native = _MeanIoU(self._counts, name='mean_iou', **options) if native else None
 
   @property
   def metrics(self) -> list[tf.keras.metrics.Metric]:
@@ -58,16 +100,20 @@ class SegmentationEvaluator:
     """Takes in one batch.
 
     Args:
-      labels: see `dataloaders.segmentation.evaluation_parser`, batched.
+      labels: see `dataloaders.segmentation.evaluation_parser`, batched; without `keys.IMAGE_ID` there are no tallies.
       logits: float32 [batch, h', w', classes].
     """
     frame = labels['masks'].shape[1:3]
     full = self._resize(logits, frame)
-    self._resized.update_state(labels['masks'][..., 0], tf.argmax(full, -1))
+    truth, found = labels['masks'][..., 0], tf.argmax(full, -1)
+    self._resized.update_state(truth, found)
     if self._native is not None:
       size = tf.shape(labels['native_masks'])[1:3]
-      found = _at_own_size(full, labels['image_info'], size)
-      self._native.update_state(labels['native_masks'][..., 0], found)
+      truth, found = labels['native_masks'][..., 0], _at_own_size(full, labels['image_info'], size)
+      self._native.update_state(truth, found)
+    if keys.IMAGE_ID in labels:
+      counts = _overlaps(truth, found, self._num_classes)
+      tf.numpy_function(self._counts.add, [labels[keys.IMAGE_ID], *counts], [])
 
   @property
   def confusion(self) -> np.ndarray:
@@ -93,6 +139,24 @@ class SegmentationEvaluator:
         metrics[f'{PER_CLASS}{class_id}'] = float(iou)
     return metrics
 
+  def tallies(self) -> dict[str, np.ndarray]:
+    """What was found in each image, at the size that `mean_iou` is measured at; empty before the first batch.
+
+    Returns:
+      Arrays that `resampling` makes mIoU of: `image_ids` int64 [images] in rising order, `category_ids` int64
+      [classes], and `intersection` and `union` int64 [images, classes], pixels of truth and prediction.
+    """
+    arrays = self._counts.arrays()
+    if not arrays:
+      return {}
+    ids, intersection, union = arrays
+    return {
+      'image_ids': ids,
+      'category_ids': np.arange(self._num_classes),
+      'intersection': intersection,
+      'union': union,
+    }
+
   def details(self) -> dict[str, Any]:
     """What is no single number: `confusion`, rows are true classes."""
     return {'confusion': self.confusion.astype(np.int64).tolist()}
@@ -102,6 +166,30 @@ def _mean(ious: np.ndarray) -> float:
   """Mean over the classes there are; NaN if no pixel was labelled."""
   present = ious[~np.isnan(ious)]
   return float(present.mean()) if present.size else float('nan')
+
+
+def _overlaps(truth: tf.Tensor, found: tf.Tensor, num_classes: int) -> tuple[tf.Tensor, tf.Tensor]:
+  """Pixels that truth and prediction share, and that either has, by image and class.
+
+  Args:
+    truth: integers [batch, height, width]; 255 where a pixel does not count.
+    found: integers [batch, height, width].
+    num_classes: the model's.
+
+  Returns:
+    int64 [batch, num_classes], twice.
+  """
+  truth, found = tf.cast(truth, tf.int32), tf.cast(found, tf.int32)
+  counts = truth != keys.IGNORE_LABEL
+
+  def by_class(mask: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
+    # What is as large as `maxlength` is left out.
+    values = tf.reshape(tf.where(where, mask, num_classes), [tf.shape(mask)[0], -1])
+    bins = tf.math.bincount(values, minlength=num_classes, maxlength=num_classes, axis=-1)
+    return tf.cast(bins, tf.int64)
+
+  intersection = by_class(truth, tf.logical_and(counts, truth == found))
+  return intersection, by_class(truth, counts) + by_class(found, counts) - intersection
 
 
 def _at_own_size(full: tf.Tensor, infos: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

@@ -11,11 +11,19 @@ from typing import Any, Literal
 
 import numpy as np
 
+from official_selftrain.core import comparison
+
 Kind = Literal['truth', 'sure', 'unsure', 'teacher', 'student']
 Model = Literal['teacher', 'control', 'student']
 
 # The order in which models are shown everywhere.
 MODELS: tuple[Model, ...] = ('teacher', 'control', 'student')
+# Pairs whose difference gets an interval, first minus second.
+COMPARED: tuple[tuple[Model, Model], ...] = (
+  ('student', 'control'),
+  ('student', 'teacher'),
+  ('teacher', 'control'),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +240,8 @@ class ReportInputs:
       where that is not measured.
     num_labelled_images: images with human labels; None when unknown.
     num_validation_images: images the metrics come from; None when unknown.
-    margin: difference in the primary metric that one seed cannot tell from chance.
+    comparisons: differences in the primary metric with their intervals, by `comparison.name`; those of `COMPARED` that
+      are known.
   """
 
   experiment: str
@@ -258,12 +267,16 @@ class ReportInputs:
   confusion: Mapping[str, Sequence[Sequence[int]]] = dataclasses.field(default_factory=dict)
   num_labelled_images: int | None = None
   num_validation_images: int | None = None
-  margin: float = 0.005
+  comparisons: Mapping[str, comparison.Comparison] = dataclasses.field(default_factory=dict)
 
   def metric(self, model: str, name: str | None = None) -> float | None:
     """A model's metric, the primary one by default; None when missing, NaN or infinite."""
     value = (self.metrics.get(model) or {}).get(name or self.primary_metric)
     return finite(value)
+
+  def comparison(self, first: str, second: str) -> comparison.Comparison | None:
+    """How two models differ in the primary metric; None when that is not known."""
+    return self.comparisons.get(comparison.name(first, second))
 
 
 def finite(value: Any) -> float | None:
@@ -283,3 +296,10 @@ def difference(minuend: float | None, subtrahend: float | None) -> float | None:
 def quantity(value: float) -> str:
   """A number of labels per image as text; whole numbers where decimals would say nothing."""
   return f'{value:,.0f}' if round(value, 2) >= 100 else f'{value:.2f}'
+
+
+def bounds(found: comparison.Comparison) -> tuple[str, str]:
+  """The ends of an interval as text, with a digit more where three would make a zero of one that is none."""
+  ends = (found.low, found.high)
+  digits = 4 if any(end and abs(end) < 0.0005 for end in ends) else 3
+  return f'{found.low:+.{digits}f}', f'{found.high:+.{digits}f}'

@@ -3,9 +3,10 @@
 import dataclasses
 from typing import Literal
 
+from official_selftrain.core import comparison
 from official_selftrain.report import contents
 
-Outcome = Literal['helped', 'not_helped', 'too_small', 'unknown']
+Outcome = Literal['helped', 'hurt', 'not_helped', 'too_close', 'unknown']
 
 # A count ratio within these bounds counts as "as many labels as people draw".
 _RATIO_LOW, _RATIO_HIGH = 0.8, 1.25
@@ -24,6 +25,10 @@ _MANY_EMPTY, _MANY_DEAD = 0.4, 0.05
 # starved.
 _STARVED = 0.4
 _MAX_ADVICE = 3
+_CLOSE_ADVICE = (
+  'Repeat with two more seeds and compare the medians; more validation images make the interval '
+  'shorter.'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Verdict:
   """The answer.
 
   Attributes:
-    helped: True only if the student beats control and teacher by at least the margin.
+    helped: True only if the intervals of the student's lead over control and teacher lie above zero.
     sentence: the whole answer: `headline`, `details` and `advice`.
     student_minus_control: difference in the primary metric, None when unknown.
     student_minus_teacher: likewise.
@@ -55,8 +60,19 @@ def verdict(inputs: contents.ReportInputs) -> Verdict:
   """Judges a run by its primary metric.
 
   The student must be better than the control, which had the same steps without pseudo labels, and
-  better than the teacher, or there would be no reason to use it. Equal is not better, and being
-  better than a control that trained less tells nothing.
+  better than the teacher, or there would be no reason to use it. What is better is decided by the
+  interval of the difference: one that includes zero is too close to call. Being better than a control
+  that trained less tells nothing.
+
+  | student - control | student - teacher | outcome    |
+  |-------------------|-------------------|------------|
+  | below zero        | any               | hurt       |
+  | not below zero    | below zero        | not_helped |
+  | above zero        | above zero        | helped     |
+  | else              |                   | too_close  |
+
+  Without an interval the outcome is unknown, also when the control trained less than a student that
+  would have helped.
 
   Args:
     inputs: the run's facts.
@@ -87,14 +103,20 @@ def verdict(inputs: contents.ReportInputs) -> Verdict:
 def _outcome(
   inputs: contents.ReportInputs, to_control: float | None, to_teacher: float | None
 ) -> Outcome:
-  if to_control is None:
+  """See `verdict`."""
+  control = inputs.comparison('student', 'control')
+  teacher = inputs.comparison('student', 'teacher')
+  if to_control is None or control is None or (to_teacher is not None and teacher is None):
     return 'unknown'
-  gains = [to_control] if to_teacher is None else [to_control, to_teacher]
-  if min(gains) <= 0:
+  if control.is_below_zero:
+    return 'hurt'
+  if teacher is not None and teacher.is_below_zero:
     return 'not_helped'
+  if not control.is_above_zero:
+    return 'too_close'
   if _control_trained_less(inputs):
     return 'unknown'
-  return 'too_small' if min(gains) < inputs.margin else 'helped'
+  return 'helped' if teacher is None or teacher.is_above_zero else 'too_close'
 
 
 def _control_trained_less(inputs: contents.ReportInputs) -> bool:
@@ -108,61 +130,88 @@ def _headline(
   to_control: float | None,
   to_teacher: float | None,
 ) -> str:
-  name = inputs.primary_metric
-  student = inputs.metric('student')
+  """The answer with the difference that decided it, and its interval."""
+  reaches = f'The student reaches {inputs.metric("student") or 0.0:.3f} {inputs.primary_metric}'
+  control = inputs.comparison('student', 'control')
+  teacher = inputs.comparison('student', 'teacher')
+  if outcome == 'unknown' or to_control is None or control is None:
+    return f'It is unknown whether self-training helped: {_reason(inputs, to_control)}'
+  against_control = f'{_compared(to_control)} the control'
+  if outcome == 'helped':
+    return f'Yes, self-training helped here. {reaches}, {against_control} ({_interval(control)}).'
+  if outcome == 'hurt':
+    return f'No, self-training hurt here. {reaches}, {against_control} ({_interval(control)}).'
+  if outcome == 'not_helped' and to_teacher is not None and teacher is not None:
+    return (
+      f'No, self-training did not help here. {reaches}, {_compared(to_teacher)} its teacher '
+      f'({_interval(teacher)}).'
+    )
+  if control.is_above_zero and to_teacher is not None and teacher is not None:
+    return (
+      f'Too close to call. {reaches}, clearly more than the control, but {_compared(to_teacher)} '
+      f'its teacher, and that interval includes zero ({_interval(teacher)}).'
+    )
+  return (
+    f'Too close to call. {reaches}, {against_control}, and the interval includes zero '
+    f'({_interval(control)}).'
+  )
+
+
+def _reason(inputs: contents.ReportInputs, to_control: float | None) -> str:
+  """Why nothing can be said."""
+  name, student = inputs.primary_metric, inputs.metric('student')
   if student is None:
-    return f'It cannot be told whether self-training helped: the student has no {name}.'
+    return f'the student has no {name}.'
   if to_control is None:
     missing = 'was not trained' if inputs.metrics.get('control') is None else f'has no {name}'
     return (
-      f"It cannot be told whether self-training helped: the control {missing}, so the student's "
-      f'{student:.3f} {name} may come from the further steps alone.'
+      f"the control {missing}, so the student's {student:.3f} {name} may come from the further "
+      'steps alone.'
     )
-  if outcome == 'unknown':
+  if inputs.comparison('student', 'control') is None or not _control_trained_less(inputs):
     return (
-      f'It cannot be told whether self-training helped: the student has {_amount(to_control)} '
-      f'{name} more than the control, but trained longer.'
+      f'the student has {student:.3f} {name}, {_compared(to_control)} the control, but without '
+      'results of single images nobody can say how much of that is chance.'
     )
-  reaches = f'The student reaches {student:.3f} {name}'
-  if outcome == 'helped':
-    return (
-      f'Yes, self-training helped here. {reaches}, {_amount(to_control)} more than the control.'
-    )
-  if to_control == 0:
-    return f'No, self-training did not help here. {reaches}, exactly as much as the control.'
-  if to_control < 0:
-    return (
-      f'No, self-training did not help here. {reaches}, {_amount(to_control)} less than the '
-      'control.'
-    )
-  if to_teacher is not None and to_teacher <= 0:
-    return (
-      f'No, self-training did not help here. {reaches}, {_amount(to_control)} more than the '
-      f'control, but no more than the teacher with {inputs.metric("teacher"):.3f}.'
-    )
-  other, gain = 'control', to_control
-  if to_teacher is not None and to_teacher < to_control:
-    other, gain = 'teacher', to_teacher
-  return (
-    f'Too small to call. {reaches}, {_amount(gain)} more than the {other}; with one seed a '
-    f'difference under {inputs.margin:g} cannot be told from chance.'
-  )
+  return f'the student has {_amount(to_control)} {name} more than the control, but trained longer.'
+
+
+def _compared(difference: float) -> str:
+  """'0.030 more than', '0.030 less than' or 'exactly as much as'."""
+  if not difference:
+    return 'exactly as much as'
+  return f'{_amount(difference)} {"more" if difference > 0 else "less"} than'
+
+
+def _interval(found: comparison.Comparison) -> str:
+  """Such as '90% interval +0.010 to +0.050'."""
+  return f'{found.confidence:.0%} interval {" to ".join(contents.bounds(found))}'
 
 
 def _details(inputs: contents.ReportInputs, outcome: Outcome, to_teacher: float | None) -> str:
   parts = [_steps_sentence(inputs)]
+  teacher = inputs.comparison('student', 'teacher')
   if to_teacher is not None and outcome != 'not_helped':
-    word = 'above' if to_teacher >= 0 else 'below'
-    parts.append(
-      f'The student is {_amount(to_teacher)} {inputs.primary_metric} {word} its teacher.'
-    )
-  images = inputs.num_validation_images
-  measured = f' on {images:,} validation images' if images else ''
-  parts.append(
-    f'This is one run with seed {inputs.seed}{measured}: one seed is one seed, and another may '
-    'differ.'
-  )
+    interval = '' if teacher is None else f' ({_interval(teacher)})'
+    where = 'above' if to_teacher > 0 else 'below'
+    place = f'{_amount(to_teacher)} {inputs.primary_metric} {where}' if to_teacher else 'level with'
+    parts.append(f'The student is {place} its teacher{interval}.')
+  parts.append(_certainty(inputs))
   return ' '.join(part for part in parts if part)
+
+
+def _certainty(inputs: contents.ReportInputs) -> str:
+  """That this is one seed, and what the intervals cover."""
+  known = inputs.comparison('student', 'control') or inputs.comparison('student', 'teacher')
+  if known is None:
+    images = inputs.num_validation_images
+    measured = f', measured on {images:,} validation images' if images else ''
+    return f'This is one run with one seed, {inputs.seed}{measured}: another seed may differ.'
+  return (
+    f'This is one run with one seed, {inputs.seed}: the {known.images:,} validation images were '
+    f'resampled {known.resamples:,} times, but training was not repeated, and another seed may '
+    'differ by more.'
+  )
 
 
 def _steps_sentence(inputs: contents.ReportInputs) -> str:
@@ -186,7 +235,7 @@ def _steps_sentence(inputs: contents.ReportInputs) -> str:
 def _advice(inputs: contents.ReportInputs, outcome: Outcome) -> tuple[str, ...]:
   """Advice that this run's own facts support, most promising first."""
   if outcome == 'unknown':
-    return ('Train the control as the student: the same start and steps, human labels only.',)
+    return (_missing_advice(inputs),)
   candidates = [_teacher_advice(inputs), _overtraining_advice(inputs)]
   if inputs.pseudo_labels is not None:
     facts = inputs.pseudo_labels
@@ -198,9 +247,21 @@ def _advice(inputs: contents.ReportInputs, outcome: Outcome) -> tuple[str, ...]:
       _class_advice(facts),
     ]
   found = [text for text in candidates if text][:_MAX_ADVICE]
-  if outcome == 'too_small':
-    found = ['Repeat with two more seeds and compare the medians.'] + found[: _MAX_ADVICE - 1]
+  if outcome == 'too_close':
+    found = [_CLOSE_ADVICE] + found[: _MAX_ADVICE - 1]
   return tuple(found) or (_no_finding(inputs),)
+
+
+def _missing_advice(inputs: contents.ReportInputs) -> str:
+  """How to come to an answer at all."""
+  to_control = contents.difference(inputs.metric('student'), inputs.metric('control'))
+  if to_control is None or _control_trained_less(inputs):
+    return 'Train the control as the student: the same start and steps, human labels only.'
+  *first, last = comparison.METRICS
+  return (
+    f'Evaluate all models on the same images, with {", ".join(first)} or {last} as '
+    'report.primary_metric: only these can be computed again from single images.'
+  )
 
 
 def _teacher_advice(inputs: contents.ReportInputs) -> str | None:
@@ -218,7 +279,8 @@ def _teacher_advice(inputs: contents.ReportInputs) -> str | None:
 
 def _overtraining_advice(inputs: contents.ReportInputs) -> str | None:
   loss = contents.difference(inputs.metric('teacher'), inputs.metric('control'))
-  if loss is None or loss < inputs.margin:
+  found = inputs.comparison('teacher', 'control')
+  if loss is None or found is None or not found.is_above_zero:
     return None
   return (
     f'Use fewer student steps or a lower learning rate: the further steps cost even the control '

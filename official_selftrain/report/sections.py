@@ -72,8 +72,24 @@ def results(inputs: contents.ReportInputs) -> markup.Markup:
     'the student has more than the control comes from the pseudo labels.',
     parts.facts(cells, 'models'),
     parts.grid(('model', *header), rows),
+    _interval_note(inputs),
     _all_metrics(inputs),
   )
+
+
+def _interval_note(inputs: contents.ReportInputs) -> markup.Markup | None:
+  """How the intervals came about; None where there are none."""
+  if not inputs.comparisons:
+    return None
+  found = next(iter(inputs.comparisons.values()))
+  outside = (1.0 - found.confidence) / 2.0
+  text = (
+    f'In brackets: {found.confidence:.0%} intervals of the difference. Both models were measured on the same '
+    f'{found.resamples:,} random draws from the {found.images:,} validation images; {outside:.0%} of the differences '
+    'lie below the interval and as many above it. Images were drawn again, but no model was trained again, so the '
+    'intervals do not cover what another seed would change.'
+  )
+  return markup.element('p', text, class_='muted')
 
 
 def _model_note(inputs: contents.ReportInputs, model: str) -> str:
@@ -83,7 +99,7 @@ def _model_note(inputs: contents.ReportInputs, model: str) -> str:
   words = [] if steps is None else [f'{steps:,} steps']
   gain = contents.difference(inputs.metric(model), inputs.metric('teacher'))
   if model != 'teacher' and gain is not None:
-    words.append(f'{gain:+.3f} vs teacher')
+    words.append(f'{gain:+.3f}{table.interval(inputs, model, "teacher")} vs teacher')
   return ', '.join(words)
 
 

@@ -52,8 +52,8 @@ section {
 .verdict h3 { margin-top: 16px; }
 .verdict ul { margin: 0; padding-left: 20px; max-width: 78ch; }
 .verdict li { margin-bottom: 4px; }
-.helped { --tone: var(--yes); } .not_helped { --tone: var(--no); }
-.too_small, .unknown { --tone: var(--open); }
+.helped { --tone: var(--yes); } .hurt, .not_helped { --tone: var(--no); }
+.too_close, .unknown { --tone: var(--open); }
 .facts {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px;
   margin: 0 0 18px;
@@ -75,6 +75,7 @@ section {
     linear-gradient(to right, var(--shade), transparent) left / 14px 100% no-repeat scroll,
     linear-gradient(to left, var(--shade), transparent) right / 14px 100% no-repeat scroll;
 }
+.scroll + p { margin-top: 12px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: 14px; }
 table.full { width: 100%; }
 th, td {

@@ -20,22 +20,22 @@ def to_json(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> dict[s
     verdict: what `judgement.verdict` says about them.
 
   Returns:
-    A dictionary with the keys teacher, control, student (each its metrics under the evaluator's
-    names, null when the model was not trained), per_class, class_metric, confusion, pseudo_labels,
-    verdict, seed, steps, experiment, settings, settings_not_default, seconds, versions and command.
-    Missing, NaN and infinite values are null.
+    A dictionary with the keys teacher, control, student (each its metrics under the evaluator's names, null when the
+    model was not trained), comparisons (the primary metric's differences with their intervals), per_class,
+    class_metric, confusion, pseudo_labels, verdict, seed, steps, experiment, settings, settings_not_default, seconds,
+    versions and command. Missing, NaN and infinite values are null.
   """
   facts = inputs.pseudo_labels
   pseudo_labels = None
   if facts is not None:
     pseudo_labels = dataclasses.asdict(facts) | {'count_ratio': facts.count_ratio}
   report = {model: inputs.metrics.get(model) for model in contents.MODELS} | {
+    'comparisons': {name: dataclasses.asdict(found) for name, found in inputs.comparisons.items()},
     'per_class': inputs.per_class,
     'class_metric': inputs.class_metric,
     'confusion': inputs.confusion,
     'pseudo_labels': pseudo_labels,
-    'verdict': dataclasses.asdict(verdict)
-    | {'metric': inputs.primary_metric, 'margin': inputs.margin},
+    'verdict': dataclasses.asdict(verdict) | {'metric': inputs.primary_metric},
     'seed': inputs.seed,
     'steps': inputs.steps,
     'experiment': inputs.experiment,

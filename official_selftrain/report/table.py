@@ -25,7 +25,7 @@ class Row:
 
 def header(inputs: contents.ReportInputs) -> tuple[str, ...]:
   """Names of the columns after the model's."""
-  return ('steps', *inputs.table_metrics, f'{inputs.primary_metric} vs control')
+  return ('steps', *inputs.table_metrics, f'{inputs.primary_metric} vs control{_brackets(inputs)}')
 
 
 def rows(inputs: contents.ReportInputs) -> tuple[Row, ...]:
@@ -72,6 +72,18 @@ def _row(inputs: contents.ReportInputs, model: str) -> Row:
     (
       MISSING if steps is None else f'{steps:,}',
       *(number(inputs.metric(model, name)) for name in inputs.table_metrics),
-      number(gain, '+.3f'),
+      number(gain, '+.3f') + ('' if gain is None else interval(inputs, model, 'control')),
     ),
   )
+
+
+def interval(inputs: contents.ReportInputs, first: str, second: str) -> str:
+  """The interval of a difference with a blank before it, such as ' [+0.041, +0.085]'; '' where there is none."""
+  found = inputs.comparison(first, second)
+  return '' if found is None else f' [{", ".join(contents.bounds(found))}]'
+
+
+def _brackets(inputs: contents.ReportInputs) -> str:
+  """What the brackets in a column are."""
+  known = [found for first in contents.MODELS if (found := inputs.comparison(first, 'control'))]
+  return f' [{known[0].confidence:.0%}]' if known else ''

@@ -6,10 +6,10 @@ import io
 import numpy as np
 import tensorflow as tf
 
-from official_selftrain.evaluation import coco
+from official_selftrain.evaluation import coco, resampling
 
 
-def _batch(boxes, classes, scores, true_boxes, true_classes):
+def _batch(boxes, classes, scores, true_boxes, true_classes, crowds=None):
   """One image of 100 x 100 px as the Model Garden's evaluator takes it."""
   count = len(true_classes)
   groundtruths = {
@@ -21,7 +21,7 @@ def _batch(boxes, classes, scores, true_boxes, true_classes):
     'boxes': tf.constant([true_boxes], tf.float32),
     'classes': tf.constant([true_classes]),
     'areas': tf.constant([[900.0] * count]),
-    'is_crowds': tf.zeros([1, count], tf.int32),
+    'is_crowds': tf.constant([crowds or [0] * count]),
   }
   predictions = {
     'detection_boxes': tf.constant([boxes], tf.float32),
@@ -49,6 +49,45 @@ class CocoEvaluatorTest(tf.test.TestCase):
     self.assertAllClose(by_class, [1.0, 0.1, 0.0], atol=1e-6)
     self.assertAllClose([metrics[f'{coco.PER_CLASS_AP50}{name}'] for name in (1, 2, 3)], [1, 1, 0])
     self.assertAllClose(np.mean(by_class), metrics['AP'], atol=1e-6)
+
+  def test_tallies_by_hand(self):
+    found = [[10, 10, 40, 40], [50, 50, 80, 80], [0, 60, 20, 90], [60, 0, 90, 30]]
+    truth = [[10, 10, 40, 40], [50, 50, 80, 65], [60, 0, 90, 30]]
+    evaluator = coco.CocoEvaluator(annotation_file='')
+    self.assertEqual(evaluator.tallies(), {})
+    with contextlib.redirect_stdout(io.StringIO()):
+      evaluator.update_state(
+        *_batch(found, [1, 2, 1, 2], [0.25, 0.5, 0.75, 0.125], truth, [1, 2, 2], [0, 0, 1])
+      )
+      metrics = evaluator.result()
+    self.assertFalse(any(name.startswith('Precision') for name in metrics))
+    tallies = evaluator.tallies()
+    self.assertAllEqual(tallies['image_ids'], [1])
+    self.assertAllEqual(tallies['category_ids'], [1, 2])
+    self.assertAllClose(tallies['iou_thresholds'], np.linspace(0.5, 0.95, 10))
+    self.assertAllEqual(tallies['image'], [0, 0, 0, 0])
+    self.assertAllEqual(tallies['category'], [0, 0, 1, 1])
+    self.assertAllEqual(tallies['score'], [0.75, 0.25, 0.5, 0.125])
+    # Nothing; exactly a box; a box with IoU 0.5; exactly a crowd.
+    half = [True] + [False] * 9
+    self.assertAllEqual(tallies['matched'], [[False] * 10, [True] * 10, half, [True] * 10])
+    self.assertAllEqual(tallies['ignored'], [[False] * 10] * 3 + [[True] * 10])
+    self.assertAllEqual(tallies['true_image'], [0, 0])
+    self.assertAllEqual(tallies['true_category'], [0, 1])
+    for name in ('AP', 'AP50', 'AP75'):
+      (value,) = resampling.weighted_metric(tallies, np.ones([1, 1], np.int32), name)
+      self.assertAllClose(value, metrics[name], atol=1e-6)
+
+  def test_without_detections_of_any_class_tallies_are_empty_arrays(self):
+    evaluator = coco.CocoEvaluator(annotation_file='')
+    with contextlib.redirect_stdout(io.StringIO()):
+      evaluator.update_state(*_batch([[0, 0, 9, 9]], [5], [0.5], [[10, 10, 40, 40]], [1]))
+      evaluator.result()
+    tallies = evaluator.tallies()
+    self.assertEqual(tallies['matched'].shape, (0, 10))
+    self.assertAllEqual(tallies['true_category'], [0])
+    (value,) = resampling.weighted_metric(tallies, np.ones([1, 1], np.int32), 'AP')
+    self.assertEqual(value, 0.0)
 
   def test_class_without_truth_is_minus_one(self):
     self.assertEqual(coco.average_precision(np.full([10, 101], -1.0)), -1.0)

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import keys
-from official_selftrain.evaluation import segmentation
+from official_selftrain.evaluation import resampling, segmentation
 from official_selftrain.ops import masks
 
 IGNORE = keys.IGNORE_LABEL
@@ -28,6 +28,7 @@ def _batch(sizes, seed, num_classes=4, at_own_size=False):
     'masks': tf.stack(frame),
     'native_masks': tf.constant(np.stack(native))[..., None],
     'image_info': tf.stack(infos),
+    keys.IMAGE_ID: tf.constant(rng.permutation(1000)[: len(sizes)], tf.int64),
   }
   logits = rng.normal(size=[len(sizes), 4, 4, num_classes]).astype(np.float32)
   logits[..., num_classes - 1] = -50.0  # And never predicted.
@@ -62,6 +63,14 @@ def _mean_iou(confusion):
 
 
 class EvaluatorTest(tf.test.TestCase):
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    (cpu,) = tf.config.list_physical_devices('CPU')
+    # pytest starts with two, see tests/conftest.py.
+    if not tf.config.get_logical_device_configuration(cpu):
+      tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
   def _run(self, batches, native=True, num_classes=4):
     evaluator = segmentation.SegmentationEvaluator(num_classes, native)
     for labels, logits in batches:
@@ -85,6 +94,71 @@ class EvaluatorTest(tf.test.TestCase):
         self.assertAllClose(result['mean_iou_resized'], _mean_iou(resized))
         self.assertNotEqual(result['mean_iou'], result['mean_iou_resized'])
         self.assertAllClose(result['pixel_accuracy'], np.trace(native) / native.sum())
+
+  def test_tallies_of_single_images_add_up(self):
+    batches = [_batch([(16, 16), (7, 12), (13, 5)], 0), _batch([(30, 11)], 1)]
+    for native in (True, False):
+      with self.subTest(native=native):
+        tallies = self._run(batches, native).tallies()
+        rows = {}
+        for labels, logits in batches:
+          for i, image_id in enumerate(labels[keys.IMAGE_ID].numpy()):
+            one = {name: value[i : i + 1] for name, value in labels.items()}
+            rows[image_id] = _reference([(one, logits[i : i + 1])], 4, native)
+        self.assertAllEqual(tallies['image_ids'], sorted(rows))
+        self.assertAllEqual(tallies['category_ids'], [0, 1, 2, 3])
+        for image_id, right, union in zip(
+          tallies['image_ids'], tallies['intersection'], tallies['union'], strict=True
+        ):
+          confusion = rows[image_id]
+          self.assertAllEqual(right, np.diag(confusion))
+          self.assertAllEqual(union, confusion.sum(0) + confusion.sum(1) - np.diag(confusion))
+        (value,) = resampling.weighted_metric(tallies, np.ones([1, 4], np.int32), 'mean_iou')
+        self.assertAllClose(value, self._run(batches, native).result()['mean_iou'])
+
+  def test_tallies_inside_a_graph_and_after_a_reset(self):
+    evaluator = segmentation.SegmentationEvaluator(4, native=True)
+    first, second = _batch([(16, 16), (7, 12)], 0), _batch([(5, 9)], 1)
+    self.assertEqual(evaluator.tallies(), {})
+    update = tf.function(evaluator.update_state)
+    update(*first)
+    update(*second)
+    self.assertLen(evaluator.tallies()['image_ids'], 3)
+    for metric in evaluator.metrics:
+      metric.reset_states()
+    self.assertEqual(evaluator.tallies(), {})
+    update(*second)
+    tallies = evaluator.tallies()
+    self.assertAllEqual(tallies['image_ids'], second[0][keys.IMAGE_ID])
+    self.assertAllEqual(tallies['intersection'][0], np.diag(evaluator.confusion))
+
+  def test_replicas_report_into_the_same_tallies(self):
+    devices = tf.config.list_logical_devices('CPU')
+    strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
+    self.assertEqual(strategy.num_replicas_in_sync, 2)
+    with strategy.scope():
+      evaluator = segmentation.SegmentationEvaluator(4, native=False)
+    sizes = [(16, 16), (7, 12), (13, 5), (9, 9)]
+    labels, logits = _batch(sizes, 0)
+    dataset = tf.data.Dataset.from_tensor_slices((labels, logits)).batch(len(sizes))
+
+    @tf.function
+    def update(batch):
+      strategy.run(evaluator.update_state, batch)
+
+    for batch in strategy.experimental_distribute_dataset(dataset):
+      update(batch)
+    alone = self._run([(labels, logits)], native=False)
+    for name, array in alone.tallies().items():
+      self.assertAllEqual(evaluator.tallies()[name], array)
+    self.assertAllEqual(evaluator.confusion, alone.confusion)
+
+  def test_without_ids_there_are_no_tallies(self):
+    labels, logits = _batch([(7, 12)], 3)
+    del labels[keys.IMAGE_ID]
+    evaluator = self._run([(labels, logits)])
+    self.assertEqual(evaluator.tallies(), {})
+    self.assertGreater(evaluator.confusion.sum(), 0)
 
   def test_metrics_of_keras_agree_with_the_result(self):
     evaluator = self._run([_batch([(16, 16), (7, 12)], 2)])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from official_selftrain.core import comparison
 from official_selftrain.report import contents
 
 CLASSES = ('cat', '<b>&')
@@ -37,13 +38,30 @@ def pseudo_labels(**changes: Any) -> contents.PseudoLabelFacts:
   return dataclasses.replace(facts, **changes)
 
 
+def difference(value: float, low: float, high: float) -> comparison.Comparison:
+  """A difference with its 90% interval."""
+  return comparison.Comparison(
+    difference=value, low=low, high=high, confidence=0.9, resamples=1000, images=500
+  )
+
+
+def comparisons(half: float = 0.01, **scores: float | None) -> dict[str, comparison.Comparison]:
+  """Differences between models that reach these scores; their intervals reach `half` to both sides."""
+  known = {model: value for model, value in scores.items() if contents.finite(value) is not None}
+  return {
+    comparison.name(first, second): difference(value, value - half, value + half)
+    for first, second in contents.COMPARED
+    if (value := contents.difference(known.get(first), known.get(second))) is not None
+  }
+
+
 def inputs(
   teacher: float | None = 0.4,
   control: float | None = 0.42,
   student: float | None = 0.45,
   **changes: Any,
 ) -> contents.ReportInputs:
-  """A run whose models reach these APs; None is a model that was not trained."""
+  """A run whose models reach these APs, give or take 0.01; None is a model that was not trained."""
   values = {'teacher': teacher, 'control': control, 'student': student}
   facts = contents.ReportInputs(
     experiment='retinanet_selftrain',
@@ -55,6 +73,7 @@ def inputs(
     pseudo_labels=pseudo_labels(),
     num_labelled_images=80,
     num_validation_images=500,
+    comparisons=comparisons(**values),
   )
   return dataclasses.replace(facts, **changes)
 
@@ -104,6 +123,7 @@ def mask_inputs(**changes: Any) -> contents.ReportInputs:
     'class_metric': 'IoU',
     'unit': 'object pixels',
     'confusion': {'student': [[80, 20, 0], [0, 0, 0], [1, 2, 1497]]},
+    'comparisons': comparisons(teacher=0.5, control=0.5, student=0.5),
   }
   return inputs(**(values | changes))
 

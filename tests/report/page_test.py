@@ -85,20 +85,33 @@ class PageTest(unittest.TestCase):
     self.assertEqual(
       cells,
       [
-        ['model', 'steps', 'AP', 'AP50', 'AP75', 'AP vs control'],
-        ['teacher', '1,500', '0.400', '0.600', '0.300', '-0.020'],
+        ['model', 'steps', 'AP', 'AP50', 'AP75', 'AP vs control [90%]'],
+        ['teacher', '1,500', '0.400', '0.600', '0.300', '-0.020 [-0.030, -0.010]'],
         ['control', '1,200', '0.420', '0.620', '0.320', '-'],
-        ['student', '1,200', '0.450', '0.650', '0.350', '+0.030'],
+        ['student', '1,200', '0.450', '0.650', '0.350', '+0.030 [+0.020, +0.040]'],
       ],
     )
     best = [node.text for node in table.iter('span') if node.get('class') == 'best']
     self.assertEqual(best, ['0.450', '0.650', '0.350'])
 
+  def test_intervals_are_explained_where_there_are_any(self):
+    results = _tree(_render(examples.inputs())).find("body/main/section[@id='results']")
+    notes = [node.text for node in results.iter('dd') if node.get('class') == 'note']
+    self.assertEqual(notes[2], '1,200 steps, +0.050 [+0.040, +0.060] vs teacher')
+    (note,) = [node.text for node in results.iter('p') if node.get('class') == 'muted']
+    self.assertRegex(
+      note, r'90% intervals .* 1,000 random draws from the 500 validation images; 5%'
+    )
+    self.assertIn('no model was trained again', note)
+    without = _render(examples.inputs(comparisons={}))
+    self.assertNotIn('In brackets', without)
+    self.assertIn('AP vs control<', without)
+
   def test_verdict_and_advice(self):
     facts = examples.inputs(0.4, 0.5, 0.45)
     answer = judgement.verdict(facts)
     card = _tree(_render(facts)).find("body/main/section[@id='verdict']")
-    self.assertEqual(card.get('class'), 'verdict not_helped')
+    self.assertEqual(card.get('class'), 'verdict hurt')
     self.assertIn(answer.headline, [node.text for node in card.iter('p')])
     self.assertEqual(tuple(node.text for node in card.iter('li')), answer.advice)
 

@@ -23,7 +23,7 @@ class ToJsonTest(unittest.TestCase):
       {
         *('teacher', 'control', 'student', 'per_class', 'pseudo_labels', 'verdict', 'seed'),
         *('steps', 'experiment', 'settings', 'settings_not_default', 'seconds', 'versions'),
-        *('command', 'class_metric', 'confusion'),
+        *('command', 'class_metric', 'confusion', 'comparisons'),
       },
     )
     self.assertEqual(report['student']['AP'], 0.45)
@@ -33,6 +33,14 @@ class ToJsonTest(unittest.TestCase):
     self.assertEqual(report['verdict']['helped'], True)
     self.assertEqual(report['verdict']['student_minus_control'], 0.03)
     self.assertEqual(report['verdict']['metric'], 'AP')
+    self.assertEqual(report['verdict']['outcome'], 'helped')
+    names = {'student_minus_control', 'student_minus_teacher', 'teacher_minus_control'}
+    self.assertEqual(set(report['comparisons']), names)
+    found = report['comparisons']['student_minus_control']
+    self.assertEqual(found['difference'], 0.03)
+    self.assertAlmostEqual(found['low'], 0.02)
+    self.assertAlmostEqual(found['high'], 0.04)
+    self.assertEqual((found['confidence'], found['resamples'], found['images']), (0.9, 1000, 500))
     self.assertEqual(report['pseudo_labels']['score_histogram']['counts'], [400, 200, 100, 50])
     self.assertAlmostEqual(report['pseudo_labels']['count_ratio'], 2.9 / 3.0)
 
@@ -109,6 +117,15 @@ class RecordsTest(unittest.TestCase):
     cases = {0: '0.00', 2.345: '2.35', 99.94: '99.94', 100: '100', 99.999: '100', 1450.6: '1,451'}
     for value, expected in cases.items():
       self.assertEqual(contents.quantity(value), expected)
+
+  def test_bounds_have_a_digit_more_where_they_would_read_as_zero(self):
+    cases = [
+      ((-0.0123, 0.0456), ('-0.012', '+0.046')),
+      ((0.0003, 0.0456), ('+0.0003', '+0.0456')),
+      ((0.0, 0.0), ('+0.000', '+0.000')),
+    ]
+    for (low, high), expected in cases:
+      self.assertEqual(contents.bounds(examples.difference(0.0, low, high)), expected)
 
   def test_difference_is_free_of_binary_noise(self):
     self.assertEqual(contents.difference(0.3, 0.1), 0.2)

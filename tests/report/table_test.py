@@ -15,16 +15,17 @@ class TableTest(unittest.TestCase):
     self.assertEqual(
       _render(examples.inputs()),
       """\
-         steps     AP   AP50   AP75  AP vs control
---------------------------------------------------
-teacher  1,500  0.400  0.600  0.300         -0.020
-control  1,200  0.420  0.620  0.320              -
-student  1,200  0.450  0.650  0.350         +0.030
+         steps     AP   AP50   AP75      AP vs control [90%]
+------------------------------------------------------------
+teacher  1,500  0.400  0.600  0.300  -0.020 [-0.030, -0.010]
+control  1,200  0.420  0.620  0.320                        -
+student  1,200  0.450  0.650  0.350  +0.030 [+0.020, +0.040]
 
-Yes, self-training helped here. The student reaches 0.450 AP, 0.030 more than the control. The
-teacher trained for 1,500 steps; control and student then trained for 1,200 steps each. The student
-is 0.050 AP above its teacher. This is one run with seed 7 on 500 validation images: one seed is one
-seed, and another may differ.""",
+Yes, self-training helped here. The student reaches 0.450 AP, 0.030 more than the control (90%
+interval +0.020 to +0.040). The teacher trained for 1,500 steps; control and student then trained
+for 1,200 steps each. The student is 0.050 AP above its teacher (90% interval +0.040 to +0.060).
+This is one run with one seed, 7: the 500 validation images were resampled 1,000 times, but training
+was not repeated, and another seed may differ by more.""",
     )
 
   def test_missing_values_are_dashes(self):
@@ -40,6 +41,7 @@ seed, and another may differ.""",
       metrics={'teacher': scores, 'control': scores, 'student': scores},
       primary_metric='mean_iou',
       table_metrics=('mean_iou', 'pixel_accuracy'),
+      comparisons={},
     )
     lines = _render(facts).splitlines()
     self.assertEqual(lines[0], '         steps  mean_iou  pixel_accuracy  mean_iou vs control')

@@ -1,0 +1,42 @@
+"""How two models differ on the same images, with an interval: measured by `evaluation`, shown by `report`."""
+
+import dataclasses
+
+# Metrics that can be computed again from single images.
+METRICS = ('AP', 'AP50', 'AP75', 'mean_iou')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Comparison:
+  """The difference of a metric between two models, first minus second.
+
+  Attributes:
+    difference: on all images, each taken once.
+    low: lower end of the interval.
+    high: upper end.
+    confidence: share of the resampled differences that lie in the interval, such as 0.9.
+    resamples: how often the images were drawn anew.
+    images: how many images there are, and how many each resample draws.
+  """
+
+  difference: float
+  low: float
+  high: float
+  confidence: float
+  resamples: int
+  images: int
+
+  @property
+  def is_above_zero(self) -> bool:
+    """Whether the whole interval is: the first model is better."""
+    return self.low > 0
+
+  @property
+  def is_below_zero(self) -> bool:
+    """Whether the whole interval is: the first model is worse."""
+    return self.high < 0
+
+
+def name(first: str, second: str) -> str:
+  """What the comparison of two models is called, such as `student_minus_control`."""
+  return f'{first}_minus_{second}'
