@@ -1,20 +1,128 @@
 """Puts the parts of a detector together."""
 
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import tensorflow as tf
-from official.vision.modeling import retinanet_model
+from official.vision.modeling import factory, retinanet_model
+from official.vision.ops import anchor
 
-from official_selftrain.modeling import detection_generator
+from official_selftrain.configs import detection as configs
+from official_selftrain.modeling import detection_generator, precision, spinenet
+
+ByLevel: TypeAlias = Mapping[str, tf.Tensor]
+Regularizer: TypeAlias = tf.keras.regularizers.Regularizer
+BackboneBuilder = Callable[
+  [tf.keras.layers.InputSpec, configs.DetectionModel, Regularizer | None], tf.keras.Model
+]
+
+
+class RawOutputs(NamedTuple):
+  """What a head gives, in float32 whatever the precision of the network; all by level, '3', '4', ...
+
+  Attributes:
+    scores: logits [batch, h, w, anchors * num_classes], the first of each anchor for background.
+    boxes: offsets (dy, dx, dh, dw) [batch, h, w, anchors * 4].
+    attributes: [batch, h, w, anchors * size] by attribute, then level; empty here.
+  """
+
+  scores: ByLevel
+  boxes: ByLevel
+  attributes: Mapping[str, ByLevel]
+
+
+class RetinaNetModel(retinanet_model.RetinaNetModel):
+  """The Model Garden's, whose raw outputs are float32, and which can suppress in more than one way."""
+
+  def raw_outputs(self, images: tf.Tensor) -> RawOutputs:
+    """What the head gives for normalised images, float32 [batch, height, width, 3]."""
+    return self._head_outputs(self._features(images)[-1])
+
+  def detect(
+    self,
+    images: tf.Tensor,
+    image_shape: tf.Tensor | None,
+    generator: detection_generator.DetectionGenerator,
+  ) -> Mapping[str, tf.Tensor]:
+    """Detections with another generator than the model's own, which does not run.
+
+    Args:
+      images: normalised, float32 [batch, height, width, 3].
+      image_shape: [batch, 2], height and width in pixels to which boxes are clipped, or None.
+      generator: decodes and suppresses.
+
+    Returns:
+      See `DetectionGenerator`.
+    """
+    raw = self.raw_outputs(images)
+    return generator(raw.boxes, raw.scores, self._anchor_boxes(images), image_shape, raw.attributes)
+
+  def call(
+    self,
+    images: tf.Tensor,
+    image_shape: tf.Tensor | None = None,
+    anchor_boxes: ByLevel | None = None,
+    output_intermediate_features: bool = False,
+    training: bool | None = None,
+  ) -> dict[str, tf.Tensor | ByLevel]:
+    """See the Model Garden; `images` is one tensor."""
+    outputs: dict[str, tf.Tensor | ByLevel] = {}
+    stages = self._features(images)
+    if output_intermediate_features:
+      for name, features in zip(('backbone', 'decoder'), stages, strict=False):
+        outputs |= {f'{name}_{level}': value for level, value in features.items()}
+    raw = self._head_outputs(stages[-1])
+    outputs |= {'cls_outputs': raw.scores, 'box_outputs': raw.boxes}
+    if raw.attributes:
+      outputs['attribute_outputs'] = raw.attributes
+    if training:
+      return outputs
+    if anchor_boxes is None:
+      anchor_boxes = self._anchor_boxes(images)
+    found = self.detection_generator(
+      raw.boxes, raw.scores, anchor_boxes, image_shape, raw.attributes
+    )
+    # Without attributes, what concerns them is an empty dictionary.
+    return outputs | {
+      name: value for name, value in found.items() if not (isinstance(value, dict) and not value)
+    }
+
+  def make_variables(self, input_size: Sequence[int]) -> None:
+    """Makes the variables of a head without a decoder, which the Model Garden leaves to the first call.
+
+    Args:
+      input_size: height, width and channels of images.
+    """
+    if not self.head.built:
+      self.head(self._features(tf.keras.Input(input_size))[-1])
+
+  def _features(self, images: tf.Tensor) -> list[ByLevel]:
+    """Features of the backbone and, if there is one, of the decoder."""
+    features = [self.backbone(images)]
+    return [*features, self.decoder(features[0])] if self.decoder else features
+
+  def _head_outputs(self, features: ByLevel) -> RawOutputs:
+    return RawOutputs(*precision.to_float32(self.head(features)))
+
+  def _anchor_boxes(self, images: tf.Tensor) -> ByLevel:
+    """float32 [batch, h, w, anchors * 4] by level: (ymin, xmin, ymax, xmax) in pixels."""
+    names = ('min_level', 'max_level', 'num_scales', 'aspect_ratios', 'anchor_size')
+    settings = {name: self._config_dict[name] for name in names}
+    anchors = anchor.Anchor(image_size=tuple(images.shape[1:3]), **settings).multilevel_boxes
+    multiples = [tf.shape(images)[0], 1, 1, 1]
+    return {level: tf.tile(boxes[tf.newaxis], multiples) for level, boxes in anchors.items()}
 
 
 def retinanet(
-  model: Any, backbone: tf.keras.Model, decoder: tf.keras.Model | None, head: tf.keras.layers.Layer
-) -> tf.keras.Model:
-  """The Model Garden's `RetinaNetModel` around these parts, with our detection generator.
+  model: configs.DetectionModel,
+  backbone: tf.keras.Model,
+  decoder: tf.keras.Model | None,
+  head: tf.keras.layers.Layer,
+) -> RetinaNetModel:
+  """A `RetinaNetModel` around these parts, with our detection generator.
 
   Args:
-    model: `task.model`, a `configs.detection.DetectionModel`.
+    model: `task.model`.
     backbone: from images to features by level.
     decoder: from these to features of one width, or None.
     head: from these to classes, boxes and attributes by level.
@@ -22,7 +130,7 @@ def retinanet(
   Returns:
     The model.
   """
-  return retinanet_model.RetinaNetModel(
+  return RetinaNetModel(
     backbone,
     decoder,
     head,
@@ -31,3 +139,26 @@ def retinanet(
     max_level=model.max_level,
     **model.anchor.as_dict(),
   )
+
+
+def from_model_garden(
+  model: configs.DetectionModel,
+  l2_weight_decay: float,
+  build_backbone: BackboneBuilder | None = None,
+) -> RetinaNetModel:
+  """A `RetinaNetModel` of the Model Garden's networks.
+
+  Args:
+    model: `task.model`.
+    l2_weight_decay: factor of half the sum of squared kernels, 0 for none.
+    build_backbone: takes the place of the Model Garden's choice by `model.backbone`.
+
+  Returns:
+    The model.
+  """
+  spinenet.register_sizes()
+  specs = tf.keras.layers.InputSpec(shape=[None, *model.input_size])
+  regularizer = tf.keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
+  backbone = build_backbone(specs, model, regularizer) if build_backbone else None
+  stock = factory.build_retinanet(specs, model, regularizer, backbone)
+  return retinanet(model, stock.backbone, stock.decoder, stock.head)

@@ -1,8 +1,8 @@
 """From the raw outputs of a RetinaNet to detections.
 
 The Model Garden's `MultilevelDetectionGenerator` with two things more: Soft-NMS whatever `nms_version` is, where the
-Model Garden's `v2`, `v3` and `batched` pass over `soft_nms_sigma` in silence and its `v1` needs to know the batch size;
-and boxes as the authors' TF1 code decodes them.
+Model Garden's `v2`, `v3` and `batched` ignore `soft_nms_sigma` and its `v1` needs to know the batch size; and boxes as
+the authors' TF1 code decodes them.
 """
 
 import contextlib
@@ -14,8 +14,11 @@ from official.vision.modeling.layers import detection_generator
 from official.vision.ops import box_ops
 
 from official_selftrain.configs import detection as configs
+from official_selftrain.configs import families
 from official_selftrain.core import errors
 from official_selftrain.ops import nms
+
+_SETTINGS = 'task.model.detection_generator'
 
 # One pixel at the lower and the right end of a box.
 _LAST_PIXEL = (0.0, 0.0, 1.0, 1.0)
@@ -130,7 +133,7 @@ class DetectionGenerator(detection_generator.MultilevelDetectionGenerator):
 
 
 def build(model: configs.DetectionModel) -> DetectionGenerator:
-  """The detection generator of a model; for the family `original`, it decodes as the authors' code does.
+  """The detection generator of a model, which decodes as its family does.
 
   Args:
     model: `task.model`.
@@ -141,32 +144,49 @@ def build(model: configs.DetectionModel) -> DetectionGenerator:
   Raises:
     ConfigError: settings that do not go together, or a negative `soft_nms_sigma`.
   """
+  sigma = model.detection_generator.soft_nms_sigma
+  return _build(model, sigma, f'{_SETTINGS}.soft_nms_sigma')
+
+
+def build_for_labels(model: configs.DetectionModel, soft_nms_sigma: float) -> DetectionGenerator:
+  """The same with the suppression of labelling.
+
+  Args:
+    model: `task.model`.
+    soft_nms_sigma: `labels.soft_nms_sigma`, in place of the model's own; 0 is hard suppression.
+
+  Returns:
+    The layer.
+
+  Raises:
+    ConfigError: see `build`.
+  """
+  return _build(model, soft_nms_sigma, 'labels.soft_nms_sigma')
+
+
+def _build(model: configs.DetectionModel, sigma: float | None, name: str) -> DetectionGenerator:
+  """Builds the layer; `name` is the setting that `sigma` comes from."""
   settings = model.detection_generator
-  is_original = model.family == 'original'
-  _check(settings, is_original)
-  fields = settings.as_dict()
+  family = families.of(model)
+  if (sigma or 0.0) < 0.0:
+    raise errors.ConfigError(
+      f'{name} is {sigma}: it must be above 0 for Soft-NMS, or 0 for hard suppression.'
+    )
+  if settings.nms_version == 'tflite' and (sigma or family.has_inclusive_boxes):
+    other = f'{name} above 0' if sigma else f'task.model.family={family.name}'
+    raise errors.ConfigError(
+      f'{_SETTINGS}.nms_version is tflite, whose operator decodes and suppresses in its own way: it does not go with '
+      f'{other}.'
+    )
+  if sigma and settings.use_class_agnostic_nms:
+    raise errors.ConfigError(
+      f'{_SETTINGS}.use_class_agnostic_nms: Soft-NMS treats each class on its own; set {name} to 0, or this to false.'
+    )
+  fields = {**settings.as_dict(), 'soft_nms_sigma': sigma}
   tflite = {**fields.pop('tflite_post_processing'), 'input_image_size': tuple(model.input_size[:2])}
   return DetectionGenerator(
-    inclusive_boxes=is_original, tflite_post_processing_config=tflite, **fields
+    inclusive_boxes=family.has_inclusive_boxes, tflite_post_processing_config=tflite, **fields
   )
-
-
-def _check(settings: Any, is_original: bool) -> None:
-  name = 'task.model.detection_generator'
-  if (settings.soft_nms_sigma or 0.0) < 0.0:
-    raise errors.ConfigError(
-      f'{name}.soft_nms_sigma is {settings.soft_nms_sigma}: it must be above 0, or null for hard suppression.'
-    )
-  if settings.nms_version == 'tflite' and (settings.soft_nms_sigma or is_original):
-    raise errors.ConfigError(
-      f'{name}.nms_version is tflite, whose operator decodes and suppresses in its own way: it goes neither with '
-      f'{name}.soft_nms_sigma nor with task.model.family=original.'
-    )
-  if settings.soft_nms_sigma and settings.use_class_agnostic_nms:
-    raise errors.ConfigError(
-      f'{name}.use_class_agnostic_nms: Soft-NMS treats each class on its own; set {name}.soft_nms_sigma to null, or '
-      'this to false.'
-    )
 
 
 def _up_to_the_end(anchor_boxes: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -24,6 +24,7 @@ import tensorflow as tf
 from absl import logging
 from keras_cv.models import retinanet as theirs
 
+from official_selftrain.configs import detection
 from official_selftrain.configs import keras_cv as configs
 from official_selftrain.core import errors
 from official_selftrain.modeling import assembly, keras_cv_spinenet
@@ -37,7 +38,7 @@ Features = Mapping[str, tf.Tensor]
 class Pyramid(theirs.FeaturePyramid):
   """keras-cv's feature pyramid between the Model Garden's interfaces, with a choice of width and levels."""
 
-  def __init__(self, min_level: int, max_level: int, num_filters: int = 256, **kwargs: Any):
+  def __init__(self, min_level: int, max_level: int, num_filters: int = 256):
     """Makes the convolutions.
 
     Args:
@@ -45,9 +46,8 @@ class Pyramid(theirs.FeaturePyramid):
       max_level: last level that is wanted, at most 7. Convolutions that only other levels need are there, since
         keras-cv makes them, but are not trained.
       num_filters: filters of all levels; keras-cv's are always 256.
-      **kwargs: see Keras.
     """
-    super().__init__(**kwargs)
+    super().__init__()
     self._wanted = range(min_level, max_level + 1)
     lateral = {3: self.conv_c3_1x1, 4: self.conv_c4_1x1, 5: self.conv_c5_1x1}
     final = {3: self.conv_c3_3x3, 4: self.conv_c4_3x3, 5: self.conv_c5_3x3}
@@ -62,7 +62,7 @@ class Pyramid(theirs.FeaturePyramid):
     for level, conv in coarse.items():
       conv.trainable = level <= max_level
 
-  def build(self, input_shape: Any) -> None:
+  def build(self, input_shape: tf.TensorShape) -> None:
     """Leaves it to the convolutions: keras-cv's would build them for 256 filters."""
     tf.keras.layers.Layer.build(self, input_shape)
 
@@ -94,7 +94,7 @@ class Tower(theirs.PredictionHead):
     for conv in self.conv_layers:
       conv.filters = num_filters
 
-  def build(self, input_shape: Any) -> None:
+  def build(self, input_shape: tf.TensorShape) -> None:
     """Leaves it to the convolutions: keras-cv's would build them for 256 filters."""
     tf.keras.layers.Layer.build(self, input_shape)
 
@@ -108,7 +108,6 @@ class Head(tf.keras.layers.Layer):
     num_anchors: int,
     num_convs: int = 3,
     num_filters: int = 256,
-    **kwargs: Any,
   ):
     """Makes both heads.
 
@@ -117,42 +116,39 @@ class Head(tf.keras.layers.Layer):
       num_anchors: anchors per location.
       num_convs: see `Tower`.
       num_filters: see `Tower`.
-      **kwargs: see Keras.
     """
-    super().__init__(**kwargs)
+    super().__init__()
     prior = float(-np.log((1 - _PRIOR) / _PRIOR))
     self.classifier = Tower(num_anchors * num_classes, prior, num_convs, num_filters)
     self.box_regressor = Tower(num_anchors * 4, 0.0, num_convs, num_filters)
 
   def call(
     self, features: Features
-  ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, Any]]:
+  ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, dict[str, tf.Tensor]]]:
     """Applies the heads to each level.
 
     Args:
       features: [batch, h, w, channels] by level.
 
     Returns:
-      Logits float32 [batch, h, w, anchors * classes] by level, boxes float32 [batch, h, w, anchors * 4] by level,
-      encoded as the anchors' targets are, and no attributes.
+      Logits [batch, h, w, anchors * classes] by level, boxes [batch, h, w, anchors * 4] by level, encoded as the
+      anchors' targets are, and no attributes.
     """
     classes = {level: self.classifier(value) for level, value in features.items()}
     boxes = {level: self.box_regressor(value) for level, value in features.items()}
-    to_float32 = functools.partial(tf.cast, dtype=tf.float32)
-    return tf.nest.map_structure(to_float32, classes), tf.nest.map_structure(to_float32, boxes), {}
+    return classes, boxes, {}
 
 
-def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
+def build(model: detection.DetectionModel, l2_weight_decay: float = 0.0) -> assembly.RetinaNetModel:
   """Builds a RetinaNet of keras-cv's layers.
 
   Args:
-    model: a `configs.detection.DetectionModel` with `keras_cv` checked.
+    model: `task.model`, with `keras_cv` checked.
     l2_weight_decay: factor of half the sum of squared kernels, depthwise ones included, 0 for none. It is one loss of
       the model and leaves out what is not trained.
 
   Returns:
-    The Model Garden's `RetinaNetModel` around them, for float32 [batch, height, width, 3] of the size
-    `model.input_size`. `cls_outputs` and `box_outputs` are float32, whatever the policy of precision.
+    A `RetinaNetModel` around them, for float32 [batch, height, width, 3] of the size `model.input_size`.
 
   Raises:
     ConfigError: the backbone does not take its arguments, or lacks a level.
@@ -176,7 +172,7 @@ def build(model: Any, l2_weight_decay: float = 0.0) -> tf.keras.Model:
   return built
 
 
-def build_backbone(model: Any) -> tf.keras.Model:
+def build_backbone(model: detection.DetectionModel) -> tf.keras.Model:
   """Builds the backbone as the Model Garden has them: normalised images to features by level.
 
   Args:
@@ -211,7 +207,7 @@ def build_backbone(model: Any) -> tf.keras.Model:
   return backbone
 
 
-def _network(model: Any, levels: tuple[int, ...]) -> Any:
+def _network(model: detection.DetectionModel, levels: tuple[int, ...]) -> tf.keras.Model:
   """An instance of the backbone's class."""
   name = model.keras_cv.backbone
   arguments = model.keras_cv.constructor_arguments()
@@ -251,7 +247,7 @@ def _weight_decay(model: tf.keras.Model, factor: float) -> tf.Tensor:
   return factor * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
 
 
-def _warn_of_settings_without_effect(model: Any) -> None:
+def _warn_of_settings_without_effect(model: detection.DetectionModel) -> None:
   """Logs settings that other families follow and this one does not."""
   neutral: dict[str, Any] = {
     'head.use_separable_conv': False,
@@ -271,7 +267,8 @@ def _warn_of_settings_without_effect(model: Any) -> None:
     actual = functools.reduce(getattr, name.split('.'), model)
     if actual != value:
       logging.warning(
-        'task.model.%s is %r, which has no effect with task.model.family keras_cv.',
+        'task.model.%s is %r, which has no effect with task.model.family %s.',
         name,
         actual,
+        model.family,
       )

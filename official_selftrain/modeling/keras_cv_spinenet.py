@@ -42,7 +42,8 @@ class SpineNetBackbone(keras_cv.models.Backbone):
     use_sync_bn: bool = False,
     norm_momentum: float = 0.99,
     norm_epsilon: float = 0.001,
-    **kwargs: Any,
+    name: str | None = None,
+    trainable: bool = True,
   ):
     """Builds the network.
 
@@ -56,7 +57,8 @@ class SpineNetBackbone(keras_cv.models.Backbone):
       use_sync_bn: batch norm over all replicas.
       norm_momentum: of batch norm.
       norm_epsilon: of batch norm.
-      **kwargs: `name` and `trainable`, see Keras.
+      name: see Keras.
+      trainable: see Keras.
 
     Raises:
       ValueError: unknown `model_id`, or sizes that are no multiples of 128.
@@ -86,7 +88,7 @@ class SpineNetBackbone(keras_cv.models.Backbone):
       f'P{level}': tf.keras.layers.Activation('linear', name=f'P{level}')(features)
       for level, features in network.output.items()
     }
-    super().__init__(inputs=network.inputs, outputs=levels, **kwargs)
+    super().__init__(inputs=network.inputs, outputs=levels, name=name, trainable=trainable)
     self.pyramid_level_inputs = {level: level for level in levels}
     self._arguments = {
       'model_id': model_id,

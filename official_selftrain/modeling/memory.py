@@ -14,11 +14,13 @@ Tensors whose shape is known only when the graph runs count nothing.
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.ops import resource_variable_ops
+
+Nest = TypeVar('Nest')
 
 # Images in a traced batch: a prime, so that a number of values is a multiple of it only if there are so many per image.
 BATCH = 7_919
@@ -72,7 +74,7 @@ class Estimate:
 
 
 def activations(
-  loss: Callable[[Any], tf.Tensor], inputs: Any, variables: Sequence[tf.Variable]
+  loss: Callable[[Nest], tf.Tensor], inputs: Nest, variables: Sequence[tf.Variable]
 ) -> Activations:
   """Traces a step and applies the rule.
 
@@ -86,7 +88,7 @@ def activations(
   """
   boundary = []
 
-  def step(values: Any) -> Any:
+  def step(values: Nest) -> list[tf.Tensor]:
     with tf.GradientTape() as tape:
       value = loss(values)
     boundary.append(len(tf.compat.v1.get_default_graph().get_operations()))
@@ -96,7 +98,7 @@ def activations(
   return _measure(graph, boundary[-1])
 
 
-def _measure(graph: Any, boundary: int) -> Activations:
+def _measure(graph: tf.Graph, boundary: int) -> Activations:
   """Applies the rule to a graph whose first `boundary` operations are the forward pass."""
   operations = graph.get_operations()
   owners = _owners(operations)

@@ -1,7 +1,6 @@
 """Arithmetic on images."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 from official.vision.ops import preprocess_ops
@@ -27,15 +26,11 @@ def normalize(image: tf.Tensor) -> tf.Tensor:
   return tf.reshape(normalized, shape)
 
 
-Resize = Callable[[tf.Tensor, Any], tf.Tensor]
+# From images [batch, h, w, c] and a height and width to float32 [batch, height, width, c].
+Resize = Callable[[tf.Tensor, tf.Tensor | Sequence[int]], tf.Tensor]
 
 
-def bilinear_of(family: str) -> Resize:
-  """How models of a family enlarge logits: images [batch, h, w, c] and a size to float32 [batch, height, width, c]."""
-  return resize_as_tf1 if family == 'original' else tf.image.resize
-
-
-def resize_as_tf1(images: tf.Tensor, size: tf.Tensor | list[int]) -> tf.Tensor:
+def resize_as_tf1(images: tf.Tensor, size: tf.Tensor | Sequence[int]) -> tf.Tensor:
   """Bilinear resizing as TF1 did it: target position i takes source position i * in / out.
 
   `tf.image.resize` takes (i + 1/2) * in / out - 1/2 instead, so pixel centres, and not corners, meet.

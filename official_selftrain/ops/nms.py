@@ -6,7 +6,8 @@ Hard suppression removes boxes that overlap a better one of their class; this lo
 
 after each pick, until nothing above the threshold is left or enough is picked. `sigma` is that of TensorFlow's
 `soft_nms_sigma` (`tf.image.non_max_suppression_with_scores`), so that the Model Garden's setting of this name means one
-thing wherever it is read. The paper writes exp(-IoU^2 / s): its s is 2 * sigma, and its s = 0.3 is sigma = 0.15.
+thing wherever it is read. Bodla et al. write exp(-IoU^2 / s): their s is 2 * sigma. The 0.3 of Zoph et al. is taken for
+TensorFlow's sigma; docs/networks.md says why, and how sure that is.
 
 Three observations make it fast. Few anchors have any score above the threshold, so one pass over the scores leaves
 little. Scores only fall, so the picks of a class come in falling order, and picking the best box of an image, whatever
@@ -69,7 +70,7 @@ def soft_nms(
   Args:
     boxes: [batch, n, 4], two opposite corners (y, x, y, x) in any one frame, shared by all classes.
     scores: [batch, n, num_classes], without background; `num_classes` is static.
-    sigma: width of the decay, above 0; half the sigma of the paper's formula.
+    sigma: width of the decay, above 0; half the sigma in the formula of Bodla et al.
     score_threshold: a box is a candidate, and is picked, while its score is above this; not below 0.
     pre_nms_top_k: candidates per image and class; the best ones, the earlier among equals.
     max_num_detections: picks per image.

@@ -1,8 +1,7 @@
 """The signature of exported detectors: images as a user has them in, boxes relative to them out."""
 
-from typing import Any
-
 import tensorflow as tf
+from official.core import config_definitions as cfg
 from official.vision.serving import detection
 
 from official_selftrain.configs import detection as configs
@@ -18,13 +17,27 @@ class DetectionModule(detection.DetectionModule):
   """The Model Garden's, whose encoded images must all have one size within a batch; here each has its own.
 
   Gives `detection_boxes` float32 [batch, n, 4], yxyx relative to the image's sides, `detection_scores` float32
-  [batch, n], `detection_classes` int [batch, n] and `num_detections` int [batch].
+  [batch, n], `detection_classes` int32 [batch, n] and `num_detections` int32 [batch]; see docs/export.md.
   """
 
-  def __init__(self, params: Any, **kwargs: Any):
+  def __init__(
+    self,
+    params: cfg.ExperimentConfig,
+    *,
+    batch_size: int | None,
+    input_image_size: list[int],
+    input_type: str,
+    input_name: str,
+  ):
     """See the Model Garden; changes `params` so that boxes are relative to the image."""
     params.task.export_config.output_normalized_coordinates = True
-    super().__init__(params=params, **kwargs)
+    super().__init__(
+      params=params,
+      batch_size=batch_size,
+      input_image_size=input_image_size,
+      input_type=input_type,
+      input_name=input_name,
+    )
 
   def _build_model(self) -> tf.keras.Model:
     generator = self.params.task.model.detection_generator

@@ -4,16 +4,23 @@ The Model Garden's serving modules do the work; this chooses the task's and keep
 """
 
 import os
+import pathlib
 import shutil
+import tempfile
+from collections.abc import Sequence
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
 from official.vision.serving import export_saved_model_lib
 
 from official_selftrain.core import errors
+from official_selftrain.modeling import precision
 from official_selftrain.serving import modules
 
 INPUT_TYPES = ('image_bytes', 'image_tensor')
+
+# In the folder `assets` of a SavedModel: line n names class n.
+CLASS_NAMES_FILE = 'class_names.txt'
 
 
 def export_model(
@@ -22,11 +29,14 @@ def export_model(
   directory: str,
   input_type: str = 'image_bytes',
   batch_size: int | None = None,
+  class_names: Sequence[str] = (),
 ) -> None:
   """Writes a model as SavedModel; an older one at the same place is replaced once the new one is whole.
 
   The signature `serving_default` takes `inputs`: string [batch] of encoded JPEG or PNG images of any sizes, or uint8
-  [batch, h, w, 3]. What it gives depends on the task, see `serving.detection` and `serving.segmentation`.
+  [batch, h, w, 3]. What it gives depends on the task, see `serving.detection` and `serving.segmentation`. The network
+  computes in the precision of `runtime.mixed_precision_dtype`; what it gives is float32 and integers. docs/export.md
+  shows how to use it.
 
   Args:
     params: an experiment of detection or segmentation.
@@ -34,9 +44,11 @@ def export_model(
     directory: where the SavedModel goes.
     input_type: one of `INPUT_TYPES`.
     batch_size: fixed batch, or None for any.
+    class_names: from id 1 on, the background left out. They become the asset `CLASS_NAMES_FILE`, which a loaded model
+      has as `class_names.asset_path`. Without names there is no such file.
 
   Raises:
-    ConfigError: unknown input type, or a task without an export module.
+    ConfigError: unknown input type, a task without an export module, or names whose number is not that of the classes.
     DataError: no checkpoint.
   """
   if input_type not in INPUT_TYPES:
@@ -44,25 +56,39 @@ def export_model(
   prefix = tf.train.latest_checkpoint(checkpoint) if tf.io.gfile.isdir(checkpoint) else checkpoint
   if not prefix or not tf.io.gfile.exists(prefix + '.index'):
     raise errors.DataError(f'There is no checkpoint at {checkpoint} to export.')
+  num_classes = params.task.model.num_classes
+  if class_names and len(class_names) != num_classes - 1:
+    raise errors.ConfigError(
+      f'There are {len(class_names)} class names, but task.model.num_classes is {num_classes}: give '
+      f'{num_classes - 1}, one for each class from 1 on.'
+    )
   serving = params.replace()
   size = list(serving.task.model.input_size[:2])
-  module = modules.MODULES.lookup(serving.task)(
-    params=serving,
-    batch_size=batch_size,
-    input_image_size=size,
-    input_type=input_type,
-    input_name='inputs',
-  )
   temporary = directory.rstrip('/') + '.tmp'
   shutil.rmtree(temporary, ignore_errors=True)
-  export_saved_model_lib.export_inference_graph(
-    input_type=input_type,
-    batch_size=batch_size,
-    input_image_size=size,
-    params=serving,
-    checkpoint_path=prefix,
-    export_dir=temporary,
-    export_module=module,
-  )
+  with (
+    precision.policy(params.runtime.mixed_precision_dtype),
+    tempfile.TemporaryDirectory() as assets,
+  ):
+    module = modules.MODULES.lookup(serving.task)(
+      params=serving,
+      batch_size=batch_size,
+      input_image_size=size,
+      input_type=input_type,
+      input_name='inputs',
+    )
+    if class_names:
+      names = pathlib.Path(assets, CLASS_NAMES_FILE)
+      names.write_text('\n'.join(class_names) + '\n', encoding='utf-8')
+      module.class_names = tf.saved_model.Asset(str(names))
+    export_saved_model_lib.export_inference_graph(
+      input_type=input_type,
+      batch_size=batch_size,
+      input_image_size=size,
+      params=serving,
+      checkpoint_path=prefix,
+      export_dir=temporary,
+      export_module=module,
+    )
   shutil.rmtree(directory, ignore_errors=True)
   os.replace(temporary, directory)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 from official.vision.serving import semantic_segmentation
 
+from official_selftrain.configs import families
 from official_selftrain.configs import segmentation as configs
 from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.ops import images as image_ops
@@ -20,7 +21,7 @@ class SegmentationModule(semantic_segmentation.SegmentationModule):
 
   Gives `classes` uint8 [batch, h, w] and `confidences` float32 [batch, h, w], the probability of that class, where h
   and w are those of the largest image, and `image_sizes` int32 [batch, 2]: height and width of each. Beside a smaller
-  image both are 0.
+  image both are 0. See docs/export.md.
   """
 
   def _build_model(self) -> tf.keras.Model:
@@ -49,7 +50,7 @@ class SegmentationModule(semantic_segmentation.SegmentationModule):
     specs = (tf.TensorSpec([*frame, 3], tf.float32), tf.TensorSpec([4, 2], tf.float32))
     with tf.device('cpu:0'):
       images, infos = tf.map_fn(_fit, inputs, fn_output_signature=specs, parallel_iterations=32)
-    logits = tf.cast(self.inference_step(images)['logits'], tf.float32)
+    logits = self.inference_step(images)['logits']
     sizes = tf.cast(infos[:, 0], tf.int32)
     largest = tf.reduce_max(sizes, 0)
 
@@ -63,6 +64,6 @@ class SegmentationModule(semantic_segmentation.SegmentationModule):
 
     specs = (tf.TensorSpec([None, None], tf.uint8), tf.TensorSpec([None, None], tf.float32))
     with tf.device('cpu:0'):
-      full = image_ops.bilinear_of(self.params.task.model.family)(logits, frame)
+      full = families.of(self.params.task.model).resize(logits, frame)
       classes, confidences = tf.map_fn(_answer, (full, infos), fn_output_signature=specs)
     return {'classes': classes, 'confidences': confidences, 'image_sizes': sizes}

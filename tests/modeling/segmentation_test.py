@@ -8,7 +8,7 @@ from official.vision.modeling.decoders import nasfpn
 from official.vision.modeling.layers import nn_layers
 
 from official_selftrain.configs import segmentation as configs
-from official_selftrain.modeling import segmentation
+from official_selftrain.modeling import segmentation, segmentation_layers
 
 SPECS = {level: tf.TensorShape([None, None, None, 6]) for level in ('2', '3', '4', '5')}
 
@@ -38,7 +38,7 @@ class NasfpnTest(tf.test.TestCase):
   def test_equals_the_model_gardens_where_that_works(self):
     # 256 filters are its default width, and 128 pixels a size that it takes.
     options = {'num_repeats': 1, 'num_filters': 256, 'use_separable_conv': True}
-    ours, theirs = segmentation.NASFPN(SPECS, **options), nasfpn.NASFPN(SPECS, **options)
+    ours, theirs = segmentation_layers.NASFPN(SPECS, **options), nasfpn.NASFPN(SPECS, **options)
     theirs.set_weights(ours.get_weights())
     features = _pyramid(128, 128)
     found, expected = ours(features), theirs(features)
@@ -50,12 +50,12 @@ class NasfpnTest(tf.test.TestCase):
     def widest(model):
       return max(weight.shape[-1] for weight in model.weights)
 
-    self.assertEqual(widest(segmentation.NASFPN(SPECS, num_filters=8, num_repeats=1)), 8)
+    self.assertEqual(widest(segmentation_layers.NASFPN(SPECS, num_filters=8, num_repeats=1)), 8)
     self.assertEqual(widest(nasfpn.NASFPN(SPECS, num_filters=8, num_repeats=1)), 256)
 
   def test_levels_that_are_rounded_up_fit(self):
     features = _pyramid(96, 160)
-    found = segmentation.NASFPN(SPECS, num_filters=8, num_repeats=2)(features)
+    found = segmentation_layers.NASFPN(SPECS, num_filters=8, num_repeats=2)(features)
     sizes = {level: tuple(value.shape[1:3]) for level, value in found.items()}
     self.assertEqual(sizes, {'3': (12, 20), '4': (6, 10), '5': (3, 5), '6': (2, 3), '7': (1, 2)})
     with self.assertRaisesRegex(ValueError, 'Dimensions must be equal|[Ii]ncompatible'):
@@ -64,7 +64,7 @@ class NasfpnTest(tf.test.TestCase):
 
 class HeadTest(tf.test.TestCase):
   def _head(self):
-    return segmentation.SegmentationHead(3, 2, 1, 8, feature_fusion='pyramid_fusion')
+    return segmentation_layers.SegmentationHead(3, 2, 1, 8, feature_fusion='pyramid_fusion')
 
   def test_levels_are_resized_to_the_heads_and_added(self):
     head = self._head()

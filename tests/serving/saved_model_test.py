@@ -14,14 +14,14 @@ import pytest
 import tensorflow as tf
 from official.core import task_factory
 
+from official_selftrain import export as command
 from official_selftrain.core import errors
 from official_selftrain.pipeline import labelling
-from official_selftrain.serving import __main__ as command
 from official_selftrain.serving import saved_model
 from tests.testing import tiny_run
 
 # The first test may have to wait for a whole run.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 # Sizes other than the model's 64 x 64: as large, wide and small, tall.
 _SIZES = ((96, 96), (40, 80), (150, 100))

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import tensorflow as tf
 
+from official_selftrain.configs import families
 from official_selftrain.configs import segmentation as configs
 from official_selftrain.evaluation import segmentation as evaluation
-from official_selftrain.ops import images
 from official_selftrain.tasks import segmentation
 from tests.testing import tf1_fill
 
@@ -59,7 +59,7 @@ class EnlargeTest(tf.test.TestCase):
   def test_logits(self):
     logits = tf.constant(tf1_fill.segmentation_logits())
     with np.load(tf1_fill.DATA_DIR / 'segmentation_resize.npz') as stored:
-      enlarged = images.bilinear_of('original')(logits, [128, 128]).numpy()
+      enlarged = families.ORIGINAL.resize(logits, [128, 128]).numpy()
       self.assertAllClose(enlarged[0, :9, :9], stored['logits_up_first_image_9x9'], atol=1e-6)
       self.assertAllClose(enlarged[-1, -9:, -9:], stored['logits_up_last_9x9'], atol=1e-6)
       labels = tf1_fill.segmentation_labels()
@@ -70,10 +70,10 @@ class EnlargeTest(tf.test.TestCase):
     logits = tf.constant([[[[0.0, 1.4], [4.0, 1.4]]]])
     masks = tf.constant([0, 0, 0, 0, 0, 0, 0, 0], tf.uint8)[None, None, :, None]
     right = {}
-    for family in ('original', 'model_garden'):
-      evaluator = evaluation.SegmentationEvaluator(2, False, images.bilinear_of(family))
+    for family in (families.ORIGINAL, families.MODEL_GARDEN):
+      evaluator = evaluation.SegmentationEvaluator(2, False, family.resize)
       evaluator.update_state({'masks': masks}, logits)
-      right[family] = evaluator.confusion[0, 0]
+      right[family.name] = evaluator.confusion[0, 0]
     self.assertEqual(right, {'original': 6, 'model_garden': 5})
 
 

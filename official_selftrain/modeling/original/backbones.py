@@ -1,25 +1,33 @@
 """Builds the backbones of the family `original`."""
 
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
+from official.vision.configs import backbones as configs
 from official.vision.modeling.backbones import spinenet as stock_spinenet
 
+from official_selftrain.configs import detection, segmentation
 from official_selftrain.core import errors
 from official_selftrain.modeling.original import efficientnet, resnet, spinenet
+
+# Arguments that all backbones take: images, regularizer, activation and batch norm.
+_Common = dict[str, object]
 
 TYPES = ('efficientnet', 'resnet', 'spinenet')
 # Those of bottlenecks.
 _RESNETS = (50, 101, 152, 200)
 
 
-def build(specs: Any, model: Any, regularizer: Any) -> tf.keras.Model:
+def build(
+  specs: tf.keras.layers.InputSpec,
+  model: detection.DetectionModel | segmentation.SegmentationModel,
+  regularizer: tf.keras.regularizers.Regularizer | None,
+) -> tf.keras.Model:
   """Builds a backbone.
 
   Args:
     specs: `InputSpec` of normalised images.
-    model: `task.model`, of detection or segmentation.
+    model: `task.model`.
     regularizer: of kernels, or None.
 
   Returns:
@@ -31,29 +39,29 @@ def build(specs: Any, model: Any, regularizer: Any) -> tf.keras.Model:
   kind = model.backbone.type
   if kind not in TYPES:
     raise errors.ConfigError(
-      f"task.model.backbone.type is {kind!r}: task.model.family 'original' has {', '.join(TYPES)}."
+      f'task.model.backbone.type is {kind!r}: task.model.family {model.family!r} has {", ".join(TYPES)}.'
     )
-  build_one: Callable[..., tf.keras.Model] = _BUILDERS[kind]
-  return build_one(
-    model.backbone.get(),
-    input_specs=specs,
-    kernel_regularizer=regularizer,
+  common: _Common = {
+    'input_specs': specs,
+    'kernel_regularizer': regularizer,
     **model.norm_activation.as_dict(),
-  )
+  }
+  build_one: Callable[..., tf.keras.Model] = _BUILDERS[kind]
+  return build_one(model.backbone.get(), common)
 
 
-def _spinenet(settings: Any, **kwargs: Any) -> tf.keras.Model:
+def _spinenet(settings: configs.SpineNet, common: _Common) -> tf.keras.Model:
   scaling = stock_spinenet.SCALING_MAP[str(settings.model_id)]
   return spinenet.SpineNet(
     min_level=settings.min_level,
     max_level=settings.max_level,
     init_stochastic_depth_rate=settings.stochastic_depth_drop_rate,
     **scaling,
-    **kwargs,
+    **common,
   )
 
 
-def _resnet(settings: Any, **kwargs: Any) -> tf.keras.Model:
+def _resnet(settings: configs.ResNet, common: _Common) -> tf.keras.Model:
   if settings.model_id not in _RESNETS:
     raise errors.ConfigError(
       f'task.model.backbone.resnet.model_id is {settings.model_id}: the authors have '
@@ -62,15 +70,15 @@ def _resnet(settings: Any, **kwargs: Any) -> tf.keras.Model:
   return resnet.ResNet(
     model_id=settings.model_id,
     init_stochastic_depth_rate=settings.stochastic_depth_drop_rate,
-    **kwargs,
+    **common,
   )
 
 
-def _efficientnet(settings: Any, **kwargs: Any) -> tf.keras.Model:
+def _efficientnet(settings: configs.EfficientNet, common: _Common) -> tf.keras.Model:
   return efficientnet.EfficientNet(
     model_id=settings.model_id,
     stochastic_depth_drop_rate=settings.stochastic_depth_drop_rate,
-    **kwargs,
+    **common,
   )
 
 

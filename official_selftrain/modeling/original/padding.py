@@ -27,7 +27,7 @@ class EvenlyPaddedConv2D(tf.keras.layers.Conv2D):
 class BottleneckBlock(nn_blocks.BottleneckBlock):
   """The Model Garden's bottleneck, whose strided convolution is padded evenly."""
 
-  def build(self, input_shape: Any) -> None:
+  def build(self, input_shape: tf.TensorShape) -> None:
     """See Keras."""
     super().build(input_shape)
     if self._strides == 1:

@@ -33,5 +33,13 @@ class ResNet(resnet.ResNet):
     x = tf_utils.get_activation(self._activation, use_keras_layer=True)(x)
     return tf.keras.layers.MaxPool2D(pool_size=3, strides=2, padding='same')(x)
 
-  def _block_group(self, *args: Any, **kwargs: Any) -> tf.Tensor:
-    return super()._block_group(*args, **{**kwargs, 'block_fn': padding.BottleneckBlock})
+  def _block_group(
+    self,
+    inputs: tf.Tensor,
+    filters: int,
+    strides: int,
+    block_fn: type[tf.keras.layers.Layer],
+    **kwargs: Any,
+  ) -> tf.Tensor:
+    del block_fn  # The Model Garden's bottleneck.
+    return super()._block_group(inputs, filters, strides, padding.BottleneckBlock, **kwargs)

@@ -1,7 +1,6 @@
 """The segmentation head of the paper's authors (paper section 3.2 and appendix C)."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import tensorflow as tf
 from official.modeling import tf_utils
@@ -27,8 +26,7 @@ class SegmentationHead(tf.keras.layers.Layer):
     use_sync_bn: bool = False,
     norm_momentum: float = 0.997,
     norm_epsilon: float = 1e-3,
-    kernel_regularizer: Any = None,
-    **kwargs: Any,
+    kernel_regularizer: tf.keras.regularizers.Regularizer | None = None,
   ):
     """Builds the layers.
 
@@ -42,9 +40,8 @@ class SegmentationHead(tf.keras.layers.Layer):
       norm_momentum: of batch norm.
       norm_epsilon: of batch norm.
       kernel_regularizer: of all kernels, or None.
-      **kwargs: see Keras.
     """
-    super().__init__(**kwargs)
+    super().__init__()
     self._level = level
     self._activation = tf_utils.get_activation(activation)
     common = {

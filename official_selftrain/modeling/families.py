@@ -1,0 +1,114 @@
+"""The networks of each family; what else sets the families apart is in `configs.families`."""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+from official.vision.modeling import backbones as garden
+
+from official_selftrain.configs import detection, families, segmentation
+from official_selftrain.modeling import assembly, segmentation_layers
+from official_selftrain.modeling.original import backbones as original_backbones
+from official_selftrain.modeling.original import segmentation_head as original_head
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segmenter:
+  """The parts of a segmentation model that a family brings; pyramids are the same in all.
+
+  Attributes:
+    backbone: takes the images' `InputSpec`, `task.model` and a regularizer of kernels, or None; gives a model from
+      images to features by level, '2', '3', ...
+    head: takes `task.model`, that regularizer, and the head that the Model Garden builds for these settings; gives the
+      layer that is used in its place, from features of backbone and decoder to logits.
+  """
+
+  backbone: Callable[
+    [tf.keras.layers.InputSpec, segmentation.SegmentationModel, assembly.Regularizer | None],
+    tf.keras.Model,
+  ]
+  head: Callable[
+    [segmentation.SegmentationModel, assembly.Regularizer | None, tf.keras.layers.Layer],
+    tf.keras.layers.Layer,
+  ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Networks:
+  """Builders of a family.
+
+  Attributes:
+    detector: takes `task.model` and the factor of half the sum of squared kernels, 0 for none.
+    segmenter: None for a family that has detectors only.
+  """
+
+  detector: Callable[[detection.DetectionModel, float], assembly.RetinaNetModel]
+  segmenter: Segmenter | None = None
+
+
+def _garden_backbone(
+  specs: tf.keras.layers.InputSpec,
+  model: segmentation.SegmentationModel,
+  regularizer: assembly.Regularizer | None,
+) -> tf.keras.Model:
+  return garden.factory.build_backbone(specs, model.backbone, model.norm_activation, regularizer)
+
+
+def _garden_head(
+  model: segmentation.SegmentationModel,
+  regularizer: assembly.Regularizer | None,
+  stock: tf.keras.layers.Layer,
+) -> segmentation_layers.SegmentationHead:
+  del model, regularizer  # The Model Garden has put both into its head.
+  return segmentation_layers.SegmentationHead.from_config(stock.get_config())
+
+
+def _original_detector(
+  model: detection.DetectionModel, l2_weight_decay: float
+) -> assembly.RetinaNetModel:
+  built = assembly.from_model_garden(model, l2_weight_decay, original_backbones.build)
+  built.make_variables(model.input_size)
+  return built
+
+
+def _original_head(
+  model: segmentation.SegmentationModel,
+  regularizer: assembly.Regularizer | None,
+  stock: tf.keras.layers.Layer,
+) -> original_head.SegmentationHead:
+  del stock
+  return original_head.SegmentationHead(
+    model.num_classes,
+    level=model.head.level,
+    num_convs=model.head.num_convs,
+    num_filters=model.head.num_filters,
+    kernel_regularizer=regularizer,
+    **model.norm_activation.as_dict(),
+  )
+
+
+def _keras_cv_detector(
+  model: detection.DetectionModel, l2_weight_decay: float
+) -> assembly.RetinaNetModel:
+  # Imports keras-cv, which takes seconds.
+  from official_selftrain.modeling import keras_cv_retinanet
+
+  return keras_cv_retinanet.build(model, l2_weight_decay)
+
+
+NETWORKS = {
+  families.MODEL_GARDEN.name: Networks(
+    detector=assembly.from_model_garden,
+    segmenter=Segmenter(backbone=_garden_backbone, head=_garden_head),
+  ),
+  families.ORIGINAL.name: Networks(
+    detector=_original_detector,
+    segmenter=Segmenter(backbone=original_backbones.build, head=_original_head),
+  ),
+  families.KERAS_CV.name: Networks(detector=_keras_cv_detector),
+}
+
+
+def of(model: detection.DetectionModel | segmentation.SegmentationModel) -> Networks:
+  """The builders of the family of a `task.model`."""
+  return NETWORKS[families.of(model).name]

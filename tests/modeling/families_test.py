@@ -1,0 +1,96 @@
+"""Families: every name that a config takes has facts and builders, and each builds its own networks."""
+
+import typing
+
+import tensorflow as tf
+from absl.testing import parameterized
+
+from official_selftrain.configs import detection, segmentation
+from official_selftrain.configs import families as facts
+from official_selftrain.core import errors
+from official_selftrain.modeling import families
+from official_selftrain.modeling import segmentation as segmenters
+from official_selftrain.modeling.original import segmentation_head, spinenet
+
+
+def _detector(family, **changes):
+  model = detection.small_spinenet(num_classes=3, image_size=128)
+  model.override({'family': family, **changes})
+  return model
+
+
+class NamesTest(tf.test.TestCase):
+  def test_all_names_have_facts_and_builders(self):
+    names = typing.get_args(facts.Detection)
+    self.assertEqual(tuple(facts.FAMILIES), names)
+    self.assertEqual(tuple(families.NETWORKS), names)
+    with_segmenter = [name for name, each in families.NETWORKS.items() if each.segmenter]
+    self.assertEqual(tuple(with_segmenter), typing.get_args(facts.Segmentation))
+    for name in names:
+      self.assertIs(facts.of(_detector(name)), facts.FAMILIES[name])
+
+
+class FactsTest(parameterized.TestCase, tf.test.TestCase):
+  def test_what_the_authors_code_does_differently(self):
+    odd = [
+      (each.name, each.has_inclusive_boxes, each.skips_zero_offsets, each.corners_meet)
+      for each in facts.FAMILIES.values()
+      if each.has_inclusive_boxes or each.skips_zero_offsets or each.corners_meet
+    ]
+    self.assertEqual(odd, [('original', True, True, True)])
+
+  def test_resizing(self):
+    # The second of four positions lies at 2 / 4 from the first corner, or at 3 / 4 - 1 / 2 between the centres.
+    images = tf.constant([[[[0.0], [1.0]]]])
+    found = {name: each.resize(images, [1, 4])[0, 0, 1, 0] for name, each in facts.FAMILIES.items()}
+    self.assertAllClose(found, {'original': 0.5, 'model_garden': 0.25, 'keras_cv': 0.25})
+
+  @parameterized.parameters(
+    ('model_garden', {}, (128, 'spinenet')),
+    ('original', {}, (128, 'spinenet')),
+    ('original', {'max_level': 7, 'backbone': {'type': 'resnet'}}, (128, 'resnet')),
+    ('model_garden', {'max_level': 6, 'backbone': {'type': 'resnet'}}, (64, 'resnet')),
+    ('keras_cv', {'max_level': 5}, (32, 'ResNetV2Backbone')),
+    ('keras_cv', {'keras_cv': {'backbone': 'SpineNetBackbone'}}, (128, 'SpineNetBackbone')),
+  )
+  def test_sides(self, family, changes, expected):
+    self.assertEqual(facts.FAMILIES[family].side(_detector(family, **changes)), expected)
+
+  def test_checks_are_those_of_the_family(self):
+    changes = {'max_level': 6}
+    for family in ('model_garden', 'original'):
+      model = _detector(family, **changes)
+      with self.assertRaisesRegex(
+        errors.ConfigError, r'task\.model\.backbone\.spinenet\.max_level is 5, but task\.model\.max'
+      ):
+        facts.of(model).check_detector(model, 'task.model')
+    model = _detector('keras_cv', **changes)
+    with self.assertRaisesRegex(errors.ConfigError, r"task\.model\.decoder\.type is 'identity'"):
+      facts.of(model).check_detector(model, 'task.model')
+
+
+class BuildersTest(tf.test.TestCase):
+  def test_detectors_of_the_authors_have_their_backbone_and_all_variables(self):
+    built = families.of(_detector('original')).detector(_detector('original'), 0.0)
+    self.assertIsInstance(built.backbone, spinenet.SpineNet)
+    self.assertTrue(built.head.built)
+    stock = families.of(_detector('model_garden')).detector(_detector('model_garden'), 0.0)
+    self.assertNotIsInstance(stock.backbone, spinenet.SpineNet)
+
+  def test_heads_of_segmentation(self):
+    config = segmentation.small_nasfpn(num_classes=3, image_size=64)
+    config.override({'family': 'original', 'backbone': {'resnet': {'model_id': 50}}})
+    head = families.of(config).segmenter.head(config, None, tf.keras.layers.Layer())
+    self.assertIsInstance(head, segmentation_head.SegmentationHead)
+
+  def test_a_family_without_segmentation(self):
+    config = segmentation.small_nasfpn(num_classes=3, image_size=64)
+    config.override({'family': 'keras_cv'})
+    with self.assertRaisesRegex(
+      errors.ConfigError, "task.model.family is 'keras_cv': it has detectors and no segmentation"
+    ):
+      segmenters.build(config)
+
+
+if __name__ == '__main__':
+  tf.test.main()
