@@ -1,10 +1,12 @@
-"""What the input streams of all tasks have in common."""
+"""What the input streams of all tasks have in common: settings, and their checks."""
 
-from typing import Any
+import dataclasses
 
 from absl import logging
 from official.core import config_definitions as cfg
+from official.modeling import hyperparams
 
+from official_selftrain.configs import augmentation as aug
 from official_selftrain.core import errors
 
 # What the Model Garden's reader knows and ours does not need or have.
@@ -17,11 +19,63 @@ _WITHOUT_EFFECT = (
 )
 
 
-def check(stream: Any, name: str) -> None:
+# The classes below hold only what is ours. A task adds them to a Model Garden config; they do not inherit from
+# `cfg.DataConfig`, whose defaults would then hide those of the task's own config.
+@dataclasses.dataclass
+class Stream(hyperparams.Config):
+  """Ours in a stream of images.
+
+  Attributes:
+    skip_errors: leave out images that cannot be decoded, and what follows a broken record in its file; off stops at the
+      first and names it. Labels that do not fit the model or the image stop the run all the same.
+    augmentation: augmentation of a training stream.
+  """
+
+  skip_errors: bool = False
+  augmentation: aug.Augmentation = dataclasses.field(default_factory=aug.Augmentation)
+
+  def flip_and_jitter(self, name: str) -> tuple[hyperparams.Config, str]:
+    """What holds `aug_rand_hflip`, `aug_scale_min` and `aug_scale_max`, which policy `none` reads, and its dotted name.
+
+    Args:
+      name: the dotted name of this stream.
+    """
+    return (self.parser, f'{name}.parser') if hasattr(self, 'parser') else (self, name)
+
+
+@dataclasses.dataclass
+class PseudoStream(hyperparams.Config):
+  """Ours in a stream of unlabelled images with pseudo labels.
+
+  Attributes:
+    label_dir: folder with label shards and manifest; empty takes those that this run makes.
+    cut: what the teacher scored with at least this is taught (paper: 0.5).
+    keep_empty: train on images without any object above the cut.
+  """
+
+  label_dir: str = ''
+  cut: float = 0.5
+  keep_empty: bool = True
+
+  def check(self, prefix: str) -> None:
+    """Raises ConfigError for a cut that no score can reach, or that all scores do: 0 would make labels of everything.
+
+    Args:
+      prefix: the dotted name of this config.
+    """
+    if not 0 < self.cut <= 1:
+      raise errors.ConfigError(f'{prefix}.cut is {self.cut}: scores lie in (0, 1].')
+
+  def lowest_cut(self) -> float:
+    """The score from which on labels matter to training."""
+    return self.cut
+
+
+def check(stream: Stream, name: str) -> None:
   """Raises ConfigError, or warns, about settings of one stream.
 
   Args:
-    stream: a `DataConfig` with `augmentation`; jitter and flip of policy `none` are in its `parser`, or its own.
+    stream: a `DataConfig` of a task.
     name: its dotted name.
   """
   if stream.global_batch_size < 1:
@@ -30,15 +84,17 @@ def check(stream: Any, name: str) -> None:
     )
   _check_reading(stream, name)
   if stream.is_training:
-    _check_training_augmentation(stream, name)
+    check_augmentation(stream.augmentation, f'{name}.augmentation')
+    _check_flip_and_jitter(stream, name)
   else:
     _check_no_augmentation(stream, name)
 
 
-def check_cut(stream: Any, name: str) -> None:
-  """Raises ConfigError for a cut that no score can reach, or that all scores do: 0 would make labels of everything."""
-  if not 0 < stream.cut <= 1:
-    raise errors.ConfigError(f'{name}.cut is {stream.cut}: scores lie in (0, 1].')
+def check_augmentation(settings: aug.Augmentation, name: str) -> None:
+  """Raises ConfigError, or warns, about the augmentation of a training stream; `name` is its dotted name."""
+  settings.check(name)
+  for field in settings.without_effect():
+    logging.warning('%s.%s has no effect with policy %s.', name, field, settings.policy)
 
 
 def _check_reading(stream: cfg.DataConfig, name: str) -> None:
@@ -56,7 +112,7 @@ def _check_reading(stream: cfg.DataConfig, name: str) -> None:
       )
 
 
-def _check_no_augmentation(stream: Any, name: str) -> None:
+def _check_no_augmentation(stream: Stream, name: str) -> None:
   if stream.augmentation.policy != 'none':
     raise errors.ConfigError(
       f'{name}.augmentation.policy is {stream.augmentation.policy!r}: validation images are not augmented; it must '
@@ -69,15 +125,9 @@ def _check_no_augmentation(stream: Any, name: str) -> None:
     )
 
 
-def _check_training_augmentation(stream: Any, name: str) -> None:
-  stream.augmentation.check(f'{name}.augmentation')
-  policy = stream.augmentation.policy
-  for field in stream.augmentation.without_effect():
-    logging.warning('%s.augmentation.%s has no effect with policy %s.', name, field, policy)
-  holder, prefix = stream, name
-  if hasattr(stream, 'parser'):
-    holder, prefix = stream.parser, f'{name}.parser'
-  if policy != 'none':
+def _check_flip_and_jitter(stream: Stream, name: str) -> None:
+  holder, prefix = stream.flip_and_jitter(name)
+  if stream.augmentation.policy != 'none':
     if holder.aug_rand_hflip:
       logging.warning(
         '%s.aug_rand_hflip has no effect with a named policy; see augmentation.flip_probability.',

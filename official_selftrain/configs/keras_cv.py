@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from official.modeling import hyperparams
+from official.vision.configs import retinanet
 
 from official_selftrain.core import errors
 
@@ -225,11 +226,11 @@ class KerasCV(hyperparams.Config):
     preset = PRESETS[self.backbone][self.preset] if self.preset else {}
     return {**copy.deepcopy(preset), **self.arguments.as_dict()}
 
-  def divisor(self, model: Any) -> int:
+  def divisor(self, model: retinanet.RetinaNet) -> int:
     """What the sides of `model.input_size` must be multiples of; `model` is a `configs.detection.DetectionModel`."""
     return max(_SPINENET_SIDE if self.backbone == SPINENET else 2**5, 2**model.max_level)
 
-  def check(self, prefix: str, model: Any) -> None:
+  def check(self, prefix: str, model: retinanet.RetinaNet) -> None:
     """Raises ConfigError for an unknown backbone or preset, and for levels or decoders that it does not go with.
 
     Args:
@@ -267,7 +268,7 @@ class KerasCV(hyperparams.Config):
         f'{prefix}.arguments.{name} is {arguments[name]!r}: it cannot be set; {reason}.'
       )
 
-  def _check_levels(self, parent: str, model: Any) -> None:
+  def _check_levels(self, parent: str, model: retinanet.RetinaNet) -> None:
     decoder = model.decoder.type
     kinds = ('fpn', 'identity') if self.backbone == SPINENET else ('fpn',)
     if decoder not in kinds:

@@ -1,14 +1,12 @@
 """Settings and registered experiments of semantic segmentation."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any, TypeVar
 
-from official.core import config_definitions as cfg
-from official.core import exp_factory
 from official.vision.configs import backbones, common, decoders, semantic_segmentation
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import datasets, inputs, trainers
+from official_selftrain.configs import datasets, experiments, families, inputs, tasks, trainers
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
 
@@ -18,42 +16,34 @@ STRIDE = 32
 # The paper's, relative to the size that a model is trained on (section 3.3 and appendix C).
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
+_Task = TypeVar('_Task', bound='SegmentationTask')
+_Stream = TypeVar('_Stream', bound='DataConfig')
+
 
 @dataclasses.dataclass
-class DataConfig(semantic_segmentation.DataConfig):
-  """A stream of images with class masks: the Model Garden's settings and four more.
+class DataConfig(inputs.Stream, semantic_segmentation.DataConfig):
+  """A stream of images with class masks: the Model Garden's settings and ours.
 
   `output_size`, [height, width], is the size of the images that the model sees; empty takes `task.model.input_size`.
 
   Attributes:
     at_own_size: for validation: images smaller than `output_size` are padded to it instead of being enlarged; larger
       ones are shrunk to fit either way.
-    skip_errors: leave out images that cannot be decoded, and what follows a broken record in its file; off stops at the
-      first and names it. Masks that do not fit image or classes stop the run all the same.
     evaluate_native: for validation: also measure at the images' own size; off leaves the size that the model sees, for
       devices that need fixed shapes.
-    augmentation: augmentation of a training stream.
   """
 
   at_own_size: bool = False
-  skip_errors: bool = False
   evaluate_native: bool = True
-  augmentation: aug.Augmentation = dataclasses.field(default_factory=aug.Augmentation)
 
 
 @dataclasses.dataclass
-class PseudoDataConfig(DataConfig):
-  """A stream of unlabelled images with pseudo labels.
+class PseudoDataConfig(inputs.PseudoStream, DataConfig):
+  """A stream of unlabelled images with pseudo labels: pixels below `cut` are ignored.
 
-  Attributes:
-    label_dir: folder with label shards and manifest; empty takes those that this run makes.
-    cut: pixels of which the teacher was at least this sure are taught, the others ignored (paper: 0.5).
-    keep_empty: train on images that have no pixel of an object above the cut: only background, or nothing at all.
+  Without `keep_empty`, images that have no pixel of an object above the cut are left out: those that are only
+  background, or nothing at all.
   """
-
-  label_dir: str = ''
-  cut: float = 0.5
-  keep_empty: bool = True
 
 
 @dataclasses.dataclass
@@ -77,8 +67,8 @@ class MaskLabelling(st.Labelling):
   at_own_size: bool = False
   min_image_share: float = 0.01
 
-  def check(self, prefix: str, pseudo: PseudoDataConfig) -> None:
-    """See `Labels`."""
+  def check(self, prefix: str, pseudo: inputs.PseudoStream) -> None:
+    """See `Labelling`."""
     super().check(prefix, pseudo)
     if not self.scales or any(scale <= 0 for scale in self.scales):
       raise errors.ConfigError(
@@ -91,11 +81,11 @@ class MaskLabelling(st.Labelling):
       )
 
   def deciding(self) -> tuple[str, ...]:
-    """See `Labels`."""
+    """See `Labelling`."""
     return ('scales', 'flip', 'output_size', 'at_own_size')
 
   def gate(self) -> dict[str, float]:
-    """See `Labels`."""
+    """See `Labelling`."""
     return {'min_share': self.min_image_share}
 
 
@@ -133,11 +123,11 @@ class SegmentationModel(semantic_segmentation.SemanticSegmentationModel):
       code computes and take its checkpoints (docs/networks.md).
   """
 
-  family: Literal['model_garden', 'original'] = 'model_garden'
+  family: families.Segmentation = 'model_garden'
 
 
 @dataclasses.dataclass
-class SegmentationTask(semantic_segmentation.SemanticSegmentationTask):
+class SegmentationTask(tasks.LabelledTask, semantic_segmentation.SemanticSegmentationTask):
   """Semantic segmentation on labelled images, with reproducible streams."""
 
   model: SegmentationModel = dataclasses.field(default_factory=SegmentationModel)
@@ -151,10 +141,8 @@ class SegmentationTask(semantic_segmentation.SemanticSegmentationTask):
   allow_image_summary: bool = False
 
   def check(self) -> None:
-    """Raises ConfigError for settings that contradict each other or have no effect here."""
-    for name, stream in st.input_streams(self).items():
-      _check_stream(stream, name)
-    st.check_init_modules(self.init_checkpoint_modules, 'task.init_checkpoint_modules')
+    """See `LabelledTask`."""
+    super().check()
     for name, value in _UNSUPPORTED:
       found: Any = self
       for part in name.split('.'):
@@ -163,9 +151,26 @@ class SegmentationTask(semantic_segmentation.SemanticSegmentationTask):
         raise errors.ConfigError(
           f'task.{name} is {found!r}: this is not supported; it must be {value!r}.'
         )
-    self._check_model()
 
-  def _check_model(self) -> None:
+  def check_stream(self, stream: DataConfig, name: str) -> None:
+    """See `LabelledTask`."""
+    check_size(stream.output_size, f'{name}.output_size')
+    if stream.tfds_name:
+      raise errors.ConfigError(
+        f'{name}.tfds_name: segmentation reads TFRecord files; use input_path.'
+      )
+
+  def check_augmentation(self, settings: aug.Augmentation, name: str, stream: DataConfig) -> None:
+    """See `LabelledTask`."""
+    del stream
+    if settings.copy_paste_probability > 0:
+      raise errors.ConfigError(
+        f'{name}.copy_paste_probability is {settings.copy_paste_probability}: objects are cut out by instance masks, '
+        'and segmentation has class masks; it must be 0.'
+      )
+
+  def check_model(self) -> None:
+    """See `LabelledTask`."""
     model = self.model
     if not 2 <= model.num_classes <= 255:
       raise errors.ConfigError(
@@ -201,48 +206,29 @@ class SegmentationTask(semantic_segmentation.SemanticSegmentationTask):
 
 
 @dataclasses.dataclass
-class SegmentationSelfTrainingTask(SegmentationTask):
+class SegmentationSelfTrainingTask(tasks.SelfTrainingTask, SegmentationTask):
   """Semantic segmentation on labelled and pseudo-labelled images.
 
   Attributes:
     pseudo_data: the pseudo-labelled stream; its batch comes on top of `train_data`'s.
-    self_training: loss and start of the student.
   """
 
   pseudo_data: PseudoDataConfig = dataclasses.field(
     default_factory=lambda: PseudoDataConfig(is_training=True)
   )
-  self_training: st.SelfTraining = dataclasses.field(default_factory=st.SelfTraining)
 
   def supervised(self) -> SegmentationTask:
     """The same task on human labels only: what teacher and control train."""
-    return st.supervised(self, SegmentationTask)
+    return tasks.supervised(self, SegmentationTask)
 
   def check(self) -> None:
     super().check()
-    inputs.check_cut(self.pseudo_data, 'task.pseudo_data')
     human, pseudo = self.train_data.output_size, self.pseudo_data.output_size
     if list(human) != list(pseudo):
       raise errors.ConfigError(
         f'task.pseudo_data.output_size is {pseudo} and task.train_data.output_size {human}: the student sees images of '
         'both in one batch, so they must be equal.'
       )
-    self.self_training.check('task.self_training')
-
-
-def _check_stream(stream: DataConfig, name: str) -> None:
-  inputs.check(stream, name)
-  check_size(stream.output_size, f'{name}.output_size')
-  if stream.tfds_name:
-    raise errors.ConfigError(
-      f'{name}.tfds_name: segmentation reads TFRecord files; use input_path.'
-    )
-  settings = stream.augmentation
-  if settings.copy_paste_probability > 0:
-    raise errors.ConfigError(
-      f'{name}.augmentation.copy_paste_probability is {settings.copy_paste_probability}: objects are cut out by '
-      'instance masks, and segmentation has class masks; it must be 0.'
-    )
 
 
 def small_nasfpn(num_classes: int, image_size: int) -> SegmentationModel:
@@ -269,53 +255,58 @@ def small_nasfpn(num_classes: int, image_size: int) -> SegmentationModel:
   )
 
 
+def image_size(stream: DataConfig | MaskLabelling, model: SegmentationModel) -> tuple[int, int]:
+  """Height and width of the images that a stream, or the labeller, shows to `model`, a `task.model`."""
+  size = stream.output_size or model.input_size[:2]
+  return size[0], size[1]
+
+
 def _dataset() -> st.Dataset:
   return st.Dataset(digits=datasets.Digits(num_labelled=120))
 
 
-def _small_images() -> dict[str, Any]:
-  """Jitter of the embedded images; a named policy replaces it."""
-  return {'aug_scale_min': 0.6, 'aug_scale_max': 1.5, 'aug_rand_hflip': False}
+def _training(kind: type[_Stream], batch_size: int) -> _Stream:
+  """A training stream of `kind` with the jitter of the embedded images, which a named policy replaces."""
+  return kind(
+    is_training=True,
+    global_batch_size=batch_size,
+    aug_scale_min=0.6,
+    aug_scale_max=1.5,
+    aug_rand_hflip=False,
+  )
 
 
-def _supervised_task(batch_size: int) -> dict[str, Any]:
-  return {
-    'model': small_nasfpn(num_classes=11, image_size=128),
-    # Nine of ten pixels are background; without weights its class is learned first and long alone.
-    'losses': semantic_segmentation.Losses(l2_weight_decay=1e-4, class_weights=[1.0] + [4.0] * 10),
-    'train_data': DataConfig(is_training=True, global_batch_size=batch_size, **_small_images()),
-    'validation_data': DataConfig(
-      is_training=False, global_batch_size=32, drop_remainder=False, aug_rand_hflip=False
-    ),
-  }
+def _embedded(task: _Task, batch_size: int) -> _Task:
+  """`task` with network, losses and streams of the embedded images."""
+  task.model = small_nasfpn(num_classes=11, image_size=128)
+  # Nine of ten pixels are background; without weights its class is learned first and long alone.
+  task.losses = semantic_segmentation.Losses(l2_weight_decay=1e-4, class_weights=[1.0] + [4.0] * 10)
+  task.train_data = _training(DataConfig, batch_size)
+  task.validation_data = DataConfig(
+    is_training=False, global_batch_size=32, drop_remainder=False, aug_rand_hflip=False
+  )
+  return task
 
 
-@exp_factory.register_config_factory('segmentation_supervised')
+@experiments.register('segmentation_supervised')
 def segmentation_supervised() -> st.SupervisedExperiment:
   """NAS-FPN on the labelled images of the embedded data set."""
   return st.SupervisedExperiment(
-    experiment='segmentation_supervised',
-    runtime=trainers.runtime(),
     dataset=_dataset(),
-    task=SegmentationTask(**_supervised_task(batch_size=16)),
+    task=_embedded(SegmentationTask(), batch_size=16),
     trainer=trainers.sgd_trainer(train_steps=1200, learning_rate=0.2, warmup_steps=100),
   )
 
 
-@exp_factory.register_config_factory('segmentation_selftrain')
+@experiments.register('segmentation_selftrain')
 def segmentation_selftrain() -> st.SelfTrainingExperiment:
   """Teacher, pseudo labels, control and student on the embedded data set."""
+  task = _embedded(SegmentationSelfTrainingTask(), batch_size=8)
+  task.pseudo_data = _training(PseudoDataConfig, batch_size=8)
+  task.pseudo_data.cut = 0.65
   return st.SelfTrainingExperiment(
-    experiment='segmentation_selftrain',
-    runtime=trainers.runtime(),
     dataset=_dataset(),
-    task=SegmentationSelfTrainingTask(
-      pseudo_data=PseudoDataConfig(
-        is_training=True, global_batch_size=8, cut=0.65, **_small_images()
-      ),
-      self_training=st.SelfTraining(alpha=1.0),
-      **_supervised_task(batch_size=8),
-    ),
+    task=task,
     # The jitter of training ends at 0.6 and 1.5; the paper's 0.5 and 1.75 show digits of sizes the teacher never saw.
     labels=MaskLabelling(scales=[0.75, 1.0, 1.25]),
     report=st.Report(primary_metric='mean_iou'),
@@ -324,9 +315,3 @@ def segmentation_selftrain() -> st.SelfTrainingExperiment:
       trainer=trainers.sgd_trainer(train_steps=2000, learning_rate=0.2, warmup_steps=100)
     ),
   )
-
-
-def image_size(stream: DataConfig | MaskLabelling, model: cfg.TaskConfig | Any) -> tuple[int, int]:
-  """Height and width of the images that a stream, or the labeller, shows to `model`, a `task.model`."""
-  size = stream.output_size or model.input_size[:2]
-  return size[0], size[1]

@@ -1,12 +1,13 @@
 """Settings of a self-training run that do not depend on the task."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Literal, Optional
 
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
-from official_selftrain.configs import datasets
+from official_selftrain.configs import augmentation as aug
+from official_selftrain.configs import datasets, digit_settings, inputs
 from official_selftrain.core import errors
 
 # The parts of a model that a checkpoint can start, besides all of them.
@@ -52,6 +53,8 @@ class Dataset(hyperparams.Config):
     name: `digits`, or `none` when the task's own input paths must be given.
     directory: where it is written on first use; empty puts it beside the run directory.
     digits: its size and looks.
+    class_names: names in the order of class ids from 1, without the background; empty shows the ids; the embedded data
+      set brings its own.
     invalid_ops: augmentation ops that would change what the labels mean, in the embedded or in one's own data: `Flip`
       for text, for example. No policy of any stream uses them. The digits bring their own.
   """
@@ -59,7 +62,34 @@ class Dataset(hyperparams.Config):
   name: Literal['digits', 'none'] = 'digits'
   directory: str = ''
   digits: datasets.Digits = dataclasses.field(default_factory=datasets.Digits)
+  class_names: list[str] = dataclasses.field(default_factory=list)
   invalid_ops: list[str] = dataclasses.field(default_factory=list)
+
+  def check(self, prefix: str, num_classes: int) -> None:
+    """Raises ConfigError for class names that are not one for each class.
+
+    Args:
+      prefix: the dotted name of this config.
+      num_classes: of `task.model`; class 0 is the background, which has no name here.
+    """
+    names, field = self.class_names, f'{prefix}.class_names'
+    if not names:
+      return
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+      raise errors.ConfigError(
+        f'{field} has {", ".join(map(repr, repeated))} more than once: each class needs a name of its own.'
+      )
+    if not all(name.strip() for name in names):
+      raise errors.ConfigError(
+        f'{field} has an empty name at place {[not name.strip() for name in names].index(True) + 1}: name every class, '
+        'or none.'
+      )
+    if len(names) != num_classes - 1:
+      raise errors.ConfigError(
+        f'{field} has {len(names)} names and task.model.num_classes is {num_classes}: give one name for each class '
+        f'from 1 to {num_classes - 1}, in this order and without the background; ids without a class need a name too.'
+      )
 
 
 @dataclasses.dataclass
@@ -71,6 +101,8 @@ class Teacher(hyperparams.Config):
     init_checkpoint: what a teacher that is trained starts from; empty starts from random weights.
     init_checkpoint_modules: `all` or `backbone`.
     global_batch_size: labelled images per step; 0 takes that of human and pseudo stream together.
+    augmentation: of the images that it learns from; null takes the student's `task.train_data.augmentation`. With
+      policy `none` flip and jitter are those of `task.train_data`.
     trainer: its training schedule.
   """
 
@@ -78,6 +110,8 @@ class Teacher(hyperparams.Config):
   init_checkpoint: str = ''
   init_checkpoint_modules: str = 'all'
   global_batch_size: int = 0
+  # Not `| None`, in which the Model Garden does not find the class when a config is copied.
+  augmentation: Optional[aug.Augmentation] = None  # noqa: UP045
   trainer: cfg.TrainerConfig = dataclasses.field(default_factory=cfg.TrainerConfig)
 
 
@@ -91,7 +125,7 @@ class Labelling(hyperparams.Config):
 
   batch_size: int = 32
 
-  def check(self, prefix: str, pseudo: Any) -> None:
+  def check(self, prefix: str, pseudo: inputs.PseudoStream) -> None:
     """Raises ConfigError for a value out of range, or one that contradicts how the labels will be read.
 
     Args:
@@ -130,19 +164,14 @@ class Report(hyperparams.Config):
 
   Attributes:
     primary_metric: the evaluator's metric that the verdict is about.
-    margin: differences below this are called too small to call.
     num_pictures: images per group of the contact sheets.
     unlabelled_truth: COCO JSON with held-out truth for the unlabelled images, used only to judge the labels; the
       embedded data set brings its own.
-    class_names: names in the order of class ids from 1; empty shows the ids; the embedded data set
-      brings its own.
   """
 
   primary_metric: str = 'AP'
-  margin: float = 0.005
   num_pictures: int = 8
   unlabelled_truth: str = ''
-  class_names: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -180,6 +209,9 @@ class SupervisedExperiment(cfg.ExperimentConfig):
     check_trainer(self.trainer, 'trainer')
     if hasattr(self.task, 'check'):
       self.task.check()
+    self.dataset.check('dataset', self.task.model.num_classes)
+    if not uses_embedded_data(self):
+      digit_settings.warn(self)
 
 
 @dataclasses.dataclass
@@ -206,6 +238,11 @@ class SelfTrainingExperiment(SupervisedExperiment):
     super().check()
     check_trainer(self.teacher.trainer, 'teacher.trainer')
     check_init_modules(self.teacher.init_checkpoint_modules, 'teacher.init_checkpoint_modules')
+    if self.teacher.augmentation is not None:
+      inputs.check_augmentation(self.teacher.augmentation, 'teacher.augmentation')
+      self.task.check_augmentation(
+        self.teacher.augmentation, 'teacher.augmentation', self.task.train_data
+      )
     self.labels.check('labels', self.task.pseudo_data)
     init = self.task.self_training.student_init
     if init == 'checkpoint' and not self.task.init_checkpoint:
@@ -221,14 +258,6 @@ def check_positive(config: hyperparams.Config, prefix: str, *names: str) -> None
       raise errors.ConfigError(
         f'{prefix}.{name} is {getattr(config, name)}: it must be at least 1.'
       )
-
-
-def supervised(task: cfg.TaskConfig, kind: type[cfg.TaskConfig]) -> Any:
-  """A task of `kind` with the settings that `task`, of a subclass, shares with it."""
-  shared = {field.name for field in dataclasses.fields(kind)}
-  result = kind()
-  result.override({name: value for name, value in task.as_dict().items() if name in shared})
-  return result
 
 
 def check_init_modules(modules: str | list[str], name: str) -> None:
@@ -276,6 +305,19 @@ def input_streams(task: cfg.TaskConfig) -> dict[str, cfg.DataConfig]:
   return {
     f'task.{name}': getattr(task, name) for name in names if getattr(task, name, None) is not None
   }
+
+
+def training_augmentations(experiment: SupervisedExperiment) -> dict[str, aug.Augmentation]:
+  """Every augmentation that some model of the experiment is trained with, by dotted name; not copies."""
+  found = {
+    f'{name}.augmentation': stream.augmentation
+    for name, stream in input_streams(experiment.task).items()
+    if stream.is_training and hasattr(stream, 'augmentation')
+  }
+  teacher = getattr(experiment, 'teacher', None)
+  if teacher is not None and teacher.augmentation is not None:
+    found['teacher.augmentation'] = teacher.augmentation
+  return found
 
 
 def uses_embedded_data(experiment: SupervisedExperiment) -> bool:

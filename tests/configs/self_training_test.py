@@ -5,6 +5,7 @@ import os
 import tensorflow as tf
 
 from official_selftrain import registry_imports  # noqa: F401
+from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import config, errors
 from official_selftrain.pipeline import training
@@ -103,6 +104,93 @@ class CheckTest(tf.test.TestCase):
     )
     self.assert_refused('teacher.trainer.train_steps=-1', r'teacher\.trainer\.train_steps is -1')
     self.assert_refused('trainer.steps_per_loop=0', r'trainer\.steps_per_loop is 0', _OURS[0])
+
+  def test_class_names(self):
+    names = 'dataset.class_names=[a,b,c,d,e,f,g,h,i,j]'
+    self.assertEqual(_load(names).dataset.class_names, list('abcdefghij'))
+    self.assertEqual(_load('').dataset.class_names, [])
+    for value, pattern in (
+      (
+        '[a,b,c]',
+        r'^dataset\.class_names has 3 names and task\.model\.num_classes is 11: .* from 1 to 10, ',
+      ),
+      ('[a,b,a,d,e,f,g,d,i,j]', r"^dataset\.class_names has 'a', 'd' more than once: "),
+      ("[a,b,' ',d,e,f,g,h,i,j]", r'^dataset\.class_names has an empty name at place 3: '),
+    ):
+      for experiment in (*_OURS, 'segmentation_selftrain'):
+        self.assert_refused(f'dataset.class_names={value}', pattern, experiment)
+    self.assert_refused('report.class_names=[a]', r'report\.class_names = .*unknown name')
+
+  def test_soft_nms_of_labelling(self):
+    params = _load('labels.soft_nms_sigma=0.15')
+    self.assertEqual(params.labels.soft_nms_sigma, 0.15)
+    self.assertEqual(_load('').labels.soft_nms_sigma, 0.0)
+    self.assertIn('soft_nms_sigma', params.labels.deciding())
+    self.assert_refused(
+      'labels.soft_nms_sigma=-0.1',
+      r'^labels\.soft_nms_sigma is -0\.1: it must be at least 0, where 0 is hard NMS\.$',
+    )
+
+
+class TeacherAugmentationTest(tf.test.TestCase):
+  """`teacher.augmentation`: null, or checked as that of a stream."""
+
+  def test_null_and_a_mapping(self):
+    self.assertIsNone(_load('').teacher.augmentation)
+    params = _load('teacher.augmentation={policy: S1, scale_min: 0.1, scale_max: 1.9}')
+    self.assertIsInstance(params.teacher.augmentation, aug.Augmentation)
+    self.assertEqual(params.teacher.augmentation.jitter(), (0.1, 1.9))
+    self.assertEqual(params.task.train_data.augmentation.policy, 'none')
+
+  def test_copies_keep_the_class(self):
+    params = _load('teacher.augmentation.policy=S3,teacher.augmentation.auto_augment.version=v1')
+    for copied in (params.replace(), st.SelfTrainingExperiment(params.as_dict())):
+      self.assertIsInstance(copied.teacher.augmentation, aug.Augmentation)
+      self.assertEqual(copied.teacher.augmentation.auto_augment.version, 'v1')
+    folder = self.get_temp_dir()
+    training.write_params(params, folder)
+    again = config.load_experiment(_OURS[1], [os.path.join(folder, 'params.yaml')])
+    self.assertIsInstance(again.teacher.augmentation, aug.Augmentation)
+    self.assertEqual(config.flatten(again), config.flatten(params))
+
+  def test_values_are_checked_with_their_name(self):
+    for override, pattern, experiment in (
+      ('policy=S9', r"^--params_override: teacher\.augmentation\.policy = 'S9'", _OURS[1]),
+      ('flip_probability=2', r'^teacher\.augmentation\.flip_probability is 2', _OURS[1]),
+      (
+        'scale_min=0.5',
+        r"^teacher\.augmentation\.scale_min, scale_max: with policy 'none'",
+        _OURS[1],
+      ),
+      (
+        'copy_paste_probability=0.5',
+        r'^teacher\.augmentation\.copy_paste_probability is 0\.5: .* class masks; it must be 0',
+        'segmentation_selftrain',
+      ),
+    ):
+      with self.assertRaisesRegex(errors.ConfigError, pattern):
+        _load(f'teacher.augmentation.{override}', experiment)
+    # Human boxes may come with masks.
+    _load('teacher.augmentation.copy_paste_probability=0.5')
+
+  def test_without_effect(self):
+    with self.assertLogs('absl', 'WARNING') as logs:
+      _load('teacher.augmentation.policy=S1,teacher.augmentation.pixel_scale=2')
+    self.assertEqual(len(logs.output), 1)
+    self.assertRegex(
+      logs.output[0], r'teacher\.augmentation\.pixel_scale has no effect with policy S1\.$'
+    )
+
+  def test_all_augmentations_by_name(self):
+    params = _load('')
+    names = ['task.train_data.augmentation', 'task.pseudo_data.augmentation']
+    self.assertEqual(list(st.training_augmentations(params)), names)
+    params = _load('teacher.augmentation.policy=S2')
+    found = st.training_augmentations(params)
+    self.assertEqual(list(found), [*names, 'teacher.augmentation'])
+    self.assertIs(found['teacher.augmentation'], params.teacher.augmentation)
+    alone = st.training_augmentations(_load('', _OURS[0]))
+    self.assertEqual(list(alone), names[:1])
 
 
 class ExperimentsTest(tf.test.TestCase):

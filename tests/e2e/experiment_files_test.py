@@ -8,7 +8,7 @@ import unittest
 import yaml
 
 from official_selftrain import registry_imports  # noqa: F401
-from official_selftrain.core import config
+from official_selftrain.core import config, override_text
 
 _FOLDER = pathlib.Path(__file__).parents[2] / 'experiments'
 _FLAG = re.compile(r'--(\w+)=(\S+)')
@@ -33,6 +33,17 @@ def load(flags):
   return config.load_experiment(flags['experiment'][0], paths, overrides[-1])
 
 
+def _repeated(own, below):
+  """Dotted names of values in `own` that `below` has, too."""
+  found = []
+  for name, value in own.items():
+    if isinstance(value, dict) and isinstance(below.get(name), dict):
+      found += [f'{name}.{inner}' for inner in _repeated(value, below[name])]
+    elif name in below and below[name] == value:
+      found.append(name)
+  return found
+
+
 class ExperimentFilesTest(unittest.TestCase):
   def test_every_file_loads_and_changes_something(self):
     paths = sorted(_FOLDER.glob('*.yaml'))
@@ -43,28 +54,52 @@ class ExperimentFilesTest(unittest.TestCase):
         found = commands(text)
         self.assertGreater(len(found), 0)
         for flags in found:
-          self.assertEqual(flags['config_file'][-1], f'experiments/{path.name}')
+          self.assertEqual(flags['config_file'], [f'experiments/{path.name}'])
           self.assertIn(flags['mode'][0], ('train', 'eval', 'train_and_eval'))
-          before = config.flatten(load({**flags, 'config_file': flags['config_file'][:-1]}))
+          bases = yaml.safe_load(text).get('base', [])
+          bases = [f'experiments/{base}' for base in ([bases] if isinstance(bases, str) else bases)]
+          before = config.flatten(load({**flags, 'config_file': bases}))
           self.assertNotEqual(config.flatten(load(flags)), before)
-        self.assertLessEqual(len(text.splitlines()), 60)
+        self.assertLessEqual(len(text.splitlines()), 45)
         self.assertRegex(text, r'(Result: experiments/results/README\.md|Not run here)')
-        self.assertIsInstance(yaml.safe_load(text), dict)
 
-  def test_every_recipe_is_in_the_readme_and_names_its_experiment_first(self):
+  def test_what_files_share_is_in_their_bases(self):
+    for path in sorted(_FOLDER.glob('base/*.yaml')):
+      text = path.read_text(encoding='utf-8')
+      self.assertRegex(text, r'^# What .* share')
+      users = [
+        p
+        for p in _FOLDER.glob('**/*.yaml')
+        if re.search(rf'\nbase: .*\b{path.name}\n', p.read_text())
+      ]
+      self.assertGreater(len(users), 1, path.name)
+    # A setting that a recipe repeats from its base would hide a change of the base.
+    for path in sorted(_FOLDER.glob('*.yaml')):
+      own, below = yaml.safe_load(path.read_text(encoding='utf-8')), {}
+      base = own.pop('base', None)
+      if base:
+        below = override_text.read_override_file(_FOLDER / base)
+      self.assertEqual(_repeated(own, below), [], path.name)
+
+  def test_every_recipe_is_in_the_readme_and_has_its_experiment(self):
     readme = (_FOLDER / 'README.md').read_text(encoding='utf-8')
     recipes = [*_FOLDER.glob('coco_*.yaml'), *_FOLDER.glob('pascal_*.yaml')]
     self.assertEqual(len(recipes), 16)
     for path in recipes:
-      self.assertRegex(readme, rf'\n\| (\.\.\. )?`{path.stem}` \|')
-      kind = 'retinanet' if path.stem.startswith('coco') else 'segmentation'
-      settings = yaml.safe_load(path.read_text(encoding='utf-8'))
-      self.assertEqual(next(iter(settings.items())), ('experiment', f'{kind}_selftrain'))
+      self.assertRegex(readme, rf'\n\| (\+ )?`{path.stem}` \|')
+      kind = 'retinanet_resnetfpn' if path.stem.startswith('coco') else 'segmentation_efficientnet'
+      kind = 'retinanet_spinenet' if 'spinenet' in path.stem else kind
+      settings = override_text.read_override_file(path)
+      self.assertEqual(settings['experiment'], f'{kind}_selftrain')
+      text = path.read_text(encoding='utf-8')
+      self.assertIn(f'--experiment={kind}_selftrain ', text)
+      # The mark of a recipe that builds on another one.
+      self.assertEqual('base: base/' not in text, f'| + `{path.stem}` |' in readme)
 
   def test_commands_of_the_readme_are_accepted(self):
     readme = (_FOLDER / 'README.md').read_text(encoding='utf-8')
     ours = [f for f in commands(readme) if f['config_file'][0].startswith('experiments/')]
-    self.assertEqual(len(ours), 3)
+    self.assertEqual(len(ours), 2)
     for flags in ours:
       self.assertEqual(load(flags).task.model.family, 'original')
     programs = set(re.findall(r'python -m ([\w.]+)', readme))

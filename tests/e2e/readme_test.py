@@ -4,8 +4,6 @@ import pathlib
 import re
 import unittest
 
-import yaml
-
 from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.core import config
 from official_selftrain.pipeline import run
@@ -22,11 +20,21 @@ class ReadmeTest(unittest.TestCase):
     block = re.search(r'    # mine\.yaml\n((?:    .*\n)+)', self.text).group(1)
     path = pathlib.Path(self.enterContext(_temporary()), 'mine.yaml')
     path.write_text(re.sub('^    ', '', block, flags=re.M), encoding='utf-8')
-    params = config.load_experiment('retinanet_selftrain', [str(path)])
+    with self.assertNoLogs('absl', 'WARNING'):
+      params = config.load_experiment('retinanet_resnetfpn_selftrain', [str(path)])
+    self.assertEqual(len(params.dataset.class_names), params.task.model.num_classes - 1)
     self.assertEqual(params.task.train_data.input_path, 'data/train-*.tfrecord')
     self.assertEqual(params.task.model.backbone.type, 'resnet')
     self.assertEqual(params.teacher.trainer.train_steps, 20_000)
-    self.assertEqual(yaml.safe_load(path.read_text())['task']['pseudo_data']['cut'], 0.5)
+
+  def test_experiments_of_photographs_are_as_the_table_says(self):
+    rows = re.findall(r'\n\| `(\w+_selftrain)` \|[^|]*\| (\d+) \| (\d+) \+ (\d+) \|', self.text)
+    self.assertEqual(len(rows), 3)
+    for name, pixels, labelled, pseudo in rows:
+      task = config.load_experiment(name).task
+      batches = task.train_data.global_batch_size, task.pseudo_data.global_batch_size
+      self.assertEqual(batches, (int(labelled), int(pseudo)), name)
+      self.assertEqual(task.model.input_size, [int(pixels), int(pixels), 3], name)
 
   def test_flags_stages_and_settings_exist(self):
     source = (_README.parent / 'train.py').read_text(encoding='utf-8')

@@ -18,17 +18,13 @@ from official_selftrain.core import config, keys
 from official_selftrain.modeling import memory
 
 _FOLDER = pathlib.Path(__file__).parents[2] / 'experiments'
-_DETECTION, _SEGMENTATION = 'retinanet_selftrain', 'segmentation_selftrain'
 _B7, _R50, _R101 = 'coco_efficientnet_b7', 'coco_resnet50', 'coco_resnet101'
 _VOC = 'pascal_efficientnet_b7'
 
 
 def load(*names, override=''):
-  """A recipe: files of experiments/ in order."""
-  experiment = _SEGMENTATION if names[0].startswith('pascal') else _DETECTION
-  return config.load_experiment(
-    experiment, [str(_FOLDER / f'{name}.yaml') for name in names], override
-  )
+  """A recipe: files of experiments/ in order; without --experiment, as the last one names it."""
+  return config.load_named('', [str(_FOLDER / f'{name}.yaml') for name in names], override)
 
 
 class SettingsTest(parameterized.TestCase, tf.test.TestCase):
@@ -44,25 +40,26 @@ class SettingsTest(parameterized.TestCase, tf.test.TestCase):
     )
 
   @parameterized.parameters(
-    ((_B7,), (256, 256, 256), (120, 90), 0.32, 0.5),
-    ((_B7, f'{_B7}_imagenet'), (256, 256, 256), (90, 90), 0.32, 1.0),
-    ((_B7, f'{_B7}_noisy_student'), (256, 256, 256), (45, 45), 0.32, 0.25),
-    ((_B7, f'{_B7}_open_images'), (256, 256, 256), (120, 120), 0.32, 0.5),
-    ((_R50,), (256, 256, 256), (200, 120), 0.32, 0.25),
-    ((_R50, f'{_R50}_pretrained'), (256, 256, 256), (160, 120), 0.32, 0.25),
-    ((_R101,), (256, 256, 256), (180, 180), 0.32, 0.25),
-    ((_R101, f'{_R101}_open_images'), (256, 256, 256), (180, 180), 0.32, 0.5),
-    (('coco_spinenet49',), (128, 128, 128), (463, 463), 0.14, 0.5),
-    (('coco_spinenet143',), (128, 128, 128), (472, 472), 0.14, 0.25),
-    (('coco_spinenet190',), (128, 128, 128), (370, 370), 0.15, 0.5),
-    ((_VOC,), (256, 256, 256), (40, 40), 0.08, 1.0),
-    ((_VOC, 'pascal_coco'), (256, 256, 256), (40, 40), 0.08, 1.0),
-    ((_VOC, 'pascal_imagenet'), (256, 256, 256), (40, 40), 0.08, 1.0),
-    ((_VOC, 'pascal_trainaug'), (256, 256, 256), (40, 40), 0.08, 1.0),
-    (('pascal_efficientnet_l2',), (256, 128, 128), (20, 20), 0.2, 1.0),
+    (_B7, (256, 256, 256), (120, 90), 0.32, 0.5),
+    (f'{_B7}_imagenet', (256, 256, 256), (90, 90), 0.32, 1.0),
+    (f'{_B7}_noisy_student', (256, 256, 256), (45, 45), 0.32, 0.25),
+    (f'{_B7}_open_images', (256, 256, 256), (120, 120), 0.32, 0.5),
+    (_R50, (256, 256, 256), (200, 120), 0.32, 0.25),
+    (f'{_R50}_pretrained', (256, 256, 256), (160, 120), 0.32, 0.25),
+    (_R101, (256, 256, 256), (180, 180), 0.32, 0.25),
+    (f'{_R101}_open_images', (256, 256, 256), (180, 180), 0.32, 0.5),
+    ('coco_spinenet49', (128, 128, 128), (463, 463), 0.14, 0.5),
+    ('coco_spinenet143', (128, 128, 128), (472, 472), 0.14, 0.25),
+    ('coco_spinenet190', (128, 128, 128), (370, 370), 0.15, 0.5),
+    (_VOC, (256, 256, 256), (40, 40), 0.08, 1.0),
+    ('pascal_coco', (256, 256, 256), (40, 40), 0.08, 1.0),
+    ('pascal_imagenet', (256, 256, 256), (40, 40), 0.08, 1.0),
+    ('pascal_trainaug', (256, 256, 256), (40, 40), 0.08, 1.0),
+    ('pascal_efficientnet_l2', (256, 128, 128), (20, 20), 0.2, 1.0),
   )
-  def test_rows_of_the_paper(self, names, *expected):
-    params = load(*names)
+  def test_rows_of_the_paper(self, name, *expected):
+    with self.assertNoLogs('absl', 'WARNING'):
+      params = load(name)
     self.assertEqual(self._row(params), expected)
     task = params.task
     self.assertEqual(task.model.family, 'original')
@@ -70,14 +67,34 @@ class SettingsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(task.self_training.student_init, 'teacher')
     self.assertIsNone(getattr(task.pseudo_data, 'ignore_cut', None))
     self.assertTrue(task.model.norm_activation.use_sync_bn)
-    policy = 'S3' if 'spinenet' in names[0] else 'S4'
+    policy = 'S3' if 'spinenet' in name else 'S4'
     streams = (task.train_data, task.pseudo_data)
     self.assertEqual([stream.augmentation.policy for stream in streams], [policy] * 2)
-    precision = None if names[0] == _R101 else 'bfloat16'
+    precision = None if name.startswith(_R101) else 'bfloat16'
     self.assertEqual(params.runtime.mixed_precision_dtype, precision)
-    if names[0].startswith('coco'):
+    self.assertFalse(params.control.enabled)
+    self.assertEqual(self._anchor_size(task), 3.0 if name == 'coco_spinenet49' else 4.0)
+    if name.startswith('coco'):
       self.assertEqual(task.model.num_classes, 91)
       self.assertEqual(task.annotation_file, 'data/coco/instances_val2017.json')
+
+  def _anchor_size(self, task):
+    """Of detection; masks have none, and pass as the authors' usual one."""
+    return task.model.anchor.anchor_size if hasattr(task.model, 'anchor') else 4.0
+
+  def test_what_lies_below_a_recipe_may_be_named_as_well(self):
+    for below, name in ((_B7, f'{_B7}_open_images'), (_VOC, 'pascal_coco')):
+      self.assertEqual(config.flatten(load(below, name)), config.flatten(load(name)))
+
+  @parameterized.parameters(
+    ('coco_spinenet49', (0.5, 2.0)),
+    ('coco_spinenet143', (0.1, 1.9)),
+    ('coco_spinenet190', (0.1, 1.9)),
+  )
+  def test_teachers_of_spinenet_learn_without_s3(self, name, jitter):
+    teacher = load(name).teacher.augmentation
+    self.assertEqual((teacher.policy, teacher.jitter()), ('S1', jitter))
+    self.assertIsNone(load(_R50).teacher.augmentation)
 
   def test_what_sets_a_network_apart(self):
     b7, r101, large = load(_B7), load(_R101), load('coco_spinenet190')
@@ -93,9 +110,9 @@ class SettingsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertFalse(voc.task.losses.use_groundtruth_dimension)
     self.assertEqual(voc.labels.scales, [0.5, 0.75, 1.0, 1.25, 1.5, 1.75])
     self.assertEqual(voc.task.losses.l2_weight_decay, 1e-5)
-    self.assertEqual(
-      load(_VOC, 'pascal_trainaug').task.train_data.input_path[:17], 'data/voc/trainaug'
-    )
+    self.assertEqual(load('pascal_trainaug').task.train_data.input_path[:17], 'data/voc/trainaug')
+    names = voc.dataset.class_names
+    self.assertEqual((len(names), names[0], names[-1]), (20, 'aeroplane', 'tvmonitor'))
 
   @parameterized.parameters(('train-000[01]?-of-00100', 20), ('train-000[0-4]?-of-00100', 50))
   def test_a_share_of_coco(self, pattern, expected):

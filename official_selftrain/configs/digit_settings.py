@@ -1,0 +1,108 @@
+"""Says which settings of an experiment on own files are still those of the embedded digits."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from absl import logging
+from official.core import exp_factory
+
+from official_selftrain.core import config as config_lib
+
+if TYPE_CHECKING:
+  from official_selftrain.configs import self_training as st
+
+# The experiments of the embedded digits, and those to use for photographs instead.
+FOR_PHOTOGRAPHS: Mapping[str, str] = {
+  'retinanet_supervised': 'retinanet_resnetfpn_supervised',
+  'retinanet_selftrain': 'retinanet_resnetfpn_selftrain',
+  'segmentation_supervised': 'segmentation_efficientnet_supervised',
+  'segmentation_selftrain': 'segmentation_efficientnet_selftrain',
+}
+
+# What was chosen for small images of upright digits and minutes on two CPU cores. Not every experiment has all.
+_RATE = 'optimizer_config.learning_rate.cosine.initial_learning_rate'
+_CHOSEN = (
+  'task.model.input_size',
+  'task.model.max_level',
+  'task.model.backbone.spinenet.model_id',
+  'task.model.backbone.resnet.model_id',
+  'task.model.anchor.aspect_ratios',
+  'task.model.anchor.anchor_size',
+  'task.model.decoder.nasfpn.num_filters',
+  'task.model.decoder.nasfpn.num_repeats',
+  'task.model.head.num_convs',
+  'task.model.head.num_filters',
+  'task.model.norm_activation.use_sync_bn',
+  'task.model.norm_activation.norm_momentum',
+  'task.losses.class_weights',
+  'task.pseudo_data.cut',
+  'task.pseudo_data.ignore_cut',
+  'labels.scales',
+  *(
+    f'{trainer}.{name}'
+    for trainer in ('teacher.trainer', 'trainer')
+    for name in ('train_steps', _RATE, 'optimizer_config.warmup.linear.warmup_steps')
+  ),
+)
+# Read with policy `none` only; in detection they are in `parser`.
+_FLIP_AND_JITTER = ('aug_rand_hflip', 'aug_scale_min', 'aug_scale_max')
+_MISSING = object()
+_STREAMS = ('task.train_data', 'task.pseudo_data')
+
+
+def digit_settings(params: 'st.SupervisedExperiment') -> list[str]:
+  """Settings that an experiment shares with its default although they were chosen for the embedded digits.
+
+  Args:
+    params: an experiment with any settings.
+
+  Returns:
+    `name=value` of each; empty for an experiment that is not made for the digits.
+  """
+  if params.experiment not in FOR_PHOTOGRAPHS:
+    return []
+  digits = _registered(params.experiment)
+  photographs = _registered(FOR_PHOTOGRAPHS[params.experiment])
+  settings = config_lib.flatten(params)
+  # Photographs have some of these values, too. Their flip and jitter, though, come with a named policy.
+  chosen = [name for name in _CHOSEN if settings.get(name) != photographs.get(name)]
+  return [
+    f'{name}={_plain(settings[name])}'
+    for name in (*chosen, *_flip_and_jitter(settings))
+    if name in settings and settings[name] == digits.get(name, _MISSING)
+  ]
+
+
+def warn(params: 'st.SupervisedExperiment') -> None:
+  """Logs one warning with what `digit_settings` finds, and with the experiment to start from instead."""
+  found = digit_settings(params)
+  if found:
+    logging.warning(
+      '%s is made for the embedded digits, and with own files these settings are still theirs: %s. For photographs '
+      'start from --experiment=%s, or set them.',
+      params.experiment,
+      ', '.join(found),
+      FOR_PHOTOGRAPHS[params.experiment],
+    )
+
+
+def _flip_and_jitter(settings: Mapping[str, object]) -> list[str]:
+  """Names of flip and jitter, of the streams that read them."""
+  return [
+    f'{stream}.{inner}{name}'
+    for stream in _STREAMS
+    if settings.get(f'{stream}.augmentation.policy') == 'none'
+    for inner in ('', 'parser.')
+    for name in _FLIP_AND_JITTER
+  ]
+
+
+def _registered(experiment: str) -> dict[str, Any]:
+  return config_lib.flatten(exp_factory.get_exp_config(experiment))
+
+
+def _plain(value: bool | int | float | str | list[float] | None) -> str:
+  """A value as it is written in YAML."""
+  if isinstance(value, bool) or value is None:
+    return {True: 'true', False: 'false', None: 'null'}[value]
+  return str(value)

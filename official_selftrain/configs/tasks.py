@@ -1,0 +1,112 @@
+"""What the configs of all tasks have in common.
+
+A task's config combines these with the Model Garden's: `DetectionTask(tasks.LabelledTask, retinanet.RetinaNetTask)`.
+"""
+
+import dataclasses
+from typing import TypeVar
+
+from official.core import config_definitions as cfg
+from official.modeling import hyperparams
+
+from official_selftrain.configs import augmentation as aug
+from official_selftrain.configs import inputs
+from official_selftrain.configs import self_training as st
+from official_selftrain.core import errors
+
+_Task = TypeVar('_Task', bound=cfg.TaskConfig)
+
+# Batch norm over fewer images than this per replica learns from statistics that are mostly noise.
+MIN_BATCH_NORM_IMAGES = 8
+
+
+@dataclasses.dataclass
+class LabelledTask(hyperparams.Config):
+  """Checks of a task on labelled images."""
+
+  def check(self) -> None:
+    """Raises ConfigError for settings that contradict each other or have no effect here."""
+    for name, stream in st.input_streams(self).items():
+      inputs.check(stream, name)
+      self.check_stream(stream, name)
+      if stream.is_training:
+        self.check_augmentation(stream.augmentation, f'{name}.augmentation', stream)
+    st.check_init_modules(self.init_checkpoint_modules, 'task.init_checkpoint_modules')
+    self.check_model()
+
+  def check_stream(self, stream: inputs.Stream, name: str) -> None:
+    """Raises ConfigError for settings of a stream that this task does not support; `name` is its dotted name."""
+
+  def check_augmentation(
+    self, settings: aug.Augmentation, name: str, stream: inputs.Stream
+  ) -> None:
+    """Raises ConfigError for augmentation that the images of a training stream cannot have in this task.
+
+    Args:
+      settings: the augmentation, which has passed `inputs.check_augmentation`.
+      name: its dotted name.
+      stream: the stream that it is for.
+    """
+
+  def check_model(self) -> None:
+    """Raises ConfigError for a model that cannot be built."""
+
+
+@dataclasses.dataclass
+class SelfTrainingTask(hyperparams.Config):
+  """Ours in a task on labelled and pseudo-labelled images; the task adds `pseudo_data`, a `inputs.PseudoStream`.
+
+  Attributes:
+    self_training: loss and start of the student.
+  """
+
+  self_training: st.SelfTraining = dataclasses.field(default_factory=st.SelfTraining)
+
+  def check(self) -> None:
+    """See `LabelledTask`."""
+    super().check()
+    for name, stream in st.input_streams(self).items():
+      if stream.tfds_name:
+        raise errors.ConfigError(
+          f'{name}.tfds_name: self-training reads TFRecord files; use input_path.'
+        )
+    self.pseudo_data.check('task.pseudo_data')
+    self.self_training.check('task.self_training')
+
+
+def supervised(task: cfg.TaskConfig, kind: type[_Task]) -> _Task:
+  """A task of `kind` with the settings that `task`, of a subclass, shares with it."""
+  shared = {field.name for field in dataclasses.fields(kind)}
+  result = kind()
+  result.override({name: value for name, value in task.as_dict().items() if name in shared})
+  return result
+
+
+def batch_norm_warning(task: cfg.TaskConfig, num_replicas: int) -> str | None:
+  """What to tell whoever trains with too few images per replica for batch norm.
+
+  Args:
+    task: the task of one training, whose batches are those of a step over all replicas.
+    num_replicas: replicas that share a step.
+
+  Returns:
+    A sentence, or None if batch norm is synchronised or sees at least `MIN_BATCH_NORM_IMAGES`.
+  """
+  batches = {
+    name: stream.global_batch_size
+    for name, stream in st.input_streams(task).items()
+    if stream.is_training
+  }
+  separate = hasattr(task, 'self_training') and task.self_training.separate_batch_norm
+  images = (min if separate else sum)(batches.values()) / num_replicas
+  norm = task.model.norm_activation
+  if images >= MIN_BATCH_NORM_IMAGES or (norm.use_sync_bn and num_replicas > 1):
+    return None
+  advice = 'a larger batch'
+  if num_replicas > 1:
+    advice = f'task.model.norm_activation.use_sync_bn=true, or {advice}'
+  named = ', '.join(f'{name}.global_batch_size={size}' for name, size in batches.items())
+  return (
+    f'{named} on {num_replicas} replica{"s" if num_replicas > 1 else ""}: batch norm sees {images:g} images at a time, '
+    f'and below {MIN_BATCH_NORM_IMAGES} its statistics are noisy. Choose {advice}.'
+  )

@@ -1,0 +1,121 @@
+"""The one warning that names settings of the embedded digits in an experiment on own files."""
+
+import unittest
+
+from official_selftrain import registry_imports  # noqa: F401
+from official_selftrain.configs import digit_settings
+from official_selftrain.core import config
+
+_PATHS = ','.join(
+  f'task.{name}.input_path={name}' for name in ('train_data', 'pseudo_data', 'validation_data')
+)
+_SUPERVISED_PATHS = 'task.train_data.input_path=a,task.validation_data.input_path=b'
+
+
+def _found(experiment, override):
+  """Names of the settings that are reported."""
+  params = config.load_experiment(experiment, [], override)
+  return [found.partition('=')[0] for found in digit_settings.digit_settings(params)]
+
+
+class DigitSettingsTest(unittest.TestCase):
+  maxDiff = None
+
+  def test_everything_that_was_chosen_for_boxes_around_digits(self):
+    params = config.load_experiment('retinanet_selftrain', [], _PATHS)
+    self.assertEqual(
+      digit_settings.digit_settings(params),
+      [
+        'task.model.input_size=[128, 128, 3]',
+        'task.model.max_level=5',
+        'task.model.backbone.spinenet.model_id=nano',
+        'task.model.anchor.aspect_ratios=[1.0]',
+        'task.model.anchor.anchor_size=3.0',
+        'task.model.head.num_convs=2',
+        'task.model.head.num_filters=48',
+        'task.model.norm_activation.use_sync_bn=false',
+        'task.model.norm_activation.norm_momentum=0.99',
+        'task.pseudo_data.cut=0.6',
+        'task.pseudo_data.ignore_cut=0.15',
+        'teacher.trainer.train_steps=1300',
+        'teacher.trainer.optimizer_config.learning_rate.cosine.initial_learning_rate=0.12',
+        'teacher.trainer.optimizer_config.warmup.linear.warmup_steps=100',
+        'trainer.train_steps=650',
+        'trainer.optimizer_config.learning_rate.cosine.initial_learning_rate=0.12',
+        'trainer.optimizer_config.warmup.linear.warmup_steps=50',
+        'task.train_data.parser.aug_rand_hflip=false',
+        'task.train_data.parser.aug_scale_min=0.6',
+        'task.train_data.parser.aug_scale_max=1.5',
+        'task.pseudo_data.parser.aug_rand_hflip=false',
+        'task.pseudo_data.parser.aug_scale_min=0.6',
+        'task.pseudo_data.parser.aug_scale_max=1.5',
+      ],
+    )
+
+  def test_what_was_set_is_not_reported(self):
+    everything = _found('retinanet_selftrain', _PATHS)
+    left = _found(
+      'retinanet_selftrain',
+      f'{_PATHS},task.pseudo_data.cut=0.5,task.pseudo_data.ignore_cut=null,trainer.train_steps=9,'
+      'task.model.anchor.aspect_ratios=[1.0,2.0],task.train_data.augmentation.policy=S4',
+    )
+    gone = {
+      'task.pseudo_data.cut',
+      'task.pseudo_data.ignore_cut',
+      'trainer.train_steps',
+      'task.model.anchor.aspect_ratios',
+      # A named policy has its own.
+      *(f'task.train_data.parser.aug_{name}' for name in ('rand_hflip', 'scale_min', 'scale_max')),
+    }
+    self.assertEqual(left, [name for name in everything if name not in gone])
+
+  def test_masks(self):
+    found = _found('segmentation_selftrain', _PATHS)
+    for name in (
+      'task.losses.class_weights',
+      'labels.scales',
+      'task.model.decoder.nasfpn.num_repeats',
+      'task.pseudo_data.aug_scale_min',
+    ):
+      self.assertIn(name, found)
+    # Photographs have the same.
+    self.assertNotIn('task.model.max_level', found)
+    self.assertNotIn('task.model.head.num_convs', found)
+    # Not in a model of another backbone.
+    self.assertNotIn('task.model.backbone.spinenet.model_id', found)
+
+  def test_experiments_for_photographs_have_none(self):
+    for embedded, photographs in digit_settings.FOR_PHOTOGRAPHS.items():
+      paths = _SUPERVISED_PATHS if embedded.endswith('supervised') else _PATHS
+      self.assertTrue(_found(embedded, paths))
+      self.assertEqual(_found(photographs, paths), [])
+
+
+class WarningTest(unittest.TestCase):
+  def test_one_warning_names_them_and_the_experiment_for_photographs(self):
+    for embedded, photographs in digit_settings.FOR_PHOTOGRAPHS.items():
+      paths = _SUPERVISED_PATHS if embedded.endswith('supervised') else _PATHS
+      with self.subTest(embedded), self.assertLogs('absl', 'WARNING') as logs:
+        config.load_experiment(embedded, [], paths)
+      self.assertEqual(len(logs.output), 1)
+      self.assertIn(
+        f'{embedded} is made for the embedded digits, and with own files these settings are still theirs: '
+        'task.model.input_size=[128, 128, 3], ',
+        logs.output[0],
+      )
+      self.assertTrue(
+        logs.output[0].endswith(
+          f'. For photographs start from --experiment={photographs}, or set them.'
+        )
+      )
+
+  def test_no_warning_with_embedded_data_or_for_photographs(self):
+    with self.assertNoLogs('absl', 'WARNING'):
+      for embedded, photographs in digit_settings.FOR_PHOTOGRAPHS.items():
+        paths = _SUPERVISED_PATHS if embedded.endswith('supervised') else _PATHS
+        config.load_experiment(embedded)
+        config.load_experiment(photographs, [], paths)
+
+
+if __name__ == '__main__':
+  unittest.main()
