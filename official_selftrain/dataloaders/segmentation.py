@@ -4,8 +4,8 @@ The Model Garden's segmentation parser has no augmentation but flip and jitter, 
 and every run, and its decoder turns a PNG with a palette into the brightness of its colours without a word.
 """
 
+import contextlib
 from collections.abc import Callable
-from typing import Any
 
 import tensorflow as tf
 
@@ -122,7 +122,9 @@ class TrainingParser(parsing.TrainingParser):
   image, below the cut, or because nobody labelled them.
   """
 
-  def __init__(self, model: Any, params: segmentation_configs.DataConfig):
+  def __init__(
+    self, model: segmentation_configs.SegmentationModel, params: segmentation_configs.DataConfig
+  ):
     """Builds the parser.
 
     Args:
@@ -148,7 +150,7 @@ class TrainingParser(parsing.TrainingParser):
 
 
 def evaluation_parser(
-  model: Any, params: segmentation_configs.DataConfig
+  model: segmentation_configs.SegmentationModel, params: segmentation_configs.DataConfig
 ) -> Callable[[Example], tuple[tf.Tensor, Labels]]:
   """Parser of validation images.
 
@@ -158,7 +160,8 @@ def evaluation_parser(
 
   Returns:
     A function from a decoded example to the image, normalised and fitted into the frame, and labels: `masks` uint8
-    [height, width, 1] on the frame, 255 beside the image; `image_info` float32 [4, 2], see `ops.masks.fit_image`; and
+    [height, width, 1] on the frame, 255 beside the image; `image_info` float32 [4, 2], see `ops.masks.fit_image`;
+    `image_id` int64, a fingerprint of the pixels, which tells images apart without relying on `image/source_id`; and
     with `evaluate_native` the mask at its own size, `native_masks` uint8 [h, w, 1].
   """
   size = segmentation_configs.image_size(params, model)
@@ -167,6 +170,9 @@ def evaluation_parser(
     image, info = mask_ops.fit_image(images.normalize(example['image']), size, params.at_own_size)
     mask = example[keys.SEMANTIC_MASK]
     labels = {'masks': mask_ops.fit_mask(mask, info, size), 'image_info': info}
+    labels[keys.IMAGE_ID] = tf.bitcast(
+      tf.fingerprint(tf.reshape(example['image'], [1, -1]))[0], tf.int64
+    )
     if params.evaluate_native:
       labels['native_masks'] = mask
     return tf.cast(image, params.dtype), labels
@@ -212,6 +218,6 @@ def inference_preprocessor(
   return preprocess
 
 
-def _checks(assertions: list[Any]) -> Any:
+def _checks(assertions: list[tf.Operation | None]) -> contextlib.AbstractContextManager[object]:
   """Makes what is built inside wait for assertions; in eager mode they have raised already and are None."""
   return tf.control_dependencies([each for each in assertions if each is not None])

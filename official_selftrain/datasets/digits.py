@@ -109,6 +109,12 @@ def prepare(config: dataset_configs.Digits, directory: str | os.PathLike[str]) -
     with _locked(root):
       if not _is_complete(config, root):
         _write(config, root)
+  return locate(config, directory)
+
+
+def locate(config: dataset_configs.Digits, directory: str | os.PathLike[str]) -> DigitsFiles:
+  """Where `prepare` puts the files; touches none."""
+  root = pathlib.Path(directory)
   labelled, unlabelled, validation = _plans(config)
   return DigitsFiles(
     train=_pattern(root, labelled),

@@ -4,18 +4,21 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
+from official.core import base_trainer
 from official.core import config_definitions as cfg
 
-from official_selftrain.core import console, errors, keys
-from official_selftrain.tasks import run_state
+from official_selftrain.core import console, errors
+from official_selftrain.tasks import run_state, stream_specs
 
 HISTORY_FILE = 'history.jsonl'
 
-_SHOWN = ('training_loss', 'human_loss', 'pseudo_loss')
+
+def shown_losses(streams: Sequence[str]) -> tuple[str, ...]:
+  """Names of the losses that a user sees, as they are logged: of the whole and of each stream."""
+  return ('training_loss', *(f'{stream}_loss' for stream in streams))
 
 
 class NonFiniteGuard:
@@ -25,29 +28,46 @@ class NonFiniteGuard:
   the guard leaves it to that.
   """
 
-  def __init__(self, name: str, trainer: Any, model_dir: str, config: cfg.TrainerConfig):
+  def __init__(
+    self,
+    name: str,
+    trainer: base_trainer.Trainer,
+    model_dir: str,
+    config: cfg.TrainerConfig,
+    streams: Sequence[str],
+  ):
+    """Builds the guard.
+
+    Args:
+      name: of the stage.
+      trainer: whose model and losses are watched.
+      model_dir: where its checkpoints lie.
+      config: its settings.
+      streams: names of the streams whose losses the model's `first_non_finite` tells apart.
+    """
     self._name = name
+    self._streams = tuple(streams)
     self._trainer = trainer
     self._model_dir = model_dir
     self._rolls_back = config.recovery_max_trials > 0
 
-  def __call__(self, output: Mapping[str, Any]) -> None:
+  def __call__(self, output: Mapping[str, tf.Tensor]) -> None:
     """Raises NonFiniteLossError, naming step, source and the last good checkpoint."""
     if self._rolls_back:
       return
     state = getattr(self._trainer.model, 'first_non_finite', None)
     step = int(state.step.numpy()) if state else run_state.NEVER
     if state and step != run_state.NEVER:
-      sources = keys.SOURCES if 'human_loss' in output else ('human',)
       culprit = (
-        f'the {sources[int(state.source.numpy())]} loss became NaN or infinite at step {step}'
+        f'the {self._streams[int(state.source.numpy())]} loss became NaN or infinite at step {step}'
       )
     else:
       bad = [v.name for v in self._trainer.model.trainable_variables if not _is_finite(v)]
       if not bad:
         return
       culprit = f'weights became NaN or infinite by step {int(self._trainer.global_step.numpy())} (first: {bad[0]})'
-    losses = ', '.join(f'{k} {float(output[k]):.4g}' for k in _SHOWN if k in output)
+    shown = shown_losses(self._streams)
+    losses = ', '.join(f'{k} {float(output[k]):.4g}' for k in shown if k in output)
     good = tf.train.latest_checkpoint(self._model_dir) or 'none yet'
     raise errors.NonFiniteLossError(
       f'{self._name}: {culprit}. Mean losses since the last report: {losses}. Last good checkpoint: {good}. '
@@ -63,29 +83,44 @@ def _is_finite(variable: tf.Variable) -> bool:
 class TrainingProgress:
   """Shows how far training is and appends what it logs to `history.jsonl`, one line per report."""
 
-  def __init__(self, name: str, params: cfg.ExperimentConfig, start_step: int, model_dir: str):
+  def __init__(
+    self,
+    name: str,
+    train_steps: int,
+    start_step: int,
+    streams: Sequence[stream_specs.Stream],
+    model_dir: str,
+  ):
+    """Builds the action.
+
+    Args:
+      name: of the stage.
+      train_steps: steps at the end.
+      start_step: steps that earlier processes finished.
+      streams: what is trained on; they say how many images a step takes.
+      model_dir: where the history goes.
+    """
     self._path = os.path.join(model_dir, HISTORY_FILE)
-    self._bar = console.Progress(
-      name, total=params.trainer.train_steps, initial=start_step, unit='steps'
-    )
-    streams = (getattr(params.task, name, None) for name in ('train_data', 'pseudo_data'))
-    self._images_per_step = sum(stream.global_batch_size for stream in streams if stream)
+    self._bar = console.Progress(name, total=train_steps, initial=start_step, unit='steps')
+    self._shown = shown_losses([stream.name for stream in streams])
+    self._images_per_step = sum(stream.config.global_batch_size for stream in streams)
     self._last = (start_step, time.monotonic())
     self._is_used = False
-    self._trainer: Any = None
-    self._guard: Any = None
+    self._trainer: base_trainer.Trainer | None = None
+    self._guard: NonFiniteGuard | None = None
 
-  def bind(self, trainer: Any, guard: NonFiniteGuard) -> None:
+  def bind(self, trainer: base_trainer.Trainer, guard: NonFiniteGuard) -> None:
     """Gives the action what exists only after the runner that takes it."""
     self._trainer = trainer
     self._guard = guard
 
-  def __call__(self, output: Mapping[str, Any]) -> None:
+  def __call__(self, output: Mapping[str, tf.Tensor]) -> None:
+    assert self._guard and self._trainer, 'bind() comes before training'
     self._guard(output)
     step = int(self._trainer.global_step.numpy())
     values = {name: float(value) for name, value in output.items() if tf.rank(value) == 0}
     _append_line(self._path, json.dumps({'step': step, **values}))
-    shown = {name.removesuffix('_loss'): values[name] for name in _SHOWN if name in values}
+    shown = {name.removesuffix('_loss'): values[name] for name in self._shown if name in values}
     self._bar.update(step, **{'images/s': self._images_per_second(step)}, **shown)
     self._is_used = True
 

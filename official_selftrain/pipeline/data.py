@@ -1,10 +1,9 @@
-"""Fills in where the data lies: the embedded data set for experiments that name no files."""
+"""Where the data of a run lies: the embedded data set for experiments that name no files; and checks of it."""
 
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
@@ -14,23 +13,28 @@ from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors, files
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.datasets import digits
+from official_selftrain.pipeline import validation_records
+from official_selftrain.pseudo_labels import manifest
+from official_selftrain.tasks import contract
 
 
 @dataclasses.dataclass(frozen=True)
 class DataFacts:
-  """What is known about the data besides the files.
+  """What is known about the data besides the settings.
 
   Attributes:
     unlabelled_truth: COCO JSON with held-out truth of the unlabelled images; '' if there is none.
     class_names: names in the order of class ids from 1; empty if unknown.
+    embedded: directory of the embedded data set; '' if it is not used.
   """
 
   unlabelled_truth: str = ''
   class_names: tuple[str, ...] = ()
+  embedded: str = ''
 
 
-def resolve(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
-  """Makes the embedded data set if it is used, and sets the empty input paths of `params` to its files.
+def locate(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
+  """Sets the empty input paths of an experiment to where the embedded data set lies, or will lie; touches no file.
 
   Args:
     params: an unlocked experiment; changed in place.
@@ -39,24 +43,44 @@ def resolve(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
   Returns:
     `DataFacts`.
   """
-  report = getattr(params, 'report', None)
-  names = tuple(report.class_names) if report else ()
-  truth = report.unlabelled_truth if report else ''
+  truth = params.report.unlabelled_truth if isinstance(params, st.SelfTrainingExperiment) else ''
+  names = tuple(params.dataset.class_names)
   is_embedded = st.uses_embedded_data(params)
   _exclude_ops(params, digits.INVALID_OPS if is_embedded else ())
   if not is_embedded:
     return DataFacts(truth, names)
-  directory = params.dataset.directory or os.path.dirname(os.path.abspath(model_dir))
-  made = digits.prepare(
-    params.dataset.digits, os.path.join(directory, digits.directory_name(params.dataset.digits))
-  )
-  params.task.train_data.input_path = made.train
-  params.task.validation_data.input_path = made.validation
+  parent = params.dataset.directory or os.path.dirname(os.path.abspath(model_dir))
+  directory = os.path.join(parent, digits.directory_name(params.dataset.digits))
+  found = digits.locate(params.dataset.digits, directory)
+  params.task.train_data.input_path = found.train
+  params.task.validation_data.input_path = found.validation
   if hasattr(params.task, 'annotation_file') and not params.task.annotation_file:
-    params.task.annotation_file = made.annotation_file
+    params.task.annotation_file = found.annotation_file
   if hasattr(params.task, 'pseudo_data'):
-    params.task.pseudo_data.input_path = made.unlabelled
-  return DataFacts(truth or made.unlabelled_truth, names or tuple(made.class_names[1:]))
+    params.task.pseudo_data.input_path = found.unlabelled
+  names = names or tuple(found.class_names[1:])
+  return DataFacts(truth or found.unlabelled_truth, names, directory)
+
+
+def make(params: st.SupervisedExperiment, facts: DataFacts) -> DataFacts:
+  """Writes the embedded data set, if it is used and not there yet, and learns what only files can tell.
+
+  Args:
+    params: the experiment, its paths filled in.
+    facts: what `locate` found.
+
+  Returns:
+    The facts; with the names of the annotation file's categories where the settings have none.
+
+  Raises:
+    DataError: a file cannot be read or written.
+  """
+  if facts.embedded:
+    digits.prepare(params.dataset.digits, facts.embedded)
+  annotations = getattr(params.task, 'annotation_file', None)
+  if facts.class_names or not annotations or not tf.io.gfile.exists(annotations):
+    return facts
+  return dataclasses.replace(facts, class_names=validation_records.class_names_of(annotations))
 
 
 def _exclude_ops(params: st.SupervisedExperiment, known: Sequence[str]) -> None:
@@ -100,21 +124,28 @@ def check_files(task: cfg.TaskConfig, is_training: bool) -> None:
     )
 
 
-def check_first_records(task: Any) -> None:
+def check_first_records(task: contract.TrainableTask) -> None:
   """Reads the first record of each labelled stream, so that wrong classes or ids show before anything is trained.
 
   Args:
-    task: a task with `check_record`.
+    task: the task.
 
   Raises:
     DataError: names file, record and reason.
   """
-  for name, stream in st.input_streams(task.task_config).items():
-    if name == 'task.pseudo_data' or not stream.input_path or stream.skip_errors:
+  validation = task.task_config.validation_data
+  checks: list[tuple[str, cfg.DataConfig, Callable[[cfg.DataConfig, tf.Tensor], None]]]
+  checks = [('task.validation_data', validation, task.check_record)]
+  checks += [
+    (stream.dotted, stream.config, stream.check_record)
+    for stream in task.training_streams()
+    if stream.check_record
+  ]
+  for name, config, check in checks:
+    if not config.input_path or config.skip_errors:
       continue
-    first = tfrecords.match_files(stream.input_path, f'{name}.input_path')[:1]
-    check = functools.partial(task.check_record, stream)
-    found = tfrecords.first_bad_record(first, check, limit=1)
+    first = tfrecords.match_files(config.input_path, f'{name}.input_path')[:1]
+    found = tfrecords.first_bad_record(first, functools.partial(check, config), limit=1)
     if found:
       raise errors.DataError(f'{name}: {found}')
 
@@ -126,9 +157,29 @@ def check_truth(facts: DataFacts) -> None:
     raise errors.DataError(f'report.unlabelled_truth: {truth} does not exist.')
 
 
-def files_digest(stream: cfg.DataConfig, name: str) -> str:
-  """Digest over names and sizes of a stream's files, in their order."""
-  matched = tfrecords.match_files(stream.input_path, f'task.{name}.input_path')
-  return files.digest_of(
-    [[os.path.basename(path), tf.io.gfile.stat(path).length] for path in matched]
-  )
+def input_digest(task: cfg.TaskConfig, setting: str) -> str:
+  """Tells input files from others.
+
+  Args:
+    task: a task with its paths filled in.
+    setting: dotted name of an input path, or of a folder with labels.
+
+  Returns:
+    Digest over names and sizes of the files, in their order; of the manifest for labels.
+
+  Raises:
+    DataError: there are no such files.
+  """
+  _, stream, field = setting.split('.')
+  value = getattr(getattr(task, stream), field)
+  if field != 'label_dir':
+    return listing_digest(tfrecords.match_files(value, setting))
+  path = os.path.join(value, manifest.FILE_NAME)
+  if not os.path.exists(path):
+    raise errors.DataError(f'{setting}: {path} does not exist.')
+  return files.sha256(path)
+
+
+def listing_digest(paths: Sequence[str]) -> str:
+  """Digest over names and sizes of files, in their order."""
+  return files.digest_of([[os.path.basename(p), tf.io.gfile.stat(p).length] for p in paths])

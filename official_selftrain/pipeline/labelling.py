@@ -1,19 +1,20 @@
 """The labels stage: the teacher's checkpoint over the unlabelled shards."""
 
+import dataclasses
 import os
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from official.core import task_factory
+from official.core import config_definitions as cfg
 
 from official_selftrain.checkpoints import restore
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import console
 from official_selftrain.pipeline import training
-from official_selftrain.pseudo_labels import cuts, labeller, quality
+from official_selftrain.pseudo_labels import cuts, formats, labeller, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
+from official_selftrain.tasks import contract
 
 
 def describe_checkpoint(path: str) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def describe_checkpoint(path: str) -> dict[str, Any]:
   return manifest_lib.describe_teacher(prefix, training.checkpoint_step(prefix))
 
 
-def load_model(task: Any, checkpoint: str) -> tf.keras.Model:
+def load_model(task: contract.TrainableTask, checkpoint: str) -> tf.keras.Model:
   """Builds the task's model with the weights of a checkpoint.
 
   Args:
@@ -42,38 +43,59 @@ def load_model(task: Any, checkpoint: str) -> tf.keras.Model:
   return model
 
 
-def run(
-  params: st.SelfTrainingExperiment, teacher: str, images: Sequence[str], output_dir: str
-) -> manifest_lib.Manifest:
-  """Labels all shards that have no labels yet.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Request:
+  """What is to be labelled, by whom and how.
 
-  Args:
-    params: the experiment.
+  Attributes:
+    task: config of the self-training task.
+    labels: how labels are made.
     teacher: prefix of the teacher's checkpoint.
     images: unlabelled shards.
     output_dir: where label shards and manifest go.
+    class_names: from id 1; empty if unknown.
+    precision: the Keras policy of the run, for the provenance.
+    seed: of the run.
+  """
+
+  task: cfg.TaskConfig
+  labels: st.Labelling
+  teacher: str
+  images: tuple[str, ...]
+  output_dir: str
+  class_names: tuple[str, ...] = ()
+  precision: str | None = None
+  seed: int = 0
+
+
+def run(request: Request) -> manifest_lib.Manifest:
+  """Labels all shards that have no labels yet.
+
+  Args:
+    request: what to do.
 
   Returns:
     The manifest.
   """
-  tf.keras.utils.set_random_seed(params.seed)
-  task = task_factory.get_task(params.task)
-  model = load_model(task, teacher)
-  preprocess, predict = task.labelling_functions(model, params.labels)
-  model_config = params.task.model.as_dict()
+  tf.keras.utils.set_random_seed(request.seed)
+  labels, images = request.labels, request.images
+  task = contract.make(request.task, class_names=request.class_names)
+  model = load_model(task, request.teacher)
+  preprocess, predict = task.labelling_functions(model, labels)
   worker = labeller.Labeller(
-    task.label_format(params.labels),
+    task.label_format(labels),
     preprocess,
     predict,
     manifest_lib.Provenance(
-      teacher=describe_checkpoint(teacher),
+      teacher=describe_checkpoint(request.teacher),
       config={
-        'task.model': model_config,
-        'precision': params.runtime.mixed_precision_dtype,
-        'labels': {name: getattr(params.labels, name) for name in params.labels.deciding()},
+        'task.model': request.task.model.as_dict(),
+        'precision': request.precision,
+        'labels': {name: getattr(labels, name) for name in labels.deciding()},
       },
+      class_names=request.class_names,
     ),
-    batch_size=params.labels.batch_size,
+    batch_size=labels.batch_size,
   )
   console.say(f'labels: {len(images)} shard(s) of unlabelled images')
   started = time.monotonic()
@@ -87,22 +109,25 @@ def run(
       values = {'images': state.images, 'images/s': rate}
       bar.update(done, **values, shards=f'{state.shards_done}/{state.shards_total}')
 
-    return worker.run(images, output_dir, show)
+    return worker.run(images, request.output_dir, show)
 
 
 def gate(
-  params: st.SelfTrainingExperiment, label_dir: str, label_format: Any, settings: cuts.Cuts
-) -> None:
-  """Raises GateError when too few pseudo labels survive the cut to train a student on."""
+  labels: st.Labelling,
+  label_dir: str,
+  label_format: formats.LabelFormat,
+  label_cuts: cuts.Cuts,
+) -> formats.Kept:
+  """Raises GateError when too few pseudo labels survive the cut to train a student on; returns what survives."""
   manifest = manifest_lib.Manifest.load(label_dir)
-  quality.gate(manifest, label_format, settings, **params.labels.gate())
+  return quality.gate(manifest, label_format, label_cuts, **labels.gate())
 
 
 def evaluate_given_teacher(job: training.Job, checkpoint: str) -> dict[str, float]:
   """Metrics of a teacher that was trained elsewhere: a model directory with its weights and nothing else."""
   os.makedirs(job.model_dir, exist_ok=True)
   if not tf.train.latest_checkpoint(job.model_dir):
-    task = task_factory.get_task(job.params.task)
+    task = contract.make(job.params.task)
     model = load_model(task, checkpoint)
     step = training.checkpoint_step(restore.find(checkpoint))
     items = {

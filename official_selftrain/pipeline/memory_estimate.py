@@ -6,10 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
-from official.core import task_factory
 
 from official_selftrain.core import console, errors
 from official_selftrain.modeling import memory
+from official_selftrain.tasks import contract
 
 # Values that an optimizer keeps for each trained one; what is not listed is counted as Adam's two.
 _SLOTS = {'sgd': 1}
@@ -71,13 +71,15 @@ def estimate(params: cfg.ExperimentConfig) -> Report:
     raise errors.ConfigError(
       f'The experiment {params.experiment} does not self-train; give one of the *_selftrain.'
     )
-  task = task_factory.get_task(params.task)
+  task = contract.make(params.task)
   with memory.without_values():
     model = task.build_model()
   return estimate_model(params, task, model)
 
 
-def estimate_model(params: cfg.ExperimentConfig, task: Any, model: tf.keras.Model) -> Report:
+def estimate_model(
+  params: cfg.ExperimentConfig, task: contract.SelfTrainingTask, model: tf.keras.Model
+) -> Report:
   """The same for a model that `task` has built, with weights or without."""
 
   def loss(batch: Any) -> tf.Tensor:
@@ -98,7 +100,7 @@ def estimate_model(params: cfg.ExperimentConfig, task: Any, model: tf.keras.Mode
   return Report(trained, values, found, **needs)
 
 
-def batch_spec(task: Any) -> Any:
+def batch_spec(task: contract.SelfTrainingTask) -> Any:
   """Shapes and types of a batch of `memory.BATCH` images with their labels, without any file."""
   params = task.task_config.train_data
   records = tf.data.Dataset.from_tensors((tf.constant(0, tf.int64), b''))

@@ -2,15 +2,18 @@
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from official.core import exp_factory
 
+from official_selftrain.core import comparison, files
 from official_selftrain.core import config as config_lib
-from official_selftrain.core import files
-from official_selftrain.dataloaders import tfrecords as streams
-from official_selftrain.pipeline import actions, labelling, training
+from official_selftrain.dataloaders import tfrecords
+from official_selftrain.evaluation import resampling
+from official_selftrain.pipeline import actions, labelling, run_facts, training
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.report import contents, judgement, page, summary, table
 
@@ -47,8 +50,8 @@ _SETTINGS = (
 )
 
 
-def write(run: Any) -> dict[str, Any]:
-  """Writes `report.json`, `report.html` and the table of a `SelfTrainingRun`.
+def write(run: run_facts.RunFacts) -> dict[str, Any]:
+  """Writes `report.json`, `report.html` and the table of a run.
 
   Args:
     run: the run, all models trained and evaluated.
@@ -58,66 +61,74 @@ def write(run: Any) -> dict[str, Any]:
   """
   inputs = gather(run)
   verdict = judgement.verdict(inputs)
-  summary.write_json(inputs, verdict, run.path('report.json'))
-  page.write_html(inputs, verdict, run.path('report.html'))
-  files.write_text(run.path(_TABLE_FILE), table.render_table(inputs, verdict) + '\n')
-  return {'digest': files.sha256(run.path('report.json')), 'helped': verdict.helped}
+  path = os.path.join(run.model_dir, 'report.json')
+  summary.write_json(inputs, verdict, path)
+  page.write_html(inputs, verdict, os.path.join(run.model_dir, 'report.html'))
+  table_path = os.path.join(run.model_dir, _TABLE_FILE)
+  files.write_text(table_path, table.render_table(inputs, verdict) + '\n')
+  return {'digest': files.sha256(path), 'helped': verdict.helped}
 
 
-def closing_words(run: Any) -> str:
+def closing_words(model_dir: str) -> str:
   """The table and verdict, and where the report lies; the last thing that a run prints."""
-  with open(run.path(_TABLE_FILE), encoding='utf-8') as stream:
-    return f'\nReport with pictures: {run.path("report.html")}\n\n{stream.read()}'
+  page_path = os.path.join(model_dir, 'report.html')
+  with open(os.path.join(model_dir, _TABLE_FILE), encoding='utf-8') as stream:
+    return f'\nReport with pictures: {page_path}\n\n{stream.read()}'
 
 
-def gather(run: Any) -> contents.ReportInputs:
+def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
   """Collects the facts of a run."""
-  models = [name for name in contents.MODELS if name in {stage.name for stage in run.plan()}]
-  results = {name: run.records.result(name) for name in models}
-  measured = {name: run.metrics(name) for name in models}
   metrics = {
-    name: {k: v for k, v in values.items() if '/' not in k} for name, values in measured.items()
+    name: {k: v for k, v in values.items() if '/' not in k} for name, values in run.metrics.items()
   }
-  facts, num_labelled = _label_facts(run)
-  shown = run.task_report()
+  labels, num_labelled = _label_facts(run)
+  shown = run.presentation
+  folders = {name: model.job.model_dir for name, model in run.models.items()}
+  changed = _changed_settings(run)
   return contents.ReportInputs(
     experiment=run.params.experiment,
     seed=run.params.seed,
-    steps={name: result['global_step'] for name, result in results.items()},
+    steps={name: model.step for name, model in run.models.items()},
     metrics={name: metrics.get(name) for name in contents.MODELS},
     class_names=shown.shown_classes,
-    per_class={name: shown.per_class(values) for name, values in measured.items()},
-    pseudo_labels=facts,
-    loss_curves={name: _curves(run.path(name)) for name in models},
+    per_class={name: shown.per_class(values) for name, values in run.metrics.items()},
+    pseudo_labels=labels,
+    loss_curves={name: _curves(folder) for name, folder in folders.items()},
     sheets=tuple(_sheets(run)),
-    settings=_settings(run),
-    settings_not_default=_changed_settings(run),
-    seconds=run.records.seconds(),
+    settings=_shown_settings(run),
+    settings_not_default=changed,
+    seconds=run.seconds,
     versions=manifest_lib.software_versions(),
-    command=_command(run),
+    command=_command(run, bool(changed)),
     primary_metric=run.params.report.primary_metric,
     table_metrics=shown.table_metrics,
     class_metric=shown.class_metric,
     unit=shown.unit,
     confusion={
       name: details['confusion']
-      for name in models
-      if 'confusion' in (details := training.evaluation_details(run.path(name)))
+      for name, folder in folders.items()
+      if 'confusion' in (details := training.evaluation_details(folder))
     },
     num_labelled_images=num_labelled,
     num_validation_images=sum(1 for _ in _validation_records(run)),
-    margin=run.params.report.margin,
+    comparisons=_comparisons(run.params.report.primary_metric, folders),
   )
 
 
-def _command(run: Any) -> str:
+def _comparisons(
+  metric: str, folders: Mapping[contents.Model, str]
+) -> dict[str, comparison.Comparison]:
+  """How sure the differences between the models are."""
+  tallies: dict[str, dict[str, np.ndarray]] = {}
+  tallies |= {name: training.evaluation_tallies(folder) for name, folder in folders.items()}
+  return resampling.compare(tallies, contents.COMPARED, metric)
+
+
+def _command(run: run_facts.RunFacts, is_changed: bool) -> str:
   """The command that repeats the run: its settings are in its params.yaml."""
-  return (
-    f'python train.py --experiment={run.params.experiment} --mode=train_and_eval '
-    f'--config_file={run.path("params.yaml")} --model_dir=NEW_DIRECTORY'
-    if _changed_settings(run)
-    else f'python train.py --experiment={run.params.experiment} --mode=train_and_eval'
-  )
+  start = f'python train.py --experiment={run.params.experiment} --mode=train_and_eval'
+  path = os.path.join(run.model_dir, 'params.yaml')
+  return f'{start} --config_file={path} --model_dir=NEW_DIRECTORY' if is_changed else start
 
 
 def _curves(model_dir: str) -> dict[str, list[tuple[int, float]]]:
@@ -125,48 +136,46 @@ def _curves(model_dir: str) -> dict[str, list[tuple[int, float]]]:
   return {name: curves[name] for name in _CURVES if name in curves}
 
 
-def _settings(run: Any) -> dict[str, Any]:
+def _shown_settings(run: run_facts.RunFacts) -> dict[str, Any]:
   return {
     k: v for k, v in run.settings.items() if any(k == p or k.startswith(p + '.') for p in _SETTINGS)
   }
 
 
-def _changed_settings(run: Any) -> dict[str, Any]:
+def _changed_settings(run: run_facts.RunFacts) -> dict[str, Any]:
   """Default value of each setting that differs from the registered experiment's."""
-  from official.core import exp_factory
-
   defaults = config_lib.flatten(exp_factory.get_exp_config(run.params.experiment))
   return {
     name: defaults.get(name) for name, value in run.settings.items() if defaults.get(name) != value
   }
 
 
-def _label_facts(run: Any) -> tuple[contents.PseudoLabelFacts, int]:
+def _label_facts(run: run_facts.RunFacts) -> tuple[contents.PseudoLabelFacts, int]:
   """Facts about the pseudo labels, and the number of human ones; writes `quality.json` where truth is known."""
-  task, shown = run.params.task, run.task_report()
-  pseudo, truth = task.pseudo_data, run.data.unlabelled_truth
+  truth = run.data.unlabelled_truth
   measured = None
   if truth and tf.io.gfile.exists(truth):
-    measured = shown.measure_labels(pseudo.label_dir, truth)
-    files.write_json(run.path('labels', QUALITY_FILE), measured)
-  labelled = streams.match_files(task.train_data.input_path, 'task.train_data.input_path')
-  return shown.facts(pseudo.label_dir, run.label_cuts(), labelled, measured)
-
-
-def _validation_records(run: Any) -> Iterator[tf.Tensor]:
-  field = 'task.validation_data.input_path'
-  return iter(
-    tf.data.TFRecordDataset(streams.match_files(run.params.task.validation_data.input_path, field))
+    measured = run.presentation.measure_labels(run.label_dir, truth)
+    files.write_json(os.path.join(run.model_dir, 'labels', QUALITY_FILE), measured)
+  labelled = tfrecords.match_files(
+    run.params.task.train_data.input_path, 'task.train_data.input_path'
   )
+  return run.presentation.facts(run.label_dir, run.cuts, labelled, measured)
 
 
-def _sheets(run: Any) -> Iterator[contents.Sheet]:
-  params, count = run.params, run.params.report.num_pictures
-  shown, pseudo = run.task_report(), params.task.pseudo_data
-  images = streams.match_files(pseudo.input_path, 'task.pseudo_data.input_path')
-  yield shown.pseudo_label_sheet(images, pseudo.label_dir, run.label_cuts(), count)
-  models: dict[contents.Kind, tf.keras.Model] = {}
-  compared: tuple[contents.Kind, ...] = ('teacher', 'student')
-  for name in compared:
-    models[name] = labelling.load_model(shown.task, run.checkpoint(name))
+def _validation_records(run: run_facts.RunFacts) -> Iterator[tf.Tensor]:
+  field = 'task.validation_data.input_path'
+  paths = tfrecords.match_files(run.params.task.validation_data.input_path, field)
+  return iter(tf.data.TFRecordDataset(paths))
+
+
+def _sheets(run: run_facts.RunFacts) -> Iterator[contents.Sheet]:
+  count = run.params.report.num_pictures
+  shown, pseudo = run.presentation, run.params.task.pseudo_data
+  images = tfrecords.match_files(pseudo.input_path, 'task.pseudo_data.input_path')
+  yield shown.pseudo_label_sheet(images, run.label_dir, run.cuts, count)
+  models: dict[contents.Kind, tf.keras.Model] = {
+    'teacher': labelling.load_model(shown.task, run.models['teacher'].checkpoint),
+    'student': labelling.load_model(shown.task, run.models['student'].checkpoint),
+  }
   yield shown.validation_sheet(itertools.islice(_validation_records(run), count), models)

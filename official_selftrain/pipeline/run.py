@@ -3,14 +3,15 @@
 import os
 
 from official.core import config_definitions as cfg
-from official.core import task_factory
 
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import console, errors
-from official_selftrain.pipeline import data, selftrain, training
+from official_selftrain.pipeline import data, selftrain, training, validation_records
+from official_selftrain.report import contents
+from official_selftrain.tasks import contract
 
 MODES = ('train', 'eval', 'train_and_eval', 'continuous_eval')
-ALL_STAGES = 'all'
+ALL_STAGES = selftrain.ALL_STAGES
 
 
 def run(
@@ -44,9 +45,10 @@ def run(
   work = selftrain.SelfTrainingRun(params, model_dir, mode)
   if 'train' not in mode:
     model = 'student' if stage == ALL_STAGES else stage
-    if model not in ('teacher', 'control', 'student'):
+    models = [each.name for each in work.stages if each.kind in contents.MODELS]
+    if model not in models:
       raise errors.ConfigError(
-        f'--stage={stage}: mode {mode} evaluates teacher, control or student.'
+        f'--stage={stage}: mode {mode} evaluates one of {", ".join(models)}.'
       )
     _print_metrics(model, training.run(work.job(model), mode))
     return
@@ -63,13 +65,16 @@ def _run_supervised(
       '--stage and --restart are for self-training experiments; this one trains one model.'
     )
   resolved = params.replace()
+  names: tuple[str, ...] = ()
   if isinstance(resolved, st.SupervisedExperiment):
-    data.resolve(resolved, model_dir)
+    names = data.make(resolved, data.locate(resolved, model_dir)).class_names
     data.check_files(resolved.task, 'train' in mode)
-    data.check_first_records(task_factory.get_task(resolved.task))
+    data.check_first_records(contract.make(resolved.task))
+    validation_records.check(resolved.task, names)
   name = os.path.basename(os.path.normpath(model_dir)) or 'model'
   job_params = training.with_schedule_length(resolved)
-  job = training.Job(name, model_dir, job_params, getattr(params, 'seed', 0))
+  seed = getattr(params, 'seed', 0)
+  job = training.Job(name, model_dir, job_params, seed, class_names=names)
   if mode == 'train_and_eval' and training.finished_steps(model_dir) >= job.train_steps:
     console.say(f'{model_dir} is trained already ({job.train_steps} steps): evaluating it.')
     mode = 'eval'

@@ -1,128 +1,72 @@
-"""The stages of self-training: teacher, labels, control, student, report, export."""
+"""Runs the stages of self-training in one run directory."""
 
+import dataclasses
 import os
+from collections.abc import Callable
 from typing import Any
-
-from official.core import config_definitions as cfg
-from official.core import task_factory
 
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import config as config_lib
-from official_selftrain.core import console, errors, files
+from official_selftrain.core import console, files
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import (
+  classes,
   data,
   exporting,
+  graph,
+  jobs,
   label_summaries,
   labelling,
+  ledger,
+  planning,
   reporting,
-  stages,
+  run_facts,
+  selftrain_graph,
   training,
+  validation_records,
 )
+from official_selftrain.pipeline.graph import stage_name
+from official_selftrain.pipeline.selftrain_graph import CONTROL, STUDENT, TEACHER
 from official_selftrain.presentation import base as presentations
 from official_selftrain.pseudo_labels import cuts
-from official_selftrain.pseudo_labels import manifest as manifest_lib
+from official_selftrain.report import contents
+from official_selftrain.tasks import contract
 
-LABELS_DIR = os.path.join('labels', 'round-1')
-
-_TEACHER_STREAM = 1
-
-_DATA = ('seed', 'dataset')
-_PRECISION = 'runtime.mixed_precision_dtype'
-_SUPERVISED = (
-  *_DATA,
-  'task.model',
-  'task.losses',
-  'task.train_data',
-  'task.freeze_backbone',
-  _PRECISION,
-)
-_VALIDATION = (
-  'task.validation_data',
-  'task.annotation_file',
-  'task.max_num_eval_detections',
-  'trainer.validation_steps',
-)
-_START = ('task.self_training.student_init', 'task.init_checkpoint', 'task.init_checkpoint_modules')
+ALL_STAGES = 'all'
 
 
 class SelfTrainingRun:
-  """One run directory and what belongs in it."""
+  """One run directory, and the stages that fill it."""
 
   def __init__(self, params: st.SelfTrainingExperiment, model_dir: str, mode: str):
-    """Resolves the data and lays out the stages.
+    """Lays out the stages; touches no file.
 
     Args:
       params: a checked experiment.
       model_dir: the run directory.
       mode: `train` leaves out evaluation and report, `train_and_eval` runs everything.
+
+    Raises:
+      ConfigError: a stage depends on a setting that the experiment does not have.
     """
-    self.settings = config_lib.flatten(params)
-    self.params = params.replace()
-    self.model_dir = model_dir
-    self.mode = mode
-    self.given = params
-    self.data = data.resolve(self.params, model_dir)
-    self.records = stages.StageRecords(model_dir)
-    self.makes_labels = not self.params.task.pseudo_data.label_dir
-    if self.makes_labels:
-      self.params.task.pseudo_data.label_dir = self.path(LABELS_DIR)
+    self._given = params
+    self._settings = config_lib.flatten(params)
+    self._params = params.replace()
+    self._model_dir = model_dir
+    self._mode = mode
+    self._data = data.locate(self._params, model_dir)
+    self._jobs = jobs.Jobs(self._params, model_dir, self._data.class_names)
+    self._ledger = ledger.Ledger(model_dir)
+    self._graph = selftrain_graph.build(_outline(self._params, mode))
+    self._graph.check_settings(self._settings)
 
-  def path(self, *parts: str) -> str:
-    """A path in the run directory."""
-    return os.path.join(self.model_dir, *parts)
+  @property
+  def stages(self) -> tuple[graph.Stage, ...]:
+    """All stages in order."""
+    return self._graph.stages
 
-  def plan(self) -> list[stages.Stage]:
-    """All stages in their order, as far as mode and settings ask for them."""
-    both_batches = ('task.pseudo_data.global_batch_size',)
-    teacher = self.params.teacher
-    from_teacher = self._inputs('teacher')
-
-    def with_files(inputs: Any) -> Any:
-      return lambda: self._with_files(inputs())
-
-    on_teacher: tuple[str, ...] = (
-      ('teacher', 'task.model') if teacher.checkpoint else ('teacher', *_SUPERVISED)
-    )
-    on_teacher += () if teacher.global_batch_size else both_batches
-    on_labels: tuple[str, ...] = (
-      *(f'labels.{name}' for name in self.params.labels.deciding()),
-      'task.model',
-      'task.pseudo_data.input_path',
-    )
-    on_labels += (*_DATA, _PRECISION)
-    on_student = (*_SUPERVISED, *_START, 'task.pseudo_data', 'task.self_training', 'trainer')
-    wanted = [
-      stages.Stage('teacher', ('teacher',), on_teacher, lambda: self._with_files({}), self._teacher)
-    ]
-    if self.makes_labels:
-      wanted.append(stages.Stage('labels', ('labels',), on_labels, from_teacher, self._labels))
-    if self.params.control.enabled:
-      on_control: tuple[str, ...] = (*_SUPERVISED, *_START, 'control', 'trainer')
-      on_control += () if self.params.control.global_batch_size else both_batches
-      wanted.append(
-        stages.Stage('control', ('control',), on_control, with_files(from_teacher), self._control)
-      )
-    from_labels = self._inputs('teacher', 'labels') if self.makes_labels else self._given_labels
-    wanted.append(
-      stages.Stage('student', ('student',), on_student, with_files(from_labels), self._student)
-    )
-    if self.mode == 'train_and_eval':
-      models = [stage.name for stage in wanted]
-      pages = ('report.json', 'report.html')
-      on_report = ('report', *_VALIDATION)
-      wanted.append(
-        stages.Stage('report', pages, on_report, self._inputs(*models), self._report, True)
-      )
-    if self.params.export.enabled and self.mode == 'train_and_eval':
-      from_student = self._inputs('student')
-      wanted.append(
-        stages.Stage('export', ('export',), ('export',), from_student, self._export, True)
-      )
-    return wanted
-
-  def execute(self, only: str = 'all') -> None:
-    """Runs the stages that are not done, or one of them with those it needs already finished.
+  def execute(self, only: str = ALL_STAGES) -> None:
+    """Runs the stages that are not done, or one of them whose needs are finished.
 
     Args:
       only: a stage's name, or `all`.
@@ -132,189 +76,261 @@ class SelfTrainingRun:
       SelfTrainError: whatever a stage raises.
     """
     wanted = self._select(only)
+    self._open_data()
+    self._check_needs(wanted)
+    for stage in wanted:
+      self._decide(stage)  # What is refused is refused before anything runs.
+    if not all(self._ledger.is_done(stage.name) for stage in wanted):
+      self._check_data()
     did_work = False
-    for stage in self._before(wanted[0]):
-      self.records.check(stage, self.settings)
-    if not all(self.records.is_done(stage.name) for stage in wanted):
-      data.check_files(self.params.task, is_training=True)
-      data.check_truth(self.data)
-      data.check_first_records(task_factory.get_task(self.params.task))
     for number, stage in enumerate(wanted, 1):
-
-      def announce(stage: stages.Stage = stage, number: int = number) -> None:
-        training.write_params(self.given, self.model_dir)
-        console.say(f'[{number}/{len(wanted)}] {stage.name}')
-
-      did_work |= self.records.execute(stage, self.settings, announce)
+      did_work |= self._execute_one(stage, f'[{number}/{len(wanted)}] {stage.name}')
     if not did_work:
-      console.say(f'Everything in {self.model_dir} is finished already: nothing to do.')
-    if any(stage.name == 'report' for stage in wanted):
-      console.say(reporting.closing_words(self))
+      console.say(f'Everything in {self._model_dir} is finished already: nothing to do.')
+    if any(stage.kind == selftrain_graph.REPORT for stage in wanted):
+      console.say(reporting.closing_words(self._model_dir))
 
   def restart(self, name: str) -> None:
-    """Removes the products of a stage and of those made from them."""
-    (first,) = self._select(name, flag='restart')
-    # The control does not read the labels; nothing but the report is made from the control.
-    spared = {'labels': {'control'}, 'control': {'student', 'export'}, 'report': {'export'}}
-    kept = {stage.name for stage in self._before(first)} | spared.get(name, set())
-    self.records.restart([stage for stage in self.plan() if stage.name not in kept])
+    """Removes the products of a stage and of those made from them.
 
-  def _before(self, stage: stages.Stage) -> list[stages.Stage]:
-    """The stages that come before one."""
-    ordered = self.plan()
-    return ordered[: [other.name for other in ordered].index(stage.name)]
+    Raises:
+      ConfigError: there is no such stage in this run.
+    """
+    planning.choose(self._graph, name, 'restart', self._where)
+    self._ledger.remove(planning.restarted(self._graph, name))
 
   def job(self, name: str) -> training.Job:
-    """The training job of teacher, control or student."""
-    params = self.params
-    if name == 'student':
-      task, trainer = params.task.replace(), params.trainer
-      self._set_start(task)
-    else:
-      task = params.task.supervised()
-      both = task.train_data.global_batch_size + params.task.pseudo_data.global_batch_size
-      if name == 'teacher':
-        trainer = params.teacher.trainer.replace(validation_steps=params.trainer.validation_steps)
-        task.init_checkpoint = params.teacher.init_checkpoint
-        task.init_checkpoint_modules = params.teacher.init_checkpoint_modules
-        task.train_data.global_batch_size = params.teacher.global_batch_size or both
-      else:
-        trainer = params.trainer
-        task.train_data.global_batch_size = params.control.global_batch_size or both
-        self._set_start(task)
-    experiment = training.job_experiment(task, trainer, params.runtime)
-    return training.Job(
-      name=name,
-      model_dir=self.path(name),
-      params=experiment,
-      seed=params.seed,
-      # The control must not meet the teacher's crops again, or its further steps would be worth less.
-      stream=_TEACHER_STREAM if name == 'teacher' else 0,
-    )
+    """The job that evaluates a model: teacher, or a round's control or student.
 
-  def checkpoint(self, name: str) -> str:
-    """Prefix of the checkpoint of teacher, control or student."""
-    return os.path.join(self.model_dir, self.records.result(name)['checkpoint'])
+    Raises:
+      ConfigError: there is no such stage in this run.
+    """
+    stage = planning.choose(self._graph, name, 'stage', self._where)
+    self._open_data()
+    return self._jobs.make(stage.kind, stage.round)
 
-  def _select(self, only: str, flag: str = 'stage') -> list[stages.Stage]:
-    wanted = self.plan()
-    if only == 'all' and flag == 'stage':
-      return wanted
-    chosen = [stage for stage in wanted if stage.name == only]
-    if not chosen:
-      names = ', '.join(stage.name for stage in wanted)
-      raise errors.ConfigError(
-        f'--{flag}={only}: this run (mode {self.mode}) has the stages {names}'
-        + (', and all.' if flag == 'stage' else '.')
-      )
-    return chosen
+  def _open_data(self) -> None:
+    """Makes the embedded data, and learns what only files can tell."""
+    self._data = data.make(self._params, self._data)
+    self._jobs = dataclasses.replace(self._jobs, class_names=self._data.class_names)
 
-  def _set_start(self, task: cfg.TaskConfig) -> None:
-    if 'train' not in self.mode:
-      return  # The weights come from the model's own checkpoint.
-    init = self.params.task.self_training.student_init
-    if init == 'teacher':
-      task.init_checkpoint, task.init_checkpoint_modules = self.checkpoint('teacher'), 'all'
-    elif init == 'random':
-      task.init_checkpoint = None
+  @property
+  def _where(self) -> str:
+    return f'this run (mode {self._mode})'
 
-  def _inputs(self, *names: str) -> Any:
-    return lambda: {name: self.records.result(name)['digest'] for name in names}
+  def _path(self, *parts: str) -> str:
+    return os.path.join(self._model_dir, *parts)
 
-  def _with_files(self, inputs: dict[str, str]) -> dict[str, str]:
-    """Adds the labelled files to what a model is made from: another file would change the order of its stream."""
-    return {
-      **inputs,
-      'labelled files': data.files_digest(self.params.task.train_data, 'train_data'),
-    }
+  def _select(self, only: str) -> list[graph.Stage]:
+    """The stages to run: all, or one with the cheap ones that it needs."""
+    if only == ALL_STAGES:
+      return list(self._graph.stages)
+    chosen = planning.choose(self._graph, only, 'stage', self._where)
+    cheap = [stage for stage in self._graph.needed_by(only) if stage.is_cheap]
+    return [*cheap, chosen]
 
-  def _given_labels(self) -> dict[str, str]:
-    manifest = os.path.join(self.params.task.pseudo_data.label_dir, manifest_lib.FILE_NAME)
-    if not os.path.exists(manifest):
-      raise errors.DataError(f'task.pseudo_data.label_dir: {manifest} does not exist.')
-    return {**self._inputs('teacher')(), 'labels': files.sha256(manifest)}
+  def _check_needs(self, wanted: list[graph.Stage]) -> None:
+    """Raises StageChangedError when a stage that is needed was made with something else, or is not finished."""
+    names = {stage.name for stage in wanted}
+    for stage in wanted:
+      for need in self._graph.needed_by(stage.name):
+        if need.name not in names:
+          self._decide(need)
+          self._ledger.result(need.name)
 
-  def metrics(self, name: str) -> dict[str, float]:
-    """Metrics of teacher, control or student; evaluated now if its last step has not been on this data."""
-    path = self.path(name, training.METRICS_FILE)
-    valid = {
-      'step': self.records.result(name)['global_step'],
-      'validation': training.validation_digest(self.job(name)),
-    }
-    if os.path.exists(path):
-      record = files.read_json(path)
-      if valid.items() <= record.items():
-        return {k: float('nan') if v is None else v for k, v in record['metrics'].items()}
-    if name == 'teacher' and self.params.teacher.checkpoint:
-      return labelling.evaluate_given_teacher(self.job(name), self.checkpoint('teacher'))
-    return training.run(self.job(name), 'eval')
+  def _check_data(self) -> None:
+    """Checks all that can be known of the data before hours are spent on it."""
+    task = contract.make(self._params.task, class_names=self._data.class_names)
+    data.check_files(self._params.task, is_training=True)
+    data.check_truth(self._data)
+    data.check_first_records(task)
+    validation_records.check(self._params.task, self._data.class_names)
+    teacher = self._params.teacher.checkpoint
+    if teacher:
+      classes.check_teacher(teacher, self._params.task, self._data.class_names)
 
-  def _train(self, name: str) -> dict[str, Any]:
-    job = self.job(name)
+  def _inputs(self, stage: graph.Stage) -> planning.Inputs | None:
+    """What a stage works with now; None while something that it needs is not finished."""
+    if not all(self._ledger.is_done(need) for need in stage.needs):
+      return None
+    digests = {need: self._ledger.result(need)['digest'] for need in stage.needs}
+    task = self._jobs.task(stage.round)
+    digests |= {name: data.input_digest(task, name) for name in stage.files}
+    return planning.Inputs(stage.reads.select(self._settings), digests)
+
+  def _decide(self, stage: graph.Stage) -> planning.Action:
+    record = self._ledger.read(stage.name)
+    inputs = self._inputs(stage) if record else None
+    return planning.decide(stage, record, inputs, self._ledger.traces(stage), self._model_dir)
+
+  def _execute_one(self, stage: graph.Stage, announcement: str) -> bool:
+    """Runs a stage unless it is done; returns whether it ran."""
+    if self._decide(stage) is planning.Action.SKIP:
+      return False
+    inputs = self._inputs(stage)
+    if inputs is None:
+      for need in stage.needs:
+        self._ledger.result(need)
+    assert inputs, stage
+    training.write_params(self._given, self._model_dir)
+    console.say(announcement)
+    work = _WORK[stage.kind]
+    self._ledger.execute(stage, inputs, lambda: work(self, stage))
+    return True
+
+  def _checkpoint(self, name: str) -> str:
+    """Prefix of the checkpoint of a finished model."""
+    return self._path(self._ledger.result(name)['checkpoint'])
+
+  def _make_teacher(self, stage: graph.Stage) -> dict[str, Any]:
+    given = self._params.teacher.checkpoint
+    if not given:
+      return self._train(stage, '')
+    os.makedirs(self._path(TEACHER), exist_ok=True)
+    return self._model_facts(given)
+
+  def _train_control(self, stage: graph.Stage) -> dict[str, Any]:
+    return self._train(stage, self._checkpoint(selftrain_graph.control_from(stage.round)))
+
+  def _train_student(self, stage: graph.Stage) -> dict[str, Any]:
+    return self._train(stage, self._checkpoint(selftrain_graph.labels_from(stage.round)))
+
+  def _train(self, stage: graph.Stage, start: str) -> dict[str, Any]:
+    job = self._jobs.make(stage.kind, stage.round, start)
     if training.finished_steps(job.model_dir) < job.train_steps:
-      training.run(job, self.mode)
+      training.run(job, self._mode)
     return self._model_facts(job.model_dir)
 
   def _model_facts(self, checkpoint: str) -> dict[str, Any]:
     facts = labelling.describe_checkpoint(checkpoint)
-    own = os.path.abspath(self.model_dir) + os.sep
+    own = os.path.abspath(self._model_dir) + os.sep
     path = os.path.abspath(facts['checkpoint'])
     # Relative to the run directory if it lies there, so that the directory can be moved.
     return {**facts, 'checkpoint': path.removeprefix(own), 'digest': facts['sha256']}
 
-  def _teacher(self) -> dict[str, Any]:
-    if not self.params.teacher.checkpoint:
-      return self._train('teacher')
-    os.makedirs(self.path('teacher'), exist_ok=True)
-    return self._model_facts(self.params.teacher.checkpoint)
-
-  def _control(self) -> dict[str, Any]:
-    # Behind a closed gate there will be no student to compare with.
-    if not self.makes_labels or self.records.is_done('labels'):
-      self._gate()
-    return self._train('control')
-
-  def _student(self) -> dict[str, Any]:
-    self._gate()
-    return self._train('student')
-
-  def _gate(self) -> None:
-    labelling.gate(
-      self.params, self.params.task.pseudo_data.label_dir, self.label_format(), self.label_cuts()
+  def _make_labels(self, stage: graph.Stage) -> dict[str, Any]:
+    task = self._jobs.task(stage.round)
+    images = tfrecords.match_files(task.pseudo_data.input_path, 'task.pseudo_data.input_path')
+    label_dir = self._jobs.label_dir(stage.round)
+    teacher = self._checkpoint(selftrain_graph.labels_from(stage.round))
+    request = labelling.Request(
+      task=task,
+      labels=self._params.labels,
+      teacher=teacher,
+      images=tuple(images),
+      output_dir=label_dir,
+      class_names=self._data.class_names,
+      precision=self._params.runtime.mixed_precision_dtype,
+      seed=self._params.seed,
     )
-
-  def label_format(self) -> Any:
-    """How this task's labels are written."""
-    task = task_factory.get_task(self.params.task)
-    return task.label_format(self.params.labels)
-
-  def _labels(self) -> dict[str, Any]:
-    images = tfrecords.match_files(
-      self.params.task.pseudo_data.input_path, 'task.pseudo_data.input_path'
+    manifest = labelling.run(request)
+    label_summaries.write(
+      self._presentation(),
+      images,
+      label_dir,
+      self._cuts(),
+      self._params.report.num_pictures,
     )
-    manifest = labelling.run(self.params, self.checkpoint('teacher'), images, self.path(LABELS_DIR))
-    self._summarize_labels(images)
     digests = [shard.label_sha256 for shard in manifest.shards]
     totals = {name: getattr(manifest, name) for name in ('images', 'labelled', 'empty', 'dead')}
     return {'digest': files.digest_of(digests), **totals}
 
-  def label_cuts(self) -> cuts.Cuts:
+  def _pass_gate(self, stage: graph.Stage) -> dict[str, Any]:
+    """Raises GateError when too few pseudo labels survive the cut to train a student on."""
+    label_format = contract.make(self._params.task).label_format(self._params.labels)
+    kept = labelling.gate(
+      self._params.labels, self._jobs.label_dir(stage.round), label_format, self._cuts()
+    )
+    # Equal for all labels that pass: what a student is made from are the labels.
+    return {'digest': 'open', 'kept': kept.objects_kept}
+
+  def _cuts(self) -> cuts.Cuts:
     """The cuts that the student trains with."""
-    task = task_factory.get_task(self.params.task)
-    return task.label_cuts(self.params.task.pseudo_data)
+    return contract.make(self._params.task).label_cuts(self._params.task.pseudo_data)
 
-  def task_report(self) -> Any:
-    """What this run's task shows of itself, see `presentation.detection`."""
-    task = task_factory.get_task(self.params.task)
-    presentation = presentations.PRESENTATIONS.lookup(self.params.task)
-    return presentation(task, self.label_format(), self.data.class_names)
+  def _presentation(self) -> presentations.Presentation:
+    """How this run's task is shown."""
+    task = contract.make(self._params.task, class_names=self._data.class_names)
+    shown = presentations.PRESENTATIONS.lookup(self._params.task)
+    return shown(task, task.label_format(self._params.labels), self._data.class_names)
 
-  def _summarize_labels(self, images: list[str]) -> None:
-    label_dir, count = self.params.task.pseudo_data.label_dir, self.params.report.num_pictures
-    label_summaries.write(self.task_report(), images, label_dir, self.label_cuts(), count)
+  def _write_report(self, stage: graph.Stage) -> dict[str, Any]:
+    models = self._models(stage)
+    last = max(self._graph[need].round for need in stage.needs)
+    found = run_facts.RunFacts(
+      params=self._params,
+      settings=self._settings,
+      model_dir=self._model_dir,
+      data=self._data,
+      label_dir=self._jobs.label_dir(last),
+      cuts=self._cuts(),
+      presentation=self._presentation(),
+      models=models,
+      metrics={kind: self._metrics(model) for kind, model in models.items()},
+      seconds=self._ledger.seconds(self._graph.names),
+    )
+    return reporting.write(found)
 
-  def _report(self) -> dict[str, Any]:
-    return reporting.write(self)
+  def _models(self, stage: graph.Stage) -> dict[contents.Model, run_facts.TrainedModel]:
+    """The finished models that a stage needs, those of the last round."""
+    last = max(self._graph[need].round for need in stage.needs)
+    found = {}
+    for kind in contents.MODELS:
+      round_number = 1 if kind == TEACHER else last
+      if stage_name(kind, round_number) in stage.needs:
+        found[kind] = self._model(kind, round_number)
+    return found
 
-  def _export(self) -> dict[str, Any]:
-    return exporting.export_student(self)
+  def _model(self, kind: str, round_number: int) -> run_facts.TrainedModel:
+    name = stage_name(kind, round_number)
+    return run_facts.TrainedModel(
+      job=self._jobs.make(kind, round_number),
+      checkpoint=self._checkpoint(name),
+      step=self._ledger.result(name)['global_step'],
+    )
+
+  def _metrics(self, model: run_facts.TrainedModel) -> dict[str, float]:
+    """Metrics of a model; evaluated now if its last step has not been on this data in this way."""
+    recorded = training.recorded_metrics(model.job, model.step)
+    if recorded is not None:
+      return recorded
+    if model.job.name == TEACHER and self._params.teacher.checkpoint:
+      return labelling.evaluate_given_teacher(model.job, model.checkpoint)
+    return training.run(model.job, 'eval')
+
+  def _export(self, stage: graph.Stage) -> dict[str, Any]:
+    (student,) = stage.needs
+    model = self._model(STUDENT, self._graph[student].round)
+    return exporting.export(model, self._params.export, self._path(*stage.makes))
+
+
+_WORK: dict[str, Callable[[SelfTrainingRun, graph.Stage], dict[str, Any]]] = {
+  TEACHER: SelfTrainingRun._make_teacher,
+  selftrain_graph.LABELS: SelfTrainingRun._make_labels,
+  selftrain_graph.GATE: SelfTrainingRun._pass_gate,
+  CONTROL: SelfTrainingRun._train_control,
+  STUDENT: SelfTrainingRun._train_student,
+  selftrain_graph.REPORT: SelfTrainingRun._write_report,
+  selftrain_graph.EXPORT: SelfTrainingRun._export,
+}
+
+
+def _outline(params: st.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outline:
+  """What an experiment says about the shape of its graph."""
+  names = contract.setting_names(params.task)
+  given_labels = bool(params.task.pseudo_data.label_dir)
+  return selftrain_graph.Outline(
+    model=graph.Reads(names.model, names.inference),
+    training=graph.Reads(names.training),
+    inference=graph.Reads(names.inference),
+    evaluation=graph.Reads(names.evaluation),
+    labelling=graph.Reads(tuple(f'labels.{name}' for name in params.labels.deciding())),
+    gate=graph.Reads(('task.pseudo_data', *(f'labels.{name}' for name in params.labels.gating()))),
+    has_given_teacher=bool(params.teacher.checkpoint),
+    has_given_labels=given_labels,
+    has_control=params.control.enabled,
+    adds_teacher_batch=not params.teacher.global_batch_size,
+    adds_control_batch=not params.control.global_batch_size,
+    reports=mode == 'train_and_eval',
+    exports=mode == 'train_and_eval' and params.export.enabled,
+  )

@@ -4,21 +4,28 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from official.common import distribute_utils
+from official.core import base_trainer, train_lib, train_utils
 from official.core import config_definitions as cfg
-from official.core import task_factory, train_lib, train_utils
 from official.modeling import performance
 from official.vision.utils import summary_manager
 
 from official_selftrain.checkpoints import restore
+from official_selftrain.configs import tasks as task_configs
+from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, errors, files
-from official_selftrain.pipeline import actions, data, diagnosis
+from official_selftrain.evaluation import resampling
+from official_selftrain.pipeline import actions, classes, data, diagnosis, graph
+from official_selftrain.tasks import contract, stream_specs
 
 METRICS_FILE = 'metrics.json'
+TALLIES_FILE = 'evaluation.npz'
+_PRECISION = 'runtime.mixed_precision_dtype'
 LOG_FILE = 'log.txt'
 
 
@@ -31,14 +38,16 @@ class Job:
     model_dir: a Model Garden model directory.
     params: an ordinary Model Garden experiment.
     seed: of weights, streams and augmentation.
-    stream: number of the stream family, see `tasks.detection`.
+    family: number of the family of streams, see `tasks.stream_specs.Start`.
+    class_names: from id 1; empty if unknown. They are kept beside the model and name its metrics.
   """
 
   name: str
   model_dir: str
   params: cfg.ExperimentConfig
   seed: int
-  stream: int = 0
+  family: int = 0
+  class_names: tuple[str, ...] = ()
 
   @property
   def train_steps(self) -> int:
@@ -77,17 +86,23 @@ def run(job: Job, mode: str) -> dict[str, float]:
   tf.keras.backend.clear_session()
   tf.keras.utils.set_random_seed(job.seed)
   os.makedirs(job.model_dir, exist_ok=True)
-  if 'train' in mode:
+  is_training = 'train' in mode
+  if is_training:
     write_params(job.params, job.model_dir)
+    classes.write(job.model_dir, job.params.task, job.class_names)
+  start = stream_specs.Start(
+    job.seed, job.family, finished_steps(job.model_dir) if is_training else 0
+  )
   strategy = build_strategy(job.params.runtime)
+  warning = task_configs.batch_norm_warning(job.params.task, strategy.num_replicas_in_sync)
+  if is_training and warning:
+    console.note(f'{job.name}: {warning}')
   with strategy.scope():
-    task = task_factory.get_task(job.params.task, logging_dir=job.model_dir)
-  task.seed, task.stream = job.seed, job.stream
-  task.start_step = finished_steps(job.model_dir) if 'train' in mode else 0
-  if 'train' in mode and job.params.task.init_checkpoint and not task.start_step:
+    task = contract.make(job.params.task, job.model_dir, start, job.class_names)
+  if is_training and job.params.task.init_checkpoint and not start.step:
     _check_init_checkpoint(job)
   with diagnosis.explain(job.name, task):
-    return _run(job, mode, task, strategy)
+    return _run(job, mode, task, strategy, start.step)
 
 
 def set_precision(runtime: cfg.RuntimeConfig) -> None:
@@ -96,15 +111,23 @@ def set_precision(runtime: cfg.RuntimeConfig) -> None:
     performance.set_mixed_precision_policy(runtime.mixed_precision_dtype)
 
 
-def validation_digest(job: Job) -> str:
-  """Tells metrics on some validation data from metrics on other data."""
-  task = job.params.task
-  stream = task.validation_data
-  listing = data.files_digest(stream, 'validation_data') if stream.input_path else ''
-  limits = [job.params.trainer.validation_steps, getattr(task, 'max_num_eval_detections', None)]
-  return files.digest_of(
-    [stream.as_dict(), getattr(task, 'annotation_file', None), listing, limits]
-  )
+def evaluation_key(job: Job) -> str:
+  """Tells metrics that were measured in one way from metrics that were measured in another.
+
+  Args:
+    job: the model's job.
+
+  Returns:
+    Digest of all settings that metrics depend on besides the weights, and of the validation files.
+  """
+  names = contract.setting_names(job.params.task)
+  reads = graph.Reads((*names.inference, *names.evaluation, _PRECISION))
+  stream = job.params.task.validation_data
+  listing = ''
+  if stream.input_path:
+    listing = data.input_digest(job.params.task, 'task.validation_data.input_path')
+  settings = config_lib.flatten(job.params)
+  return files.digest_of([reads.select(settings), listing, list(job.class_names)])
 
 
 def write_params(params: cfg.ExperimentConfig, model_dir: str) -> None:
@@ -162,9 +185,16 @@ def _check_mode(job: Job, mode: str) -> None:
     )
 
 
-def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> dict[str, float]:
+def _run(
+  job: Job,
+  mode: str,
+  task: contract.TrainableTask,
+  strategy: tf.distribute.Strategy,
+  start_step: int,
+) -> dict[str, float]:
   recorder = _EvaluationRecorder(job, task)
-  progress = actions.TrainingProgress(job.name, job.params, task.start_step, job.model_dir)
+  streams = contract.training_streams(task)
+  progress = actions.TrainingProgress(job.name, job.train_steps, start_step, streams, job.model_dir)
   interrupted_at = None
   with _stdout_to(os.path.join(job.model_dir, LOG_FILE)):
     runner = train_lib.OrbitExperimentRunner(
@@ -179,7 +209,13 @@ def _run(job: Job, mode: str, task: Any, strategy: tf.distribute.Strategy) -> di
         job.params, job.model_dir
       ),
     )
-    guard = actions.NonFiniteGuard(job.name, runner.trainer, job.model_dir, job.params.trainer)
+    guard = actions.NonFiniteGuard(
+      job.name,
+      runner.trainer,
+      job.model_dir,
+      job.params.trainer,
+      [stream.name for stream in streams] or ['training'],
+    )
     progress.bind(runner.trainer, guard)
     recorder.bind(runner.trainer)
     try:
@@ -218,26 +254,49 @@ def _save_on_interrupt(
 class _EvaluationRecorder:
   """Eval action: keeps the metrics and writes them to `metrics.json`."""
 
-  def __init__(self, job: Job, task: Any):
+  def __init__(self, job: Job, task: contract.TrainableTask):
     self._job = job
     self._task = task
-    self._validation = validation_digest(job)
-    self._trainer: Any = None
+    self._key = evaluation_key(job)
+    self._trainer: base_trainer.Trainer | None = None
     self.metrics: dict[str, float] = {}
 
-  def bind(self, trainer: Any) -> None:
+  def bind(self, trainer: base_trainer.Trainer) -> None:
     self._trainer = trainer
 
-  def __call__(self, output: Mapping[str, Any]) -> None:
+  def __call__(self, output: Mapping[str, tf.Tensor]) -> None:
+    assert self._trainer, 'bind() comes before evaluation'
     self.metrics = scalars(output)
+    details: dict[str, Any] = {}
+    if contract.is_ours(self._task):
+      details = self._task.evaluation_details()
+      # Before the metrics, whose key says that both are there.
+      path = os.path.join(self._job.model_dir, TALLIES_FILE)
+      resampling.save(path, self._task.evaluation_tallies())
     step = int(self._trainer.global_step.numpy())
     record = {
       'step': step,
-      'validation': self._validation,
-      'details': self._task.evaluation_details(),
+      'key': self._key,
+      'details': details,
       'metrics': {name: _or_none(value) for name, value in self.metrics.items()},
     }
     files.write_json(os.path.join(self._job.model_dir, METRICS_FILE), record)
+
+
+def recorded_metrics(job: Job, step: int) -> dict[str, float] | None:
+  """Metrics of a model that were measured earlier; None if they are of another step, or were measured otherwise."""
+  path = os.path.join(job.model_dir, METRICS_FILE)
+  if not os.path.exists(path):
+    return None
+  record = files.read_json(path)
+  if (record['step'], record['key']) != (step, evaluation_key(job)):
+    return None
+  return {k: float('nan') if v is None else v for k, v in record['metrics'].items()}
+
+
+def evaluation_tallies(model_dir: str) -> dict[str, np.ndarray]:
+  """Counts per image of the last evaluation, see `evaluation.resampling`; empty if there are none."""
+  return resampling.load(os.path.join(model_dir, TALLIES_FILE))
 
 
 def evaluation_details(model_dir: str) -> dict[str, Any]:
@@ -246,7 +305,7 @@ def evaluation_details(model_dir: str) -> dict[str, Any]:
   return files.read_json(path).get('details', {}) if os.path.exists(path) else {}
 
 
-def scalars(output: Mapping[str, Any]) -> dict[str, float]:
+def scalars(output: Mapping[str, tf.Tensor]) -> dict[str, float]:
   """The scalar entries of an Orbit output as floats."""
   values = {}
   for name, value in output.items():
@@ -260,7 +319,7 @@ def _or_none(value: float) -> float | None:
 
 
 @contextlib.contextmanager
-def _stdout_to(path: str) -> Any:
+def _stdout_to(path: str) -> Iterator[None]:
   """Sends what the Model Garden and pycocotools print to a log file; our own lines go to the real console."""
   with open(path, 'a', encoding='utf-8') as log, contextlib.redirect_stdout(log):
     yield

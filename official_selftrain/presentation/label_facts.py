@@ -62,7 +62,7 @@ def gather(
     labels_per_image=kept.objects_kept / readable,
     human_labels_per_image=human.per_image,
     score_histogram=_histogram(manifest),
-    counts_per_class=_counts(manifest, cuts, class_names),
+    counts_per_class=counts_per_class(manifest, cuts, class_names),
     counts_per_class_human={
       class_name(class_names, k): v for k, v in sorted(human.classes.items())
     },
@@ -91,9 +91,10 @@ def _histogram(manifest: manifest_lib.Manifest) -> contents.ScoreHistogram:
   return contents.ScoreHistogram(edges, counts)
 
 
-def _counts(
+def counts_per_class(
   manifest: manifest_lib.Manifest, cuts: cuts_lib.Cuts, names: tuple[str, ...]
 ) -> dict[str, int]:
+  """How many labels the cuts keep, by class name."""
   counts = {}
   for class_id, histogram in sorted(
     manifest.summary['scores'].items(), key=lambda item: int(item[0])

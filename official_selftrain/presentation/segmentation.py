@@ -42,7 +42,7 @@ class SegmentationPresentation(base.Presentation):
 
   def per_class(self, metrics: Mapping[str, float]) -> dict[str, float]:
     """See `Presentation`."""
-    named = ((name, f'{evaluation.PER_CLASS}{k}') for k, name in enumerate(self.shown_classes))
+    named = ((name, f'{evaluation.PER_CLASS}{name}') for name in self.shown_classes)
     return {name: metrics[key] for name, key in named if key in metrics}
 
   def human_labels(self, files: Sequence[str]) -> label_facts.HumanLabels:

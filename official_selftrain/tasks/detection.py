@@ -3,24 +3,42 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from official.core import task_factory
 from official.vision.tasks import retinanet
 
 from official_selftrain.configs import detection as configs
+from official_selftrain.configs import families
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.evaluation import coco
 from official_selftrain.losses import detection as detection_losses
 from official_selftrain.losses import normalized
+from official_selftrain.modeling import detection_generator
 from official_selftrain.modeling import retinanet as modeling
 from official_selftrain.pseudo_labels import detection as label_formats
-from official_selftrain.tasks import run_state, self_training, streams
+from official_selftrain.tasks import contract, run_state, self_training, streams
 
 
 @task_factory.register_task_cls(configs.DetectionTask)
 class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
   """The Model Garden's RetinaNet with reproducible training streams and losses that do not depend on the replicas."""
+
+  # The training parser scales offsets by the weights of the box coder; all else there matters to inference alone.
+  setting_names = contract.SettingNames(
+    model=('task.model', 'task.model.detection_generator.box_coder_weights'),
+    training=('task.losses', 'task.train_data', 'task.freeze_backbone'),
+    inference=('task.model.detection_generator',),
+    evaluation=(
+      'task.validation_data',
+      'task.annotation_file',
+      'task.max_num_eval_detections',
+      'task.per_category_metrics',
+      'task.use_coco_metrics',
+      'trainer.validation_steps',
+    ),
+  )
 
   def build_model(self) -> tf.keras.Model:
     """See `modeling.retinanet.build`; the model also remembers its first non-finite loss."""
@@ -32,7 +50,7 @@ class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
 
   def make_variables(self, model: tf.keras.Model) -> None:
     """See `StreamsMixin`."""
-    modeling.make_variables(model, self.task_config.model.input_size)
+    model.make_variables(self.task_config.model.input_size)
 
   def decoder(self, params: configs.DataConfig) -> Callable[[tf.Tensor], parsing.Example]:
     """The Model Garden's decoder of the stream."""
@@ -90,7 +108,7 @@ class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
     The factor below turns that into a division by the batch's positives + 1, and the mean over replicas into the sum.
     """
     _, class_loss, box_loss, model_loss = super().build_losses(outputs, labels, None)
-    if self.task_config.model.family == 'original':
+    if families.of(self.task_config.model).skips_zero_offsets:
       settings = self.task_config.losses
       box_loss = detection_losses.original_box_loss(
         outputs['box_outputs'], labels, settings.huber_loss_delta
@@ -114,6 +132,10 @@ class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
         max_num_eval_detections=self.task_config.max_num_eval_detections,
       )
     return metrics
+
+  def evaluation_tallies(self) -> dict[str, np.ndarray]:
+    """See `StreamsMixin`."""
+    return self.coco_metric.tallies() if self.task_config.use_coco_metrics else {}
 
 
 @task_factory.register_task_cls(configs.DetectionSelfTrainingTask)
@@ -162,25 +184,27 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
 
     Args:
       model: the teacher.
-      labels: not used; boxes have one way of being predicted.
+      labels: suppression of second boxes; None takes that of the model.
 
     Returns:
       `preprocess(encoded)` -> inputs of one image; `predict(inputs)` -> `boxes` float32 [batch, n, 4] yxyx relative to
       the original image, `scores` [batch, n], `classes` [batch, n], `num_detections` [batch].
     """
-
-    del labels
+    config = self.task_config.model
+    generator = model.detection_generator
+    if labels:
+      generator = detection_generator.build_for_labels(config, labels.soft_nms_sigma)
 
     @tf.function
     def predict(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
       info = inputs['image_info']
-      outputs = model(inputs['image'], image_shape=info[:, 1, :], training=False)
+      found = model.detect(inputs['image'], info[:, 1, :], generator)
       original, scale = info[:, None, 0, :], info[:, None, 2, :]
       return {
-        'boxes': outputs['detection_boxes'] / tf.tile(original * scale, [1, 1, 2]),
-        'scores': outputs['detection_scores'],
-        'classes': outputs['detection_classes'],
-        'num_detections': outputs['num_detections'],
+        'boxes': found['detection_boxes'] / tf.tile(original * scale, [1, 1, 2]),
+        'scores': found['detection_scores'],
+        'classes': found['detection_classes'],
+        'num_detections': found['num_detections'],
       }
 
-    return parsing.inference_preprocessor(self.task_config.model), predict
+    return parsing.inference_preprocessor(config), predict

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from official.core import task_factory
 from official.vision.losses import segmentation_losses
 from official.vision.tasks import semantic_segmentation
 
+from official_selftrain.configs import families
 from official_selftrain.configs import segmentation as configs
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import segmentation as parsing
@@ -17,12 +19,19 @@ from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.ops import images as image_ops
 from official_selftrain.ops import masks
 from official_selftrain.pseudo_labels import segmentation as label_formats
-from official_selftrain.tasks import run_state, self_training, streams
+from official_selftrain.tasks import contract, run_state, self_training, streams
 
 
 @task_factory.register_task_cls(configs.SegmentationTask)
 class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegmentationTask):
   """The Model Garden's segmentation with reproducible training streams, images of any size, and two mIoUs."""
+
+  setting_names = contract.SettingNames(
+    model=('task.model',),
+    training=('task.losses', 'task.train_data'),
+    inference=(),
+    evaluation=('task.validation_data', 'task.evaluation', 'trainer.validation_steps'),
+  )
 
   def build_model(self) -> tf.keras.Model:
     """See `modeling.segmentation.build`; the model also remembers its first non-finite loss."""
@@ -81,7 +90,7 @@ class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegme
   @property
   def enlarge(self) -> image_ops.Resize:
     """How this family enlarges logits."""
-    return image_ops.bilinear_of(self.task_config.model.family)
+    return families.of(self.task_config.model).resize
 
   def _of_one_size(
     self, labels: Mapping[str, tf.Tensor], outputs: Mapping[str, Any]
@@ -91,7 +100,7 @@ class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegme
     With `use_groundtruth_dimension` logits are enlarged as TF1 did; without, masks are reduced to every fourth pixel
     from the first one on, where the Model Garden begins with the third.
     """
-    if self.task_config.model.family != 'original':
+    if not families.of(self.task_config.model).corners_meet:
       return labels, outputs
     mask, logits = labels['masks'], outputs['logits']
     if self.task_config.losses.use_groundtruth_dimension:
@@ -116,7 +125,7 @@ class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegme
     """Takes one batch into the evaluator; returns the loss at the size that the model sees."""
     del metrics
     images, labels = inputs
-    outputs = {'logits': tf.cast(self.inference_step(images, model)['logits'], tf.float32)}
+    outputs = self.inference_step(images, model)
     self.evaluator.update_state(labels, outputs['logits'])
     return {self.loss: self.build_losses(labels, outputs, model.losses)}
 
@@ -128,13 +137,23 @@ class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegme
   def reduce_aggregated_logs(
     self, aggregated_logs: Any, global_step: tf.Tensor | None = None
   ) -> dict[str, float]:
-    """The evaluator's figures over all batches."""
+    """The evaluator's figures over all batches, those of single classes under the classes' names."""
     del aggregated_logs, global_step
-    return self.evaluator.result()
+    named = {}
+    for name, value in self.evaluator.result().items():
+      class_id = name.removeprefix(evaluation.PER_CLASS)
+      if class_id != name:
+        name = f'{evaluation.PER_CLASS}{self.class_label(int(class_id))}'
+      named[name] = value
+    return named
 
   def evaluation_details(self) -> dict[str, Any]:
     """What the last evaluation found besides numbers, see `evaluation.segmentation`; JSON-serialisable."""
     return self.evaluator.details()
+
+  def evaluation_tallies(self) -> dict[str, np.ndarray]:
+    """See `StreamsMixin`."""
+    return self.evaluator.tallies()
 
 
 @task_factory.register_task_cls(configs.SegmentationSelfTrainingTask)

@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+from official.core import config_definitions as cfg
 
 from official_selftrain.core import keys
 from official_selftrain.losses import normalized
-from official_selftrain.tasks import run_state
+from official_selftrain.modeling import precision
+from official_selftrain.tasks import run_state, stream_specs, streams
 
 Nest = Any
-BySource = Mapping[str, Any]
+ByStream = Mapping[str, Any]
 
+_HUMAN = stream_specs.Role.HUMAN
 _LOGGED = ('loss_ratio', 'average_human_loss', 'average_pseudo_loss')
 
 
@@ -22,16 +25,22 @@ if TYPE_CHECKING:
 
     loss: str
     task_config: Any
-    source_log_names: tuple[str, ...]
 
     def build_model(self) -> tf.keras.Model: ...
-    def build_inputs(self, params: Any, input_context: Any = None) -> tf.data.Dataset: ...
-    def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]: ...
-    def build_source_inputs(
-      self, source: str, params: Any, input_context: Any = None
+    def build_inputs(
+      self, params: cfg.DataConfig, input_context: tf.distribute.InputContext | None = None
     ) -> tf.data.Dataset: ...
-    def source_losses(self, outputs: Any, labels: Any) -> dict[str, tf.Tensor]: ...
-    def source_statistics(self, labels: Any) -> dict[str, tf.Tensor]: ...
+    def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]: ...
+    def training_streams(self) -> tuple[stream_specs.Stream, ...]: ...
+    def pseudo_stream(self, name: str, field: str, seed_offset: int) -> stream_specs.Stream: ...
+    def stream_batches(
+      self,
+      stream: stream_specs.Stream,
+      params: cfg.DataConfig,
+      input_context: tf.distribute.InputContext | None = None,
+    ) -> tf.data.Dataset: ...
+    def source_losses(self, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]: ...
+    def source_statistics(self, labels: Nest) -> dict[str, tf.Tensor]: ...
 
 else:
   _Host = object
@@ -41,12 +50,17 @@ class SelfTrainingMixin(_Host):
   """Trains a task on a batch of human labels and a batch of pseudo labels at once.
 
   Put it first in the bases: `class DetectionSelfTraining(SelfTrainingMixin, DetectionTask)`. The task it is mixed into
-  provides `build_source_inputs(source, params, input_context)`, `source_losses(outputs, labels)` and
-  `source_statistics(labels)`; the mixin knows neither boxes nor masks.
+  provides `source_losses(outputs, labels)` and `source_statistics(labels)`; the mixin knows neither boxes nor masks.
 
-  Inputs are `{source: (features, labels)}`. Further sources (a classification batch for joint training) are
-  further entries: override `forward` to send them to their own head and `extra_losses` to add their term.
+  Inputs are `{stream: (features, labels)}`, in the order of `training_streams`. A task that adds a stream (images with
+  classes, for joint training) overrides `training_streams`; `forward`, to send it to its own head; and
+  `stream_losses` and `stream_statistics`, for its loss and its logs. The loss of an extra stream is added outside the
+  normalised sum. Everything else (inputs, logs, the memory of the first loss that is not finite, progress, the search
+  for bad records) goes through the declared streams.
   """
+
+  # Names under which `extra_losses` logs.
+  extra_loss_names: tuple[str, ...] = ()
 
   def build_model(self) -> tf.keras.Model:
     """The task's model, with the state of self-training attached so that checkpoints carry it."""
@@ -56,63 +70,93 @@ class SelfTrainingMixin(_Host):
     model.loss_averages = normalized.LossAverages(self.task_config.self_training.ema_decay)
     return run_state.attach(model)
 
+  def training_streams(self) -> tuple[stream_specs.Stream, ...]:
+    """Human labels, then pseudo labels."""
+    pseudo = self.pseudo_stream(keys.PSEUDO, 'pseudo_data', streams.PSEUDO_OFFSET)
+    return (*super().training_streams(), pseudo)
+
   def build_inputs(
-    self, params: Any, input_context: tf.distribute.InputContext | None = None
+    self, params: cfg.DataConfig, input_context: tf.distribute.InputContext | None = None
   ) -> tf.data.Dataset:
-    """Both streams zipped for training; the task's own input otherwise."""
+    """All streams zipped for training; the task's own input otherwise."""
     if not params.is_training:
       return super().build_inputs(params, input_context)
-    streams = {
-      keys.HUMAN: self.build_source_inputs(keys.HUMAN, params, input_context),
-      keys.PSEUDO: self.build_source_inputs(
-        keys.PSEUDO, self.task_config.pseudo_data, input_context
-      ),
+    batches = {
+      # The trainer passes the config of the first stream.
+      stream.name: self.stream_batches(
+        stream, params if stream.role is _HUMAN else stream.config, input_context
+      )
+      for stream in self.training_streams()
     }
-    return tf.data.Dataset.zip(streams).prefetch(tf.data.AUTOTUNE)
+    return tf.data.Dataset.zip(batches).prefetch(tf.data.AUTOTUNE)
 
-  def pseudo_targets(self, inputs: BySource, model: tf.keras.Model) -> BySource:
+  def pseudo_targets(self, inputs: ByStream, model: tf.keras.Model) -> ByStream:
     """Hook for targets that are made during training (an online teacher); here they come from disk unchanged."""
     del model
     return inputs
 
-  def extra_losses(self, outputs: BySource, labels: BySource) -> tf.Tensor:
-    """Hook for terms outside the normalisation, such as the classification loss of joint training; float32 scalar."""
-    del outputs, labels
-    return tf.zeros([], tf.float32)
+  def extra_losses(self, outputs: ByStream, labels: ByStream) -> Mapping[str, tf.Tensor]:
+    """Hook for terms outside the normalisation that belong to no single stream.
 
-  def forward(self, model: tf.keras.Model, features: BySource) -> BySource:
-    """Outputs of the model for each source.
+    Args:
+      outputs: what `forward` returned.
+      labels: labels by stream.
+
+    Returns:
+      float32 scalars by name, those of `extra_loss_names`; all are added to the loss and logged.
+    """
+    del outputs, labels
+    return {}
+
+  def after_update(self, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer) -> None:
+    """Hook that runs in each step behind the optimizer, on every replica: moving averages of weights, for example."""
+    del model, optimizer
+
+  def forward(self, model: tf.keras.Model, features: ByStream) -> ByStream:
+    """Outputs of the model for each stream.
 
     Args:
       model: the model.
-      features: [batch of the source, ...] per source.
+      features: [batch of the stream, ...] per stream.
 
     Returns:
-      The model's training outputs, cast to float32, per source. One pass over the joined batch, so that both sources
-      share batch-norm statistics as in the paper, or one pass per source with `separate_batch_norm`.
+      The model's training outputs, cast to float32, per stream. One pass over the joined batch, so that all streams
+      share batch-norm statistics as in the paper, or one pass per stream with `separate_batch_norm`.
     """
     if self.task_config.self_training.separate_batch_norm:
       return _forward_separately(model, features)
     joined = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *features.values())
-    outputs = _to_float32(model(joined, training=True))
+    outputs = precision.to_float32(model(joined, training=True))
     sizes = [_batch_size(value) for value in features.values()]
     pieces = [tf.split(tensor, sizes, axis=0) for tensor in tf.nest.flatten(outputs)]
     return {
-      source: tf.nest.pack_sequence_as(outputs, [piece[i] for piece in pieces])
-      for i, source in enumerate(features)
+      stream: tf.nest.pack_sequence_as(outputs, [piece[i] for piece in pieces])
+      for i, stream in enumerate(features)
     }
+
+  def stream_losses(
+    self, stream: stream_specs.Stream, outputs: Nest, labels: Nest
+  ) -> dict[str, tf.Tensor]:
+    """Losses of one stream, float32 scalars; `model_loss` is what is minimised, the others are logged."""
+    del stream
+    return self.source_losses(outputs, labels)
+
+  def stream_statistics(self, stream: stream_specs.Stream, labels: Nest) -> dict[str, tf.Tensor]:
+    """What else to log of one stream's labels, float32 scalars."""
+    del stream
+    return self.source_statistics(labels)
 
   def train_step(
     self,
-    inputs: BySource,
+    inputs: ByStream,
     model: tf.keras.Model,
     optimizer: tf.keras.optimizers.Optimizer,
     metrics: list[tf.keras.metrics.Metric] | None = None,
   ) -> dict[str, tf.Tensor]:
-    """One step on both sources.
+    """One step on all streams.
 
     Args:
-      inputs: `{source: (features, labels)}` of this replica.
+      inputs: `{stream: (features, labels)}` of this replica.
       model: the student.
       optimizer: its optimizer.
       metrics: those of `build_metrics(training=True)`.
@@ -121,37 +165,46 @@ class SelfTrainingMixin(_Host):
       Logs by metric name; the task's loss under `self.loss`.
     """
     inputs = self.pseudo_targets(inputs, model)
-    features = {source: pair[0] for source, pair in inputs.items()}
-    labels = {source: pair[1] for source, pair in inputs.items()}
+    declared = self.training_streams()
+    features = {stream.name: inputs[stream.name][0] for stream in declared}
+    labels = {stream.name: inputs[stream.name][1] for stream in declared}
     with tf.GradientTape() as tape:
       outputs = self.forward(model, features)
       parts = {
-        source: self.source_losses(outputs[source], labels[source]) for source in keys.SOURCES
+        stream.name: self.stream_losses(stream, outputs[stream.name], labels[stream.name])
+        for stream in declared
       }
       combined = self._combine(model, parts)
-      total = combined.loss + self.extra_losses(outputs, labels)
+      total = combined.loss
+      for stream in declared:
+        if stream.role is stream_specs.Role.EXTRA:
+          total += stream.weight * parts[stream.name]['model_loss']
+      extra = self.extra_losses(outputs, labels)
+      for loss in extra.values():
+        total += loss
       total += tf.add_n(model.losses) if model.losses else 0.0
       total *= self.task_config.losses.loss_weight
       scaled = total / tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, total.dtype)
       if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
         scaled = optimizer.get_scaled_loss(scaled)
     apply_gradients(tape, scaled, model, optimizer)
+    self.after_update(model, optimizer)
     model.first_non_finite.observe(
-      [parts[source]['model_loss'] for source in keys.SOURCES], optimizer.iterations - 1
+      [parts[stream.name]['model_loss'] for stream in declared], optimizer.iterations - 1
     )
-    logs = self._logs(total, combined, parts, labels)
+    logs = {**self._logs(total, combined, parts, labels), **extra}
     return update_metrics(metrics, logs) | {self.loss: total}
 
   def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]:
     """Means of everything that `train_step` logs; the task's own metrics for evaluation."""
     if not training:
       return super().build_metrics(training=False)
-    names = ['total_loss', *_LOGGED]
-    for source in keys.SOURCES:
-      names += [f'{source}_{name}' for name in self.source_log_names]
+    names = ['total_loss', *_LOGGED, *self.extra_loss_names]
+    for stream in self.training_streams():
+      names += [f'{stream.name}_{name}' for name in stream.log_names]
     return [tf.keras.metrics.Mean(name, dtype=tf.float32) for name in names]
 
-  def _combine(self, model: tf.keras.Model, parts: BySource) -> normalized.CombinedLoss:
+  def _combine(self, model: tf.keras.Model, parts: ByStream) -> normalized.CombinedLoss:
     config = self.task_config.self_training
     return normalized.combine(
       parts[keys.HUMAN]['model_loss'],
@@ -162,7 +215,7 @@ class SelfTrainingMixin(_Host):
     )
 
   def _logs(
-    self, total: tf.Tensor, combined: normalized.CombinedLoss, parts: BySource, labels: BySource
+    self, total: tf.Tensor, combined: normalized.CombinedLoss, parts: ByStream, labels: ByStream
   ) -> dict[str, tf.Tensor]:
     logs = {
       'total_loss': total,
@@ -170,10 +223,10 @@ class SelfTrainingMixin(_Host):
       'average_human_loss': combined.average_human,
       'average_pseudo_loss': combined.average_pseudo,
     }
-    for source in keys.SOURCES:
-      values = {**parts[source], **self.source_statistics(labels[source])}
+    for stream in self.training_streams():
+      values = {**parts[stream.name], **self.stream_statistics(stream, labels[stream.name])}
       values['loss'] = values.pop('model_loss')
-      logs |= {f'{source}_{name}': value for name, value in values.items()}
+      logs |= {f'{stream.name}_{name}': value for name, value in values.items()}
     return logs
 
 
@@ -202,24 +255,20 @@ def update_metrics(
   return results
 
 
-def _to_float32(outputs: Nest) -> Nest:
-  return tf.nest.map_structure(lambda tensor: tf.cast(tensor, tf.float32), outputs)
-
-
 def _batch_size(features: Nest) -> int | tf.Tensor:
   """Batch size as a Python int where it is known, which keeps shapes static for XLA."""
   first = tf.nest.flatten(features)[0]
   return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
 
 
-def _forward_separately(model: tf.keras.Model, features: BySource) -> BySource:
+def _forward_separately(model: tf.keras.Model, features: ByStream) -> ByStream:
   """One pass per source; the moving statistics end up as if only the human batch had been seen."""
   moving = [v for v in model.non_trainable_variables if 'moving_' in v.name]
   before = [tf.identity(variable) for variable in moving]
   outputs = {}
   # Human images last: what they leave behind stays.
   for source in sorted(features, key=lambda source: source == keys.HUMAN):
-    outputs[source] = _to_float32(model(features[source], training=True))
+    outputs[source] = precision.to_float32(model(features[source], training=True))
     if source != keys.HUMAN:
       for variable, value in zip(moving, before, strict=True):
         variable.assign(value)

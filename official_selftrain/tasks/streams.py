@@ -1,30 +1,28 @@
 """Reproducible input streams for a Model Garden task, whatever it learns."""
 
+import functools
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import tensorflow as tf
+from official.core import config_definitions as cfg
 
 from official_selftrain.checkpoints import restore
 from official_selftrain.core import console, errors, keys
 from official_selftrain.dataloaders import tfrecords
-from official_selftrain.pseudo_labels import cuts, formats, reader
-from official_selftrain.tasks import run_state
+from official_selftrain.pseudo_labels import changed_images, cuts, formats, reader
+from official_selftrain.tasks import run_state, stream_specs
 
 Example = dict[str, tf.Tensor]
+InputContext: TypeAlias = tf.distribute.InputContext | None
 
-# Far apart, so that the streams of one run, and those of runs with neighbouring seeds, share no draws.
-_STREAM_SEEDS = {keys.HUMAN: 0, keys.PSEUDO: 500_000_003}
+# Far apart, so that the streams of one run, and those of runs with neighbouring seeds, share no draws. A further
+# stream takes a number of its own.
+HUMAN_OFFSET, PSEUDO_OFFSET = 0, 500_000_003
 _SEED_STRIDE = 7_919
-_STREAM_STRIDE = 104_729
-
-
-class StreamParser(Protocol):
-  """Turns a stream of decoded examples into one of features and labels."""
-
-  def parse_stream(self, dataset: tf.data.Dataset, stream_seed: int) -> tf.data.Dataset:
-    """From `(int64 ordinal, decoded example)` to `(features, labels)`, in the same order."""
+_FAMILY_STRIDE = 104_729
 
 
 if TYPE_CHECKING:
@@ -35,10 +33,17 @@ if TYPE_CHECKING:
     loss: str
     task_config: Any
 
+    def __init__(self, params: cfg.TaskConfig, logging_dir: str | None, name: str | None): ...
     def build_model(self) -> tf.keras.Model: ...
-    def build_inputs(self, params: Any, input_context: Any = None) -> tf.data.Dataset: ...
+    def build_inputs(
+      self, params: cfg.DataConfig, input_context: InputContext = None
+    ) -> tf.data.Dataset: ...
     def train_step(
-      self, inputs: Any, model: Any, optimizer: Any, metrics: Any = None
+      self,
+      inputs: Any,
+      model: tf.keras.Model,
+      optimizer: tf.keras.optimizers.Optimizer,
+      metrics: list[tf.keras.metrics.Metric] | None = None,
     ) -> dict[str, tf.Tensor]: ...
 
 else:
@@ -46,31 +51,68 @@ else:
 
 
 class StreamsMixin(_Host):
-  """Gives a Model Garden task seeded training streams of human and of pseudo labels.
+  """Gives a Model Garden task seeded training streams.
 
   Put it before the Model Garden's class in the bases. The task provides `decoder`, `training_parser`,
-  `evaluation_parser` and, for pseudo labels, `label_format` and `pseudo_example`.
-
-  Attributes:
-    seed: of the streams' order and augmentation.
-    stream: number of the stream family; models that must not see the same crops in the same order get other numbers.
-    start_step: training steps that earlier processes finished; the streams start there.
+  `evaluation_parser`, `check_record` and, for pseudo labels, `label_format` and `pseudo_example`. What it trains on is
+  declared in `training_streams`.
   """
 
-  seed: int = 0
-  stream: int = 0
-  start_step: int = 0
+  # What losses and statistics of each source are logged as.
+  source_log_names: tuple[str, ...] = ('loss',)
+
+  def __init__(
+    self,
+    params: cfg.TaskConfig,
+    logging_dir: str | None = None,
+    name: str | None = None,
+    start: stream_specs.Start | None = None,
+    class_names: Sequence[str] = (),
+  ):
+    """See the Model Garden.
+
+    Args:
+      params: the task's config.
+      logging_dir: where the model and summaries go.
+      name: of the task.
+      start: seed of the streams, and where they start; None for seed 0 and the beginning.
+      class_names: from id 1; empty if unknown. They name the metrics of single classes.
+    """
+    super().__init__(params, logging_dir, name)
+    self._class_names = tuple(class_names)
+    self._start = start or stream_specs.Start()
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """Names of the classes from id 1; empty if unknown."""
+    return self._class_names
+
+  def class_label(self, class_id: int) -> str:
+    """What a class is called in logs: its name, or its id where that is all that is known."""
+    if class_id == 0:
+      return 'background'
+    known = 0 < class_id <= len(self._class_names)
+    return self._class_names[class_id - 1] if known else str(class_id)
+
+  @property
+  def start(self) -> stream_specs.Start:
+    """Seed of the streams, and where they start."""
+    return self._start
 
   def decoder(self, params: Any) -> Callable[[tf.Tensor], Example]:
     """From a serialized record of `params`' stream to a decoded example."""
     raise NotImplementedError
 
-  def training_parser(self, params: Any) -> StreamParser:
+  def training_parser(self, params: Any) -> stream_specs.StreamParser:
     """Augmentation and targets of a training stream."""
     raise NotImplementedError
 
   def evaluation_parser(self, params: Any) -> Callable[[Example], Any]:
     """From a decoded example to features and labels of evaluation."""
+    raise NotImplementedError
+
+  def check_record(self, params: Any, record: tf.Tensor) -> None:
+    """Decodes one serialized labelled record eagerly, see `tasks.contract`."""
     raise NotImplementedError
 
   def label_format(self) -> formats.LabelFormat:
@@ -80,6 +122,41 @@ class StreamsMixin(_Host):
   def pseudo_example(self, record: Example) -> Example:
     """The decoded example of an image joined with its labels, see `pseudo_labels.reader.join`."""
     raise NotImplementedError
+
+  def training_streams(self) -> tuple[stream_specs.Stream, ...]:
+    """The labelled images; a task that trains on more adds to this."""
+    return (self.labelled_stream(keys.HUMAN, 'train_data', HUMAN_OFFSET, stream_specs.Role.HUMAN),)
+
+  def labelled_stream(
+    self, name: str, field: str, seed_offset: int, role: stream_specs.Role
+  ) -> stream_specs.Stream:
+    """A stream of labelled images of this task's kind, from the config `task.<field>`."""
+    return stream_specs.Stream(
+      name=name,
+      field=field,
+      config=getattr(self.task_config, field),
+      seed_offset=seed_offset,
+      read=functools.partial(self._labelled_examples, f'task.{field}.input_path'),
+      parser=self.training_parser,
+      role=role,
+      log_names=self.source_log_names,
+      check_record=self.check_record,
+      find_bad_record=lambda params: self.find_bad_record(params, field),
+    )
+
+  def pseudo_stream(self, name: str, field: str, seed_offset: int) -> stream_specs.Stream:
+    """A stream of unlabelled images with pseudo labels, from the config `task.<field>`."""
+    return stream_specs.Stream(
+      name=name,
+      field=field,
+      config=getattr(self.task_config, field),
+      seed_offset=seed_offset,
+      read=functools.partial(self._pseudo_examples, f'task.{field}.input_path'),
+      parser=self.training_parser,
+      role=stream_specs.Role.PSEUDO,
+      log_names=self.source_log_names,
+      find_bad_record=_find_changed_image,
+    )
 
   def label_cuts(self, params: Any) -> cuts.Cuts:
     """The cuts with which `params`, a pseudo-labelled stream, is read."""
@@ -94,6 +171,10 @@ class StreamsMixin(_Host):
 
   def evaluation_details(self) -> dict[str, Any]:
     """What the last evaluation found besides numbers; JSON-serialisable."""
+    return {}
+
+  def evaluation_tallies(self) -> dict[str, np.ndarray]:
+    """Counts per image of the last evaluation, see `evaluation.resampling`; empty if the task keeps none."""
     return {}
 
   def build_model(self) -> tf.keras.Model:
@@ -118,17 +199,16 @@ class StreamsMixin(_Host):
     accounting = restore.restore(model, prefix, config.init_checkpoint_modules)
     console.note(f'started from {prefix}: {accounting.text()}')
 
-  def build_inputs(
-    self, params: Any, input_context: tf.distribute.InputContext | None = None
-  ) -> tf.data.Dataset:
+  def build_inputs(self, params: Any, input_context: InputContext = None) -> tf.data.Dataset:
     """Training batches from a seeded stream; evaluation batches in file order."""
     if params.tfds_name:
       return super().build_inputs(params, input_context)
     if params.is_training:
-      return self.build_source_inputs(keys.HUMAN, params, input_context)
+      (stream,) = StreamsMixin.training_streams(self)
+      return self.stream_batches(stream, params, input_context)
     files = tfrecords.match_files(params.input_path, 'task.validation_data.input_path')
     tfrecords.check_not_empty(files, 'task.validation_data.input_path')
-    options = self._stream_options(params, keys.HUMAN, input_context)
+    options = self._stream_options(params, HUMAN_OFFSET, input_context)
     dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
     decode, parse = self.decoder(params), self.evaluation_parser(params)
     dataset = dataset.map(
@@ -136,68 +216,82 @@ class StreamsMixin(_Host):
     )
     if params.skip_errors:
       dataset = dataset.ignore_errors(log_warning=True)
-    return self._batch(dataset, params, input_context, self.batch_evaluation)
+    return _batch(dataset, params, input_context, self.batch_evaluation)
 
-  def build_source_inputs(
-    self, source: str, params: Any, input_context: tf.distribute.InputContext | None = None
+  def stream_batches(
+    self, stream: stream_specs.Stream, params: Any, input_context: InputContext = None
   ) -> tf.data.Dataset:
-    """Training batches of one source.
+    """Batches of one training stream, from where the run starts.
 
     Args:
-      source: `human` or `pseudo`.
-      params: `task.train_data` or `task.pseudo_data`.
+      stream: its declaration.
+      params: its config; the Model Garden's trainer passes the one it was given.
       input_context: the host's place among others.
 
     Returns:
-      Endless dataset of `(images [batch, h, w, 3], labels)`.
+      Dataset of (features, labels), endless.
 
     Raises:
-      DataError: if no file matches, or labels do not belong to the images.
+      DataError: no file matches, or labels do not belong to the images.
     """
-    options = self._stream_options(params, source, input_context)
-    if source == keys.PSEUDO:
-      dataset = self._pseudo_examples(params, options, input_context)
-    else:
-      dataset = self._human_examples(params, options, input_context)
-    dataset = self.training_parser(params).parse_stream(dataset, options.seed)
-    return self._batch(dataset, params, input_context, tf.data.Dataset.batch)
+    options = self._stream_options(params, stream.seed_offset, input_context)
+    examples = stream.read(params, options, input_context)
+    dataset = stream.parser(params).parse_stream(examples, options.seed)
+    return _batch(dataset, params, input_context, tf.data.Dataset.batch)
 
   def train_step(
     self,
     inputs: Any,
     model: tf.keras.Model,
     optimizer: tf.keras.optimizers.Optimizer,
-    metrics: Any = None,
+    metrics: list[tf.keras.metrics.Metric] | None = None,
   ) -> dict[str, tf.Tensor]:
     """See the Model Garden; the step at which the loss stops being finite is remembered."""
     logs = super().train_step(inputs, model, optimizer, metrics)
     model.first_non_finite.observe([logs[self.loss]], optimizer.iterations - 1)
     return logs
 
+  def find_bad_record(self, params: Any, field: str) -> str | None:
+    """What is wrong with which record of a stream of labelled images; None if all can be read.
+
+    Args:
+      params: the stream's config.
+      field: its name below `task`.
+    """
+    if not params.input_path:
+      return None
+    files = tfrecords.match_files(params.input_path, f'task.{field}.input_path')
+    found = tfrecords.first_bad_record(files, lambda record: self.check_record(params, record))
+    if found is None:
+      return None
+    advice = f' Repair or remove it, or set task.{field}.skip_errors to leave such records out.'
+    return found + ('' if found.endswith('.') else '.') + advice
+
   def _stream_options(
-    self, params: Any, source: str, context: tf.distribute.InputContext | None
+    self, params: Any, seed_offset: int, context: InputContext
   ) -> tfrecords.StreamOptions:
     pipelines = context.num_input_pipelines if context else 1
-    own = self.seed * _SEED_STRIDE + self.stream * _STREAM_STRIDE
+    own = self.start.seed * _SEED_STRIDE + self.start.family * _FAMILY_STRIDE
     return tfrecords.StreamOptions(
-      seed=(own + _STREAM_SEEDS[source] + (params.seed or 0)) % (1 << 31),
+      seed=(own + seed_offset + (params.seed or 0)) % (1 << 31),
       is_training=params.is_training,
       shuffle_buffer_size=params.shuffle_buffer_size,
-      start=self.start_step * params.global_batch_size // pipelines if params.is_training else 0,
+      start=self.start.step * params.global_batch_size // pipelines if params.is_training else 0,
       skip_errors=params.skip_errors,
       cache=params.cache,
       block_length=params.block_length,
       cycle_length=params.cycle_length,
     )
 
-  def _human_examples(
+  def _labelled_examples(
     self,
+    path_name: str,
     params: Any,
     options: tfrecords.StreamOptions,
-    input_context: tf.distribute.InputContext | None,
+    input_context: InputContext,
   ) -> tf.data.Dataset:
-    files = tfrecords.match_files(params.input_path, 'task.train_data.input_path')
-    tfrecords.check_not_empty(files, 'task.train_data.input_path')
+    files = tfrecords.match_files(params.input_path, path_name)
+    tfrecords.check_not_empty(files, path_name)
     decode = self.decoder(params)
     dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
     dataset = dataset.map(
@@ -207,49 +301,57 @@ class StreamsMixin(_Host):
 
   def _pseudo_examples(
     self,
+    path_name: str,
     params: Any,
     options: tfrecords.StreamOptions,
-    input_context: tf.distribute.InputContext | None,
+    input_context: InputContext,
   ) -> tf.data.Dataset:
-    images = tfrecords.match_files(params.input_path, 'task.pseudo_data.input_path')
+    images = tfrecords.match_files(params.input_path, path_name)
     manifest = reader.check_labels_match(images, params.label_dir)
-    self._check_label_classes(manifest.format_settings.get('num_classes'), params.label_dir)
+    self._check_label_classes(manifest.format_settings, params.label_dir)
+    reader.check_classes(manifest, self.task_config.model.num_classes, self.class_names)
     labels = [os.path.join(params.label_dir, shard.label_file) for shard in manifest.shards]
-    settings = self.label_cuts(params)
-    label_format = self.label_format()
+    label_cuts, label_format = self.label_cuts(params), self.label_format()
 
     def _open(files: tf.Tensor) -> tf.data.Dataset:
       # Filtered before the stream numbers its elements, so that a resumed run can skip by number.
       pairs = reader.pair_files(files[0], files[1], manifest.damaged)
       if params.keep_empty:
         return pairs
-      return pairs.filter(lambda _, label: reader.has_objects(label, label_format, settings))
+      return pairs.filter(lambda _, label: reader.has_objects(label, label_format, label_cuts))
 
     def _join(ordinal: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, Example]:
-      return ordinal, self.pseudo_example(reader.join(*pair, label_format, settings))
+      return ordinal, self.pseudo_example(reader.join(*pair, label_format, label_cuts))
 
     dataset = tfrecords.record_stream(
       list(zip(images, labels, strict=True)), _open, options, input_context
     )
     return dataset.map(_join, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
-  def _check_label_classes(self, num_classes: int | None, label_dir: str) -> None:
+  def _check_label_classes(self, settings: Mapping[str, Any], label_dir: str) -> None:
+    num_classes = settings.get('num_classes')
     if num_classes != self.task_config.model.num_classes:
       raise errors.LabelMismatchError(
         f'The labels in {label_dir} were written for {num_classes} classes, but task.model.num_classes is '
         f'{self.task_config.model.num_classes}. Use the model they were made with, or write them again.'
       )
 
-  def _batch(
-    self,
-    dataset: tf.data.Dataset,
-    params: Any,
-    context: tf.distribute.InputContext | None,
-    batch: Callable[..., tf.data.Dataset],
-  ) -> tf.data.Dataset:
-    size = (
-      context.get_per_replica_batch_size(params.global_batch_size)
-      if context
-      else params.global_batch_size
-    )
-    return batch(dataset, size, drop_remainder=params.drop_remainder).prefetch(tf.data.AUTOTUNE)
+
+def _find_changed_image(params: Any) -> str | None:
+  """See `pseudo_labels.changed_images`."""
+  if not params.label_dir:
+    return None
+  images = tfrecords.match_files(params.input_path, 'task.pseudo_data.input_path')
+  return changed_images.first_changed(images, params.label_dir)
+
+
+def _batch(
+  dataset: tf.data.Dataset,
+  params: cfg.DataConfig,
+  context: InputContext,
+  batch: Callable[..., tf.data.Dataset],
+) -> tf.data.Dataset:
+  size = params.global_batch_size
+  if context:
+    size = context.get_per_replica_batch_size(size)
+  return batch(dataset, size, drop_remainder=params.drop_remainder).prefetch(tf.data.AUTOTUNE)

@@ -156,11 +156,20 @@ class EvaluationTest(tf.test.TestCase):
     self.assertAllEqual(labels['masks'][24:], np.full([8, 32, 1], IGNORE))
     self.assertAllEqual(labels['image_info'], [[6, 8], [32, 32], [4, 4], [0, 0]])
 
+  def test_ids_follow_the_pixels(self):
+    parse = segmentation.evaluation_parser(configs.small_nasfpn(CLASSES, 32), self._params())
+    first, other = self._examples([(6, 8), (9, 7)])
+    changed = {**first, 'image': first['image'] + 1}
+    ids = [parse(example)[1][keys.IMAGE_ID] for example in (first, first, other, changed)]
+    self.assertEqual([each.dtype for each in ids], [tf.int64] * 4)
+    self.assertEqual(int(ids[0]), int(ids[1]))
+    self.assertLen({int(each) for each in ids}, 3)
+
   def test_without_native_masks_shapes_are_fixed(self):
     params = self._params(evaluate_native=False)
     parse = segmentation.evaluation_parser(configs.small_nasfpn(CLASSES, 32), params)
     _, labels = parse(self._examples([(6, 8)])[0])
-    self.assertEqual(sorted(labels), ['image_info', 'masks'])
+    self.assertEqual(sorted(labels), ['image_id', 'image_info', 'masks'])
 
   def test_batches_of_several_sizes_are_padded_with_ignored_pixels(self):
     sizes = [(6, 8), (9, 7), (8, 8)]

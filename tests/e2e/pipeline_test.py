@@ -89,7 +89,7 @@ class FinishedRunTest(_Case):
     self.assertEqual(labels['num_images'], 24)
     self.assertEqual(labels['labelled'] + labels['empty'] + labels['dead'], 24)
     self.assertEqual(labels['labels_per_image'] > 0, labels['kept_share_at_cut'] > 0)
-    self.assertEqual(set(report['seconds']), {*_MODELS, 'labels'})
+    self.assertEqual(set(report['seconds']), {*_MODELS, 'labels', 'gate'})
 
   def test_report_html_needs_no_network(self):
     html = pathlib.Path(self.run_dir, 'report.html').read_text()
@@ -181,7 +181,9 @@ class FinishedRunTest(_Case):
       errors.ConfigError, '--stage=teach: .* has the stages teacher, labels'
     ):
       _run(tiny_run.load(), 'train', self.run_dir, stage='teach')
-    with self.assertRaisesRegex(errors.ConfigError, '--stage=labels: mode eval evaluates teacher'):
+    with self.assertRaisesRegex(
+      errors.ConfigError, '--stage=labels: mode eval evaluates one of teacher, control, student'
+    ):
       _run(tiny_run.load(), 'eval', self.run_dir, stage='labels')
 
 
@@ -241,7 +243,7 @@ class StageByStageTest(_Case):
   def _check_new_validation_data(self, run_dir):
     changed = tiny_run.load(
       override=tiny_run.with_teacher(
-        'export.enabled=false,task.pseudo_data.cut=0.004,task.validation_data.global_batch_size=4'
+        'export.enabled=false,task.pseudo_data.cut=0.004,task.per_category_metrics=false'
       )
     )
     with mock.patch.object(training, 'run', wraps=training.run) as evaluate:
@@ -251,6 +253,7 @@ class StageByStageTest(_Case):
       [('teacher', 'eval'), ('student', 'eval')],
     )
     self.assertNotIn(_FINISHED, printed)
+    self.assertEqual(self.read(run_dir, 'report.json')['per_class']['student'], {})
 
 
 class GateTest(_Case):

@@ -24,18 +24,18 @@ def _losses(**values):
 
 
 def _progress(folder, train_steps, start_step):
-  params = cfg.ExperimentConfig(
-    task=cfg.TaskConfig(train_data=cfg.DataConfig(global_batch_size=3)),
-    trainer=cfg.TrainerConfig(train_steps=train_steps),
-  )
-  return actions.TrainingProgress('teacher', params, start_step, folder)
+  config = cfg.DataConfig(global_batch_size=3)
+  streams = [types.SimpleNamespace(name='human', config=config)]
+  return actions.TrainingProgress('teacher', train_steps, start_step, streams, folder)
 
 
 class NonFiniteGuardTest(tf.test.TestCase):
   def _guard(self, trainer, trials=0):
     self.folder = self.get_temp_dir()
     config = cfg.TrainerConfig(recovery_max_trials=trials)
-    return actions.NonFiniteGuard('student', trainer, self.folder, config)
+    return actions.NonFiniteGuard(
+      'student', trainer, self.folder, config, ['human', 'pseudo', 'classes']
+    )
 
   def test_names_step_source_losses_and_advice(self):
     guard = self._guard(_trainer(step=200, bad_step=173, source=1))
@@ -47,6 +47,13 @@ class NonFiniteGuardTest(tf.test.TestCase):
     self.assertIn('Last good checkpoint: none yet', message)
     self.assertIn('--restart=student', message)
     self.assertIn('trainer.recovery_max_trials', message)
+
+  def test_names_any_stream_that_the_task_declares(self):
+    guard = self._guard(_trainer(step=20, bad_step=7, source=2))
+    with self.assertRaisesRegex(
+      errors.NonFiniteLossError, 'the classes loss .* at step 7.*classes_loss 4'
+    ):
+      guard(_losses(training_loss=float('nan'), classes_loss=4.0))
 
   def test_names_the_last_checkpoint(self):
     guard = self._guard(_trainer(step=20, bad_step=15))

@@ -1,4 +1,4 @@
-"""What the pipeline knows of the data: ops that the labels do not bear, and settings refused before training."""
+"""What the pipeline knows of the data: ops that would change what labels mean, and settings refused before training."""
 
 import tensorflow as tf
 
@@ -15,7 +15,7 @@ _SMALL = (
 class InvalidOpsTest(tf.test.TestCase):
   def _resolved(self, override):
     params = config.load_experiment('retinanet_selftrain', [], override)
-    data.resolve(params, self.create_tempdir('runs').full_path + '/run')
+    data.locate(params, self.create_tempdir('runs').full_path + '/run')
     return params
 
   def test_digits_are_never_mirrored(self):

@@ -334,7 +334,7 @@ class ClassesTest(tf.test.TestCase):
     self.assertEqual(self._report().shown_classes, ('background', '1', '2', '3'))
 
   def test_per_class_takes_what_was_measured(self):
-    metrics = {'mean_iou': 0.5, 'iou/0': 0.9, 'iou/2': 0.1, 'iou/3': 0.0, 'iou/4': 1.0}
+    metrics = {'mean_iou': 0.5, 'iou/background': 0.9, 'iou/dog': 0.1, 'iou/cow': 0.0, 'iou/4': 1.0}
     found = self._report('cat', 'dog', 'cow').per_class(metrics)
     self.assertEqual(found, {'background': 0.9, 'dog': 0.1, 'cow': 0.0})
     self.assertEqual(self._report().per_class({'AP': 0.5}), {})

@@ -135,11 +135,72 @@ class TrainStepTest(tf.test.TestCase):
     bad = {**good, keys.PSEUDO: (good[keys.PSEUDO][0], labels)}
     _train(task, model, optimizer, [good, good])
     self.assertEqual(int(model.first_non_finite.step), -1)
-    averages = [model.loss_averages.human.numpy(), model.loss_averages.pseudo.numpy()]
-    _train(task, model, optimizer, [bad, good])
+    before = [model.loss_averages.human.numpy(), model.loss_averages.pseudo.numpy()]
+    _train(task, model, optimizer, [bad])
     self.assertEqual(int(model.first_non_finite.step), 3)
     self.assertEqual(keys.SOURCES[int(model.first_non_finite.source)], keys.PSEUDO)
-    self.assertTrue(np.isfinite(averages).all())
+    # The averages stay as they were, so that the last checkpoint can be used.
+    after = [model.loss_averages.human.numpy(), model.loss_averages.pseudo.numpy()]
+    self.assertAllEqual(after, before)
+    _train(task, model, optimizer, [good])
+    self.assertEqual(int(model.first_non_finite.step), 3)
+
+
+class _WithHooks(tiny.TinyTask):
+  """Follows the weights with a moving average, and adds a term of its own."""
+
+  extra_loss_names = ('size',)
+
+  def build_model(self):
+    model = super().build_model()
+    model.follower = tf.Variable(model.stem.kernel, trainable=False)
+    return model
+
+  def extra_losses(self, outputs, labels):
+    return {
+      'size': tf.add_n([tf.reduce_mean(v**2) for v in outputs[keys.HUMAN]['box_outputs'].values()])
+    }
+
+  def after_update(self, model, optimizer):
+    model.follower.assign(0.5 * model.follower + 0.5 * model.stem.kernel)
+
+
+class HooksTest(tf.test.TestCase):
+  def test_after_update_sees_the_weights_behind_the_optimizer_in_every_step(self):
+    config = tiny.config()
+    task = _WithHooks(config)
+    model, optimizer = task.build_model(), _optimizer()
+    expected = model.stem.kernel.numpy()
+    step = tf.function(lambda inputs: task.train_step(inputs, model, optimizer))
+    for seed in range(3):
+      before = model.stem.kernel.numpy()
+      step(tiny.inputs(seed, config))
+      self.assertNotAllClose(model.stem.kernel, before)
+      expected = 0.5 * expected + 0.5 * model.stem.kernel.numpy()
+      self.assertAllClose(model.follower, expected, rtol=1e-6)
+
+  def test_what_after_update_keeps_is_in_the_checkpoint(self):
+    config = tiny.config()
+    task = _WithHooks(config)
+    model, optimizer = task.build_model(), _optimizer()
+    _train(task, model, optimizer, [tiny.inputs(0, config)])
+    prefix = tf.train.Checkpoint(model=model).write(os.path.join(self.get_temp_dir(), 'ckpt'))
+    restored = _WithHooks(config).build_model()
+    tf.train.Checkpoint(model=restored).read(prefix)
+    self.assertAllEqual(restored.follower, model.follower)
+
+  def test_extra_losses_are_added_and_logged(self):
+    config = tiny.config()
+    inputs = tiny.inputs(0, config)
+    logs = []
+    for kind in (tiny.TinyTask, _WithHooks):
+      task = kind(config)
+      logs.append(
+        task.train_step(inputs, task.build_model(), _optimizer(0.0), task.build_metrics(True))
+      )
+    self.assertNotIn('size', logs[0])
+    self.assertGreater(float(logs[1]['size']), 0.0)
+    self.assertAllClose(logs[1]['loss'], logs[0]['loss'] + logs[1]['size'], rtol=1e-5)
 
 
 class ResumeTest(tf.test.TestCase):

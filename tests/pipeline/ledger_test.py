@@ -7,7 +7,7 @@ import unittest
 from unittest import mock
 
 from official_selftrain.core import errors, files
-from official_selftrain.pipeline import stages
+from official_selftrain.pipeline import graph, ledger, planning
 
 
 class _Work:
@@ -28,9 +28,9 @@ class _Work:
       raise self.failure
     return {'digest': f'{self.name}-{self.runs}', 'runs': self.runs}
 
-  def stage(self, *depends_on, redo_when_changed=False):
-    return stages.Stage(
-      self.name, (self.name,), depends_on, lambda: self.inputs, self, redo_when_changed
+  def stage(self, *reads, is_cheap=False):
+    return graph.Stage(
+      kind=self.name, reads=graph.Reads(reads), makes=(self.name,), is_cheap=is_cheap
     )
 
 
@@ -39,12 +39,22 @@ class _Case(unittest.TestCase):
     folder = tempfile.TemporaryDirectory()
     self.addCleanup(folder.cleanup)
     self.folder = folder.name
-    self.records = stages.StageRecords(folder.name)
+    self.ledger = ledger.Ledger(folder.name)
     self.work = _Work(folder.name, 'teacher')
 
-  def execute(self, settings=None, work=None, redo_when_changed=False, **options):
-    stage = (work or self.work).stage('trainer', 'seed', redo_when_changed=redo_when_changed)
-    return self.records.execute(stage, settings or {}, **options)
+  def decide(self, stage, inputs):
+    record, traces = self.ledger.read(stage.name), self.ledger.traces(stage)
+    return planning.decide(stage, record, inputs, traces, self.folder)
+
+  def execute(self, settings=None, work=None, is_cheap=False):
+    """Does what a run does with one stage; returns whether it ran."""
+    work = work or self.work
+    stage = work.stage('trainer', 'seed', is_cheap=is_cheap)
+    inputs = planning.Inputs(stage.reads.select(settings or {}), work.inputs)
+    if self.decide(stage, inputs) is planning.Action.SKIP:
+      return False
+    self.ledger.execute(stage, inputs, work)
+    return True
 
   def exists(self, *parts):
     return os.path.exists(os.path.join(self.folder, *parts))
@@ -52,20 +62,18 @@ class _Case(unittest.TestCase):
 
 class ExecuteTest(_Case):
   def test_a_finished_stage_is_skipped_and_gives_what_it_recorded(self):
-    announce = mock.Mock()
     for ran in (True, False, False):
-      self.assertIs(self.execute({'trainer.rate': 1}, announce=announce), ran)
+      self.assertIs(self.execute({'trainer.rate': 1}), ran)
     self.assertEqual(self.work.runs, 1)
-    announce.assert_called_once_with()
-    self.assertEqual(self.records.result('teacher'), {'digest': 'teacher-1', 'runs': 1})
-    self.assertTrue(self.records.is_done('teacher'))
+    self.assertEqual(self.ledger.result('teacher'), {'digest': 'teacher-1', 'runs': 1})
+    self.assertTrue(self.ledger.is_done('teacher'))
 
   def test_another_process_sees_the_same(self):
     settings = {'trainer.levels': [3, 5], 'trainer.clip': None, 'seed': 0.1}
     self.execute(settings)
-    self.records = stages.StageRecords(self.folder)
+    self.ledger = ledger.Ledger(self.folder)
     self.assertFalse(self.execute(settings))
-    self.assertEqual(self.records.result('teacher')['runs'], 1)
+    self.assertEqual(self.ledger.result('teacher')['runs'], 1)
 
   def test_a_finished_stage_whose_product_is_gone_runs_again(self):
     self.execute()
@@ -77,46 +85,41 @@ class ExecuteTest(_Case):
     self.work.failure = RuntimeError('out of memory')
     with self.assertRaisesRegex(RuntimeError, 'out of memory'):
       self.execute()
-    self.assertFalse(self.records.is_done('teacher'))
+    self.assertFalse(self.ledger.is_done('teacher'))
     self.assertTrue(self.exists('teacher', 'checkpoint'))
     self.work.failure = None
     self.assertTrue(self.execute())
-    self.assertEqual(self.records.result('teacher')['runs'], 2)
-    self.assertTrue(self.records.is_done('teacher'))
+    self.assertEqual(self.ledger.result('teacher')['runs'], 2)
+    self.assertTrue(self.ledger.is_done('teacher'))
 
   def test_a_process_that_is_killed_leaves_a_started_stage(self):
     # A kill runs no handler, so the last record is the one that was written before the work began.
     record = {'stage': 'teacher', 'settings': {}, 'inputs': {}, 'seconds': 0.0, 'status': 'running'}
-    files.write_json(self.records.path('teacher'), record)
-    self.assertFalse(self.records.is_done('teacher'))
+    files.write_json(self.ledger.path('teacher'), record)
+    self.assertFalse(self.ledger.is_done('teacher'))
     with self.assertRaisesRegex(errors.StageChangedError, 'teacher is not finished'):
-      self.records.result('teacher')
+      self.ledger.result('teacher')
     self.execute()
-    self.assertTrue(self.records.is_done('teacher'))
+    self.assertTrue(self.ledger.is_done('teacher'))
 
   def test_a_result_that_was_never_made_is_an_error_that_names_the_stage(self):
     with self.assertRaisesRegex(
       errors.StageChangedError, f'stage labels is not finished in {re.escape(self.folder)}.*run it'
     ):
-      self.records.result('labels')
-    self.assertIsNone(self.records.read('labels'))
+      self.ledger.result('labels')
+    self.assertIsNone(self.ledger.read('labels'))
 
   def test_seconds_add_up_over_processes(self):
     clock = iter([100.0, 107.0, 500.0, 503.0])
     self.work.failure = KeyboardInterrupt()
-    with mock.patch.object(stages.time, 'monotonic', lambda: next(clock)):
+    with mock.patch.object(ledger.time, 'monotonic', lambda: next(clock)):
       with self.assertRaises(KeyboardInterrupt):
         self.execute()
-      self.assertEqual(self.records.read('teacher')['seconds'], 7.0)
-      self.assertEqual(self.records.seconds(), {})
+      self.assertEqual(self.ledger.read('teacher').seconds, 7.0)
+      self.assertEqual(self.ledger.seconds(('teacher', 'labels')), {})
       self.work.failure = None
       self.execute()
-    self.assertEqual(self.records.seconds(), {'teacher': 10.0})
-
-  def test_seconds_ignore_other_files_beside_the_records(self):
-    self.execute()
-    files.write_text(os.path.join(self.folder, stages.RECORDS_DIR, 'table.txt'), 'AP')
-    self.assertEqual(list(self.records.seconds()), ['teacher'])
+    self.assertEqual(self.ledger.seconds(('teacher', 'labels')), {'teacher': 10.0})
 
 
 class ChangeTest(_Case):
@@ -151,18 +154,12 @@ class ChangeTest(_Case):
       self.execute({'seed': 0})
     self.work.failure = None
     self.assertTrue(self.execute({'seed': 1}))
-    self.assertEqual(self.records.read('teacher')['settings'], {'seed': 1})
+    self.assertEqual(self.ledger.read('teacher').inputs.settings, {'seed': 1})
 
-  def test_check_refuses_without_running_anything(self):
-    stage = self.work.stage('trainer', 'seed')
-    self.assertIsNone(self.records.check(stage, {'seed': 0}))
+  def test_while_a_need_is_not_finished_inputs_are_not_compared(self):
     self.execute({'seed': 0})
-    self.assertIsNone(self.records.check(stage, {'seed': 0}))
-    with self.assertRaisesRegex(errors.StageChangedError, 'seed was 0 and is now 1'):
-      self.records.check(stage, {'seed': 1})
-    cheap = self.work.stage('seed', redo_when_changed=True)
-    self.assertIsNone(self.records.check(cheap, {'seed': 1}))
-    self.assertEqual(self.work.runs, 1)
+    stage = self.work.stage('trainer', 'seed')
+    self.assertIs(self.decide(stage, None), planning.Action.SKIP)
 
   def test_a_new_and_a_vanished_setting_are_changes(self):
     self.execute({'trainer.rate': 0.1})
@@ -186,32 +183,45 @@ class ChangeTest(_Case):
 
   def test_cheap_stages_are_redone_when_changed(self):
     work = _Work(self.folder, 'report', student='a')
-    self.execute({'trainer.rate': 1}, work, redo_when_changed=True)
-    self.execute({'trainer.rate': 2}, work, redo_when_changed=True)
+    self.execute({'trainer.rate': 1}, work, is_cheap=True)
+    self.execute({'trainer.rate': 2}, work, is_cheap=True)
     self.assertEqual(work.runs, 2)
     work.inputs = {'student': 'b'}
-    self.execute({'trainer.rate': 2}, work, redo_when_changed=True)
+    self.execute({'trainer.rate': 2}, work, is_cheap=True)
     self.assertEqual(work.runs, 3)
-    self.execute({'trainer.rate': 2}, work, redo_when_changed=True)
+    self.execute({'trainer.rate': 2}, work, is_cheap=True)
     self.assertEqual(work.runs, 3)
-    self.assertEqual(self.records.read('report')['settings'], {'trainer.rate': 2})
+    self.assertEqual(self.ledger.read('report').inputs.settings, {'trainer.rate': 2})
 
 
-class RelevantSettingsTest(unittest.TestCase):
-  def test_prefixes_match_whole_parts_of_a_name(self):
-    settings = {'task.model.size': 1, 'task.modelling': 2, 'task.model': 3, 'seed': 4, 'seeds': 5}
-    self.assertEqual(
-      stages.relevant_settings(settings, ('task.model', 'seed')),
-      {'seed': 4, 'task.model': 3, 'task.model.size': 1},
-    )
+class KeyTest(_Case):
+  """Keys of products: equal for what would make the same."""
 
-  def test_logging_and_checkpoint_rhythm_are_left_out(self):
-    settings = {
-      'trainer.checkpoint_interval': 1,
-      'trainer.steps_per_loop': 2,
-      'trainer.train_steps': 3,
+  def key(self, kind='teacher', settings=None, **digests):
+    return planning.Inputs(settings or {}, digests).key(kind)
+
+  def test_a_key_depends_on_kind_settings_and_inputs_and_not_on_their_order(self):
+    settings = {'seed': 0, 'trainer.rate': 0.1}
+    same = dict(reversed(settings.items()))
+    self.assertEqual(self.key(settings=settings), self.key(settings=same))
+    others = {
+      self.key(settings=settings),
+      self.key('control', settings=settings),
+      self.key(settings={'seed': 1, 'trainer.rate': 0.1}),
+      self.key(settings=settings, teacher='a'),
+      self.key(settings=settings, teacher='b'),
     }
-    self.assertEqual(stages.relevant_settings(settings, ('trainer',)), {'trainer.train_steps': 3})
+    self.assertEqual(len(others), 5)
+
+  def test_two_runs_record_one_key_for_the_same_product(self):
+    keys = []
+    for settings in ({'seed': 0}, {'seed': 0, 'report.margin': 1}, {'seed': 1}):
+      with tempfile.TemporaryDirectory() as folder:
+        self.folder, self.ledger = folder, ledger.Ledger(folder)
+        self.execute(settings, _Work(folder, 'teacher'))
+        keys.append(files.read_json(self.ledger.path('teacher'))['key'])
+    self.assertEqual(keys[0], keys[1])
+    self.assertNotEqual(keys[0], keys[2])
 
 
 class RestartTest(_Case):
@@ -222,39 +232,39 @@ class RestartTest(_Case):
         self.execute({'seed': 0})
         removals = [mock.DEFAULT] * (kill_at - 1) + [KeyboardInterrupt]
         remove = mock.Mock(wraps=files.remove, side_effect=removals)
-        with mock.patch.object(stages.files, 'remove', remove):
+        with mock.patch.object(ledger.files, 'remove', remove):
           with self.assertRaises(KeyboardInterrupt):
-            self.records.restart([stage])
+            self.ledger.remove((stage,))
         self.execute({'seed': 0})
-        self.assertTrue(self.records.is_done('teacher'))
+        self.assertTrue(self.ledger.is_done('teacher'))
         self.assertTrue(self.exists('teacher', 'checkpoint'))
-    with mock.patch.object(stages.console, 'say'):
-      self.records.restart([stage])
-    self.assertEqual(os.listdir(self.folder), [stages.RECORDS_DIR])
+    with mock.patch.object(ledger.console, 'say'):
+      self.ledger.remove((stage,))
+    self.assertEqual(os.listdir(self.folder), [ledger.RECORDS_DIR])
 
   def test_products_and_records_of_the_given_stages_go_and_others_stay(self):
     works = {name: _Work(self.folder, name) for name in ('teacher', 'labels', 'student')}
     for work in works.values():
       self.execute({'seed': 0}, work)
-    with mock.patch.object(stages.console, 'say') as say:
-      self.records.restart([works[name].stage('seed') for name in ('labels', 'student')])
+    with mock.patch.object(ledger.console, 'say') as say:
+      self.ledger.remove(tuple(works[name].stage('seed') for name in ('labels', 'student')))
     self.assertEqual(
       [call.args[0] for call in say.call_args_list],
       [f'{name}: removed, starts afresh.' for name in ('student', 'labels')],
     )
-    self.assertTrue(self.exists('teacher', 'checkpoint') and self.records.is_done('teacher'))
-    self.assertEqual(sorted(os.listdir(self.folder)), [stages.RECORDS_DIR, 'teacher'])
+    self.assertTrue(self.exists('teacher', 'checkpoint') and self.ledger.is_done('teacher'))
+    self.assertEqual(sorted(os.listdir(self.folder)), [ledger.RECORDS_DIR, 'teacher'])
     for name in ('labels', 'student'):
-      self.assertIsNone(self.records.read(name))
+      self.assertIsNone(self.ledger.read(name))
     # What was refused before is accepted now.
     self.assertTrue(self.execute({'seed': 1}, works['labels']))
     self.assertEqual(works['labels'].runs, 2)
 
   def test_single_files_are_removed_and_missing_products_are_no_error(self):
     files.write_text(os.path.join(self.folder, 'report.json'), '{}')
-    stage = stages.Stage('report', ('report.json', 'report.html'), (), dict, dict)
-    with mock.patch.object(stages.console, 'say'):
-      self.records.restart([stage])
+    stage = graph.Stage(kind='report', makes=('report.json', 'report.html'))
+    with mock.patch.object(ledger.console, 'say'):
+      self.ledger.remove((stage,))
     self.assertFalse(self.exists('report.json'))
 
 

@@ -1,0 +1,96 @@
+"""From the settings of a self-training run to the training of its teacher, control and student."""
+
+import dataclasses
+import os
+
+from official.core import config_definitions as cfg
+
+from official_selftrain.configs import self_training as st
+from official_selftrain.pipeline import graph, selftrain_graph, training
+from official_selftrain.pipeline.selftrain_graph import STUDENT, TEACHER
+
+# Families of streams: the control must not meet the teacher's crops again, or its further steps would be worth less.
+# Each round draws anew.
+_TEACHER_FAMILY = 1
+_ROUND_STRIDE = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Jobs:
+  """Makes the jobs of one run.
+
+  Attributes:
+    params: the experiment, its input paths filled in.
+    model_dir: the run directory.
+    class_names: from id 1; empty if unknown.
+  """
+
+  params: st.SelfTrainingExperiment
+  model_dir: str
+  class_names: tuple[str, ...] = ()
+
+  def label_dir(self, round_number: int) -> str:
+    """Where a round's labels lie: in the run, or where the settings say for the first round."""
+    given = self.params.task.pseudo_data.label_dir
+    if given and round_number == 1:
+      return given
+    return os.path.join(self.model_dir, selftrain_graph.labels_dir(round_number))
+
+  def task(self, round_number: int = 1) -> cfg.TaskConfig:
+    """The self-training task of a round; its own copy."""
+    task = self.params.task.replace()
+    task.pseudo_data.label_dir = self.label_dir(round_number)
+    return task
+
+  def make(self, kind: str, round_number: int = 1, start: str = '') -> training.Job:
+    """The job of a model.
+
+    Args:
+      kind: `teacher`, `control` or `student`.
+      round_number: which round's.
+      start: checkpoint that control or student start from if `student_init` is `teacher`; '' while nothing is trained.
+
+    Returns:
+      The job.
+    """
+    params = self.params
+    if kind == STUDENT:
+      task = self.task(round_number)
+    else:
+      task = params.task.supervised()
+      both = task.train_data.global_batch_size + params.task.pseudo_data.global_batch_size
+      own = params.teacher if kind == TEACHER else params.control
+      task.train_data.global_batch_size = own.global_batch_size or both
+    trainer = params.trainer
+    if kind == TEACHER:
+      trainer = params.teacher.trainer.replace(validation_steps=params.trainer.validation_steps)
+      _make_teachers(task, params.teacher)
+    else:
+      _set_start(task, params.task.self_training.student_init, start)
+    name = graph.stage_name(kind, round_number)
+    first_family = _ROUND_STRIDE * (round_number - 1)
+    return training.Job(
+      name=name,
+      model_dir=os.path.join(self.model_dir, name),
+      params=training.job_experiment(task, trainer, params.runtime),
+      seed=params.seed,
+      family=first_family + (_TEACHER_FAMILY if kind == TEACHER else 0),
+      class_names=self.class_names,
+    )
+
+
+def _make_teachers(task: cfg.TaskConfig, teacher: st.Teacher) -> None:
+  """Gives a task the teacher's own start and augmentation."""
+  task.init_checkpoint = teacher.init_checkpoint
+  task.init_checkpoint_modules = teacher.init_checkpoint_modules
+  if teacher.augmentation is not None:
+    exclude = sorted({*teacher.augmentation.exclude_ops, *task.train_data.augmentation.exclude_ops})
+    task.train_data.augmentation = teacher.augmentation.replace(exclude_ops=exclude)
+
+
+def _set_start(task: cfg.TaskConfig, init: st.StudentInit, start: str) -> None:
+  """Lets control or student start as the settings say."""
+  if init == 'teacher':
+    task.init_checkpoint, task.init_checkpoint_modules = start, 'all'
+  elif init == 'random':
+    task.init_checkpoint = ''

@@ -1,0 +1,134 @@
+"""The records of a run directory: one JSON file per stage, written when the stage starts and when it is done."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from official_selftrain.core import console, errors, files
+from official_selftrain.pipeline import graph, planning
+
+RECORDS_DIR = 'stages'
+_REMOVED = '.removed'
+
+# Files by which one sees that training or labelling left something to go on with.
+_PROGRESS = ('checkpoint', '.tfrecord')
+
+
+class Ledger:
+  """What is remembered of the stages of a run, and of what they left in its directory."""
+
+  def __init__(self, model_dir: str):
+    """Touches nothing.
+
+    Args:
+      model_dir: the run directory.
+    """
+    self._model_dir = model_dir
+
+  def path(self, name: str) -> str:
+    """Where a stage's record lies."""
+    return os.path.join(self._model_dir, RECORDS_DIR, f'{name}.json')
+
+  def read(self, name: str) -> planning.Record | None:
+    """The record of a stage, or None if it never started."""
+    if not os.path.exists(self.path(name)):
+      return None
+    value = files.read_json(self.path(name))
+    return planning.Record(
+      planning.Inputs(value['settings'], value['inputs']),
+      value['status'],
+      value['seconds'],
+      value.get('result', {}),
+    )
+
+  def is_done(self, name: str) -> bool:
+    """Whether a stage has finished."""
+    record = self.read(name)
+    return record is not None and record.is_done
+
+  def result(self, name: str) -> dict[str, Any]:
+    """What a finished stage recorded.
+
+    Raises:
+      StageChangedError: the stage has not finished.
+    """
+    record = self.read(name)
+    if record is None or not record.is_done:
+      raise errors.StageChangedError(
+        f'The stage {name} is not finished in {self._model_dir}: run it first.'
+      )
+    return dict(record.result)
+
+  def seconds(self, names: tuple[str, ...]) -> dict[str, float]:
+    """Wall seconds of those of the named stages that have finished, all processes added up."""
+    found = {name: self.read(name) for name in names}
+    return {name: record.seconds for name, record in found.items() if record and record.is_done}
+
+  def traces(self, stage: graph.Stage) -> planning.Traces:
+    """What a stage left in the run directory."""
+    paths = [os.path.join(self._model_dir, name) for name in stage.makes]
+    has_progress = any(
+      name.endswith(_PROGRESS) for path in paths for _, _, names in os.walk(path) for name in names
+    )
+    return planning.Traces(has_progress, all(os.path.exists(path) for path in paths))
+
+  def execute(
+    self, stage: graph.Stage, inputs: planning.Inputs, work: Callable[[], dict[str, Any]]
+  ) -> None:
+    """Does the work of a stage between its two records.
+
+    Args:
+      stage: the stage.
+      inputs: what it works with.
+      work: makes the product and returns facts about it, among them its `digest`.
+    """
+    before = self.read(stage.name)
+    # The time of a product that is thrown away does not count.
+    goes_on = before is not None and planning.first_change(before.inputs, inputs) is None
+    record = planning.Record(inputs, 'running', before.seconds if before and goes_on else 0.0)
+    self._write(stage, record)
+    started = time.monotonic()
+    try:
+      result = work()
+    except BaseException:
+      self._write(stage, _after(record, started))
+      raise
+    self._write(stage, dataclasses.replace(_after(record, started), status='done', result=result))
+
+  def remove(self, stages: tuple[graph.Stage, ...]) -> None:
+    """Removes products and records of stages.
+
+    Last stage first, and each product is renamed before its record goes: a kill in between leaves no record that
+    calls a half-removed product finished.
+    """
+    for stage in reversed(stages):
+      removed = []
+      for name in stage.makes:
+        path = os.path.join(self._model_dir, name)
+        if os.path.exists(path):
+          files.remove(path + _REMOVED)
+          os.replace(path, path + _REMOVED)
+          removed.append(path + _REMOVED)
+      files.remove(self.path(stage.name))
+      for path in removed:
+        files.remove(path)
+      console.say(f'{stage.name}: removed, starts afresh.')
+
+  def _write(self, stage: graph.Stage, record: planning.Record) -> None:
+    value = {
+      'stage': stage.name,
+      'key': record.inputs.key(stage.kind),
+      'settings': dict(record.inputs.settings),
+      'inputs': dict(record.inputs.digests),
+      'seconds': record.seconds,
+      'status': record.status,
+    }
+    if record.is_done:
+      value['result'] = dict(record.result)
+    files.write_json(self.path(stage.name), value)
+
+
+def _after(record: planning.Record, started: float) -> planning.Record:
+  return dataclasses.replace(record, seconds=record.seconds + time.monotonic() - started)

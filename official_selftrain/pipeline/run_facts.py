@@ -1,0 +1,55 @@
+"""What the report and the export are told of a run: a frozen record, so that they need not know how runs work."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from official_selftrain.configs import self_training as st
+from official_selftrain.pipeline import data, training
+from official_selftrain.presentation import base
+from official_selftrain.pseudo_labels import cuts
+from official_selftrain.report import contents
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+  """A finished model.
+
+  Attributes:
+    job: how it was trained.
+    checkpoint: prefix of its last checkpoint.
+    step: number of steps it had.
+  """
+
+  job: training.Job
+  checkpoint: str
+  step: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunFacts:
+  """A run whose models are finished.
+
+  Attributes:
+    params: the experiment, its input paths filled in.
+    settings: the settings as the user gave them, flattened to dotted names.
+    model_dir: the run directory.
+    data: what is known of the data.
+    label_dir: the labels that the student was trained on.
+    cuts: the cuts with which it read them.
+    presentation: how the task is shown.
+    models: teacher, control if there is one, and student.
+    metrics: their metrics under the evaluator's names.
+    seconds: wall time by stage.
+  """
+
+  params: st.SelfTrainingExperiment
+  settings: Mapping[str, Any]
+  model_dir: str
+  data: data.DataFacts
+  label_dir: str
+  cuts: cuts.Cuts
+  presentation: base.Presentation
+  models: Mapping[contents.Model, TrainedModel]
+  metrics: Mapping[contents.Model, Mapping[str, float]]
+  seconds: Mapping[str, float]

@@ -1,0 +1,171 @@
+"""The stages of self-training: teacher, labels, gate, control and student of each round, report, export.
+
+This is the one place where their order and dependencies are written down. It needs no TensorFlow.
+"""
+
+import dataclasses
+import os
+
+from official_selftrain.pipeline import graph
+from official_selftrain.pipeline.graph import Reads, Stage, stage_name
+
+TEACHER, LABELS, GATE, CONTROL, STUDENT = 'teacher', 'labels', 'gate', 'control', 'student'
+REPORT, EXPORT = 'report', 'export'
+
+# Where the data lies and what its classes are called changes no weight; the files themselves are compared.
+_DATA = Reads(('seed', 'dataset'), ('dataset.directory', 'dataset.class_names'))
+_NAMES = Reads(('dataset.class_names',))
+_PRECISION = Reads(('runtime.mixed_precision_dtype',))
+_PSEUDO_BATCH = Reads(('task.pseudo_data.global_batch_size',))
+_START = Reads(
+  ('task.self_training.student_init', 'task.init_checkpoint', 'task.init_checkpoint_modules')
+)
+_TRAIN_FILES = 'task.train_data.input_path'
+_PSEUDO_FILES = 'task.pseudo_data.input_path'
+_LABEL_FILES = 'task.pseudo_data.label_dir'
+_VALIDATION_FILES = 'task.validation_data.input_path'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outline:
+  """What decides about the shape of a run.
+
+  Attributes:
+    model: settings of the task that say which network there is.
+    training: settings of the task that a model's weights depend on, beyond `model`.
+    inference: settings of the task that what a trained model finds depends on, beyond these.
+    evaluation: settings that metrics depend on, beyond these.
+    labelling: settings of `labels` that label files depend on.
+    gate: settings that decide whether labels are worth training a student on.
+    has_given_teacher: whether the teacher comes from outside.
+    has_given_labels: whether the labels of the first round do.
+    has_control: whether a control is trained.
+    adds_teacher_batch: whether the teacher's batch is the sum of both streams'.
+    adds_control_batch: whether the control's is.
+    reports: whether models are evaluated and a report is written.
+    exports: whether the student is exported.
+    rounds: how often labels are made and a student is trained on them.
+  """
+
+  model: Reads
+  training: Reads
+  inference: Reads
+  evaluation: Reads
+  labelling: Reads
+  gate: Reads
+  has_given_teacher: bool = False
+  has_given_labels: bool = False
+  has_control: bool = True
+  adds_teacher_batch: bool = True
+  adds_control_batch: bool = True
+  reports: bool = True
+  exports: bool = True
+  rounds: int = 1
+
+
+def build(outline: Outline) -> graph.Graph:
+  """The graph of a run of self-training."""
+  stages = [_teacher(outline)]
+  for number in range(1, outline.rounds + 1):
+    stages += _round(outline, number)
+  models = tuple(stage.name for stage in stages if stage.kind in (TEACHER, CONTROL, STUDENT))
+  if outline.reports:
+    stages.append(
+      Stage(
+        kind=REPORT,
+        needs=models,
+        reads=Reads(('report',)) + _NAMES + _PRECISION + outline.inference + outline.evaluation,
+        files=(_VALIDATION_FILES,),
+        makes=('report.json', 'report.html'),
+        is_cheap=True,
+      )
+    )
+  if outline.exports:
+    stages.append(
+      Stage(
+        kind=EXPORT,
+        needs=(stage_name(STUDENT, outline.rounds),),
+        reads=Reads(('export',)) + _NAMES + _PRECISION + outline.inference,
+        makes=('export',),
+        is_cheap=True,
+      )
+    )
+  return graph.Graph(stages)
+
+
+def labels_dir(round_number: int) -> str:
+  """Folder of a round's labels, below the run directory."""
+  return os.path.join(LABELS, f'round-{round_number}')
+
+
+def labels_from(round_number: int) -> str:
+  """The model that writes a round's labels: the teacher, then the student of the round before."""
+  return TEACHER if round_number == 1 else stage_name(STUDENT, round_number - 1)
+
+
+def control_from(round_number: int) -> str:
+  """The model that a round's control goes on from: it never sees a pseudo label, in no round."""
+  return TEACHER if round_number == 1 else stage_name(CONTROL, round_number - 1)
+
+
+def _teacher(outline: Outline) -> Stage:
+  if outline.has_given_teacher:
+    reads = Reads(('teacher.checkpoint',)) + outline.model
+    files: tuple[str, ...] = ()
+  else:
+    reads = Reads((TEACHER,)) + _DATA + _PRECISION + outline.model + outline.training
+    files = (_TRAIN_FILES,)
+    if outline.adds_teacher_batch:
+      reads += _PSEUDO_BATCH
+  return Stage(kind=TEACHER, reads=reads, files=files, makes=(TEACHER,))
+
+
+def _round(outline: Outline, number: int) -> list[Stage]:
+  """The stages of one round."""
+  training = _DATA + _PRECISION + _START + Reads(('trainer',)) + outline.model + outline.training
+  stages = []
+  labels: tuple[str, ...] = ()
+  given_labels: tuple[str, ...] = ()
+  if outline.has_given_labels and number == 1:
+    given_labels = (_LABEL_FILES,)
+  else:
+    labels = (stage_name(LABELS, number),)
+    stages.append(
+      Stage(
+        kind=LABELS,
+        round=number,
+        needs=(labels_from(number),),
+        reads=_DATA + _NAMES + _PRECISION + outline.inference + outline.labelling,
+        files=(_PSEUDO_FILES,),
+        makes=(labels_dir(number),),
+      )
+    )
+  # Cheap, and before any training of the round: behind a closed gate nothing is worth its hours.
+  stages.append(
+    Stage(
+      kind=GATE, round=number, needs=labels, reads=outline.gate, files=given_labels, is_cheap=True
+    )
+  )
+  if outline.has_control:
+    reads = training + Reads((CONTROL,))
+    stages.append(
+      Stage(
+        kind=CONTROL,
+        round=number,
+        needs=(control_from(number),),
+        reads=reads + _PSEUDO_BATCH if outline.adds_control_batch else reads,
+        files=(_TRAIN_FILES,),
+        makes=(stage_name(CONTROL, number),),
+      )
+    )
+  stages.append(
+    Stage(
+      kind=STUDENT,
+      round=number,
+      needs=(labels_from(number), *labels, stage_name(GATE, number)),
+      reads=training + Reads(('task.pseudo_data', 'task.self_training')),
+      files=(_TRAIN_FILES, *given_labels),
+      makes=(stage_name(STUDENT, number),),
+    )
+  )
+  return stages

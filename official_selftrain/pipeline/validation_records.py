@@ -1,0 +1,340 @@
+"""Compares the validation records with `task.annotation_file`, and with the classes of the model, before training.
+
+Evaluation takes the truth from the annotation file and joins it with detections by image id and category id. Records
+that number classes otherwise (COCO's categories are 80 with ids up to 90) train well and get an AP of nearly zero,
+without a word. One pass over the records, which decodes no image, finds that beforehand.
+"""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import tensorflow as tf
+from official.core import config_definitions as cfg
+
+from official_selftrain.configs import detection as detection_configs
+from official_selftrain.core import console, errors
+from official_selftrain.dataloaders import decoders, detection, tfrecords
+from official_selftrain.datasets import coco
+
+_RECORDS_AT_ONCE = 256
+_MAX_ID = 2**63 - 1
+# Converters drop a few boxes, for example those without area. Less than this share of a class in common, and at least
+# so many boxes apart, is another numbering.
+_LEAST_SHARE = 0.5
+_FEW_BOXES = 5
+_EXAMPLES = 5
+
+_PATH = 'task.validation_data.input_path'
+# Boxes by class that are no crowds.
+Counts = collections.Counter[int]
+
+
+def check(task: cfg.TaskConfig, class_names: Sequence[str] = ()) -> None:
+  """Checks the validation records of a detection task; other tasks have no annotation file.
+
+  Args:
+    task: a task with its paths filled in.
+    class_names: names of the classes from id 1; empty if unknown.
+
+  Raises:
+    ConfigError: ids are to be made anew, which no annotation file has, or names contradict the annotation file.
+    DataError: a record cannot be read, ids are no numbers or not unique, records and annotation file are not about the
+      same images or number classes differently, or the model has too few classes.
+  """
+  if not isinstance(task, detection_configs.DetectionTask):
+    return
+  stream = task.validation_data
+  annotations = None
+  if task.annotation_file:
+    _check_ids_are_read(stream)
+    annotations = coco.read(task.annotation_file)
+    check_names(annotations, class_names)
+  if stream.tfds_name or not stream.input_path:
+    return
+  files = tfrecords.match_files(stream.input_path, _PATH)
+  found = _read(files, stream)
+  if annotations:
+    truth = _counts_of(annotations)
+    _check_images(annotations, found)
+    _check_classes(annotations, found, truth)
+    _check_num_classes(task, truth.values(), f'{annotations.path} (task.annotation_file)')
+  _check_num_classes(task, found.values(), _PATH)
+
+
+def class_names_of(annotation_file: str) -> tuple[str, ...]:
+  """Names of the categories of an annotation file, for runs that have none in their settings.
+
+  Args:
+    annotation_file: JSON in the format of COCO's `instances_*.json`.
+
+  Returns:
+    Names from id 1 to the largest one; 'unused-12' for an id, here 12, that no category has. Empty when the file lists
+    no categories.
+
+  Raises:
+    DataError: the file cannot be read, or a category has an id below 1, which is the background's.
+  """
+  categories = coco.read(annotation_file).categories
+  if not categories:
+    return ()
+  if min(categories) < 1:
+    raise errors.DataError(
+      f'{annotation_file}: category {categories[min(categories)]!r} has the id {min(categories)}. Class 0 is the '
+      'background; number categories from 1.'
+    )
+  return tuple(categories.get(k, f'unused-{k}') for k in range(1, max(categories) + 1))
+
+
+def check_names(annotations: coco.Annotations, class_names: Sequence[str]) -> None:
+  """Raises ConfigError when class names, from id 1, are not those of the file's categories; both may be unknown."""
+  if not class_names:
+    return
+  for category_id, name in annotations.categories.items():
+    ours = class_names[category_id - 1] if 0 < category_id <= len(class_names) else None
+    if ours != name:
+      said = 'has no name' if ours is None else f'is {ours!r}'
+      raise errors.ConfigError(
+        f'dataset.class_names: class {category_id} {said}, but category {category_id} is {name!r} in '
+        f'{annotations.path} (task.annotation_file). Names stand in the order of ids from 1; an id that no category '
+        'has needs a name, too.'
+      )
+
+
+def _check_ids_are_read(stream: detection_configs.DataConfig) -> None:
+  """Raises ConfigError for ids that are made from images, where an annotation file has others."""
+  if stream.decoder.get().regenerate_source_id:
+    raise errors.ConfigError(
+      f'task.validation_data.decoder.{stream.decoder.type}.regenerate_source_id is true: ids that are made from the '
+      'images are never those of task.annotation_file. Turn it off and write the ids of the file into image/source_id, '
+      "or set task.annotation_file to '' to take the truth from the records."
+    )
+
+
+def _read(files: Sequence[str], stream: detection_configs.DataConfig) -> dict[str, Counts]:
+  """Boxes by class of each image, by its id as a plain number in decimals, in the order of the records.
+
+  Raises:
+    DataError: a record cannot be read, an id is no number from 0 to 2^63 - 1, or two records have the same.
+  """
+  found: dict[str, Counts] = {}
+  for place, (text, counts) in enumerate(_labels(files, stream)):
+    if not (text.isascii() and text.isdigit() and int(text) <= _MAX_ID):
+      raise errors.DataError(
+        f'{_PATH}: image/source_id of record {place} is {text!r}; the COCO evaluator needs numbers from 0 to 2^63 - 1. '
+        f'Write them, or set task.validation_data.decoder.{stream.decoder.type}.regenerate_source_id.'
+      )
+    image_id = str(int(text))
+    if image_id in found:
+      raise errors.DataError(
+        f'{_PATH}: records {list(found).index(image_id)} and {place}, counted over all files, have the same image id, '
+        f'{image_id}. The COCO evaluator would take them for one image. Remove one, or write other ids.'
+      )
+    found[image_id] = counts
+  return found
+
+
+def _labels(
+  files: Sequence[str], stream: detection_configs.DataConfig
+) -> Iterator[tuple[str, Counts]]:
+  """Id and boxes by class of each record, in the order of the files.
+
+  Raises:
+    DataError: a record cannot be read.
+  """
+  decoder = detection.build_decoder(stream)
+  dataset = tf.data.TFRecordDataset(list(files))
+  if stream.skip_errors:
+    # One at a time, so that a bad record takes no other with it.
+    dataset = dataset.ignore_errors().batch(1).map(decoder.decode_labels).ignore_errors()
+  else:
+    dataset = dataset.batch(_RECORDS_AT_ONCE).map(decoder.decode_labels, tf.data.AUTOTUNE)
+  try:
+    for batch in dataset.prefetch(1):
+      ids = [each.decode('utf-8', 'replace') for each in batch['source_id'].numpy().tolist()]
+      rows = (batch[name].to_list() for name in ('classes', 'is_crowd'))
+      for image_id, classes, is_crowd in zip(ids, *rows, strict=True):
+        flags = is_crowd or [0] * len(classes)
+        boxes = zip(classes, flags, strict=False)
+        yield image_id, Counts(class_id for class_id, crowd in boxes if not crowd)
+  except tf.errors.OpError as error:
+    decode = functools.partial(_decode_one, decoder)
+    reason = tfrecords.first_bad_record(files, decode) or errors.first_line(error)
+    raise errors.DataError(f'{_PATH}: {reason}') from error
+
+
+def _decode_one(
+  decoder: decoders.BoxDecoder | decoders.LabelMapDecoder, record: tf.Tensor
+) -> object:
+  return decoder.decode_labels(record[tf.newaxis])
+
+
+def _check_num_classes(
+  task: detection_configs.DetectionTask, images: Iterable[Counts], where: str
+) -> None:
+  """Raises DataError when the model lacks a class that the boxes of images have."""
+  num_classes = task.model.num_classes
+  classes = {class_id for counts in images for class_id in counts}
+  outside = [class_id for class_id in sorted(classes) if not 1 <= class_id < num_classes]
+  if outside:
+    raise errors.DataError(
+      f'{where} has boxes of class {outside[-1]}, but task.model.num_classes is {num_classes}, which allows classes '
+      f'from 1 to {num_classes - 1}. Set it to at least the largest id + 1, or renumber the classes.'
+    )
+
+
+def _counts_of(annotations: coco.Annotations) -> dict[str, Counts]:
+  """Boxes by category of all images of an annotation file."""
+  result = {}
+  for image_id in annotations.image_ids():
+    boxes = annotations.boxes(image_id)
+    assert boxes is not None
+    result[image_id] = Counts(boxes.classes[~boxes.is_crowd].tolist())
+  return result
+
+
+def _check_images(annotations: coco.Annotations, records: Mapping[str, Counts]) -> None:
+  """Compares ids: records without annotations stop evaluation, annotated images without a record are told.
+
+  Raises:
+    DataError: a record has an id that the file has not.
+  """
+  known = set(annotations.image_ids())
+  strangers = [image_id for image_id in records if image_id not in known]
+  if strangers:
+    raise errors.DataError(
+      f'{len(strangers)} of {len(records)} validation records have an image/source_id that no image of '
+      f'{annotations.path} (task.annotation_file) has: {_some(strangers)}; ids of the file: '
+      f'{_some(annotations.image_ids())}. Give the annotation file of these records, or write its ids into them.'
+    )
+  unseen = [image_id for image_id in annotations.image_ids() if image_id not in records]
+  if unseen:
+    console.note(
+      f'{len(unseen)} of {len(known)} images of {annotations.path} (task.annotation_file) have no validation record: '
+      f'{_some(unseen)}. AP is that of the other {len(records)} and cannot be compared with that of all.'
+    )
+
+
+def _some(values: Sequence[str]) -> str:
+  """The first few of some values."""
+  return ', '.join(values[:_EXAMPLES]) + (', ...' if len(values) > _EXAMPLES else '')
+
+
+@dataclasses.dataclass(frozen=True)
+class _Agreement:
+  """How far boxes by class are the same in records and annotations, image by image.
+
+  Attributes:
+    in_records: boxes by class over all images.
+    in_file: the same of the annotation file.
+    in_both: boxes that both sides have in the same image and class.
+  """
+
+  in_records: Counts
+  in_file: Counts
+  in_both: Counts
+
+  def of(self, class_id: int) -> tuple[int, int]:
+    """Boxes of a class that agree, and those of the side that has more."""
+    return self.in_both[class_id], max(self.in_records[class_id], self.in_file[class_id])
+
+  def share(self) -> float:
+    """Share of all boxes that agree."""
+    most = max(self.in_records.total(), self.in_file.total())
+    return self.in_both.total() / most if most else 1.0
+
+  def disagreeing(self) -> list[int]:
+    """Classes that mean different things, those with most boxes first."""
+    found = []
+    for class_id in {*self.in_records, *self.in_file}:
+      same, most = self.of(class_id)
+      if same < _LEAST_SHARE * most and (most - same >= _FEW_BOXES or self.share() < _LEAST_SHARE):
+        found.append(class_id)
+    return sorted(found, key=lambda class_id: (-self.of(class_id)[1], class_id))
+
+
+def _agreement(records: Mapping[str, Counts], truth: Mapping[str, Counts]) -> _Agreement:
+  totals = _Agreement(Counts(), Counts(), Counts())
+  for image_id, counts in records.items():
+    totals.in_records.update(counts)
+    totals.in_file.update(truth[image_id])
+    totals.in_both.update(counts & truth[image_id])
+  return totals
+
+
+def _check_classes(
+  annotations: coco.Annotations, records: Mapping[str, Counts], truth: Mapping[str, Counts]
+) -> None:
+  """Compares the classes of boxes image by image; records without any box are not compared.
+
+  Raises:
+    DataError: a class of the records is no category of the file, or they number classes differently.
+  """
+  used = sorted({class_id for counts in records.values() for class_id in counts})
+  if not used:
+    return
+  found = _agreement(records, truth)
+  strangers = [class_id for class_id in used if class_id not in annotations.category_ids()]
+  differ = found.disagreeing()
+  advice = _renumbering(annotations, records, truth) or (
+    'Write the category ids of the file into the records, or give the annotation file that they were made from.'
+  )
+  where = f'{annotations.path} (task.annotation_file)'
+  if strangers:
+    raise errors.DataError(
+      f'{_PATH} has boxes of class {_some([str(k) for k in strangers])}, which is the id of no category of {where}. '
+      f'{advice}'
+    )
+  first = _first_difference(annotations, records, truth)
+  if differ:
+    class_id = differ[0]
+    name = annotations.categories.get(class_id)
+    raise errors.DataError(
+      f'{_PATH} and {where} number classes differently, so that the AP of class '
+      f'{_some([str(k) for k in differ])} would be close to zero. '
+      f'Class {class_id}{f" ({name!r} in the file)" if name else ""} has {found.in_records[class_id]} boxes in the '
+      f'records and {found.in_file[class_id]} in the file, {found.in_both[class_id]} of them in the same images. '
+      f'{first} {advice}'
+    )
+  if first:
+    console.note(
+      f'{_PATH} and {where} do not have the same boxes: {found.in_records.total()} and {found.in_file.total()}, '
+      f'{found.in_both.total()} of them in the same images and classes. {first} The file decides about AP.'
+    )
+
+
+def _first_difference(
+  annotations: coco.Annotations, records: Mapping[str, Counts], truth: Mapping[str, Counts]
+) -> str:
+  """The first image and class with another number of boxes, as a sentence; '' when there is none."""
+  for image_id, counts in records.items():
+    for class_id in sorted({*counts, *truth[image_id]}):
+      if counts[class_id] != truth[image_id][class_id]:
+        name = annotations.categories.get(class_id, 'no name')
+        return (
+          f'First difference: image {image_id} has {counts[class_id]} boxes of class {class_id} ({name}) in its record '
+          f'and {truth[image_id][class_id]} in the file.'
+        )
+  return ''
+
+
+def _renumbering(
+  annotations: coco.Annotations, records: Mapping[str, Counts], truth: Mapping[str, Counts]
+) -> str:
+  """What to do when the records number the categories from 1 on without gaps; '' when they do not."""
+  ids = annotations.category_ids()
+  if list(ids) == list(range(1, len(ids) + 1)):
+    return ''
+  renumbered = {}
+  for image_id, counts in records.items():
+    if any(not 1 <= class_id <= len(ids) for class_id in counts):
+      return ''
+    renumbered[image_id] = Counts({ids[k - 1]: number for k, number in counts.items()})
+  if _agreement(renumbered, truth).disagreeing():
+    return ''
+  return (
+    f'The records number the {len(ids)} categories from 1 to {len(ids)} in the order of their ids, which go from '
+    f'{ids[0]} to {ids[-1]} with gaps. Write the ids of the file into the records, for training and validation, and '
+    f'set task.model.num_classes to {ids[-1] + 1}.'
+  )

@@ -1,0 +1,219 @@
+"""The graph of stages, the settings that stages read, and the graph of self-training. No TensorFlow."""
+
+import subprocess
+import sys
+import unittest
+
+from official_selftrain.core import errors
+from official_selftrain.pipeline import graph, selftrain_graph
+from official_selftrain.pipeline.graph import Graph, Reads, Stage
+
+_NO_TENSORFLOW = """
+import sys
+from official_selftrain.pipeline import graph, ledger, planning, selftrain_graph
+print('tensorflow' in sys.modules)
+"""
+
+OUTLINE = {
+  'model': Reads(('task.model', 'task.model.nms.weights'), ('task.model.nms',)),
+  'training': Reads(('task.losses', 'task.train_data')),
+  'inference': Reads(('task.model.nms',)),
+  'evaluation': Reads(('task.validation_data', 'trainer.validation_steps')),
+  'labelling': Reads(('labels.min_score',)),
+  'gate': Reads(('task.pseudo_data.cut', 'labels.min_boxes_per_image')),
+}
+
+
+def selftrain(**changes):
+  """The graph of self-training."""
+  return selftrain_graph.build(selftrain_graph.Outline(**{**OUTLINE, **changes}))
+
+
+class ReadsTest(unittest.TestCase):
+  settings = {
+    'trainer.train_steps': 3,
+    'trainer.steps_per_loop': 5,
+    'trainer.validation_steps': -1,
+    'task.model.size': 64,
+    'task.model.nms.top_k': 10,
+    'task.model.nms.weights': [1.0],
+    'task.models': 1,
+  }
+
+  def select(self, *prefixes, without=()):
+    return list(Reads(prefixes, without).select(self.settings))
+
+  def test_a_prefix_takes_what_is_below_it_and_not_what_starts_alike(self):
+    self.assertEqual(
+      self.select('task.model'),
+      ['task.model.nms.top_k', 'task.model.nms.weights', 'task.model.size'],
+    )
+
+  def test_the_longest_name_decides(self):
+    self.assertEqual(self.select('task.model', without=('task.model.nms',)), ['task.model.size'])
+    self.assertEqual(
+      self.select('task.model', 'task.model.nms.weights', without=('task.model.nms',)),
+      ['task.model.nms.weights', 'task.model.size'],
+    )
+
+  def test_settings_of_logging_count_only_when_named_in_full(self):
+    self.assertEqual(self.select('trainer'), ['trainer.train_steps'])
+    self.assertEqual(
+      self.select('trainer', 'trainer.validation_steps'),
+      ['trainer.train_steps', 'trainer.validation_steps'],
+    )
+
+  def test_a_sum_reads_both(self):
+    both = Reads(('task.model',), ('task.model.nms',)) + Reads(('trainer',))
+    self.assertEqual(list(both.select(self.settings)), ['task.model.size', 'trainer.train_steps'])
+
+  def test_values_are_kept(self):
+    self.assertEqual(
+      Reads(('task.model.nms',)).select(self.settings),
+      {'task.model.nms.top_k': 10, 'task.model.nms.weights': [1.0]},
+    )
+
+
+class GraphTest(unittest.TestCase):
+  def test_what_needs_what(self):
+    stages = Graph(
+      [
+        Stage(kind='a'),
+        Stage(kind='b', needs=('a',)),
+        Stage(kind='c', needs=('a',)),
+        Stage(kind='d', needs=('b',)),
+      ]
+    )
+    names = lambda found: [stage.name for stage in found]  # noqa: E731
+    self.assertEqual(names(stages.needed_by('d')), ['a', 'b'])
+    self.assertEqual(names(stages.needed_by('a')), [])
+    self.assertEqual(names(stages.made_from('a')), ['b', 'c', 'd'])
+    self.assertEqual(names(stages.made_from('c')), [])
+
+  def test_a_stage_that_comes_before_what_it_needs_is_refused(self):
+    with self.assertRaisesRegex(ValueError, 'stage b needs a, which does not come before it'):
+      Graph([Stage(kind='b', needs=('a',)), Stage(kind='a')])
+
+  def test_two_stages_of_one_name_are_refused(self):
+    with self.assertRaisesRegex(ValueError, 'Two stages are called a'):
+      Graph([Stage(kind='a'), Stage(kind='a')])
+
+  def test_an_unknown_setting_is_an_error_that_names_stage_and_setting(self):
+    stages = Graph([Stage(kind='a', reads=Reads(('seed', 'task.modle')))])
+    with self.assertRaisesRegex(
+      errors.ConfigError, r'stage a depends on the setting task\.modle, which'
+    ):
+      stages.check_settings(['seed', 'task.model.size'])
+    stages = Graph([Stage(kind='a', reads=Reads(('seed',), ('task.model.sice',)))])
+    with self.assertRaisesRegex(errors.ConfigError, r'task\.model\.sice'):
+      stages.check_settings(['seed', 'task.model.size'])
+    Graph([Stage(kind='a', reads=Reads(('seed', 'task.model')))]).check_settings(
+      ['seed', 'task.model.size']
+    )
+
+  def test_names_of_rounds(self):
+    names = [graph.stage_name('student', number) for number in (1, 2, 3)]
+    self.assertEqual(names, ['student', 'student-2', 'student-3'])
+
+
+class SelfTrainingGraphTest(unittest.TestCase):
+  def needs(self, stages):
+    return {stage.name: stage.needs for stage in stages.stages}
+
+  def test_one_round(self):
+    self.assertEqual(
+      self.needs(selftrain()),
+      {
+        'teacher': (),
+        'labels': ('teacher',),
+        'gate': ('labels',),
+        'control': ('teacher',),
+        'student': ('teacher', 'labels', 'gate'),
+        'report': ('teacher', 'control', 'student'),
+        'export': ('student',),
+      },
+    )
+
+  def test_two_rounds(self):
+    stages = selftrain(rounds=2)
+    needs = self.needs(stages)
+    self.assertEqual(
+      stages.names,
+      (
+        'teacher', 'labels', 'gate', 'control', 'student', 'labels-2', 'gate-2', 'control-2',
+        'student-2', 'report', 'export',
+      ),
+    )  # fmt: skip
+    self.assertEqual(needs['labels-2'], ('student',))
+    self.assertEqual(needs['control-2'], ('control',))
+    self.assertEqual(needs['student-2'], ('student', 'labels-2', 'gate-2'))
+    self.assertEqual(needs['report'], ('teacher', 'control', 'student', 'control-2', 'student-2'))
+    self.assertEqual(needs['export'], ('student-2',))
+    self.assertEqual(stages['labels-2'].makes, ('labels/round-2',))
+    self.assertEqual(stages['student-2'].makes, ('student-2',))
+
+  def test_the_control_never_depends_on_labels(self):
+    stages = selftrain(rounds=3)
+    for name in ('control', 'control-2', 'control-3'):
+      kinds = {stage.kind for stage in stages.needed_by(name)}
+      self.assertLessEqual(kinds, {'teacher', 'control'})
+
+  def test_given_labels_and_parts_that_are_left_out(self):
+    stages = selftrain(has_given_labels=True, has_control=False, reports=False, exports=False)
+    self.assertEqual(stages.names, ('teacher', 'gate', 'student'))
+    self.assertIn('task.pseudo_data.label_dir', stages['student'].files)
+    self.assertEqual(selftrain(has_given_labels=True, rounds=2)['labels-2'].needs, ('student',))
+
+  def test_settings_of_inference_train_no_model_anew(self):
+    settings = {
+      'task.model.nms.top_k': 10,
+      'task.model.nms.weights': [1.0],
+      'task.model.size': 64,
+      'task.validation_data.path': 'a',
+      'trainer.validation_steps': -1,
+      'report.margin': 0.1,
+    }
+    reads = {s.name: set(s.reads.select(settings)) for s in selftrain().stages}
+    for name in ('teacher', 'control', 'student'):
+      self.assertEqual(reads[name], {'task.model.nms.weights', 'task.model.size'}, name)
+    self.assertEqual(reads['labels'], {'task.model.nms.top_k', 'task.model.nms.weights'})
+    self.assertEqual(
+      reads['report'],
+      {
+        'task.model.nms.top_k', 'task.model.nms.weights', 'task.validation_data.path',
+        'trainer.validation_steps', 'report.margin',
+      },
+    )  # fmt: skip
+
+  def test_class_names_train_no_model_anew(self):
+    settings = {'dataset.class_names': ['cat'], 'dataset.directory': '', 'dataset.name': 'digits'}
+    reads = {s.name: list(s.reads.select(settings)) for s in selftrain().stages}
+    self.assertEqual(reads['teacher'], ['dataset.name'])
+    self.assertEqual(reads['report'], ['dataset.class_names'])
+    self.assertEqual(reads['labels'], ['dataset.class_names', 'dataset.name'])
+
+  def test_batches_that_are_sums_depend_on_both_streams(self):
+    settings = {'task.pseudo_data.global_batch_size': 8}
+    for sums in (True, False):
+      stages = selftrain(adds_teacher_batch=sums, adds_control_batch=sums)
+      for name in ('teacher', 'control'):
+        self.assertEqual(bool(stages[name].reads.select(settings)), sums, name)
+
+  def test_a_given_teacher_depends_on_the_network_and_on_no_training(self):
+    stage = selftrain(has_given_teacher=True)['teacher']
+    settings = {
+      'teacher.checkpoint': 'a', 'teacher.trainer.train_steps': 1, 'task.train_data.seed': 1,
+      'task.model.size': 2, 'seed': 3,
+    }  # fmt: skip
+    self.assertEqual(list(stage.reads.select(settings)), ['task.model.size', 'teacher.checkpoint'])
+    self.assertEqual(stage.files, ())
+
+  def test_planning_needs_no_tensorflow(self):
+    printed = subprocess.run(
+      [sys.executable, '-c', _NO_TENSORFLOW], capture_output=True, text=True, check=True
+    )
+    self.assertEqual(printed.stdout.strip(), 'False')
+
+
+if __name__ == '__main__':
+  unittest.main()

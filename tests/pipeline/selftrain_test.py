@@ -1,0 +1,203 @@
+"""A self-training run before anything runs: what it would do, from settings alone, and what it refuses."""
+
+import os
+import tempfile
+from unittest import mock
+
+import tensorflow as tf
+
+from official_selftrain import registry_imports  # noqa: F401
+from official_selftrain.core import config, errors, files
+from official_selftrain.pipeline import classes, jobs, planning, selftrain
+from tests.testing import tiny_run
+
+
+def _run(override='', mode='train_and_eval', experiment='retinanet_selftrain', model_dir='nowhere'):
+  return selftrain.SelfTrainingRun(
+    config.load_experiment(experiment, [], override), model_dir, mode
+  )
+
+
+class ConstructionTest(tf.test.TestCase):
+  def test_it_touches_no_file(self):
+    with tempfile.TemporaryDirectory() as folder:
+      for experiment in ('retinanet_selftrain', 'segmentation_selftrain'):
+        run = _run(experiment=experiment, model_dir=os.path.join(folder, 'runs', 'mine'))
+        self.assertEqual(run.stages[0].name, 'teacher')
+      self.assertEqual(os.listdir(folder), [])
+
+  def test_stages_follow_mode_and_settings(self):
+    names = lambda run: [stage.name for stage in run.stages]  # noqa: E731
+    whole = ['teacher', 'labels', 'gate', 'control', 'student', 'report', 'export']
+    self.assertEqual(names(_run()), whole)
+    self.assertEqual(names(_run(mode='train')), whole[:5])
+    self.assertEqual(
+      names(_run('control.enabled=false,export.enabled=false')),
+      ['teacher', 'labels', 'gate', 'student', 'report'],
+    )
+    self.assertEqual(
+      names(_run('task.pseudo_data.label_dir=elsewhere'))[:3], ['teacher', 'gate', 'control']
+    )
+
+  def test_every_registered_experiment_knows_all_settings_that_its_stages_read(self):
+    from official.core import exp_factory
+
+    from official_selftrain.configs import self_training as st
+
+    found = 0
+    for name in exp_factory._REGISTERED_CONFIGS:
+      if name.endswith('_selftrain'):
+        self.assertIsInstance(exp_factory.get_exp_config(name), st.SelfTrainingExperiment)
+        self.assertLen(_run(experiment=name).stages, 7)
+        found += 1
+    self.assertGreaterEqual(found, 2)
+
+  def test_which_stages_a_setting_concerns(self):
+    concerned = {
+      'task.model.detection_generator.nms_iou_threshold': {'labels', 'report', 'export'},
+      'task.model.detection_generator.box_coder_weights': {
+        'teacher', 'labels', 'control', 'student', 'report', 'export',
+      },
+      'task.model.num_classes': {'teacher', 'control', 'student'},
+      'task.per_category_metrics': {'report'},
+      'trainer.validation_steps': {'report'},
+      'trainer.train_steps': {'control', 'student'},
+      'trainer.checkpoint_interval': set(),
+      'task.pseudo_data.cut': {'gate', 'student'},
+      'labels.min_score': {'labels'},
+      'labels.min_boxes_per_image': {'gate'},
+      'labels.batch_size': set(),
+      'control.global_batch_size': {'control'},
+      'export.input_type': {'export'},
+      'seed': {'teacher', 'labels', 'control', 'student'},
+    }  # fmt: skip
+    settings = config.flatten(config.load_experiment('retinanet_selftrain'))
+    stages = _run().stages
+    for setting, expected in concerned.items():
+      self.assertIn(setting, settings)
+      found = {stage.name for stage in stages if setting in stage.reads.select(settings)}
+      self.assertEqual(found, expected, setting)
+
+
+class NeedsTest(tf.test.TestCase):
+  def test_a_stage_alone_whose_needs_are_not_finished_says_what_to_run(self):
+    params = tiny_run.load()
+    run = selftrain.SelfTrainingRun(params, self.create_tempdir().full_path, 'train')
+    for stage, need in (('labels', 'teacher'), ('control', 'teacher'), ('student', 'teacher')):
+      with self.assertRaisesRegex(
+        errors.StageChangedError, f'The stage {need} is not finished in .*: run it first'
+      ):
+        run.execute(stage)
+
+  def test_the_gate_runs_with_the_stage_that_needs_it(self):
+    run = _run()
+    self.assertEqual([stage.name for stage in run._select('student')], ['gate', 'student'])
+    self.assertEqual([stage.name for stage in run._select('control')], ['control'])
+
+  def test_an_unknown_stage(self):
+    run = selftrain.SelfTrainingRun(tiny_run.load(), self.create_tempdir().full_path, 'train')
+    with self.assertRaisesRegex(
+      errors.ConfigError, r'--stage=report: this run \(mode train\) has the stages teacher, labels'
+    ):
+      run.execute('report')
+    with self.assertRaisesRegex(errors.ConfigError, '--restart=teach: this run'):
+      run.restart('teach')
+
+  def test_planning_reads_no_data_of_stages_that_never_started(self):
+    run = selftrain.SelfTrainingRun(tiny_run.load(), self.create_tempdir().full_path, 'train')
+    with mock.patch.object(selftrain.data, 'input_digest', side_effect=AssertionError('reads')):
+      actions = [run._decide(stage) for stage in run.stages]
+    self.assertEqual(set(actions), {planning.Action.START})
+
+
+class JobsTest(tf.test.TestCase):
+  def setUp(self):
+    super().setUp()
+    override = (
+      'teacher.augmentation={policy: S1, scale_min: 0.1},dataset.invalid_ops=[Flip],'
+      'task.train_data.augmentation.policy=S3,task.pseudo_data.augmentation.policy=S3'
+    )
+    self.params = config.load_experiment('retinanet_selftrain', [], override).replace()
+
+  def make(self, *arguments):
+    return jobs.Jobs(self.params, 'runs/mine', ('a', 'b')).make(*arguments)
+
+  def test_batches_and_labels(self):
+    teacher, student = self.make('teacher'), self.make('student')
+    self.assertEqual(teacher.params.task.train_data.global_batch_size, 16)
+    self.assertFalse(hasattr(teacher.params.task, 'pseudo_data'))
+    self.assertEqual(student.params.task.train_data.global_batch_size, 8)
+    self.assertEqual(
+      student.params.task.pseudo_data.label_dir, os.path.join('runs/mine', 'labels', 'round-1')
+    )
+
+  def test_the_teacher_may_have_its_own_augmentation(self):
+    own = [self.make(kind).params.task.train_data.augmentation for kind in ('teacher', 'control')]
+    self.assertEqual([each.policy for each in own], ['S1', 'S3'])
+    self.assertEqual(own[0].scale_min, 0.1)
+    self.params.teacher.augmentation = None
+    self.assertEqual(self.make('teacher').params.task.train_data.augmentation.policy, 'S3')
+
+  def test_families_of_streams_differ_between_teacher_and_control_and_between_rounds(self):
+    made = [('teacher', 1), ('control', 1), ('control', 2), ('control', 3)]
+    families = [self.make(*each).family for each in made]
+    self.assertLen(set(families), 4)
+    self.assertEqual(self.make('student', 2).family, self.make('control', 2).family)
+
+  def test_rounds_have_directories_of_their_own(self):
+    job = self.make('student', 2, 'runs/mine/student/ckpt-5')
+    self.assertEqual(job.model_dir, os.path.join('runs/mine', 'student-2'))
+    self.assertEqual(job.name, 'student-2')
+    self.assertEqual(
+      job.params.task.pseudo_data.label_dir, os.path.join('runs/mine', 'labels', 'round-2')
+    )
+    self.assertEqual(job.params.task.init_checkpoint, 'runs/mine/student/ckpt-5')
+
+  def test_where_student_and_control_start(self):
+    task = self.params.task
+    for init, given, expected in (
+      ('teacher', 'own', 'teacher-ckpt'), ('checkpoint', 'own', 'own'), ('random', 'own', ''),
+    ):  # fmt: skip
+      task.self_training.student_init, task.init_checkpoint = init, given
+      for kind in ('student', 'control'):
+        job = self.make(kind, 1, 'teacher-ckpt')
+        self.assertEqual(job.params.task.init_checkpoint, expected, (init, kind))
+
+
+class ClassesTest(tf.test.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.task = config.load_experiment('retinanet_selftrain').task
+
+  def test_a_teacher_of_other_classes_is_refused(self):
+    classes.write(self.folder, self.task, ['cat', 'dog'])
+    classes.check_teacher(self.folder, self.task, ['cat', 'dog'])
+    checkpoint = os.path.join(self.folder, 'ckpt-5')
+    for names, expected in (
+      (['dog', 'cat'], "class 1 is 'cat' there and 'dog' here"),
+      (['cat'], "class 2 is 'dog' there and None here"),
+      (['cat', 'dog', 'cow'], "class 3 is None there and 'cow' here"),
+    ):
+      with self.assertRaisesRegex(errors.DataError, f'teacher.checkpoint: .*: {expected}'):
+        classes.check_teacher(checkpoint, self.task, names)
+
+  def test_another_number_of_classes_is_refused(self):
+    classes.write(self.folder, self.task, [])
+    task = self.task.replace()
+    task.model.num_classes = 5
+    with self.assertRaisesRegex(errors.DataError, 'trained for 11 classes, and .*num_classes is 5'):
+      classes.check_teacher(self.folder, task, [])
+
+  def test_nothing_is_refused_where_nothing_is_known(self):
+    classes.check_teacher(self.folder, self.task, ['cat'])
+    classes.write(self.folder, self.task, [])
+    classes.check_teacher(self.folder, self.task, ['cat'])
+    self.assertEqual(
+      files.read_json(os.path.join(self.folder, classes.FILE_NAME)),
+      {'num_classes': 11, 'class_names': []},
+    )
+
+
+if __name__ == '__main__':
+  tf.test.main()
