@@ -7,21 +7,16 @@ augmentation and targets are ours.
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import tensorflow as tf
-from official.vision.dataloaders import (
-  retinanet_input,
-  tf_example_decoder,
-  tf_example_label_map_decoder,
-)
+from official.vision.dataloaders import retinanet_input
 from official.vision.ops import anchor as anchor_ops
 from official.vision.ops import preprocess_ops
 
 from official_selftrain.augment import build, examples, mixing
 from official_selftrain.configs import detection as detection_configs
 from official_selftrain.core import keys
-from official_selftrain.dataloaders import parsing
+from official_selftrain.dataloaders import decoders, parsing
 from official_selftrain.ops import anchor_targets, images
 
 # Start of the message for records from which objects cannot be cut out.
@@ -35,17 +30,19 @@ Example = parsing.Example
 Labels = parsing.Labels
 
 
-def build_decoder(params: detection_configs.DataConfig) -> tf_example_decoder.TfExampleDecoder:
-  """The Model Garden decoder that `params.decoder` names; it reads instance masks only where they are needed."""
+def build_decoder(
+  params: detection_configs.DataConfig,
+) -> decoders.BoxDecoder | decoders.LabelMapDecoder:
+  """The decoder that `params.decoder` names; it reads instance masks only where they are needed."""
   config = params.decoder.get()
   include_mask = needs_masks(params)
   if params.decoder.type == 'label_map_decoder':
-    return tf_example_label_map_decoder.TfExampleDecoderLabelMap(
+    return decoders.LabelMapDecoder(
       label_map=config.label_map,
       include_mask=include_mask,
       regenerate_source_id=config.regenerate_source_id,
     )
-  return tf_example_decoder.TfExampleDecoder(
+  return decoders.BoxDecoder(
     include_mask=include_mask,
     regenerate_source_id=config.regenerate_source_id,
     attribute_names=config.attribute_names,
@@ -78,8 +75,8 @@ class Anchors:
   flat: tf.Tensor
 
   @classmethod
-  def build(cls, model: Any) -> 'Anchors':
-    """Anchors of a `configs.detection` model config."""
+  def build(cls, model: detection_configs.DetectionModel) -> 'Anchors':
+    """Anchors of a model."""
     generator = anchor_ops.build_anchor_generator(
       min_level=model.min_level,
       max_level=model.max_level,
@@ -110,7 +107,7 @@ class TrainingParser(parsing.TrainingParser):
   1..num_classes-1 raises `tf.errors.InvalidArgumentError` at run time.
   """
 
-  def __init__(self, model: Any, params: detection_configs.DataConfig):
+  def __init__(self, model: detection_configs.DetectionModel, params: detection_configs.DataConfig):
     """Builds the parser.
 
     Args:
@@ -203,7 +200,9 @@ def class_range_message(num_classes: int) -> str:
   )
 
 
-def evaluation_parser(model: Any, params: detection_configs.DataConfig) -> Callable[[Example], Any]:
+def evaluation_parser(
+  model: detection_configs.DetectionModel, params: detection_configs.DataConfig
+) -> Callable[[Example], tuple[tf.Tensor, Labels]]:
   """The Model Garden's own evaluation parser, without its padding to a multiple of 2^max_level when `pad` is off."""
   parser = retinanet_input.Parser(
     output_size=model.input_size[:2],
@@ -222,7 +221,9 @@ def evaluation_parser(model: Any, params: detection_configs.DataConfig) -> Calla
   return parser.parse_fn(is_training=False)
 
 
-def inference_preprocessor(model: Any) -> Callable[[tf.Tensor], Example]:
+def inference_preprocessor(
+  model: detection_configs.DetectionModel,
+) -> Callable[[tf.Tensor], Example]:
   """Preprocessing of an encoded image for labelling and export.
 
   Args:

@@ -47,7 +47,9 @@ class TrainingParser(abc.ABC):
     def _seeded(ordinal: tf.Tensor, example: Example) -> Example:
       return {**example, keys.SEED: tfrecords.example_seed(stream_seed, ordinal)}
 
-    def _map(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
+    def _map(
+      dataset: tf.data.Dataset, function: Callable[..., Example | tuple[tf.Tensor, Labels]]
+    ) -> tf.data.Dataset:
       return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
     if not self._mixers:
