@@ -1,9 +1,9 @@
-"""Says how much memory a self-training experiment needs, and on how many devices it fits, without any.
+"""Says how much memory a self-training experiment needs, and on how many devices it fits. Needs no device itself.
 
 python -m official_selftrain.estimate_memory --config_file=experiments/coco_efficientnet_b7.yaml --devices=32
 
 The model is built without weights and a step of the student is traced, not run; official_selftrain/modeling/memory.py
-has the rule, and what it leaves out. In real steps on a CPU resident memory grew by 0.99 to 1.24 times the estimate
+explains the rule and what it leaves out. In real steps on a CPU resident memory grew by 0.99 to 1.24 times the estimate
 per image (experiments/README.md), so leave a quarter of a device free.
 """
 

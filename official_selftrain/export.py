@@ -1,7 +1,7 @@
 """Exports a trained model as SavedModel.
 
-python -m official_selftrain.serving --run=runs/retinanet_selftrain --output=student
-python -m official_selftrain.serving --run=runs/retinanet_selftrain --model=teacher --output=teacher
+python -m official_selftrain.export --run=runs/retinanet_selftrain --output=student
+python -m official_selftrain.export --run=runs/retinanet_selftrain --model=teacher --output=teacher
 """
 
 import argparse

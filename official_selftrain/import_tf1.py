@@ -7,7 +7,7 @@ python -m official_selftrain.import_tf1 \\
 Every variable is accounted for: used, skipped for a reason, or an error that lists what is left. The output is a model
 directory: train.py --mode=eval and the export program take it, and so do init_checkpoint and teacher.checkpoint. With
 --modules=backbone it holds the backbone alone, for init_checkpoint_modules=backbone; classification checkpoints
-(EfficientNet, Noisy Student) are imported so.
+(EfficientNet, Noisy Student) are imported this way.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _params(flags: argparse.Namespace) -> Any:
-  """The experiment whose model the checkpoint is of."""
+  """The experiment whose model the checkpoint belongs to."""
   from official_selftrain import registry_imports  # noqa: F401
   from official_selftrain.core import config
 

@@ -1,1 +1,1 @@
-"""Geometry of images and their boxes, driven by a seed that travels in the example."""
+"""Augmentation of images, boxes and masks, driven by a seed that travels in the example."""

@@ -1,4 +1,4 @@
-"""Shows what augmentation does: a contact sheet with each image beside draws of a policy, or of single ops.
+"""Shows what augmentation does: a contact sheet of each image with draws of a policy, or of single ops, next to it.
 
 python -m official_selftrain.augment --policy=S4 --input='images/*.jpg' --output=sheet.png
 python -m official_selftrain.augment --policy=S3 --input='data/digits/train-*.tfrecord' --output=sheet.png \\
@@ -46,7 +46,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   add('--input', help='image, glob of images, folder, or TFRecords with image/encoded')
   add('--output', required=True, help='PNG file to write')
   add('--policy', choices=POLICIES, help=f'{_DEFAULT_POLICY} if neither --policy nor --op is given')
-  add('--op', action='append', default=[], help='one op, and no policy; may be repeated')
+  add('--op', action='append', default=[], help='a single op instead of a policy; may be repeated')
   add('--levels', help=f'of the ops, 0..{_MAX_LEVEL:g}; {_DEFAULT_LEVELS} if not given')
   add('--set', default='', help="name=value,...: the stream's settings in `augmentation`")
   add('--labels', choices=LABELS, help='labels to use; all that are there if not given')

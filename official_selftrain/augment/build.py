@@ -1,4 +1,4 @@
-"""From settings to a policy."""
+"""Builds policies from settings."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from official_selftrain.augment import flip_crop, ops, policy, tables
 from official_selftrain.configs import augmentation
 from official_selftrain.core import errors
 
-# Longer side of nearly all images of COCO, which the constants in pixels were chosen on.
+# Longer side of nearly all COCO images, for which the constants in pixels were chosen.
 _REFERENCE_SIDE = 640.0
 
 

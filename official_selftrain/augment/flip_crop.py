@@ -11,7 +11,7 @@ from official_selftrain.ops import images
 
 
 class _Placement(NamedTuple):
-  """Where the image comes to lie; (y, x) each.
+  """Where the image ends up; (y, x) each.
 
   Attributes:
     original: height and width of the image, float32 [2].
@@ -19,7 +19,7 @@ class _Placement(NamedTuple):
     offset: corner of the crop in the resized image, float32 [2].
     visible: height and width of the part of the result that shows the image, int32 [2].
     window: first row and column, height and width of the part of the (mirrored) image that is shown, int32 [2, 2];
-      None when the crop does not fall on whole pixels of the image.
+      None when the crop is not aligned to whole pixels of the image.
   """
 
   original: tf.Tensor
@@ -39,7 +39,7 @@ class FlipCrop:
   sampled at the nearest pixel, as are instance masks, uint8 [n, h, w], if there are any. `image_info` is the Model
   Garden's [4, 2] record of the step.
 
-  The crop falls on whole pixels of the image, so that only they need resizing: its sides are rounded to whole pixels of
+  The crop is aligned to whole pixels of the image, so only those are resized: its sides are rounded to whole pixels of
   the source, and scale and aspect ratio change by as much. `faithful` resizes the whole image and crops the result, as
   the originals do.
 
@@ -124,7 +124,7 @@ class FlipCrop:
     boxes = example[keys.GROUNDTRUTH_BOXES]
     if forward is not None:
       boxes = geometry.warp_boxes(boxes, forward)
-    # What left the frame does not come back, as if the image had been moved and then cropped.
+    # Pixels that left the frame do not come back, as if the image had been moved and then cropped.
     inside = geometry.clip_boxes(boxes, place.original)
     visible = tf.cast(place.visible, tf.float32)
     placed = geometry.clip_boxes(geometry.warp_boxes(inside, placing), visible)

@@ -94,7 +94,7 @@ def warp_nearest(
     image: [h, w, c].
     forward: the map, invertible.
     output_size: int32 [2], height and width of the result.
-    fill: value of pixels whose place in the source lies outside it.
+    fill: value of pixels whose place in the source is outside it.
 
   Returns:
     [height, width, c] of the same type.
@@ -129,7 +129,7 @@ def warp_bilinear(
   along_y = tf.tile(tf.stack([inverse[0, 1], inverse[1, 1]]), output_size[1:])
   places = tf.reshape(along_x, [-1]) + y[:, None] * along_y
   places = tf.reshape(places, [1, output_size[0], output_size[1], 2])
-  # Twice as fast as `transform`; it takes what lies outside for zero.
+  # Twice as fast as `transform`; pixels outside count as zero.
   return tfa.image.resampler((image - fill)[None], places)[0] + fill
 
 

@@ -117,7 +117,7 @@ class Mosaic(Mixer):
   """Shows parts of four images around a random point (Bochkovskiy et al. 2020, section 3.3).
 
   Each quadrant shows an image at its own scale, at a random offset of the part of it that is no padding; the first one
-  lies at the top left. Boxes are clipped to their quadrant; what is left must be a pixel high and wide, because a cut
+  is at the top left. Boxes are clipped to their quadrant; the rest must be a pixel high and wide, because a cut
   that runs along the edge of a box leaves nothing of the object.
 
   Attributes:
@@ -149,7 +149,7 @@ class Mosaic(Mixer):
         rows = [tf.concat([tiles[i][name], tiles[i + 1][name]], 1) for i in (0, 2)]
         result[name] = tf.ensure_shape(tf.concat(rows, 0), first[name].shape)
     if 'image_info' in first:
-      # As of an image that was neither scaled nor padded, which no longer is any of the four.
+      # As if the image had been neither scaled nor padded: it is none of the four any more.
       whole = tf.cast(size, tf.float32)
       result['image_info'] = tf.stack([whole, whole, tf.ones([2]), tf.zeros([2])])
     return result
@@ -184,7 +184,7 @@ class Mosaic(Mixer):
 
 @dataclasses.dataclass(frozen=True)
 class CopyPaste(Mixer):
-  """Pastes objects of the second image onto the first, where they lie (Ghiasi et al. 2021, section 3).
+  """Pastes objects of the second image onto the first, in the same place (Ghiasi et al. 2021, section 3).
 
   Every object that has pixels and is neither a crowd nor in the ignore band is pasted with probability 1/2. Objects of
   the first image that lose pixels get the box of what is left of their mask; those of which less than 10 % is left are

@@ -72,7 +72,7 @@ class CutoutOp:
     """Image uint8 [h, w, 3], argument, uniform numbers float32 [3] -> image."""
     size = tf.cast(tf.shape(image)[:2], tf.float32)
     y, x = tf.unstack(tf.cast(tf.floor(draws[:2] * size), tf.int32))
-    # A little more, because 0.2 * 80.0 may be 15.999...
+    # A little more, because 0.2 * 80.0 may come out as 15.999...
     half = tf.cast(half + 1e-3, tf.int32)
     return pixels.fill_rectangle(image, y - half, x - half, y + half, x + half, FILL)
 
@@ -145,7 +145,7 @@ def draw_visits(boxes: tf.Tensor, probability: tf.Tensor, seed: tf.Tensor) -> Vi
 
 @dataclasses.dataclass(frozen=True)
 class OnlyBoxesOp:
-  """Applies another op to what lies inside boxes, in random order; the boxes stay.
+  """Applies another op inside boxes, in random order; the boxes stay.
 
   Each box is visited with a third of the probability that the policy gives.
   """
@@ -233,7 +233,7 @@ class OnlyBoxesOp:
 def _move_patch(
   image: tf.Tensor, start: tf.Tensor, stop: tf.Tensor, forward: tf.Tensor, fill: int
 ) -> tf.Tensor:
-  """The image with what lies between two corners moved in place."""
+  """The image with the pixels between two corners moved in place."""
   inside = image[start[0] : stop[0], start[1] : stop[1]]
   moved = geometry.warp_nearest(inside, forward, stop - start, fill)
   return pixels.paste(image, moved, start[0], start[1])

@@ -2,7 +2,7 @@
 
 Their results equal the Model Garden's `official.vision.ops.augment`, byte for byte, but for `contrast` and `solarize`,
 which are wrong there (`*_as_released` reproduce them), and `sharpness`, which there loses 1 where the smoothed value is
-a whole number. They are written anew because those take Python numbers only, where a policy draws levels, and take
+a whole number. We have our own because those take only Python numbers, while a policy draws its levels, and take
 several times as long (docs/augmentation.md). Images are seen as rows of 3 * w values: broadcasting over an innermost
 dimension of three is slow.
 """
@@ -148,7 +148,7 @@ def fill_rectangle(
 
   Args:
     image: [h, w, c].
-    top: int32 scalar, as the other three; what lies outside the image is left out.
+    top: int32 scalar, like the other three; parts outside the image are ignored.
     left: see `top`.
     bottom: see `top`.
     right: see `top`.

@@ -1,10 +1,10 @@
 """Draws ops for an image and applies them: AutoAugment and RandAugment for images, boxes and masks.
 
-The originals resample the image once per geometric op and once more for the crop. Here geometric ops only compose their
-maps, colour ops act on the decoded image, and the crop resamples once. Where a colour op follows a geometric one, it so
-sees the image before it was moved: no uncovered pixels in the histogram of `Equalize`, and a `Cutout` that is
-rotated with the image. `faithful` applies one op after another instead, samples the nearest pixel, and keeps the
-originals' mistakes; docs/augmentation.md measures the difference.
+The originals resample the image once per geometric op and once more for the crop. Here geometric ops only compose
+their maps, colour ops act on the decoded image, and the crop resamples once. So a colour op that follows a geometric
+one acts on the image before it was moved: `Equalize` counts no uncovered pixels, and a `Cutout` is rotated with the
+image. `faithful` applies one op after another instead, samples the nearest pixel, and keeps the originals' mistakes;
+docs/augmentation.md measures the difference.
 """
 
 import dataclasses
@@ -233,7 +233,7 @@ def _inner(op: ops.Op) -> ops.Op:
 
 
 def _branch_key(entry: tables.Entry, op: ops.Op) -> str:
-  # What moves inside boxes differs in its parameters only: one branch for all such ops.
+  # Ops that move pixels inside boxes differ only in their parameters: one branch for all of them.
   return 'motion' if isinstance(_inner(op), ops.MotionOp) else entry.name
 
 
@@ -248,7 +248,7 @@ def _mask_channels(example: examples.Example) -> tf.Tensor:
 
 
 def _masks_of(channels: tf.Tensor, example: examples.Example) -> examples.Example:
-  """Undoes `_mask_channels`; what was uncovered belongs to no class and to no instance."""
+  """Undoes `_mask_channels`; uncovered pixels belong to no class and no instance."""
   masks = {}
   if keys.SEMANTIC_MASK in example:
     masks[keys.SEMANTIC_MASK] = tf.ensure_shape(channels[..., :1], [None, None, 1])

@@ -1,4 +1,4 @@
-"""Contact sheets of augmentation: each image beside draws of a policy, with boxes, masks and the names of the ops."""
+"""Contact sheets of augmentation: each image and draws of a policy, with boxes, masks and the names of the ops."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class Row:
     original: example that goes into a policy: `image` uint8 [h, w, 3]; optional `groundtruth_boxes` float32 [n, 4],
       yxyx in [0, 1], with `groundtruth_classes` [n] and, if wanted, `groundtruth_is_crowd` [n]; optional
       `semantic_mask` uint8 [h, w, 1].
-    draws: what the policy makes of it with one seed each, `image` in 0..255, that is without normalisation.
+    draws: results of the policy with one seed each, `image` in 0..255, that is without normalisation.
     is_mixed: whether draws show boxes of other images too.
   """
 

@@ -35,9 +35,9 @@ class Input(NamedTuple):
 def read(
   pattern: str, limit: int, labels: Labels | None = None, with_instances: bool = False
 ) -> list[Input]:
-  """Reads the first images that a path stands for.
+  """Reads the first images that a path names.
 
-  What a file is, its content says and not its name.
+  The content of a file decides what it is, not its name.
 
   Args:
     pattern: an image file, a TFRecord file, a glob of such files, or a folder with images or else with files whose
@@ -47,8 +47,8 @@ def read(
     with_instances: whether to read the masks of single objects too, if there are any.
 
   Returns:
-    At least one image, in the order of file names and records. If one has boxes, those without objects have boxes,
-    too, but none.
+    At least one image, in the order of file names and records. If one has boxes, images without objects
+    get an empty list of boxes.
 
   Raises:
     DataError: a file is missing, cannot be read or decoded, or none of the images has the labels that are wanted.
@@ -96,7 +96,7 @@ def _no_boxes(other: examples.Example, image: tf.Tensor) -> examples.Example:
 
 
 def _paths(pattern: str) -> list[str]:
-  """The files that a path, a folder or a glob stands for."""
+  """The files that a path, a folder or a glob names."""
   if tf.io.gfile.isdir(pattern):
     names = sorted(tf.io.gfile.listdir(pattern))
     chosen = [name for name in names if name.lower().endswith(_IMAGE_SUFFIXES)]

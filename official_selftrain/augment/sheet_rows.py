@@ -63,7 +63,7 @@ def of_policy(settings: augmentation.Augmentation) -> list[Shown]:
   def built(size: Size) -> policy.Policy:
     return build.build(settings, size, normalize=False)
 
-  built((1, 1))  # For its errors, before anything is read.
+  built((1, 1))  # Only for its errors, before anything is read.
   return [Shown(name + ', faithful' * settings.faithful, built, mixing.build(settings))]
 
 
@@ -104,7 +104,7 @@ def of_ops(
 def make(
   shown: Sequence[Shown], inputs: Sequence[sheet_inputs.Input], draws: Draws
 ) -> list[sheet.Row]:
-  """Draws everything that is to be shown of every input.
+  """Draws all rows of all inputs.
 
   Args:
     shown: policies and ops.
@@ -139,13 +139,13 @@ def _results(
     key = (height, width, *sorted(example))
     if key not in graphs:
       transform = shown.build((height, width))
-      # Transforms are written without AutoGraph, which takes seconds to find that out.
+      # Transforms need no AutoGraph, which would take seconds to find that out.
       graphs[key] = tf.function(transform, input_signature=[_signature(example)], autograph=False)
     seeds = ([draws.seed, index * draws.count + draw] for draw in range(draws.count))
     by_input.append([graphs[key]({**example, keys.SEED: tf.constant(seed)}) for seed in seeds])
   for mixer in shown.mixers:
     following = [by_input[i:] + by_input[:i] for i in range(len(by_input))]
-    # More than once around, when a mixer takes more images than there are.
+    # Wraps around more than once when a mixer takes more images than there are.
     around = [(each * mixer.num_examples)[: mixer.num_examples] for each in following]
     by_input = [[mixer(group) for group in zip(*each, strict=True)] for each in around]
   return [[_arrays(result) for result in results] for results in by_input]

@@ -168,7 +168,7 @@ _CLASSIFICATION_CONSTANTS = Constants(translate=100.0, cutout=40.0)
 _GEOMETRY = ('Rotate_BBox', 'ShearX_BBox', 'ShearY_BBox', 'TranslateX_BBox', 'TranslateY_BBox')
 
 RAND_AUGMENT: Mapping[str, RandAugmentPreset] = {
-  # EfficientDet's, of the same months and with the constants of the detection AutoAugment.
+  # EfficientDet's, from the same months, with the constants of the detection AutoAugment.
   'automl10': RandAugmentPreset(
     ('Equalize', 'Solarize', 'Color', 'Cutout', 'SolarizeAdd', *_GEOMETRY), 1, _PAPER_CONSTANTS
   ),

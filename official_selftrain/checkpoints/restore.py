@@ -1,7 +1,7 @@
 """Restores parts of a model from a checkpoint and accounts for every variable on both sides.
 
-TensorFlow matches a checkpoint with a model by the names of attributes, silently leaves out what it does not find, and
-can be asked only whether something was left out. This walks both graphs first, so that it can tell what happens.
+TensorFlow matches a checkpoint with a model by the names of attributes and silently skips what it does not find. It can
+only be asked whether something was skipped. This module walks both graphs first, so it can report what happens.
 """
 
 import collections
@@ -21,7 +21,7 @@ _VALUE = 'VARIABLE_VALUE'
 
 @dataclasses.dataclass(frozen=True)
 class Accounting:
-  """What a restoration did.
+  """The outcome of a restoration.
 
   Attributes:
     restored: names of the model's variables that have a value from the checkpoint.

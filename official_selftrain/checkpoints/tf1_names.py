@@ -62,7 +62,7 @@ def backbone(network: tf.keras.Model) -> Named:
   }
   if type(network) not in kinds:
     raise errors.DataError(
-      f'{type(network).__name__} is no backbone of the authors; set task.model.family to original.'
+      f'{type(network).__name__} is not a backbone of the authors; set task.model.family to original.'
     )
   return kinds[type(network)](network)
 

@@ -53,7 +53,7 @@ def import_model(
 
 
 def write_params(params: Any, directory: str) -> None:
-  """Writes `params.yaml`, the supervised experiment of which an imported model is a trained one.
+  """Writes `params.yaml`: the supervised experiment that an imported model is the result of.
 
   Args:
     params: a supervised experiment, or one of self-training, of which the model is the teacher.

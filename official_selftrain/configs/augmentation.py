@@ -1,4 +1,4 @@
-"""Settings of augmentation: the paper's four policies and everything in them that can be turned."""
+"""Settings of augmentation: the paper's four policies and everything in them that can be changed."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -30,9 +30,9 @@ class AutoAugment(hyperparams.Config):
 
   Attributes:
     version: policy of the authors' detection code; v0 is the one of the detection AutoAugment paper.
-    sub_policies: own sub-policies in place of `version`, each a text such as
+    sub_policies: your own sub-policies instead of `version`, each a text such as
       `Equalize(0.8, 10) Rotate_BBox(0.6, 4)`: op, probability, level, in the order of application. On a command line
-      each text needs quotes of its own, because of its commas.
+      each text needs its own quotes, because of its commas.
   """
 
   version: Literal['v0', 'v1', 'v2', 'v3'] = 'v0'

@@ -10,7 +10,7 @@ from official_selftrain.core import errors
 # Sizes of digits are given for an image of this side and scale with `image_size`.
 REFERENCE_IMAGE_SIZE = 128
 
-# Ids of the three splits lie in blocks of this length.
+# Ids of the three splits are in blocks of this length.
 MAX_IMAGES_PER_SPLIT = 1_000_000
 
 _MIN_LEGIBLE_PIXELS = 8.0

@@ -11,7 +11,7 @@ newer to compute in it; for an older one set `runtime.mixed_precision_dtype: nul
 Steps are not scaled. The paper's 90,000 (120,000 for the student of ResNet-50) are 260 epochs of 5,000 labelled images
 here, and 12 of COCO, where the paper has 195: train longer on data of that size.
 
-Without input paths they run on the embedded digits, enlarged, which is good for a test of an installation only.
+Without input paths they run on the embedded digits, enlarged, which is only useful to test an installation.
 """
 
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Says which settings of an experiment on own files are still those of the embedded digits."""
+"""Lists the settings that still have the embedded digits' values in an experiment on your own files."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

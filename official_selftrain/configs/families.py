@@ -1,4 +1,4 @@
-"""Families of networks, and what sets them apart besides the networks themselves.
+"""Families of networks, and how they differ apart from the networks themselves.
 
 A family is one `Family` here and one `Networks` in `modeling.families`. Everything else asks the family of a model for
 a fact or a builder, so nothing compares names.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Detection = Literal['model_garden', 'original', 'keras_cv']
 Segmentation = Literal['model_garden', 'original']
 
-# SpineNet's scale-permuted graph goes down to level 7 whatever the levels that are used.
+# SpineNet's scale-permuted graph always goes down to level 7, whichever levels are used.
 _SPINENET_SIDE = 128
 
 
@@ -52,7 +52,7 @@ def _keras_cv_side(model: 'detection.DetectionModel') -> tuple[int, str]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Family:
-  """What the rest of the package has to know of a family.
+  """What the rest of the package must know about a family.
 
   Attributes:
     name: the value of `task.model.family`.

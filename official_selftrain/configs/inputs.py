@@ -9,7 +9,7 @@ from official.modeling import hyperparams
 from official_selftrain.configs import augmentation as aug
 from official_selftrain.core import errors
 
-# What the Model Garden's reader knows and ours does not need or have.
+# Settings of the Model Garden's reader that ours does not need or have.
 _WITHOUT_EFFECT = (
   'weights',
   'sharding',
@@ -26,8 +26,8 @@ class Stream(hyperparams.Config):
   """Ours in a stream of images.
 
   Attributes:
-    skip_errors: leave out images that cannot be decoded, and what follows a broken record in its file; off stops at the
-      first and names it. Labels that do not fit the model or the image stop the run all the same.
+    skip_errors: leave out images that cannot be decoded, and everything after a broken record in its file; off stops at
+      the first and names it. Labels that do not fit the model or the image stop the run all the same.
     augmentation: augmentation of a training stream.
   """
 
@@ -49,7 +49,7 @@ class PseudoStream(hyperparams.Config):
 
   Attributes:
     label_dir: folder with label shards and manifest; empty takes those that this run makes.
-    cut: what the teacher scored with at least this is taught (paper: 0.5).
+    cut: labels with at least this score are taught (paper: 0.5).
     keep_empty: train on images without any object above the cut.
   """
 
@@ -58,7 +58,7 @@ class PseudoStream(hyperparams.Config):
   keep_empty: bool = True
 
   def check(self, prefix: str) -> None:
-    """Raises ConfigError for a cut that no score can reach, or that all scores do: 0 would make labels of everything.
+    """Raises ConfigError for a cut that no score can reach, or that every score reaches: 0 would keep everything.
 
     Args:
       prefix: the dotted name of this config.

@@ -16,7 +16,7 @@ from official.vision.configs import retinanet
 from official_selftrain.core import errors
 
 SPINENET = 'SpineNetBackbone'
-_SPINENET_SIDE = 128  # Its graph goes down to level 7 whatever the levels that are used.
+_SPINENET_SIDE = 128  # Its graph always goes down to level 7, whichever levels are used.
 
 # keras-cv's feature pyramid makes levels 3 to 7 of the backbone's levels 3 to 5.
 PYRAMID_INPUTS = (3, 4, 5)
@@ -197,7 +197,7 @@ PRESETS: dict[str, _Architectures] = {
 
 @dataclasses.dataclass
 class Arguments(hyperparams.Config):
-  """Settings of any names, also where a config is strictly overridden with the values of another, to copy it."""
+  """Settings with any names, also where a config is copied by strictly overriding it with another's values."""
 
   def _override(self, override_dict: Mapping[str, Any], is_strict: bool = True) -> None:
     super()._override(override_dict, is_strict=False)

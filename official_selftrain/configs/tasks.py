@@ -83,7 +83,7 @@ def supervised(task: cfg.TaskConfig, kind: type[_Task]) -> _Task:
 
 
 def batch_norm_warning(task: cfg.TaskConfig, num_replicas: int) -> str | None:
-  """What to tell whoever trains with too few images per replica for batch norm.
+  """A warning for trainings with too few images per replica for batch norm.
 
   Args:
     task: the task of one training, whose batches are those of a step over all replicas.

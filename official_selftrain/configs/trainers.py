@@ -28,7 +28,7 @@ class Sgd:
   def at_batch(self, labelled: int) -> 'Sgd':
     """The paper's schedule for a smaller batch: both learning rates scale linearly with the images of a step.
 
-    Counted are labelled images, because the paper keeps its rate when as many pseudo-labelled ones come on top (section
+    Only labelled images count, because the paper keeps its rate when as many pseudo-labelled ones are added (section
     3.2 and appendix).
 
     Args:
@@ -64,7 +64,7 @@ LONG = Rhythm(loop=100, checkpoint=2000, validation=10_000)
 def trainer(train_steps: int, sgd: Sgd, rhythm: Rhythm = Rhythm()) -> cfg.TrainerConfig:
   """A training of so many steps.
 
-  `decay_steps` stays null, which the pipeline reads as `train_steps`: whoever changes the one need not know the other.
+  `decay_steps` stays null, which the pipeline reads as `train_steps`, so only one of them has to be changed.
   """
   return cfg.TrainerConfig(
     train_steps=train_steps,

@@ -1,4 +1,4 @@
-"""Finds what belongs to a config by the config's class, as the Model Garden finds tasks."""
+"""Registries by the class of a config, as the Model Garden finds tasks."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-# Metrics that can be computed again from single images.
+# Metrics that can be recomputed from counts per image.
 METRICS = ('AP', 'AP50', 'AP75', 'mean_iou')
 
 
@@ -14,8 +14,8 @@ class Comparison:
     difference: on all images, each taken once.
     low: lower end of the interval.
     high: upper end.
-    confidence: share of the resampled differences that lie in the interval, such as 0.9.
-    resamples: how often the images were drawn anew.
+    confidence: share of the resampled differences that the interval holds, such as 0.9.
+    resamples: how often the images were drawn again.
     images: how many images there are, and how many each resample draws.
   """
 

@@ -40,7 +40,7 @@ def load_experiment(
 ) -> 'cfg.ExperimentConfig':
   """Builds the settings of one run.
 
-  The order is fixed: registered experiment, each file behind those that it builds on,
+  The order is fixed: registered experiment, each file after those that it builds on,
   `params_override`, `validate()`, `check()` when the config has it, `lock()`. A setting inside an
   unselected branch of a one-of config is legal; it is logged as having no effect.
 
@@ -80,7 +80,7 @@ def load_experiment(
 def load_named(
   experiment: str, config_files: Sequence[str], params_override: str
 ) -> 'cfg.ExperimentConfig':
-  """`load_experiment` with a name that may be left out where a file, or one it builds on, has the key `experiment`.
+  """`load_experiment` whose name is optional where a file, or one it builds on, has the key `experiment`.
 
   Raises:
     ConfigError: nothing names the experiment; and see `load_experiment`.

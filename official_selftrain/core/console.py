@@ -40,7 +40,7 @@ _NOISY_PACKAGES = (
 _NOISY_CATEGORIES = (DeprecationWarning, FutureWarning, UserWarning)
 _NOISY_LOGGERS = ('absl', 'tensorflow')
 
-# keras_core prints the name of its backend when it is imported, unless this module is told not to.
+# keras_core prints the name of its backend when it is imported, unless this module turns that off.
 _KERAS_CORE_PRINTER = 'keras_core.src.utils.io_utils'
 
 _ERASE_REST = '\x1b[K'
@@ -120,15 +120,15 @@ def say(text: str) -> None:
   """Prints one message to standard output at once.
 
   Args:
-    text: the message. Where a progress bar stands on the terminal's line, the message replaces it,
-      and the bar's next update draws it anew below.
+    text: the message. It replaces a progress bar on the terminal's current line, and the bar's next update
+      draws it again below.
   """
   shared = _is_terminal(sys.stdout) and _is_terminal(sys.stderr)
   print(f'\r{_ERASE_REST}{text}' if shared else text, flush=True)
 
 
 def note(text: str) -> None:
-  """Says a line beside the progress, on standard error; the log of a stage does not swallow it."""
+  """Prints a line to standard error without disturbing the progress bar; it does not go into a stage's log."""
   print(text, file=sys.stderr, flush=True)
 
 
@@ -228,7 +228,7 @@ class Progress:
 
     Args:
       done: items done so far, `initial` included.
-      **values: what to show beside it, for instance losses; kept until the next value of that name.
+      **values: what to show next to it, for instance losses; kept until the next value of that name.
     """
     now = self._clock()
     self._done = done
@@ -287,7 +287,7 @@ class Progress:
       self._next_fraction += self._LINE_FRACTION
 
   def _line(self, now: float, width: int | None) -> str:
-    """The text; with a width it has a bar, and what does not fit is left out from the right."""
+    """The text; with a width it has a bar, and parts that do not fit are dropped from the right."""
     count = f'{self._done}' if self._total is None else f'{self._done}/{self._total}'
     parts = [f'{count} {self._unit}', *self._speed(now)]
     parts += [f'{name} {_cell(value)}' for name, value in self._values.items()]
@@ -329,7 +329,7 @@ def _is_terminal(stream: Any) -> bool:
 
 
 def _width(stream: Any) -> int:
-  """Columns of the terminal behind a stream: COLUMNS, the terminal's answer, or 80."""
+  """Width of a stream's terminal in columns: COLUMNS, the terminal's answer, or 80."""
   try:
     columns = int(os.environ.get('COLUMNS', '0'))
     return columns if columns > 0 else os.get_terminal_size(stream.fileno()).columns or 80

@@ -1,4 +1,4 @@
-"""Pictures with what is known about them drawn on top: class masks, boxes, and tags with names and scores."""
+"""Draws class masks, boxes, and tags with names and scores on pictures."""
 
 import colorsys
 import dataclasses
@@ -55,7 +55,7 @@ class Box:
     ymax: bottom edge, exclusive.
     xmax: right edge, exclusive.
     colour: of its line and its tag.
-    tag: what is written beside it; '' for no tag.
+    tag: text next to it; '' for no tag.
     is_dashed: whether its line is interrupted.
   """
 
@@ -157,9 +157,9 @@ class Tile:
   def draw(self, boxes: Sequence[Box], style: Style) -> None:
     """Draws boxes, later ones on top, and their tags above all lines.
 
-    The outer edge of a line is the edge of its box; a dark rim of one pixel lies on either side. What reaches out of
-    the image is drawn at its border, and a box without area as a dot. A tag stands above its box, or below it where
-    there is no room above, or else inside.
+    The outer edge of a line is the edge of its box; there is a dark rim of one pixel on either side. Parts outside
+    the image are drawn at its border, and a box without area as a dot. A tag is above its box, or below it where there
+    is no room above, or else inside.
 
     Args:
       boxes: in pixels of the given image.

@@ -1,4 +1,4 @@
-"""Errors that a user can cause, told apart from bugs.
+"""Errors that a user can cause, as opposed to bugs.
 
 `train.py` and the command line tools print these without a traceback and exit with status 2.
 Anything else that escapes is a bug of ours and keeps its traceback.
@@ -6,7 +6,7 @@ Anything else that escapes is a bug of ours and keeps its traceback.
 
 import sys
 
-# What programs end with when a user has to mend something.
+# Exit status of programs when the user has to fix something.
 _EXIT_STATUS = 2
 
 
@@ -27,7 +27,7 @@ class DataError(SelfTrainError, ValueError):
 
 
 class LabelMismatchError(DataError):
-  """Pseudo labels do not belong to the images they are read with."""
+  """Pseudo labels were not made from the images they are read with."""
 
 
 class GateError(SelfTrainError, RuntimeError):
@@ -39,13 +39,13 @@ class NonFiniteLossError(SelfTrainError, RuntimeError):
 
 
 def report(error: SelfTrainError) -> int:
-  """Prints an error for the user who can mend it; returns the status that a program exits with."""
+  """Prints an error that the user can fix; returns the program's exit status."""
   print(f'error: {error}', file=sys.stderr)
   return _EXIT_STATUS
 
 
 def first_line(error: Exception) -> str:
-  """What went wrong, without TensorFlow's node names in front and op names behind."""
+  """The first line of an error, without TensorFlow's leading node names and trailing op names."""
   text = getattr(error, 'message', None) or str(error) or type(error).__name__
   text = text.split('}} ', 1)[-1].split(' [Op:')[0]
   return text.strip().splitlines()[0]

@@ -81,7 +81,7 @@ def fit_config(
 
 def merge_into(config: 'hyperparams.Config', merged: Mapping[str, Any]) -> None:
   """Puts what `fit_config` returned into the config that it was made for."""
-  # `override` cannot put a mapping where text stands, or another list over a list, so these are
+  # `override` cannot replace text by a mapping, or a list by another list, so these are
   # emptied first.
   config.override(_emptied(merged), is_strict=True)
   config.override(merged, is_strict=True)

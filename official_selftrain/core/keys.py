@@ -28,7 +28,7 @@ LABEL_STATUS = 'pseudo/status'
 LABEL_INDEX = 'pseudo/index'
 IMAGE_FINGERPRINT = 'pseudo/image_fingerprint'
 
-# Decoded examples: the Model Garden decoder's names, and ours beside them.
+# Decoded examples: the Model Garden decoder's names, and ours.
 GROUNDTRUTH_BOXES = 'groundtruth_boxes'
 GROUNDTRUTH_CLASSES = 'groundtruth_classes'
 GROUNDTRUTH_IS_CROWD = 'groundtruth_is_crowd'

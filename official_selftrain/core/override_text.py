@@ -1,8 +1,8 @@
 """Reads overrides as users write them: `--params_override` text and YAML files.
 
 The text has the Model Garden's form. It is read here and not by
-`params_dict.nested_csv_str_to_json_str`, because that function refuses nested lists, loses one of
-`a=1,a.b=2` without a word, and costs the import of TensorFlow before a typing error can be
+`params_dict.nested_csv_str_to_json_str`, because that function refuses nested lists, silently
+loses one of `a=1,a.b=2`, and costs the import of TensorFlow before a typing error can be
 reported.
 """
 
@@ -74,7 +74,7 @@ def read_override_layers(path: str | os.PathLike[str]) -> list[tuple[dict[str, A
 
   The key `base` names one file or several, relative to the file with the key. They come first, in the order in which
   they are named and each behind its own bases, so that later files and the file itself win. A file that is reached
-  twice counts once, at its first place. `base` itself is no setting and is left out.
+  twice counts once, at its first place. `base` itself is not a setting and is left out.
 
   Args:
     path: a local file, or an address such as gs://bucket/file.yaml that TensorFlow can open.
@@ -98,8 +98,8 @@ def read_override_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     path: see `read_override_layers`.
 
   Returns:
-    Nested dictionaries without the key `base`. A mapping is merged into the mapping below it; any other value, a list
-    too, replaces what lies below.
+    Nested dictionaries without the key `base`. A mapping is merged into the mapping below it; any other value,
+    lists included, replaces the one below.
 
   Raises:
     ConfigError: see `read_override_layers`.
@@ -113,7 +113,7 @@ def read_override_file(path: str | os.PathLike[str]) -> dict[str, Any]:
 def _add_layers(
   layers: dict[str, tuple[dict[str, Any], str]], name: str, above: Sequence[str]
 ) -> None:
-  """Adds a file behind its bases; `above` has the files that led to it, the first one first."""
+  """Adds a file after its bases; `above` has the files that led to it, in order."""
   identity = _identity(name)
   if identity in [_identity(other) for other in above]:
     circle = ' -> '.join([*above, name])
@@ -127,7 +127,7 @@ def _add_layers(
 
 
 def _bases(value: object, name: str) -> list[str]:
-  """Names of the files that `value`, the `base` of the file `name`, stands for."""
+  """Names of the files in `value`, which is the `base` of the file `name`."""
   named = [value] if isinstance(value, str) else value
   if not isinstance(named, list) or not all(isinstance(base, str) and base for base in named):
     raise errors.ConfigError(
@@ -232,7 +232,7 @@ def _split(text: str) -> list[str]:
       elif char == quote:
         quote = ''
     elif char in '\'"' and (previous in '=,:[{(' or text[position - 1] == char):
-      # An apostrophe inside a word opens nothing; doubled inside quotes it stands for itself.
+      # An apostrophe inside a word opens nothing; doubled inside quotes it means one apostrophe.
       quote = char
     elif char in _CLOSING:
       closing.append(_CLOSING[char])

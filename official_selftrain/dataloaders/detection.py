@@ -1,4 +1,4 @@
-"""From a record to an image and RetinaNet targets; one way for human and pseudo labels.
+"""Turns records into images and RetinaNet targets, in the same way for human and pseudo labels.
 
 The Model Garden's parser cannot serve two streams: its jitter has a fixed op seed, so both streams and every run draw
 the same numbers, and it knows no scores. Decoding, evaluation parsing and anchors stay the Model Garden's; training
@@ -189,7 +189,7 @@ def mask_sizes(example: Example) -> tuple[tf.Tensor, tf.Tensor]:
   boxes = tf.shape(example[keys.GROUNDTRUTH_BOXES])[:1]
   needed = tf.concat([boxes, tf.shape(example['image'])[:2]], 0)
   found = tf.shape(example[keys.GROUNDTRUTH_INSTANCE_MASKS])
-  # The size that the decoder makes up where there is no mask says nothing.
+  # Where there is no mask, the decoder makes up a size, which means nothing.
   return needed, tf.where(found[0] > 0, found, tf.concat([[0], needed[1:]], 0))
 
 

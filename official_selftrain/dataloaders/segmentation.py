@@ -1,7 +1,7 @@
 """From a record to an image and a class mask; one way for human and pseudo labels.
 
 The Model Garden's segmentation parser has no augmentation but flip and jitter, which it draws alike for both streams
-and every run, and its decoder turns a PNG with a palette into the brightness of its colours without a word.
+and every run, and its decoder silently turns a PNG with a palette into the brightness of its colours.
 """
 
 import contextlib
@@ -92,7 +92,7 @@ def decoder(num_classes: int) -> Callable[[tf.Tensor], Example]:
 
 
 def check_record(serialized: tf.Tensor, num_classes: int) -> None:
-  """Looks for what `decoder` would stumble over in one record, eagerly.
+  """Eagerly looks for anything in one record that `decoder` would reject.
 
   Raises:
     ValueError: the mask is missing, no grey PNG, of another size than the image, or has values that are no class.
@@ -118,8 +118,8 @@ def check_record(serialized: tf.Tensor, num_classes: int) -> None:
 class TrainingParser(parsing.TrainingParser):
   """Maps a decoded example with a seed to `(image, labels)`.
 
-  The image is in `params.dtype`. Labels are `masks` uint8 [height, width, 1], 255 where pixels are ignored: beside the
-  image, below the cut, or because nobody labelled them.
+  The image is in `params.dtype`. Labels are `masks` uint8 [height, width, 1], 255 where pixels are ignored: outside
+  the image, below the cut, or because nobody labelled them.
   """
 
   def __init__(
@@ -160,8 +160,8 @@ def evaluation_parser(
 
   Returns:
     A function from a decoded example to the image, normalised and fitted into the frame, and labels: `masks` uint8
-    [height, width, 1] on the frame, 255 beside the image; `image_info` float32 [4, 2], see `ops.masks.fit_image`;
-    `image_id` int64, a fingerprint of the pixels, which tells images apart without relying on `image/source_id`; and
+    [height, width, 1] on the frame, 255 outside the image; `image_info` float32 [4, 2], see `ops.masks.fit_image`;
+    `image_id` int64, a fingerprint of the pixels, which identifies images without relying on `image/source_id`; and
     with `evaluate_native` the mask at its own size, `native_masks` uint8 [h, w, 1].
   """
   size = segmentation_configs.image_size(params, model)
@@ -219,5 +219,5 @@ def inference_preprocessor(
 
 
 def _checks(assertions: list[tf.Operation | None]) -> contextlib.AbstractContextManager[object]:
-  """Makes what is built inside wait for assertions; in eager mode they have raised already and are None."""
+  """Ops built inside wait for the assertions; in eager mode these have raised already and are None."""
   return tf.control_dependencies([each for each in assertions if each is not None])

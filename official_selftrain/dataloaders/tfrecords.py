@@ -1,6 +1,6 @@
 """Record streams in an order that depends only on the files and a seed.
 
-A stream yields serialized records with their ordinals, endlessly for training. Every epoch is shuffled anew, and a
+A stream yields serialized records with their ordinals, endlessly for training. Every epoch is shuffled again, and a
 later process can start where an earlier one stopped, because the order never depends on timing. Records are skipped
 before they are decoded, so a late start is cheap.
 """
@@ -51,7 +51,7 @@ def match_files(input_path: str | Sequence[str], field: str) -> list[str]:
 
 
 def check_not_empty(files: Sequence[str], field: str) -> None:
-  """Raises DataError when none of the files holds a record; an endless stream of nothing would wait for ever.
+  """Raises DataError when none of the files holds a record; an endless stream of nothing would hang.
 
   Args:
     files: TFRecord files.

@@ -45,12 +45,12 @@ class _Object:
 
   @property
   def place(self) -> str:
-    """Where it stands in the file, for messages."""
+    """Its place in the file, for messages."""
     return _place(self.index, self.entry)
 
   @property
   def is_crowd(self) -> bool:
-    """Whether it stands for a crowd."""
+    """Whether it is a crowd."""
     return bool(self.entry.get('iscrowd', 0))
 
 
@@ -227,7 +227,7 @@ def _entries(content: Mapping[str, object], name: str) -> list[object]:
   return found
 
 
-# The following say what is wrong in words that go behind the name of an entry.
+# The following say what is wrong with an entry, in words that follow its name.
 
 
 def _value(entry: object, name: str) -> Any:
@@ -322,7 +322,7 @@ def _decode(segmentation: object, size: tuple[int, ...]) -> np.ndarray:
 def _runs(text: str) -> list[int]:
   """Run lengths of COCO's compressed form.
 
-  Five bits a character from chr(48) on, the lowest first; the sixth bit says that the number goes on, and the fifth of
+  Five bits a character from chr(48) on, the lowest first; the sixth bit marks that the number continues; the fifth of
   its last character is the sign. From the fourth number on they are differences to the last but one.
   """
   runs: list[int] = []

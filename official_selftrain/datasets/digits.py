@@ -20,7 +20,7 @@ from official_selftrain.configs import datasets as dataset_configs
 from official_selftrain.core import errors, files
 from official_selftrain.datasets import contact_sheet, scenes, tf_examples
 
-# Goes up when the same settings give other scenes, so that old files are not taken for new ones.
+# Raised when the same settings give different scenes, so that old files are not mistaken for new ones.
 _VERSION = 1
 
 # Augmentation that turns digits into something else.
@@ -90,7 +90,7 @@ def prepare(config: dataset_configs.Digits, directory: str | os.PathLike[str]) -
 
   Args:
     config: settings of the digits.
-    directory: where the files are or shall be; created when missing.
+    directory: where the files are or will be; created when missing.
 
   Returns:
     The files.

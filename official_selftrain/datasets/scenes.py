@@ -24,7 +24,7 @@ _INK_LEVELS = 16.0
 _MARGIN_CELLS = 4
 
 # Interpolated ink below the first value is paper and above the second it is opaque; the soft edge
-# lies between. Higher values close fewer of the digits' loops but break thin strokes into pieces.
+# is between the two. Higher values close fewer of the digits' loops but break thin strokes into pieces.
 _INK_RANGE = (0.2, 0.6)
 _MASK_ALPHA = 0.5
 _VISIBLE_ALPHA = 1.0 / 255.0

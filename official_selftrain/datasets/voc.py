@@ -48,7 +48,7 @@ _MASKS = 'SegmentationClass'
 _AUGMENTED_MASKS = 'SegmentationClassAug'
 _AUGMENTED_SPLIT = 'trainaug'
 
-# Where the data set may lie in the folder that a user gives.
+# Where the data set may be inside the folder that a user gives.
 _ROOTS = ('', 'VOC2012', 'VOCdevkit/VOC2012')
 
 

@@ -1,4 +1,4 @@
-"""COCO metrics with AP per class, and per image what AP is made of.
+"""COCO metrics with AP per class, and the counts per image that AP is computed from.
 
 The Model Garden's evaluator reports classes only if pycocotools brings `category_stats`, which the released package
 does not have; then its per-category metrics are silently empty. The precision table that pycocotools does keep holds

@@ -1,7 +1,7 @@
 """How sure is the difference between two models? A paired bootstrap over the images they were evaluated on.
 
-The images are drawn anew, with replacement, as many as there are; the metric of both models is computed from the same
-draw; and this is repeated. The interval holds the middle of the differences that result. It says what other images
+As many images as there are, are drawn with replacement, and the metric of both models is computed from the same draw.
+This is repeated. The interval holds the middle of the resulting differences. It says what other images
 could have shown. It does not say what another seed could have shown, because no model is trained again.
 
 A draw is a row of weights: how often each image is in it. AP is not a mean over images, so it is computed from all
@@ -41,7 +41,7 @@ class Plan:
   Attributes:
     resamples: how often the images are drawn.
     seed: of the draws.
-    confidence: share of the resampled differences that lie in the interval.
+    confidence: share of the resampled differences that the interval holds.
   """
 
   resamples: int = 1000
@@ -297,7 +297,7 @@ def _at_recalls(
   """Mean over the recall levels of the best precision at or above each; 0 for levels that are not reached.
 
   Args:
-    best: float64 [draws, right], best precision at or behind each right detection.
+    best: float64 [draws, right], best precision at or after each right detection.
     copies: int32 [draws, right], how often the draw has it.
     found: int32 [draws], their sum.
     needed: int64 [draws, levels], see `_needed`.

@@ -72,7 +72,7 @@ class _MeanIoU(tf.keras.metrics.MeanIoU):
 class SegmentationEvaluator:
   """Collects confusion matrices over batches, and per image what mIoU is made of, for `resampling`.
 
-  Pixels whose truth is 255 never count: those beside an image, and those that nobody labelled. Keras' `MeanIoU` does
+  Pixels whose truth is 255 never count: those in the padding, and those that nobody labelled. Keras' `MeanIoU` does
   the counting, in float64, which holds the pixels of large data sets.
   """
 
@@ -93,7 +93,7 @@ class SegmentationEvaluator:
 
   @property
   def metrics(self) -> list[tf.keras.metrics.Metric]:
-    """What counts; whoever evaluates resets them."""
+    """The metrics that count; the evaluating code resets them."""
     return [metric for metric in (self._native, self._resized) if metric is not None]
 
   def update_state(self, labels: Mapping[str, tf.Tensor], logits: tf.Tensor) -> None:
@@ -158,7 +158,7 @@ class SegmentationEvaluator:
     }
 
   def details(self) -> dict[str, Any]:
-    """What is no single number: `confusion`, rows are true classes."""
+    """Results that are not single numbers: `confusion`, whose rows are true classes."""
     return {'confusion': self.confusion.astype(np.int64).tolist()}
 
 
@@ -183,7 +183,7 @@ def _overlaps(truth: tf.Tensor, found: tf.Tensor, num_classes: int) -> tuple[tf.
   counts = truth != keys.IGNORE_LABEL
 
   def by_class(mask: tf.Tensor, where: tf.Tensor) -> tf.Tensor:
-    # What is as large as `maxlength` is left out.
+    # Values of `maxlength` and above are left out.
     values = tf.reshape(tf.where(where, mask, num_classes), [tf.shape(mask)[0], -1])
     bins = tf.math.bincount(values, minlength=num_classes, maxlength=num_classes, axis=-1)
     return tf.cast(bins, tf.int64)
@@ -201,7 +201,7 @@ def _at_own_size(full: tf.Tensor, infos: tf.Tensor, size: tf.Tensor) -> tf.Tenso
     size: int32 [2], height and width of the largest image.
 
   Returns:
-    int64 [batch, *size]; 0 beside the image.
+    int64 [batch, *size]; 0 outside the image.
   """
 
   def _classes(row: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:

@@ -17,7 +17,7 @@ def original_box_loss(
 
   Args:
     box_outputs: [batch, h, w, anchors * 4] for each level name '3', '4', ...: offsets (dy, dx, dh, dw).
-    labels: `box_targets` float32 likewise, and `box_weights` float32 [batch, num_anchors], 1 for positive anchors and 0
+    labels: `box_targets` float32 by level, and `box_weights` float32 [batch, num_anchors], 1 for positive anchors and 0
       for others, levels in ascending order.
     delta: difference from which the loss grows linearly, in units of the offsets; above 0.
 

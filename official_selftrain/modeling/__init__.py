@@ -1,1 +1,1 @@
-"""What the Model Garden's networks need before they fit our experiments."""
+"""Networks: the Model Garden's with our additions, the authors' originals, and keras-cv's."""

@@ -18,7 +18,7 @@ BackboneBuilder = Callable[
 
 
 class RawOutputs(NamedTuple):
-  """What a head gives, in float32 whatever the precision of the network; all by level, '3', '4', ...
+  """The outputs of a head, always in float32, whatever the network computes in; by level, '3', '4', ...
 
   Attributes:
     scores: logits [batch, h, w, anchors * num_classes], the first of each anchor for background.
@@ -82,7 +82,7 @@ class RetinaNetModel(retinanet_model.RetinaNetModel):
     found = self.detection_generator(
       raw.boxes, raw.scores, anchor_boxes, image_shape, raw.attributes
     )
-    # Without attributes, what concerns them is an empty dictionary.
+    # Without attributes, their entries are empty dictionaries.
     return outputs | {
       name: value for name, value in found.items() if not (isinstance(value, dict) and not value)
     }

@@ -1,6 +1,6 @@
-"""From the raw outputs of a RetinaNet to detections.
+"""Turns the raw outputs of a RetinaNet into detections.
 
-The Model Garden's `MultilevelDetectionGenerator` with two things more: Soft-NMS whatever `nms_version` is, where the
+The Model Garden's `MultilevelDetectionGenerator` with two additions: Soft-NMS for any `nms_version`, where the
 Model Garden's `v2`, `v3` and `batched` ignore `soft_nms_sigma` and its `v1` needs to know the batch size; and boxes as
 the authors' TF1 code decodes them.
 """
@@ -26,7 +26,7 @@ _LAST_PIXEL = (0.0, 0.0, 1.0, 1.0)
 
 @tf.keras.utils.register_keras_serializable(package='official_selftrain')
 class DetectionGenerator(detection_generator.MultilevelDetectionGenerator):
-  """Decodes boxes and suppresses what overlaps; see the Model Garden for what it takes and gives.
+  """Decodes boxes and suppresses overlapping ones; see the Model Garden for its inputs and outputs.
 
   With `soft_nms_sigma` above 0, suppression is `ops.nms.soft_nms`, with the settings of the same names; entries from
   `num_detections` on are then boxes and scores of 0 with class 1, as with `batched`. Without, it is the Model Garden's.
@@ -57,8 +57,8 @@ class DetectionGenerator(detection_generator.MultilevelDetectionGenerator):
 
     Args:
       raw_boxes: [batch, h, w, anchors * 4] for each level name '3', '4', ...: offsets (dy, dx, dh, dw).
-      raw_scores: [batch, h, w, anchors * num_classes] likewise: logits, the first of each anchor for background.
-      anchor_boxes: [batch, h, w, anchors * 4] likewise: (ymin, xmin, ymax, xmax) in pixels.
+      raw_scores: [batch, h, w, anchors * num_classes] for each level: logits, the first of each anchor for background.
+      anchor_boxes: [batch, h, w, anchors * 4] for each level: (ymin, xmin, ymax, xmax) in pixels.
       image_shape: [batch, 2], height and width in pixels to which boxes are clipped; None leaves them as they are.
       raw_attributes: see the Model Garden; not with Soft-NMS.
 

@@ -1,4 +1,4 @@
-"""The networks of each family; what else sets the families apart is in `configs.families`."""
+"""The networks of each family; the other differences between families are in `configs.families`."""
 
 import dataclasses
 from collections.abc import Callable

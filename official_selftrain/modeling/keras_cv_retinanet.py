@@ -4,7 +4,7 @@ The network is keras-cv's, wired as `keras_cv.models.RetinaNet` wires it: a back
 `FeaturePyramid`, and one `PredictionHead` each for classes and boxes, shared by all levels. With 9 anchors, levels 3 to
 7 and keras-cv's widths it computes what keras-cv's computes from the same weights.
 
-What keras-cv's RetinaNet has besides is not used, so that runs of two families compare networks and not rules: its
+The rest of keras-cv's RetinaNet is not used, so that runs of two families compare networks and not rules: its
 anchors (9 per location, fixed sizes), its label encoder (positive from an IoU of 0.5, background below 0.4), its
 losses, and its decoder of predictions (one hard NMS over all classes, scores from 0.5). Anchors, targets, the ignore
 band, losses and NMS are those of the other families; the classes include the background, class 0.

@@ -1,4 +1,4 @@
-"""SpineNet as a keras-cv backbone, so that keras-cv's models can stand on it.
+"""SpineNet as a keras-cv backbone, so that keras-cv's models can use it.
 
 The network is the Model Garden's, layer by layer: checkpoints of one fit the other. Importing this module imports
 keras-cv, which takes seconds.

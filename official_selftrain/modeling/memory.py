@@ -41,7 +41,7 @@ class Activations:
   Attributes:
     kept: per image, what the forward pass leaves for the backward pass.
     peak: per image, the most at any time.
-    shared: kept whatever the batch is: copies of weights in another precision, for example.
+    shared: kept for any batch size: copies of weights in another precision, for example.
   """
 
   kept: float
@@ -151,7 +151,7 @@ def _bytes(tensor: tf.Tensor) -> tuple[int, bool]:
 def without_values() -> Iterator[None]:
   """In this context variables have a shape and no value, so building a model takes no memory for its weights.
 
-  Such a model can be inspected, not called. Variables whose shape only their value tells are made as usual.
+  Such a model can be inspected, not called. Variables whose shape is known only from their value are made as usual.
   """
 
   def create(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:

@@ -1,4 +1,4 @@
-"""The precision in which networks compute, and float32 for everything that is made of what they give."""
+"""The precision in which networks compute, and float32 for everything made from their outputs."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ Nest = TypeVar('Nest')
 
 
 def to_float32(outputs: Nest) -> Nest:
-  """Casts the raw outputs of a network, before anything is made of them.
+  """Casts the raw outputs of a network to float32, before anything is computed from them.
 
   In bfloat16 a sigmoid cannot tell 0.997 from 1, and TensorFlow's suppression takes float32 only. Our models do this
   themselves, so losses, detections, labels and exports all start from float32.

@@ -1,8 +1,8 @@
-"""RetinaNets of all families behind one function.
+"""Builds RetinaNets of all families with one function.
 
 Whatever the family, a model is an `assembly.RetinaNetModel`: `backbone`, `decoder`, `head` and `detection_generator`,
-called on normalised images, giving `cls_outputs` and `box_outputs` by level, and detections when it does not train. So
-task, labeller and export do not ask for the family.
+called on normalised images. It returns `cls_outputs` and `box_outputs` by level, and detections when it does not train.
+So task, labeller and export need not know the family.
 """
 
 from official_selftrain.configs import detection as configs

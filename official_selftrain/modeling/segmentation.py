@@ -1,7 +1,7 @@
 """Segmentation models of all families, for images of any size.
 
-Multi-scale inference and evaluation call one model at many sizes. The Model Garden's are built for one; what stands in
-the way is replaced here and in `segmentation_layers`.
+Multi-scale inference and evaluation call one model at many sizes. The Model Garden's are built for one; the
+parts that prevent this are replaced here and in `segmentation_layers`.
 """
 
 import tensorflow as tf
@@ -13,7 +13,7 @@ from official_selftrain.modeling import families, precision, segmentation_layers
 
 
 class SegmentationModel(segmentation_model.SegmentationModel):
-  """The Model Garden's, whose logits are float32 whatever the precision of the network."""
+  """The Model Garden's, with logits that are always float32, whatever the network computes in."""
 
   def call(self, inputs: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
     """See the Model Garden."""

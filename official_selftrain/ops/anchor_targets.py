@@ -1,7 +1,7 @@
-"""Training targets of RetinaNet anchors, with anchors that do not count.
+"""Training targets of RetinaNet anchors, with support for ignored anchors.
 
 The same assignment as the Model Garden's `AnchorLabeler` (tests compare them), in about a fifth of its time for
-small images because it needs no conditionals, and with one thing more: boxes of the ignore band. An anchor that would
+small images because it needs no conditionals, and with one addition: boxes of the ignore band. An anchor that would
 have been positive for such a box is neither object nor background.
 """
 
@@ -18,7 +18,7 @@ class AnchorTargets(NamedTuple):
 
   Attributes:
     classes: int64 [num_anchors], class id of the matched box, -1 for background and ignored anchors.
-    boxes: float32 [num_anchors, 4], encoded offsets (dy, dx, dh, dw); those of unmatched anchors carry no meaning.
+    boxes: float32 [num_anchors, 4], encoded offsets (dy, dx, dh, dw); those of unmatched anchors are meaningless.
     class_weights: float32 [num_anchors], 0 where the anchor is ignored, else 1.
     box_weights: float32 [num_anchors], 1 where the anchor is positive, else 0.
   """
@@ -71,7 +71,7 @@ def assign(
   """Assigns each anchor a box, the background, or nothing.
 
   An anchor is positive when its best box has an IoU of at least `match_threshold`, background below
-  `unmatched_threshold`, ignored between. Every box also takes its best anchor, whatever the IoU. Then anchors that are
+  `unmatched_threshold`, ignored between. Every box also takes its best anchor, at any IoU. Then anchors that are
   not positive and whose IoU with a box of the ignore band reaches `match_threshold` become ignored, as does that
   box's best anchor.
 

@@ -49,7 +49,7 @@ def fit_mask(mask: tf.Tensor, info: tf.Tensor, size: tuple[int, int]) -> tf.Tens
     size: height and width of the frame.
 
   Returns:
-    uint8 [height, width, 1]; `keys.IGNORE_LABEL` beside the image.
+    uint8 [height, width, 1]; `keys.IGNORE_LABEL` outside the image.
   """
   shown = shown_size(info)
   resized = tf.image.resize(mask, shown, tf.image.ResizeMethod.NEAREST_NEIGHBOR)

@@ -5,15 +5,15 @@ Hard suppression removes boxes that overlap a better one of their class; this lo
     score <- score * exp(-IoU^2 / (2 * sigma))
 
 after each pick, until nothing above the threshold is left or enough is picked. `sigma` is that of TensorFlow's
-`soft_nms_sigma` (`tf.image.non_max_suppression_with_scores`), so that the Model Garden's setting of this name means one
-thing wherever it is read. Bodla et al. write exp(-IoU^2 / s): their s is 2 * sigma. The 0.3 of Zoph et al. is taken for
+`soft_nms_sigma` (`tf.image.non_max_suppression_with_scores`), so that the Model Garden's setting of this name means the
+same everywhere. Bodla et al. write exp(-IoU^2 / s): their s is 2 * sigma. The 0.3 of Zoph et al. is taken for
 TensorFlow's sigma; docs/networks.md says why, and how sure that is.
 
 Three observations make it fast. Few anchors have any score above the threshold, so one pass over the scores leaves
 little. Scores only fall, so the picks of a class come in falling order, and picking the best box of an image, whatever
 its class, gives the best boxes over all classes without having to suppress each class to its end. And classes become a
-third axis along which boxes of different classes lie apart: one formula for the overlap, and nothing to loop over but
-the picks. All images of a batch pick at the same time.
+third axis along which boxes of different classes are apart: one formula gives the overlap, and only the picks need a
+loop. All images of a batch pick at the same time.
 """
 
 from typing import NamedTuple
@@ -102,7 +102,7 @@ def soft_nms(
 def _candidates(
   boxes: tf.Tensor, scores: tf.Tensor, score_threshold: float, pre_nms_top_k: int
 ) -> _Candidates:
-  """Gathers what lies above the threshold, at most `pre_nms_top_k` per image and class."""
+  """Gathers boxes above the threshold, at most `pre_nms_top_k` per image and class."""
   num_classes = scores.shape[2]
   batch, num_boxes = tf.unstack(tf.shape(scores, tf.int64)[:2])
   num_groups = batch * num_classes  # A group is one class in one image.

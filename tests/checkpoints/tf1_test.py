@@ -120,7 +120,7 @@ class NamesTest(tf.test.TestCase):
     ):
       tf1_names.variables(model)
     stock = tf.keras.Sequential([tf.keras.layers.Dense(1)])
-    with self.assertRaisesRegex(errors.DataError, 'Sequential is no backbone of the authors'):
+    with self.assertRaisesRegex(errors.DataError, 'Sequential is not a backbone of the authors'):
       tf1_names.backbone(stock)
 
 

@@ -1,1 +1,1 @@
-"""The networks of the paper's authors: the Model Garden's, where they compute something else than the TF1 originals."""
+"""The networks of the paper's authors, where the Model Garden's compute something different from the TF1 originals."""

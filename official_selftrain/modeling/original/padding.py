@@ -1,7 +1,7 @@
 """Padding of strided convolutions as the TF1 code of ResNet and SpineNet has it.
 
-Both sides get the same margin, (kernel size - 1) / 2, whatever the stride. TensorFlow's own 'same' puts the odd pixel
-of an even image at the bottom and right, so its windows lie half a stride elsewhere.
+Both sides get the same margin, (kernel size - 1) / 2, for any stride. TensorFlow's own 'same' puts the odd pixel
+of an even image at the bottom and right, so its windows are shifted by half a stride.
 """
 
 from typing import Any

@@ -35,7 +35,7 @@ class SegmentationHead(tf.keras.layers.Layer):
       level: level of the logits; 2 has a stride of 4.
       num_convs: 3x3 convolutions before the classifier.
       num_filters: their filters.
-      activation: behind each batch norm.
+      activation: after each batch norm.
       use_sync_bn: batch norm over all replicas.
       norm_momentum: of batch norm.
       norm_epsilon: of batch norm.
