@@ -2,8 +2,8 @@
 
 Where the id of a record is empty, or `regenerate_source_id` is set, the Model Garden hashes the image to 22 bits. Among
 5,000 images three pairs then share an id on average, and the evaluator takes them for one image. Here the id has 53
-bits, as many as a double holds, so that it stays the same in JSON and NumPy. The expected number of pairs with one id is
-1e-9 for 5,000 images and 6e-5 for a million; `pipeline.validation_records` refuses them.
+bits, as many as a double holds, so that it stays the same in JSON and NumPy. The expected number of pairs with one id
+is 1e-9 for 5,000 images and 6e-5 for a million; `pipeline.validation_records` refuses them.
 
 Evaluation carries ids as int64, so numbers in records may be as large as 2^63 - 1.
 """

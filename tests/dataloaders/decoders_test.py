@@ -5,11 +5,11 @@ import io
 
 import numpy as np
 import tensorflow as tf
+from official.vision.evaluation import coco_evaluator
 
 from official_selftrain.configs import detection as configs
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import decoders, detection
-from official_selftrain.evaluation import coco
 
 
 def _record(image, source_id, classes=(1,), is_crowd=None):
@@ -95,7 +95,7 @@ class EvaluationTest(tf.test.TestCase):
     # Each image has one class of its own, so that a box that lands in another image is wrong.
     records = [_record(i, image_id, [1 + i]) for i, image_id in enumerate(ids)]
     dataset = tf.data.Dataset.from_tensor_slices(records).map(lambda each: parse(decode(each)))
-    evaluator = coco.CocoEvaluator(annotation_file='', include_mask=False)
+    evaluator = coco_evaluator.COCOEvaluator(annotation_file='', include_mask=False)
     for _, labels in dataset.batch(2):
       truth = labels['groundtruths']
       evaluator.update_state(

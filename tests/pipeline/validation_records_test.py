@@ -4,13 +4,13 @@ import json
 import os
 from unittest import mock
 
+import numpy as np
 import tensorflow as tf
 
 from official_selftrain.configs import detection as configs
 from official_selftrain.configs import segmentation
 from official_selftrain.core import console, errors, keys
 from official_selftrain.pipeline import validation_records
-from tests.pseudo_labels import unlabelled
 
 # As in COCO, there are gaps between the ids.
 CATEGORIES = {1: 'person', 2: 'bicycle', 4: 'toaster', 7: 'toothbrush'}
@@ -19,13 +19,16 @@ IMAGES = {100 + i: [1] * (i % 4) + [2, 4, 7][i % 3 :] for i in range(30)}
 IN_ORDER = {category_id: place for place, category_id in enumerate(CATEGORIES, start=1)}
 
 
+def _png(number):
+  """A grey picture; its size and level differ from those of its neighbours."""
+  return tf.io.encode_png(np.full([16, 24 + number % 50, 3], number % 256, np.uint8)).numpy()
+
+
 def record(image_id, classes, is_crowd=None, texts=None):
   """A record with a picture of its own and boxes that are all alike."""
   number = int(image_id) if str(image_id).isdigit() else 7
   feature = {
-    keys.IMAGE_ENCODED: tf.train.Feature(
-      bytes_list=tf.train.BytesList(value=[unlabelled.png(number % 256, 24 + number % 50)])
-    ),
+    keys.IMAGE_ENCODED: tf.train.Feature(bytes_list=tf.train.BytesList(value=[_png(number)])),
     keys.SOURCE_ID: tf.train.Feature(bytes_list=tf.train.BytesList(value=[str(image_id).encode()])),
     keys.BOX_CLASS: tf.train.Feature(int64_list=tf.train.Int64List(value=classes)),
   }
@@ -63,11 +66,16 @@ class _Case(tf.test.TestCase):
     with open(self.annotations, 'w', encoding='utf-8') as stream:
       json.dump(content, stream)
 
+  def _write(self, path, records):
+    with tf.io.TFRecordWriter(path) as writer:
+      for each in records:
+        writer.write(each)
+
   def write_records(self, records):
     """Writes records into two files."""
     half = len(records) // 2
     for number, some in enumerate((records[:half], records[half:])):
-      unlabelled.write(self.records % number, some)
+      self._write(self.records % number, some)
 
   def task(self, num_classes=8, with_annotations=True, **decoder):
     task = configs.DetectionTask(model=configs.DetectionModel(num_classes=num_classes))
@@ -146,10 +154,11 @@ class ImageIdsTest(_Case):
     self.assert_refused(r'input_path: .*validation-1\.tfrecord, record 0: ', with_annotations=False)
     task = self.task(with_annotations=False)
     task.validation_data.skip_errors = True
-    validation_records.check(task)
+    self.assertIsNone(validation_records.check(task))
 
   def test_other_tasks_have_no_annotation_file(self):
-    validation_records.check(segmentation.SegmentationTask())
+    # Neither a path nor a file is asked for.
+    self.assertIsNone(validation_records.check(segmentation.SegmentationTask()))
 
 
 class ClassesTest(_Case):
