@@ -82,6 +82,10 @@ class BoxLabelling(st.Labelling):
     """See `Labelling`."""
     return ('min_score', 'max_boxes', 'soft_nms_sigma')
 
+  def gating(self) -> tuple[str, ...]:
+    """See `Labelling`."""
+    return ('min_boxes_per_image',)
+
   def gate(self) -> dict[str, float]:
     """See `Labelling`."""
     return {'min_objects_per_image': self.min_boxes_per_image}

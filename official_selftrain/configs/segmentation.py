@@ -84,6 +84,10 @@ class MaskLabelling(st.Labelling):
     """See `Labelling`."""
     return ('scales', 'flip', 'output_size', 'at_own_size')
 
+  def gating(self) -> tuple[str, ...]:
+    """See `Labelling`."""
+    return ('min_image_share',)
+
   def gate(self) -> dict[str, float]:
     """See `Labelling`."""
     return {'min_share': self.min_image_share}

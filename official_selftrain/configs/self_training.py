@@ -139,6 +139,10 @@ class Labelling(hyperparams.Config):
     """Names of the fields that label files depend on; changing another one keeps the labels."""
     return ()
 
+  def gating(self) -> tuple[str, ...]:
+    """Names of the fields that the gate depends on."""
+    return ()
+
   def gate(self) -> dict[str, float]:
     """What labels need so that a student is trained on them: arguments of `pseudo_labels.quality.gate`."""
     return {}

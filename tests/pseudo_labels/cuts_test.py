@@ -39,6 +39,22 @@ class CutsTest(tf.test.TestCase):
     objects, _ = self._apply(cuts.Cuts(0.1, per_class={2: 0.9}))
     self.assertEqual(objects, [True, True, False, False, True])
 
+  def test_classes_beyond_those_that_have_a_cut_of_their_own_take_the_common_one(self):
+    chosen = cuts.Cuts(0.5, per_class={2: 0.9, 0: 0.2})
+    scores, classes = [0.6, 0.4, 0.6, 0.6, 0.3], [9, 9, 2, 3, 0]
+    for dtype in (tf.int32, tf.int64):
+      kept, _ = chosen.apply(tf.constant(scores), tf.constant(classes, dtype))
+      self.assertEqual(kept.numpy().tolist(), [True, False, False, True, True])
+
+  def test_the_ends_of_the_range_are_allowed(self):
+    scores, classes = tf.constant([0.0, 1.0]), tf.constant([1, 1])
+    for cut, expected in ((0.0, [True, True]), (1.0, [False, True])):
+      self.assertEqual(cuts.Cuts(cut).apply(scores, classes)[0].numpy().tolist(), expected)
+
+  def test_images_without_labels_are_kept_unless_said_otherwise(self):
+    self.assertTrue(cuts.Cuts(0.5).keep_empty)
+    self.assertEqual(cuts.Cuts(), cuts.Cuts(0.5, None, None, True))
+
   def test_no_labels(self):
     empty = cuts.Cuts(0.5, 0.1, {1: 0.4}).apply(tf.zeros([0]), tf.zeros([0], tf.int64))
     self.assertEqual([mask.shape.as_list() for mask in empty], [[0], [0]])
@@ -55,6 +71,10 @@ class CutsTest(tf.test.TestCase):
       cuts.Cuts(True)
     with self.assertRaisesRegex(errors.ConfigError, r'per_class\[2\] is -1'):
       cuts.Cuts(per_class={2: -1})
+    with self.assertRaisesRegex(errors.ConfigError, 'per_class has the key -1'):
+      cuts.Cuts(per_class={-1: 0.5})
+    with self.assertRaisesRegex(errors.ConfigError, 'per_class has the key True'):
+      cuts.Cuts(per_class={True: 0.5})
     with self.assertRaisesRegex(errors.ConfigError, "per_class has the key 'cat'"):
       cuts.Cuts(per_class={'cat': 0.5})
     with self.assertRaisesRegex(errors.ConfigError, r'ignore_cut is 0\.5 .* band .* is empty'):
