@@ -6,6 +6,12 @@ import tensorflow as tf
 from official_selftrain.core import keys
 from official_selftrain.evaluation import resampling, segmentation
 from official_selftrain.ops import masks
+from tests.testing import replicas
+
+
+def setUpModule():
+  replicas.make_devices()
+
 
 IGNORE = keys.IGNORE_LABEL
 FRAME = (16, 16)
@@ -63,14 +69,6 @@ def _mean_iou(confusion):
 
 
 class EvaluatorTest(tf.test.TestCase):
-  @classmethod
-  def setUpClass(cls):
-    super().setUpClass()
-    (cpu,) = tf.config.list_physical_devices('CPU')
-    # pytest starts with two, see tests/conftest.py.
-    if not tf.config.get_logical_device_configuration(cpu):
-      tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-
   def _run(self, batches, native=True, num_classes=4):
     evaluator = segmentation.SegmentationEvaluator(num_classes, native)
     for labels, logits in batches:
@@ -133,8 +131,7 @@ class EvaluatorTest(tf.test.TestCase):
     self.assertAllEqual(tallies['intersection'][0], np.diag(evaluator.confusion))
 
   def test_replicas_report_into_the_same_tallies(self):
-    devices = tf.config.list_logical_devices('CPU')
-    strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
+    strategy = replicas.two_replicas()
     self.assertEqual(strategy.num_replicas_in_sync, 2)
     with strategy.scope():
       evaluator = segmentation.SegmentationEvaluator(4, native=False)

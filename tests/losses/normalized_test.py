@@ -7,6 +7,11 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_selftrain.losses import normalized
+from tests.testing import replicas
+
+
+def setUpModule():
+  replicas.make_devices()
 
 
 def _numpy_losses(human, pseudo, alpha, decay):
@@ -108,6 +113,53 @@ class CombineTest(tf.test.TestCase, parameterized.TestCase):
     model.loss_averages.human.assign(0.0)
     tf.train.Checkpoint(model=model).read(prefix).assert_consumed()
     self.assertAllEqual(model.loss_averages.human, 3.5)
+
+
+class ReplicaTest(tf.test.TestCase):
+  """Two replicas with losses and counts of their own; hand-worked."""
+
+  def run_on_two(self, function, *pairs):
+    """Results of both replicas; each pair has the arguments of replica 0 and 1."""
+    strategy = replicas.two_replicas()
+
+    @tf.function
+    def step(arguments):
+      return strategy.run(function, args=arguments)
+
+    arguments = tuple(
+      strategy.experimental_distribute_values_from_function(
+        lambda context, pair=pair: tf.constant(pair[context.replica_id_in_sync_group])
+      )
+      for pair in pairs
+    )
+    return [float(value) for value in strategy.experimental_local_results(step(arguments))]
+
+  def test_mean_over_replicas(self):
+    self.assertEqual(self.run_on_two(normalized.mean_over_replicas, (1.0, 4.0)), [2.5, 2.5])
+
+  def test_shares_turn_means_of_replicas_into_the_mean_of_the_batch(self):
+    shares = self.run_on_two(lambda count: normalized.batch_share(count, 1.0), (2.0, 5.0))
+    # 2 replicas; 2 + 1 and 5 + 1 of 7 + 1.
+    self.assertAllClose(shares, [2 * 3 / 8, 2 * 6 / 8])
+    sums = np.array([30.0, 12.0])
+    means = sums / np.array([3.0, 6.0])
+    self.assertAllClose(np.mean(shares * means), sums.sum() / 8)
+
+  def test_one_replica_has_the_whole_share(self):
+    self.assertEqual(float(normalized.batch_share(tf.constant(3.0), 1.0)), 1.0)
+
+  def test_averages_are_those_of_all_replicas(self):
+    strategy = replicas.two_replicas()
+    with strategy.scope():
+      averages = normalized.LossAverages(0.5)
+
+    def combine(human, pseudo):
+      return normalized.combine(human, pseudo, averages, alpha=1.0).loss
+
+    losses = self.run_on_two(combine, (1.0, 3.0), (4.0, 12.0))
+    self.assertAllClose([averages.human, averages.pseudo], [0.5 * 2.0, 0.5 * 8.0])
+    # The ratio is 0.25 on both; each replica has its own losses.
+    self.assertAllClose(losses, [(1 + 0.25 * 4) / 2, (3 + 0.25 * 12) / 2])
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ from official_selftrain.configs import segmentation as configs
 from official_selftrain.core import keys
 from official_selftrain.pseudo_labels import segmentation as label_formats
 from official_selftrain.tasks import run_state, segmentation
-from tests.tasks import replicas
+from tests.testing import replicas
 
 IGNORE = keys.IGNORE_LABEL
 CLASSES = 4
@@ -19,10 +19,7 @@ SIZE = 32
 
 
 def setUpModule():
-  # Before anything touches the devices; under pytest, conftest.py has done so.
-  cpu = tf.config.list_physical_devices('CPU')[0]
-  if not tf.config.get_logical_device_configuration(cpu):
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+  replicas.make_devices()
 
 
 class TinyModel(tf.keras.Model):

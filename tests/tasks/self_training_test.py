@@ -6,15 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import keys
-from tests.tasks import replicas, tiny
+from tests.tasks import tiny
+from tests.testing import replicas
 
 
 def setUpModule():
-  # Before anything touches the devices: two logical CPUs for the replica tests.
-  # Under pytest, conftest.py has done so.
-  cpu = tf.config.list_physical_devices('CPU')[0]
-  if not tf.config.get_logical_device_configuration(cpu):
-    tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+  replicas.make_devices()
 
 
 def _optimizer(rate=0.05):
