@@ -25,7 +25,7 @@ class Target:
   at_most: float | None = None
 
   def is_met(self, value: float) -> bool:
-    """Whether a value lies in the range, limits included."""
+    """Whether a value is in the range, limits included."""
     above = self.at_least is None or value >= self.at_least
     return above and (self.at_most is None or value <= self.at_most)
 
@@ -40,10 +40,10 @@ class Row:
 
   Attributes:
     benchmark: name of the benchmark.
-    comparison: what is compared, 'ours : reference', or what `ours` is when it stands alone.
+    comparison: what is compared, 'ours : reference', or what `ours` is when there is no reference.
     unit: of both figures.
     ours: our figure, the median over the rounds.
-    reference: what it is compared with, likewise; None when it stands alone.
+    reference: the figure it is compared with, a median too; None when there is none.
     ratio: ours / reference over paired rounds; None when there is nothing to pair.
     target: for the ratio, or for `ours` where there is no ratio; None when the row is for information.
   """
@@ -132,5 +132,5 @@ def _cells(row: Row) -> tuple[Any, ...]:
 
 
 def _rounded(value: float) -> float | int:
-  """Three decimals mean nothing behind three figures."""
+  """Three decimals mean nothing after three figures."""
   return round(value) if abs(value) >= 100 else value

@@ -1,6 +1,6 @@
 """Interleaved measurements and the ratios of pairs.
 
-Contenders take turns, A B A B, so that whatever else the machine does hits both; the ratio is the median over the
+Contenders take turns, A B A B, so that other work on the machine hits both; the ratio is the median over the
 rounds of A / B, so that one disturbed round does not count.
 """
 

@@ -149,7 +149,7 @@ def stock_segmentation_task(params: st.SelfTrainingExperiment) -> Any:
 def stock_task(params: st.SelfTrainingExperiment, batch_size: int) -> stock_tasks.RetinaNetTask:
   """The Model Garden's own task with the model, losses and labelled data of ours.
 
-  Only dtype and batch sizes are set besides: the Model Garden's default dtype is meant for TPUs.
+  Apart from these only dtype and batch sizes are set: the Model Garden's default dtype is meant for TPUs.
 
   Args:
     params: our experiment.
@@ -211,5 +211,5 @@ def self_training_task(params: st.SelfTrainingExperiment) -> Any:
 
 
 def say(text: str) -> None:
-  """Tells what is going on."""
+  """Prints what is being done."""
   console.say(f'  {text}')

@@ -30,7 +30,7 @@ class Requirement(NamedTuple):
   Attributes:
     module: what is imported.
     distribution: its name for pip.
-    pins: the versions that it is known to import with; beside its own those of packages that it
+    pins: the versions that it is known to import with: its own, and those of packages that it
       needs and whose newer releases break it.
   """
 
@@ -42,7 +42,7 @@ class Requirement(NamedTuple):
 # A package comes after those that it imports, so that the first failure names the cause.
 REQUIREMENTS = (
   Requirement('tensorflow', 'tensorflow', ('tensorflow==2.15.1', 'numpy<2', 'protobuf<5')),
-  # `import tensorflow_datasets` logs a failure and goes on as an empty package; its API raises.
+  # `import tensorflow_datasets` logs a failure and continues as an empty package; its API raises.
   Requirement(
     'tensorflow_datasets.public_api',
     'tensorflow-datasets',

@@ -2,7 +2,7 @@
 
 uv resolves for CPython 3.11 on Linux x86-64 and names every file of that platform with its digest.
 This script keeps the digests of the wheels, or of the source archive where a release has no wheel,
-and drops the addresses: pip finds the files at whatever index it is set up with, and refuses any
+and drops the addresses: pip finds the files in the index that it is set up with, and refuses any
 file with another digest.
 """
 

@@ -3,8 +3,8 @@
 Two photographs that come with scikit-learn (640 x 427 pixels), decoded and in memory, with seven boxes, and once with a
 mask of classes. Everyone does the same work: policy, flip, resize by a factor from the policy's range, crop or pad to
 the output, normalise. Processor time of one thread: a pipeline runs many calls at once, so that is what an image costs.
-The Model Garden gets the op list of each preset where its arguments allow it; keras-cv knows no AutoAugment, moves
-no boxes in RandAugment and is shown for what it has. Decoding the JPEG is the floor under all of it.
+The Model Garden gets the op list of each preset where its arguments allow it; keras-cv has no AutoAugment and moves
+no boxes in RandAugment; it is shown for what it has. Decoding the JPEG is the floor under all of it.
 """
 
 import functools
@@ -29,7 +29,7 @@ _ROUNDS = 7
 _IMAGES = 40
 _NUM_BOXES = 7
 _BOX_SIZE, _MASK_SIZE = 640, 512
-# What the Model Garden's RandAugment has and the preset automl10 has not.
+# Ops of the Model Garden's RandAugment that the preset automl10 does not have.
 _NOT_IN_AUTOML = (
   'AutoContrast', 'Invert', 'Posterize', 'Contrast', 'Brightness', 'Sharpness',
 )  # fmt: skip
@@ -134,7 +134,7 @@ def _drain(step: Step, images: int) -> Callable[[], None]:
   options = tf.data.Options()
   options.threading.private_threadpool_size = 1
   options.threading.max_intra_op_parallelism = 1
-  # Whatever works ahead would do so while the other contender is measured.
+  # Anything that works ahead would do so while the other contender is measured.
   options.experimental_optimization.inject_prefetch = False
   options.autotune.enabled = False
   # One iterator for all rounds: building one takes longer than an image does.

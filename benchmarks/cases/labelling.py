@@ -87,7 +87,7 @@ def run_segmentation(bench: workbench.Workbench) -> list[results.Row]:
 def _cost_of_scales(
   case: str, bench: workbench.Workbench, at: Callable[[Sequence[float]], Predict]
 ) -> results.Row:
-  """Seconds per image of the paper's six scales over those of one, beside the number of pixels."""
+  """Seconds per image of the paper's six scales over those of one, with the number of pixels."""
   resident = resident_batches(bench)
   timed = {
     name: timing.wall(functools.partial(_call, at(scales), resident, len(resident)))

@@ -1,4 +1,4 @@
-"""Soft-NMS: ours beside the Model Garden's, and beside hard suppression, in milliseconds per image.
+"""Soft-NMS: ours against the Model Garden's, and against hard suppression, in milliseconds per image.
 
 All get the same decoded boxes and scores from memory, in a `tf.function` on one batch, so only the suppression counts.
 `v1` with the same `soft_nms_sigma` is the Model Garden's only Soft-NMS and gives the same detections; `batched` is its

@@ -41,9 +41,9 @@ class NonFiniteGuard:
     Args:
       name: of the stage.
       trainer: whose model and losses are watched.
-      model_dir: where its checkpoints lie.
+      model_dir: where its checkpoints are.
       config: its settings.
-      streams: names of the streams whose losses the model's `first_non_finite` tells apart.
+      streams: names of the streams, in the order in which the model's `first_non_finite` counts them.
     """
     self._name = name
     self._streams = tuple(streams)
@@ -72,7 +72,7 @@ class NonFiniteGuard:
     raise errors.NonFiniteLossError(
       f'{self._name}: {culprit}. Mean losses since the last report: {losses}. Last good checkpoint: {good}. '
       f'Lower the learning rate or alpha and start the stage afresh (--restart={self._name} in a self-training run), '
-      'or set trainer.recovery_max_trials to roll back and go on.'
+      'or set trainer.recovery_max_trials to roll back and continue.'
     )
 
 
@@ -110,7 +110,7 @@ class TrainingProgress:
     self._guard: NonFiniteGuard | None = None
 
   def bind(self, trainer: base_trainer.Trainer, guard: NonFiniteGuard) -> None:
-    """Gives the action what exists only after the runner that takes it."""
+    """Gives the action the objects that are made after it."""
     self._trainer = trainer
     self._guard = guard
 
@@ -130,7 +130,7 @@ class TrainingProgress:
     return (step - before) * self._images_per_step / max(self._last[1] - then, 1e-9)
 
   def close(self) -> None:
-    """Ends the progress line, if there was one."""
+    """Ends the progress line, if there is one."""
     if self._is_used:
       self._bar.close()
 
@@ -148,7 +148,7 @@ def read_history(model_dir: str) -> dict[str, list[tuple[int, float]]]:
   """Curves of a training run.
 
   Args:
-    model_dir: where `history.jsonl` lies.
+    model_dir: where `history.jsonl` is.
 
   Returns:
     `(step, value)` per name in ascending steps; where a resumed run reported a step again, the later report counts.
@@ -160,7 +160,7 @@ def read_history(model_dir: str) -> dict[str, list[tuple[int, float]]]:
   rows: dict[int, dict[str, float]] = {}
   with open(path, encoding='utf-8') as history:
     for line in history:
-      # A line that a kill cut short is left out.
+      # Skips a line that a kill cut short.
       with contextlib.suppress(json.JSONDecodeError):
         row = json.loads(line)
         rows[row.pop('step')] = row

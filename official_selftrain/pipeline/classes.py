@@ -1,4 +1,4 @@
-"""The classes that a model was trained for, kept beside it, so that a model of other classes is never taken for it."""
+"""Records the classes of a model next to it, so that a model of other classes is never used by mistake."""
 
 import os
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ def write(model_dir: str, task: cfg.TaskConfig, names: Sequence[str]) -> None:
 
 
 def check_teacher(checkpoint: str, task: cfg.TaskConfig, names: Sequence[str]) -> None:
-  """Checks that a teacher from elsewhere tells the same classes apart.
+  """Checks that a teacher from elsewhere has the same classes.
 
   Args:
-    checkpoint: its checkpoint or directory. Without `classes.json` beside it, nothing is known and nothing is refused;
+    checkpoint: its checkpoint or directory. Without `classes.json` next to it, nothing is known and nothing is refused;
       a wrong number of classes then shows in the shapes of its weights.
     task: the task of this run.
     names: this run's classes from id 1; empty if unknown.
@@ -47,13 +47,13 @@ def check_teacher(checkpoint: str, task: cfg.TaskConfig, names: Sequence[str]) -
   if found['num_classes'] != task.model.num_classes:
     raise errors.DataError(
       f'{start} {found["num_classes"]} classes, and task.model.num_classes is {task.model.num_classes} (the background '
-      'is one of them). Use a teacher of the same classes, or train one.'
+      'is one of them). Use a teacher with the same classes, or train one.'
     )
   difference = first_difference(found['class_names'], names)
   if difference:
     raise errors.DataError(
-      f'{start} other classes than those of this data set: {difference}. Its labels would be wrong without a sign. Use '
-      'a teacher of the same classes in the same order, or correct dataset.class_names.'
+      f'{start} classes that differ from those of this data set: {difference}. Its labels would be silently wrong. Use '
+      'a teacher with the same classes in the same order, or correct dataset.class_names.'
     )
 
 

@@ -1,4 +1,4 @@
-"""Where the data of a run lies: the embedded data set for experiments that name no files; and checks of it."""
+"""Finds the data of a run (the embedded data set for experiments that name no files) and checks it."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ from official_selftrain.tasks import contract
 
 @dataclasses.dataclass(frozen=True)
 class DataFacts:
-  """What is known about the data besides the settings.
+  """Facts about the data that are not settings.
 
   Attributes:
     unlabelled_truth: COCO JSON with held-out truth of the unlabelled images; '' if there is none.
@@ -34,11 +34,11 @@ class DataFacts:
 
 
 def locate(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
-  """Sets the empty input paths of an experiment to where the embedded data set lies, or will lie; touches no file.
+  """Sets the empty input paths of an experiment to where the embedded data set is, or will be; touches no file.
 
   Args:
     params: an unlocked experiment; changed in place.
-    model_dir: the run directory; the data set lies beside it unless `dataset.directory` says otherwise.
+    model_dir: the run directory; the data set is next to it unless `dataset.directory` says otherwise.
 
   Returns:
     `DataFacts`.
@@ -63,7 +63,7 @@ def locate(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
 
 
 def make(params: st.SupervisedExperiment, facts: DataFacts) -> DataFacts:
-  """Writes the embedded data set, if it is used and not there yet, and learns what only files can tell.
+  """Writes the embedded data set, if it is used and not there yet, and reads the facts that only files have.
 
   Args:
     params: the experiment, its paths filled in.
@@ -158,7 +158,7 @@ def check_truth(facts: DataFacts) -> None:
 
 
 def input_digest(task: cfg.TaskConfig, setting: str) -> str:
-  """Tells input files from others.
+  """Identifies input files.
 
   Args:
     task: a task with its paths filled in.

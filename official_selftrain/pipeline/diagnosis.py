@@ -14,7 +14,7 @@ from official_selftrain.tasks import contract
 def explain(name: str, task: contract.TrainableTask) -> Iterator[None]:
   """Re-raises data errors of a training run as `DataError`, after looking for the record that caused them.
 
-  Records are not checked before training, which would read a large data set twice; they are searched once something
+  Records are not checked before training, which would read a large data set twice; they are searched after something
   failed.
 
   Args:

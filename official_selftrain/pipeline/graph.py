@@ -1,7 +1,7 @@
 """The graph of stages as data: what each stage needs, which settings it reads and what it makes.
 
-Order, plan, restart and messages are derived from this and written down nowhere else. Nothing here touches a file or
-imports TensorFlow.
+Order, plan, restart and messages are derived from this, and are not written down anywhere else. Nothing here touches a
+file or imports TensorFlow.
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ _HARMLESS = frozenset({
 
 @dataclasses.dataclass(frozen=True)
 class Reads:
-  """Settings that something depends on.
+  """The settings that a stage depends on.
 
   Attributes:
     prefixes: dotted names of settings, or of configs with all that is below them.
     without: dotted names below these that it does not depend on. Of several names that fit, the longest decides, so a
-      prefix may take back a part of what `without` takes out.
+      longer prefix can restore a part of what `without` removes.
   """
 
   prefixes: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ def _longest(name: str, prefixes: Sequence[str]) -> int:
 
 
 def stage_name(kind: str, round_number: int) -> str:
-  """Name of a stage; the first round's stages bear the name of their kind alone."""
+  """Name of a stage; the stages of the first round are named after their kind alone."""
   return kind if round_number == 1 else f'{kind}-{round_number}'
 
 

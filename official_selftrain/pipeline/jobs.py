@@ -1,4 +1,4 @@
-"""From the settings of a self-training run to the training of its teacher, control and student."""
+"""Makes the training jobs of teacher, control and student from the settings of a self-training run."""
 
 import dataclasses
 import os
@@ -9,7 +9,7 @@ from official_selftrain.configs import self_training as st
 from official_selftrain.pipeline import graph, selftrain_graph, training
 from official_selftrain.pipeline.selftrain_graph import STUDENT, TEACHER
 
-# Families of streams: the control must not meet the teacher's crops again, or its further steps would be worth less.
+# Families of streams: the control must not see the teacher's crops again, or its further steps would be worth less.
 # Each round draws anew.
 _TEACHER_FAMILY = 1
 _ROUND_STRIDE = 2
@@ -30,7 +30,7 @@ class Jobs:
   class_names: tuple[str, ...] = ()
 
   def label_dir(self, round_number: int) -> str:
-    """Where a round's labels lie: in the run, or where the settings say for the first round."""
+    """Folder of a round's labels: in the run, or where the settings say for the first round."""
     given = self.params.task.pseudo_data.label_dir
     if given and round_number == 1:
       return given

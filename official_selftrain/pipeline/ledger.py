@@ -12,12 +12,12 @@ from official_selftrain.pipeline import graph, planning
 RECORDS_DIR = 'stages'
 _REMOVED = '.removed'
 
-# Files by which one sees that training or labelling left something to go on with.
+# Files that show that training or labelling left something to continue from.
 _PROGRESS = ('checkpoint', '.tfrecord')
 
 
 class Ledger:
-  """What is remembered of the stages of a run, and of what they left in its directory."""
+  """Reads and writes the records of a run's stages, and finds and removes their products."""
 
   def __init__(self, model_dir: str):
     """Touches nothing.
@@ -28,7 +28,7 @@ class Ledger:
     self._model_dir = model_dir
 
   def path(self, name: str) -> str:
-    """Where a stage's record lies."""
+    """Path of a stage's record."""
     return os.path.join(self._model_dir, RECORDS_DIR, f'{name}.json')
 
   def read(self, name: str) -> planning.Record | None:

@@ -11,7 +11,7 @@ from official_selftrain.core import console, errors
 from official_selftrain.modeling import memory
 from official_selftrain.tasks import contract
 
-# Values that an optimizer keeps for each trained one; what is not listed is counted as Adam's two.
+# Values that an optimizer keeps for each trained one; others count as two, as Adam's.
 _SLOTS = {'sgd': 1}
 _FLOAT32 = 4
 

@@ -55,7 +55,7 @@ class Traces:
   """What a stage left on the disk.
 
   Attributes:
-    has_progress: something that a later start would go on with.
+    has_progress: something that a later start would continue from.
     has_product: all that it makes.
   """
 
@@ -136,7 +136,7 @@ def choose(stages: graph.Graph, only: str, flag: str, where: str) -> graph.Stage
 
 
 def restarted(stages: graph.Graph, name: str) -> tuple[graph.Stage, ...]:
-  """The stages that start afresh with `name`: itself and all that are made from it, in order."""
+  """The stages that a restart of `name` removes: itself and all that are made from it, in order."""
   return (stages[name], *stages.made_from(name))
 
 

@@ -70,7 +70,7 @@ def write(run: run_facts.RunFacts) -> dict[str, Any]:
 
 
 def closing_words(model_dir: str) -> str:
-  """The table and verdict, and where the report lies; the last thing that a run prints."""
+  """The table, the verdict and the path of the report: the last thing that a run prints."""
   page_path = os.path.join(model_dir, 'report.html')
   with open(os.path.join(model_dir, _TABLE_FILE), encoding='utf-8') as stream:
     return f'\nReport with pictures: {page_path}\n\n{stream.read()}'

@@ -1,4 +1,4 @@
-"""From a loaded experiment to the work of one mode."""
+"""Runs a loaded experiment in one mode."""
 
 import os
 

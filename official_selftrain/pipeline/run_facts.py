@@ -1,4 +1,4 @@
-"""What the report and the export are told of a run: a frozen record, so that they need not know how runs work."""
+"""The facts of a run for report and export: a frozen record, so that they need not know how runs work."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class RunFacts:
     params: the experiment, its input paths filled in.
     settings: the settings as the user gave them, flattened to dotted names.
     model_dir: the run directory.
-    data: what is known of the data.
+    data: facts about the data.
     label_dir: the labels that the student was trained on.
     cuts: the cuts with which it read them.
     presentation: how the task is shown.

@@ -73,13 +73,13 @@ class SelfTrainingRun:
 
     Raises:
       ConfigError: there is no such stage in this run.
-      SelfTrainError: whatever a stage raises.
+      SelfTrainError: any error of a stage.
     """
     wanted = self._select(only)
     self._open_data()
     self._check_needs(wanted)
     for stage in wanted:
-      self._decide(stage)  # What is refused is refused before anything runs.
+      self._decide(stage)  # Refusals come before anything runs.
     if not all(self._ledger.is_done(stage.name) for stage in wanted):
       self._check_data()
     did_work = False
@@ -110,7 +110,7 @@ class SelfTrainingRun:
     return self._jobs.make(stage.kind, stage.round)
 
   def _open_data(self) -> None:
-    """Makes the embedded data, and learns what only files can tell."""
+    """Makes the embedded data, and reads the facts that only files have."""
     self._data = data.make(self._params, self._data)
     self._jobs = dataclasses.replace(self._jobs, class_names=self._data.class_names)
 
@@ -139,7 +139,7 @@ class SelfTrainingRun:
           self._ledger.result(need.name)
 
   def _check_data(self) -> None:
-    """Checks all that can be known of the data before hours are spent on it."""
+    """Checks the data as far as possible before hours are spent on it."""
     task = contract.make(self._params.task, class_names=self._data.class_names)
     data.check_files(self._params.task, is_training=True)
     data.check_truth(self._data)
@@ -205,7 +205,7 @@ class SelfTrainingRun:
     facts = labelling.describe_checkpoint(checkpoint)
     own = os.path.abspath(self._model_dir) + os.sep
     path = os.path.abspath(facts['checkpoint'])
-    # Relative to the run directory if it lies there, so that the directory can be moved.
+    # Relative to the run directory if it is inside, so that the directory can be moved.
     return {**facts, 'checkpoint': path.removeprefix(own), 'digest': facts['sha256']}
 
   def _make_labels(self, stage: graph.Stage) -> dict[str, Any]:

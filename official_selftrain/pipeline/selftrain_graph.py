@@ -12,7 +12,7 @@ from official_selftrain.pipeline.graph import Reads, Stage, stage_name
 TEACHER, LABELS, GATE, CONTROL, STUDENT = 'teacher', 'labels', 'gate', 'control', 'student'
 REPORT, EXPORT = 'report', 'export'
 
-# Where the data lies and what its classes are called changes no weight; the files themselves are compared.
+# The place of the data and the names of its classes change no weight; the files themselves are compared.
 _DATA = Reads(('seed', 'dataset'), ('dataset.directory', 'dataset.class_names'))
 _NAMES = Reads(('dataset.class_names',))
 _PRECISION = Reads(('runtime.mixed_precision_dtype',))
@@ -28,12 +28,12 @@ _VALIDATION_FILES = 'task.validation_data.input_path'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outline:
-  """What decides about the shape of a run.
+  """The facts that decide the shape of a run.
 
   Attributes:
     model: settings of the task that say which network there is.
     training: settings of the task that a model's weights depend on, beyond `model`.
-    inference: settings of the task that what a trained model finds depends on, beyond these.
+    inference: settings of the task that detections or masks depend on, beyond these.
     evaluation: settings that metrics depend on, beyond these.
     labelling: settings of `labels` that label files depend on.
     gate: settings that decide whether labels are worth training a student on.
@@ -104,7 +104,7 @@ def labels_from(round_number: int) -> str:
 
 
 def control_from(round_number: int) -> str:
-  """The model that a round's control goes on from: it never sees a pseudo label, in no round."""
+  """The model that a round's control starts from, so that it never sees a pseudo label in any round."""
   return TEACHER if round_number == 1 else stage_name(CONTROL, round_number - 1)
 
 
@@ -140,7 +140,7 @@ def _round(outline: Outline, number: int) -> list[Stage]:
         makes=(labels_dir(number),),
       )
     )
-  # Cheap, and before any training of the round: behind a closed gate nothing is worth its hours.
+  # Cheap, and before any training of the round: if the gate is closed, training would be a waste of hours.
   stages.append(
     Stage(
       kind=GATE, round=number, needs=labels, reads=outline.gate, files=given_labels, is_cheap=True

@@ -39,7 +39,7 @@ class Job:
     params: an ordinary Model Garden experiment.
     seed: of weights, streams and augmentation.
     family: number of the family of streams, see `tasks.stream_specs.Start`.
-    class_names: from id 1; empty if unknown. They are kept beside the model and name its metrics.
+    class_names: from id 1; empty if unknown. They are stored next to the model and name its metrics.
   """
 
   name: str
@@ -112,13 +112,13 @@ def set_precision(runtime: cfg.RuntimeConfig) -> None:
 
 
 def evaluation_key(job: Job) -> str:
-  """Tells metrics that were measured in one way from metrics that were measured in another.
+  """Identifies how metrics were measured.
 
   Args:
     job: the model's job.
 
   Returns:
-    Digest of all settings that metrics depend on besides the weights, and of the validation files.
+    Digest of all settings that metrics depend on, apart from the weights, and of the validation files.
   """
   names = contract.setting_names(job.params.task)
   reads = graph.Reads((*names.inference, *names.evaluation, _PRECISION))
@@ -144,7 +144,7 @@ def build_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
   if name == 'mirrored':
     num_gpus = num_gpus or len(tf.config.list_physical_devices('GPU'))
   if name == 'mirrored' and num_gpus < 2:
-    # Nothing to mirror over one device, and the machinery costs ten seconds of tracing per model.
+    # There is nothing to mirror on one device, and the machinery costs ten seconds of tracing per model.
     name = 'off'
   return _strategy(name, runtime.all_reduce_alg, num_gpus, runtime.tpu)
 
@@ -155,7 +155,7 @@ def _strategy(
 ) -> tf.distribute.Strategy:
   """One strategy for all stages of a process.
 
-  Each strategy numbers its collective operations from the same start, and TensorFlow remembers the shape behind each
+  Each strategy numbers its collective operations from the same start, and TensorFlow remembers the shape of each
   number: a second strategy on the same devices fails with a shape mismatch.
   """
   return distribute_utils.get_distribution_strategy(
@@ -225,7 +225,7 @@ def _run(
     finally:
       progress.close()
   if interrupted_at is not None:
-    # Only here does standard output lead to the user again.
+    # From here on standard output goes to the user again.
     console.say(
       f'{job.name}: interrupted at step {interrupted_at}; the same command continues there.'
     )
@@ -300,7 +300,7 @@ def evaluation_tallies(model_dir: str) -> dict[str, np.ndarray]:
 
 
 def evaluation_details(model_dir: str) -> dict[str, Any]:
-  """What the last evaluation of a model found besides numbers; empty if there is nothing."""
+  """Results of a model's last evaluation that are not numbers; empty if there are none."""
   path = os.path.join(model_dir, METRICS_FILE)
   return files.read_json(path).get('details', {}) if os.path.exists(path) else {}
 

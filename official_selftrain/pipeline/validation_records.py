@@ -1,8 +1,8 @@
 """Compares the validation records with `task.annotation_file`, and with the classes of the model, before training.
 
 Evaluation takes the truth from the annotation file and joins it with detections by image id and category id. Records
-that number classes otherwise (COCO's categories are 80 with ids up to 90) train well and get an AP of nearly zero,
-without a word. One pass over the records, which decodes no image, finds that beforehand.
+that number classes otherwise (COCO's categories are 80 with ids up to 90) train well and silently get an AP of nearly
+zero. One pass over the records, which decodes no image, finds that beforehand.
 """
 
 import collections
@@ -39,7 +39,7 @@ def check(task: cfg.TaskConfig, class_names: Sequence[str] = ()) -> None:
     class_names: names of the classes from id 1; empty if unknown.
 
   Raises:
-    ConfigError: ids are to be made anew, which no annotation file has, or names contradict the annotation file.
+    ConfigError: ids are to be regenerated, which no annotation file matches, or names contradict the annotation file.
     DataError: a record cannot be read, ids are no numbers or not unique, records and annotation file are not about the
       same images or number classes differently, or the model has too few classes.
   """
@@ -195,7 +195,7 @@ def _counts_of(annotations: coco.Annotations) -> dict[str, Counts]:
 
 
 def _check_images(annotations: coco.Annotations, records: Mapping[str, Counts]) -> None:
-  """Compares ids: records without annotations stop evaluation, annotated images without a record are told.
+  """Compares ids: records without annotations are an error, annotated images without a record give a warning.
 
   Raises:
     DataError: a record has an id that the file has not.

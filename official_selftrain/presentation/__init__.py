@@ -1,1 +1,1 @@
-"""What a run shows of a task: facts about its labels, metrics, pictures."""
+"""How runs present a task: facts about its labels, metrics, pictures."""

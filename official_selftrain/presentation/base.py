@@ -1,4 +1,4 @@
-"""What is shown of any task, and how it is found by the task's config."""
+"""How a task is presented, and how its presentation is found by the task's config."""
 
 import abc
 import dataclasses

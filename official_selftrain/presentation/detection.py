@@ -1,4 +1,4 @@
-"""What is shown of a detection run: boxes."""
+"""How detection runs are presented: boxes."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -135,7 +135,7 @@ class DetectionPresentation(base.Presentation):
     found: boxes_lib.ScoredBoxes,
     kind_of: Callable[[int, float], contents.Kind],
   ) -> tuple[contents.Box, ...]:
-    """Boxes to draw, the least sure first so that the surest lies on top; `kind_of` takes class and score."""
+    """Boxes to draw, the least sure first so that the surest is on top; `kind_of` takes class and score."""
     corners = _in_pixels(found.boxes, image)
     drawn = []
     for index in np.argsort(found.scores, kind='stable'):
@@ -166,6 +166,6 @@ def _predict_one(
   outputs = {name: value.numpy()[0] for name, value in predict(inputs).items()}
   scores = outputs['scores']
   is_shown = (np.arange(len(scores)) < outputs['num_detections']) & (scores >= _SHOWN_SCORE)
-  # What reaches into the padding beside the image is cut off, as in labels and export.
+  # Parts of boxes in the padding around the image are cut off, as in labels and export.
   boxes = np.clip(outputs['boxes'][is_shown], 0.0, 1.0)
   return boxes_lib.ScoredBoxes(boxes, outputs['classes'][is_shown], scores[is_shown])

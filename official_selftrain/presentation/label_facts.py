@@ -1,4 +1,4 @@
-"""What the report says about pseudo labels of any kind."""
+"""Facts for the report about pseudo labels of any kind."""
 
 import dataclasses
 import math
@@ -112,7 +112,7 @@ def _cut_by_human_count(
   if not totals.sum() or not human.per_image:
     return None
   kept = {cut: histograms.count_above(totals, cut) for cut in quality.DEFAULT_CUTS}
-  # A cut that keeps nothing is no advice, however close to few human labels it comes.
+  # A cut that keeps nothing is not useful advice, however close to few human labels it comes.
   distances = {
     cut: abs(count / images - human.per_image) for cut, count in kept.items() if count > 0
   }

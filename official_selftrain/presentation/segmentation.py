@@ -1,4 +1,4 @@
-"""What is shown of a segmentation run: masks."""
+"""How segmentation runs are presented: masks."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence

@@ -57,7 +57,7 @@ class Batch:
 
   Attributes:
     records: one per image.
-    features: the model's inputs for `batch_size` images; rows behind the last image are padding.
+    features: the model's inputs for `batch_size` images; rows after the last image are padding.
   """
 
   records: list[ImageRecord]
@@ -103,7 +103,7 @@ class _Made(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class _Reading:
-  """What the thread that reads records and the one that takes batches share.
+  """State shared by the thread that reads records and the one that takes batches.
 
   Attributes:
     image_files: what to read.
@@ -166,7 +166,7 @@ class ImageBatches:
     }
     dataset = tf.data.Dataset.from_generator(self._generate, output_signature=signature)
     dataset = dataset.map(self._map, num_parallel_calls=num_parallel_calls, deterministic=True)
-    # A batch with an image that does not decode drops out here and is missed by its number.
+    # A batch with an image that cannot be decoded is dropped here; the gap in the numbers shows it.
     self._dataset = dataset.ignore_errors().prefetch(_BATCHES_AHEAD)
 
   def _map(self, item: Mapping[str, tf.Tensor]) -> _Made:
@@ -257,7 +257,7 @@ class ImageBatches:
       raise reading.failures[0]
 
   def _items(self) -> Iterator[_Made | None]:
-    """The batches that went through tf.data without an error, and None behind the last one."""
+    """The batches that went through tf.data without an error, and None after the last one."""
     yield from self._dataset
     yield None
 
@@ -277,6 +277,9 @@ class ImageBatches:
         good.append(record)
       except tf.errors.OpError as error:
         failed[record.index] = (source_id, _reason(error))
+      except UnicodeDecodeError:
+        # TensorFlow quotes the record in its message, and fails when that is not text.
+        failed[record.index] = (source_id, 'could not parse the record as a tf.Example')
     if not good:
       return None, failed
     results += results[-1:] * (self._batch_size - len(good))
@@ -330,12 +333,12 @@ def _image_records(
 
 
 def _text(value: bytes) -> str:
-  """An id as text; whatever is not UTF-8 in it is replaced."""
+  """An id as text; bytes that are not UTF-8 are replaced."""
   return value.decode('utf-8', 'replace')
 
 
 def _reason(error: tf.errors.OpError) -> str:
-  """The line of an error that says what happened, without the graph's nodes around it."""
+  """The line of an error that says what happened, without the names of graph nodes."""
   noise = ('Graph execution error', 'Detected at', 'Traceback', 'File ', '[[')
   lines = [line.strip() for line in error.message.splitlines()]
   lines = [line.split('}} ')[-1] for line in lines if line and not line.startswith(noise)]

@@ -1,4 +1,4 @@
-"""Cuts: which of a teacher's scored labels a student sees, decided when they are read.
+"""Cuts decide, when labels are read, which of a teacher's scored labels a student sees.
 
 The paper keeps pseudo boxes that score at least 0.5 (section 3.2). A second, lower cut opens an
 ignore band: what scores between the two is neither object nor background, which spares the student

@@ -1,4 +1,4 @@
-"""What a task says about its pseudo labels; everything else here knows neither boxes nor masks."""
+"""What a task must provide for its pseudo labels; nothing else in this package knows about boxes or masks."""
 
 import dataclasses
 from collections.abc import Iterable, Mapping
@@ -39,7 +39,7 @@ class UnusablePredictionError(errors.DataError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kept:
-  """What cuts leave of all labels, told from counts alone.
+  """What cuts leave of all labels, computed from counts alone.
 
   Attributes:
     objects: number of labels before the cuts.

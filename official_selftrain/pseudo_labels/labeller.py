@@ -83,7 +83,7 @@ class _LabelShard:
   def add_predictions(
     self, images: Sequence[batches.ImageRecord], outputs: formats.Predictions
   ) -> None:
-    """Adds images that the teacher has seen; rows of `outputs` behind the last one are padding."""
+    """Adds images that the teacher has seen; rows of `outputs` after the last one are padding."""
     found = self._format.postprocess(outputs)
     arrays = {name: np.asarray(value) for name, value in found.items()}
     for row, image in enumerate(images):
@@ -259,7 +259,7 @@ class Labeller:
     return manifest
 
   def _finished(self, label_file: str, image_bytes: int) -> manifest_lib.ShardResult | None:
-    """The result of an earlier run if it holds for these images and settings, else None."""
+    """The result of an earlier run if it is valid for these images and settings, else None."""
     result = manifest_lib.read_marker(label_file)
     if result is None or not os.path.exists(label_file):
       return None
@@ -285,7 +285,7 @@ class Labeller:
       reading = stack.enter_context(
         contextlib.closing(self._batches.read([image_file for image_file, _ in pending]))
       )
-      # What the host does with a batch takes place while the model works on the next one.
+      # The host processes a batch while the model works on the next one.
       encoder = stack.enter_context(concurrent.futures.ThreadPoolExecutor(max_workers=1))
       for image_file, label_file in pending:
         shard = _LabelShard(image_file, self._format)
@@ -305,7 +305,7 @@ class Labeller:
 
 
 def _prediction(outputs: Mapping[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
-  """The prediction for one image of a batch, without the rows behind its last detection."""
+  """The prediction for one image of a batch, without the rows after its last detection."""
   image = {name: value[row] for name, value in outputs.items()}
   if _NUM_DETECTIONS not in image:
     return image

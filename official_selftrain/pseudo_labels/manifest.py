@@ -60,7 +60,7 @@ class Provenance:
   class_names: tuple[str, ...] = ()
 
   def digest(self, label_format: formats.LabelFormat) -> str:
-    """Digest of everything that changes the labels; names and where the teacher's files lie do not."""
+    """Digest of everything that changes the labels; names and the place of the teacher's files do not count."""
     teacher = {name: value for name, value in self.teacher.items() if name != 'checkpoint'}
     return files.digest_of([label_format.name, label_format.settings(), teacher, dict(self.config)])
 
@@ -268,7 +268,7 @@ def save(
 
 
 def describe_teacher(checkpoint: str, global_step: int) -> dict[str, str | int]:
-  """Describes a teacher by what it is, not only by where it lies.
+  """Describes a teacher by its content, not only by its path.
 
   Args:
     checkpoint: prefix of a TensorFlow checkpoint, such as 'runs/teacher/ckpt-1500'.

@@ -1,4 +1,4 @@
-"""How good pseudo masks are against the truth, where that is known."""
+"""Measures pseudo masks against the truth, where that is known."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence

@@ -2,7 +2,7 @@
 
 A cut trades missed objects for wrong ones. `evaluate` shows the trade for every cut at once, on
 unlabelled images if somebody knows their truth, or on labelled images that the teacher has
-predicted too. `gate` keeps a student from being trained on labels that are as good as none.
+predicted too. `gate` stops a run before a student is trained on worthless labels.
 """
 
 import dataclasses
@@ -241,7 +241,7 @@ def gate(
   min_objects_per_image: float = 0.0,
   min_share: float = 0.01,
 ) -> formats.Kept:
-  """Lets labels pass that are worth training a student on.
+  """Passes labels that are worth training a student on.
 
   Args:
     manifest: the labels' manifest.

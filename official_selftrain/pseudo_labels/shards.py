@@ -55,7 +55,7 @@ _CRC_TABLE = _crc32c_table()
 
 
 def masked_crc32c(data: bytes) -> int:
-  """CRC-32C of `data` as TFRecord stores it. Byte by byte, hence for short data only."""
+  """CRC-32C of `data` as TFRecord stores it. Works byte by byte, so only for short data."""
   crc = 0xFFFFFFFF
   for byte in data:
     crc = _CRC_TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
@@ -112,7 +112,7 @@ def _step_over(path: str, offset: int, size: int) -> tuple[int, str]:
 
 
 def iterate(path: str) -> Iterator[Record]:
-  """Reads a TFRecord file from the first position to the last, whatever its state.
+  """Reads a TFRecord file from the first position to the last, even if it is damaged.
 
   Args:
     path: an uncompressed TFRecord file.
@@ -174,5 +174,5 @@ def write(path: str | os.PathLike[str], records: Iterable[bytes]) -> str:
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:
-  """Deletes what an interrupted `write` to `path` may have left behind."""
+  """Deletes what an interrupted `write` to `path` may have left."""
   pathlib.Path(files.temporary_path(path)).unlink(missing_ok=True)

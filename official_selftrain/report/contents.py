@@ -1,4 +1,4 @@
-"""The facts a report is made of, as plain Python and NumPy.
+"""The facts of a report, as plain Python and NumPy.
 
 The pipeline gathers them; everything else in this package only reads them. No TensorFlow object
 gets in here, so a report can be made, and tested, without it.
@@ -149,7 +149,7 @@ class DeadLetter:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PseudoLabelFacts:
-  """What the teacher wrote.
+  """The teacher's pseudo labels.
 
   Attributes:
     num_images: unlabelled images read; equals `labelled + empty + dead`.
@@ -279,7 +279,7 @@ class ReportInputs:
     return self.comparisons.get(comparison.name(first, second))
 
 
-def finite(value: Any) -> float | None:
+def finite(value: object) -> float | None:
   """`value` as a float, or None when it is None, NaN or infinite."""
   if value is None or not math.isfinite(value):
     return None

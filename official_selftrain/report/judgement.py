@@ -36,10 +36,10 @@ class Verdict:
   """The answer.
 
   Attributes:
-    helped: True only if the intervals of the student's lead over control and teacher lie above zero.
+    helped: True only if the intervals of the student's lead over control and teacher are above zero.
     sentence: the whole answer: `headline`, `details` and `advice`.
     student_minus_control: difference in the primary metric, None when unknown.
-    student_minus_teacher: likewise.
+    student_minus_teacher: the same against the teacher.
     outcome: why `helped` is what it is.
     headline: the answer in one breath.
     details: steps, teacher, seed.
@@ -62,7 +62,7 @@ def verdict(inputs: contents.ReportInputs) -> Verdict:
   The student must be better than the control, which had the same steps without pseudo labels, and
   better than the teacher, or there would be no reason to use it. What is better is decided by the
   interval of the difference: one that includes zero is too close to call. Being better than a control
-  that trained less tells nothing.
+  that trained less proves nothing.
 
   | student - control | student - teacher | outcome    |
   |-------------------|-------------------|------------|
@@ -253,7 +253,7 @@ def _advice(inputs: contents.ReportInputs, outcome: Outcome) -> tuple[str, ...]:
 
 
 def _missing_advice(inputs: contents.ReportInputs) -> str:
-  """How to come to an answer at all."""
+  """What is needed to get an answer at all."""
   to_control = contents.difference(inputs.metric('student'), inputs.metric('control'))
   if to_control is None or _control_trained_less(inputs):
     return 'Train the control as the student: the same start and steps, human labels only.'

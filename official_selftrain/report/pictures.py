@@ -10,7 +10,7 @@ from official_selftrain.report import contents
 
 # Longest side of a drawn tile in pixels: twice the default scenes.
 TILE_SIDE = 256
-# Told apart by people with any colour vision: the Okabe-Ito palette, and white. All are light, so
+# Distinct for people with any colour vision: the Okabe-Ito palette, and white. All are light, so
 # that dark text on them and a dark rim around them stand out on any picture.
 COLOURS: dict[contents.Kind, drawing.Colour] = {
   'truth': (255, 255, 255),

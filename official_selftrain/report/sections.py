@@ -78,7 +78,7 @@ def results(inputs: contents.ReportInputs) -> markup.Markup:
 
 
 def _interval_note(inputs: contents.ReportInputs) -> markup.Markup | None:
-  """How the intervals came about; None where there are none."""
+  """How the intervals were computed; None where there are none."""
   if not inputs.comparisons:
     return None
   found = next(iter(inputs.comparisons.values()))
@@ -158,7 +158,7 @@ def per_class(inputs: contents.ReportInputs) -> markup.Markup | None:
 
 
 def confusion(inputs: contents.ReportInputs) -> markup.Markup | None:
-  """Which classes the student takes for which; None where that was not measured."""
+  """Which classes the student confuses; None where that was not measured."""
   counts = inputs.confusion.get('student')
   if not counts:
     return None
@@ -327,7 +327,7 @@ def _titled(title: str, rows: Sequence[Sequence[str]]) -> markup.Markup | None:
   return markup.element('div', markup.element('h3', title), parts.grid((), rows, style='text'))
 
 
-def _setting(value: Any) -> str:
+def _setting(value: object) -> str:
   return 'not set' if value is None or value == '' else str(value)
 
 

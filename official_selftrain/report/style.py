@@ -66,7 +66,7 @@ section {
   font-size: 24px; font-weight: 620; line-height: 1.3; font-variant-numeric: tabular-nums;
 }
 .fact .note { color: var(--muted); font-size: 13px; }
-/* A shadow at the edge behind which there is more; covers that move with the content hide it. */
+/* A shadow at an edge beyond which there is more; covers that move with the content hide it. */
 .scroll {
   overflow-x: auto;
   background:

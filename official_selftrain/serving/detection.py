@@ -1,4 +1,4 @@
-"""The signature of exported detectors: images as a user has them in, boxes relative to them out."""
+"""The signature of exported detectors: takes images as they are, gives boxes relative to them."""
 
 import tensorflow as tf
 from official.core import config_definitions as cfg

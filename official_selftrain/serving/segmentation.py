@@ -20,8 +20,8 @@ class SegmentationModule(semantic_segmentation.SegmentationModule):
   """The Model Garden's, for any batch size and images of different sizes, with classes instead of logits.
 
   Gives `classes` uint8 [batch, h, w] and `confidences` float32 [batch, h, w], the probability of that class, where h
-  and w are those of the largest image, and `image_sizes` int32 [batch, 2]: height and width of each. Beside a smaller
-  image both are 0. See docs/export.md.
+  and w are those of the largest image, and `image_sizes` int32 [batch, 2]: height and width of each. In the padding
+  of a smaller image both are 0. See docs/export.md.
   """
 
   def _build_model(self) -> tf.keras.Model:

@@ -1,8 +1,8 @@
-"""What the pipeline asks of a task.
+"""The methods that the pipeline calls on a task.
 
-A task is a Model Garden task with these methods besides; `tasks.streams.StreamsMixin` and
-`tasks.self_training.SelfTrainingMixin` bring most of them. A new task is a config, a parser, a task class, a label
-format and one presentation file.
+A task is a Model Garden task with these additional methods; `tasks.streams.StreamsMixin` and
+`tasks.self_training.SelfTrainingMixin` provide most of them. A new task is a config, a parser, a task class, a label
+format, a presentation and an export module.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ Predict = Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SettingNames:
-  """Dotted names of settings, or of configs with all that is below them, by what depends on them.
+  """Dotted names of settings, or of whole configs, by what depends on them.
 
   Attributes:
     model: which network there is.
@@ -92,7 +92,7 @@ class TrainableTask(Protocol):
     """What is wrong with which record of the labelled stream `task.<field>`; None if all can be read."""
 
   def evaluation_details(self) -> dict[str, Any]:
-    """What the last evaluation found besides numbers; JSON-serialisable."""
+    """Results of the last evaluation that are not numbers; JSON-serialisable."""
 
   def evaluation_tallies(self) -> dict[str, np.ndarray]:
     """Counts per image of the last evaluation, from which metrics of resampled images can be computed."""
@@ -121,7 +121,7 @@ class SelfTrainingTask(TrainableTask, Protocol):
     """Losses of one stream, float32 scalars; `model_loss` is what is minimised."""
 
 
-# Tasks of the Model Garden itself, which train.py runs too, as they are.
+# For the Model Garden's own tasks, which train.py runs unchanged.
 _STOCK_NAMES = SettingNames(
   model=('task.model',),
   training=('task.losses', 'task.train_data'),

@@ -61,7 +61,7 @@ class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
     return parsing.TrainingParser(self.task_config.model, params)
 
   def evaluation_parser(self, params: configs.DataConfig) -> Callable[[parsing.Example], Any]:
-    """The Model Garden's, behind a check of the classes."""
+    """The Model Garden's, after a check of the classes."""
     parse = parsing.evaluation_parser(self.task_config.model, params)
     num_classes = self.task_config.model.num_classes
     return lambda example: parse(parsing.check_classes(example, num_classes))

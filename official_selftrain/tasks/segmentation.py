@@ -148,7 +148,7 @@ class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegme
     return named
 
   def evaluation_details(self) -> dict[str, Any]:
-    """What the last evaluation found besides numbers, see `evaluation.segmentation`; JSON-serialisable."""
+    """Results of the last evaluation that are not numbers, see `evaluation.segmentation`; JSON-serialisable."""
     return self.evaluator.details()
 
   def evaluation_tallies(self) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ _LOGGED = ('loss_ratio', 'average_human_loss', 'average_pseudo_loss')
 if TYPE_CHECKING:
 
   class _Host:
-    """What the class that the mixin is mixed into brings; only for the type checker, it would shadow the real one."""
+    """The class that the mixin is mixed into, for the type checker only: at run time it would shadow the real one."""
 
     loss: str
     task_config: Any
@@ -109,7 +109,7 @@ class SelfTrainingMixin(_Host):
     return {}
 
   def after_update(self, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer) -> None:
-    """Hook that runs in each step behind the optimizer, on every replica: moving averages of weights, for example."""
+    """Hook that runs in each step after the optimizer, on every replica: moving averages of weights, for example."""
     del model, optimizer
 
   def forward(self, model: tf.keras.Model, features: ByStream) -> ByStream:
@@ -266,7 +266,7 @@ def _forward_separately(model: tf.keras.Model, features: ByStream) -> ByStream:
   moving = [v for v in model.non_trainable_variables if 'moving_' in v.name]
   before = [tf.identity(variable) for variable in moving]
   outputs = {}
-  # Human images last: what they leave behind stays.
+  # Human images last: their statistics remain.
   for source in sorted(features, key=lambda source: source == keys.HUMAN):
     outputs[source] = precision.to_float32(model(features[source], training=True))
     if source != keys.HUMAN:

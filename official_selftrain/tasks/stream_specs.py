@@ -1,4 +1,4 @@
-"""What a task trains on, declared: streams by name, and how the loss of each enters the sum."""
+"""Declares what a task trains on: streams by name, and how the loss of each enters the sum."""
 
 import dataclasses
 import enum
@@ -30,7 +30,7 @@ class Start:
   Attributes:
     seed: of the streams' order and augmentation.
     family: models that must not see the same crops in the same order get other numbers.
-    step: training steps that earlier processes finished; the streams go on there.
+    step: training steps that earlier processes finished; the streams continue there.
   """
 
   seed: int = 0
@@ -59,7 +59,7 @@ class Stream:
   """One stream of training examples.
 
   Attributes:
-    name: as in logs and messages.
+    name: used in logs and messages.
     field: name of its config below `task`.
     config: its `DataConfig`.
     seed_offset: keeps its draws apart from those of the task's other streams; far from theirs.
@@ -67,7 +67,7 @@ class Stream:
     parser: makes what augments them and gives features and labels.
     role: how its loss enters the sum.
     weight: factor of the loss of an `EXTRA` stream.
-    log_names: what its losses and statistics are logged as, behind the stream's name; `loss` is the minimised one.
+    log_names: names of its losses and statistics in logs, after the stream's name; `loss` is the minimised one.
     check_record: decodes one serialized record eagerly and raises for a bad one; None where labels are not records
       that people wrote.
     find_bad_record: looks for the record that made a run fail and says what is wrong with it; None if there is none.

@@ -1,4 +1,4 @@
-"""Reproducible input streams for a Model Garden task, whatever it learns."""
+"""Reproducible input streams for any Model Garden task."""
 
 import functools
 import os
@@ -18,8 +18,8 @@ from official_selftrain.tasks import run_state, stream_specs
 Example = dict[str, tf.Tensor]
 InputContext: TypeAlias = tf.distribute.InputContext | None
 
-# Far apart, so that the streams of one run, and those of runs with neighbouring seeds, share no draws. A further
-# stream takes a number of its own.
+# Far apart, so that the streams of one run, and those of runs with neighbouring seeds, share no draws. Each
+# further stream takes another number.
 HUMAN_OFFSET, PSEUDO_OFFSET = 0, 500_000_003
 _SEED_STRIDE = 7_919
 _FAMILY_STRIDE = 104_729
@@ -28,7 +28,7 @@ _FAMILY_STRIDE = 104_729
 if TYPE_CHECKING:
 
   class _Host:
-    """What the Model Garden task brings; only for the type checker, it would shadow the real one."""
+    """The Model Garden task, for the type checker only: at run time it would shadow the real one."""
 
     loss: str
     task_config: Any
@@ -88,7 +88,7 @@ class StreamsMixin(_Host):
     return self._class_names
 
   def class_label(self, class_id: int) -> str:
-    """What a class is called in logs: its name, or its id where that is all that is known."""
+    """Name of a class in logs, or its id where the name is unknown."""
     if class_id == 0:
       return 'background'
     known = 0 < class_id <= len(self._class_names)
@@ -170,7 +170,7 @@ class StreamsMixin(_Host):
     return dataset.batch(size, drop_remainder=drop_remainder)
 
   def evaluation_details(self) -> dict[str, Any]:
-    """What the last evaluation found besides numbers; JSON-serialisable."""
+    """Results of the last evaluation that are not numbers; JSON-serialisable."""
     return {}
 
   def evaluation_tallies(self) -> dict[str, np.ndarray]:
