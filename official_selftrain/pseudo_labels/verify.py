@@ -1,6 +1,6 @@
-"""Reads a folder of pseudo labels whole and says whether it is what was written.
+"""Reads all pseudo labels of a folder and checks that they are what was written.
 
-  python -m official_selftrain.pseudo_labels.verify --labels=runs/mine/labels --images='data/unlabelled-*.tfrecord'
+  python -m official_selftrain.pseudo_labels.verify --labels=runs/mine/labels/round-1 --images='data/unlabelled-*'
 
 Every label shard is hashed and its records are counted. With `--images` each record is also compared with the image
 that it is about: by the fingerprint of the encoded image, by id and by place. A table has one row for each shard. The
@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import message  # type: ignore[import-untyped]
 
 from official_selftrain.core import console, errors, files, keys
 from official_selftrain.dataloaders import tfrecords
@@ -129,13 +128,17 @@ def _records_fault(pairs: Sequence[tuple[shards.Record, shards.Record]], image_n
       continue
     if image.serialized is None:
       return f'has labels of image {image.index}, which cannot be read: {image.reason}'
-    alive.append((image.index, _features(image.serialized), features))
+    alive.append((image, features))
   if not alive:
     return ''
-  encoded = [_bytes(image, keys.IMAGE_ENCODED) for _, image, _ in alive]
-  fingerprints = tf.fingerprint(tf.constant(encoded)).numpy().view(np.int64)[:, 0].tolist()
-  for (index, of_image, of_label), fingerprint in zip(alive, fingerprints, strict=True):
-    source_id = _text(of_image, keys.SOURCE_ID) or f'{image_name}:{index}'
+  try:
+    ids, fingerprints = _identities([image.serialized or b'' for image, _ in alive])
+  except (tf.errors.OpError, UnicodeDecodeError):
+    # TensorFlow quotes the record in its message, which fails when that is not text.
+    return f'has labels of records that hold no image, among those from {alive[0][0].index} on'
+  for (image, of_label), image_id, fingerprint in zip(alive, ids, fingerprints, strict=True):
+    index = image.index
+    source_id = image_id or f'{image_name}:{index}'
     label_id = _text(of_label, keys.SOURCE_ID)
     if source_id != label_id:
       return f'has labels of id {label_id!r} at place {index}, where the image has id {source_id!r}'
@@ -144,12 +147,25 @@ def _records_fault(pairs: Sequence[tuple[shards.Record, shards.Record]], image_n
   return ''
 
 
+def _identities(serialized: Sequence[bytes]) -> tuple[list[str], list[int]]:
+  """Ids, '' where there is none, and fingerprints of image records.
+
+  Raises:
+    tf.errors.OpError, UnicodeDecodeError: a record is no tf.Example with an image.
+  """
+  spec = {
+    keys.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string),
+    keys.SOURCE_ID: tf.io.FixedLenFeature([], tf.string, default_value=''),
+  }
+  parsed = tf.io.parse_example(tf.constant(serialized), spec)
+  ids = [each.decode('utf-8', 'replace') for each in parsed[keys.SOURCE_ID].numpy().tolist()]
+  fingerprints = tf.fingerprint(parsed[keys.IMAGE_ENCODED]).numpy().view(np.int64)[:, 0]
+  return ids, fingerprints.tolist()
+
+
 def _features(serialized: bytes) -> Mapping[str, tf.train.Feature]:
-  """Features of a record by name; none of bytes that are no tf.Example."""
-  try:
-    return tf.train.Example.FromString(serialized).features.feature
-  except message.DecodeError:
-    return {}
+  """Features of a label record by name."""
+  return tf.train.Example.FromString(serialized).features.feature
 
 
 def _bytes(features: Mapping[str, tf.train.Feature], name: str) -> bytes:

@@ -133,6 +133,13 @@ class BadInputTest(_Case):
     self.assertEqual({letter.shard for letter in letters.values()}, {'a.tfrecord'})
     self.assertEqual((result.images, result.dead, result.damaged), (10, 4, False))
 
+  def test_binary_junk_is_a_dead_letter(self):
+    good = [unlabelled.record(unlabelled.png(number), f'id-{number}') for number in range(3)]
+    image = self._write([good[0], b'\xff\xfe\x00' * 9, *good[1:]])
+    result = unlabelled.make_labeller().run([image], self.output)
+    self.assertEqual(self._statuses(image), ['empty', 'dead', 'labelled', 'labelled'])
+    self.assertRegex(result.dead_letters[0].reason, 'ould not parse')
+
   def test_a_shard_of_nothing_but_bad_images_does_not_stop_the_run(self):
     bad = self._write([unlabelled.record(b'junk', str(i)) for i in range(6)])
     good = self._images('b.tfrecord', range(5))

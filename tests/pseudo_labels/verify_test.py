@@ -125,6 +125,15 @@ class VerifyTest(tf.test.TestCase):
       self._with_images(), r"was made from another image than the one at place 1 \(id 'id-7'\)"
     )
 
+  def test_records_that_are_no_images(self):
+    first = next(shards.iterate(self.images[1])).serialized
+    junk = b'\xff' * len(first)
+    rest = [record.serialized for record in shards.iterate(self.images[1])][1:]
+    unlabelled.write(self.images[1], [junk, *rest])
+    self.assert_fault(
+      self._with_images(), 'has labels of records that hold no image, among those from 0'
+    )
+
   def test_files_of_images(self):
     self._images('c', [1])
     status, _, err = self._with_images()
