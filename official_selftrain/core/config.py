@@ -148,17 +148,18 @@ def without_effect(params: 'hyperparams.Config', overrides: Mapping[str, Any]) -
   return list(_unselected(params, overrides, ''))
 
 
-def _unselected(params: Any, overrides: Mapping[str, Any], prefix: str) -> Iterator[str]:
+def _unselected(params: object, overrides: Mapping[str, Any], prefix: str) -> Iterator[str]:
   one_of = field_types.is_one_of(params)
+  chosen = getattr(params, 'type', None)
   for name, value in overrides.items():
-    if one_of and name not in ('type', params.type):
-      selected = 'null' if params.type is None else params.type
+    if one_of and name not in ('type', chosen):
+      selected = 'null' if chosen is None else chosen
       yield f'{prefix}{name} has no effect, because {prefix}type is {selected}'
     elif isinstance(value, Mapping) and hasattr(params, 'as_dict'):
       yield from _unselected(params.__dict__.get(name), value, f'{prefix}{name}.')
 
 
-def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+def _leaves(value: object, name: str) -> Iterator[tuple[str, Any]]:
   if isinstance(value, Mapping) and value:
     for key, inner in value.items():
       yield from _leaves(inner, f'{name}.{key}' if name else str(key))

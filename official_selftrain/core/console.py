@@ -4,6 +4,7 @@ Importing this module is cheap, so that `quiet` can run before TensorFlow is imp
 """
 
 import collections
+import contextlib
 import importlib.abc
 import importlib.machinery
 import logging
@@ -15,7 +16,7 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, SupportsFloat, SupportsIndex, TypeGuard
 
 # Not resolved: log records hold the path that a module was imported by, which may be a link.
 _PACKAGE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -167,6 +168,8 @@ class Stream(Protocol):
 
   def flush(self) -> Any: ...
 
+  def fileno(self) -> int: ...
+
 
 class Progress:
   """Progress of a loop: one line that is redrawn on a terminal, plain lines elsewhere.
@@ -223,7 +226,7 @@ class Progress:
   def __exit__(self, *unused: object) -> None:
     self.close()
 
-  def update(self, done: int, **values: Any) -> None:
+  def update(self, done: int, **values: object) -> None:
     """Notes progress and shows it when it is time to.
 
     Args:
@@ -323,12 +326,12 @@ class Progress:
     return [*timing, f'{_significant(rate)} {self._unit}/s'] if rate else timing
 
 
-def _is_terminal(stream: Any) -> bool:
+def _is_terminal(stream: object) -> bool:
   isatty = getattr(stream, 'isatty', None)
   return bool(isatty and isatty()) and os.environ.get('TERM') != 'dumb'
 
 
-def _width(stream: Any) -> int:
+def _width(stream: Stream) -> int:
   """Width of a stream's terminal in columns: COLUMNS, the terminal's answer, or 80."""
   try:
     columns = int(os.environ.get('COLUMNS', '0'))
@@ -344,20 +347,21 @@ def _duration(seconds: float) -> str:
   return f'{hours}:{minute:02d}:{second:02d}' if hours else f'{minute}:{second:02d}'
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[SupportsFloat]:
   # NumPy's and TensorFlow's scalars are numbers too, and this module imports neither.
   return not isinstance(value, bool | str) and hasattr(value, '__float__')
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
   if value is None:
     return '-'
   if not _is_number(value):
     return str(value)
-  try:
-    return str(operator.index(value))
-  except TypeError:
-    number = float(value)
+  if isinstance(value, SupportsIndex):
+    # A tensor or an array has the method, whatever it holds.
+    with contextlib.suppress(TypeError):
+      return str(operator.index(value))
+  number = float(value)
   return f'{number:.3f}' if number == 0 or 1e-3 <= abs(number) < 1e6 else f'{number:.3g}'
 
 

@@ -33,7 +33,7 @@ class Problem:
   """
 
   name: str
-  value: Any
+  value: object
   reason: str
 
   def __str__(self) -> str:
@@ -87,12 +87,12 @@ def merge_into(config: 'hyperparams.Config', merged: Mapping[str, Any]) -> None:
   config.override(merged, is_strict=True)
 
 
-def is_one_of(config: Any) -> bool:
+def is_one_of(config: object) -> bool:
   """Whether `config` is a Model Garden one-of config: `type` names the field that counts."""
   return isinstance(config, _hyperparams().OneOfConfig)
 
 
-def describe(annotation: Any) -> str:
+def describe(annotation: object) -> str:
   """What an annotation allows, in a user's words: `float`, `list of int`, `one of a, b or null`."""
   origin, args = typing.get_origin(annotation), typing.get_args(annotation)
   if annotation is type(None):
@@ -102,7 +102,7 @@ def describe(annotation: Any) -> str:
     return ' or '.join(dict.fromkeys(parts + ['null'] * (type(None) in args)))
   if origin is Literal:
     return 'one of ' + ', '.join(_plain(arg) for arg in args)
-  container = origin or annotation
+  container: Any = origin or annotation
   if _is_class(container, Mapping):
     return f'mapping of {describe(args[0])} to {describe(args[1])}' if args else 'mapping'
   if _is_config(container):
@@ -120,7 +120,7 @@ def describe(annotation: Any) -> str:
   )
 
 
-def _fit_field(annotation: Any, current: Any, value: Any, path: str) -> _Fit:
+def _fit_field(annotation: object, current: object, value: object, path: str) -> _Fit:
   """`_fit`, but a field whose own current value breaks its annotation takes that type as well."""
   result, problems = _fit(annotation, current, value, path)
   if not problems or _is_params(current) or type(value) is not type(current):
@@ -128,12 +128,12 @@ def _fit_field(annotation: Any, current: Any, value: Any, path: str) -> _Fit:
   return (value, []) if _fit(annotation, current, current, path)[1] else (result, problems)
 
 
-def _fit(annotation: Any, current: Any, value: Any, path: str) -> _Fit:
+def _fit(annotation: object, current: object, value: object, path: str) -> _Fit:
   """Compares one value with an annotation; `current` is the value that it would replace."""
   origin, args = typing.get_origin(annotation), typing.get_args(annotation)
   if origin in (Union, types.UnionType):
     return _fit_union(args, annotation, current, value, path)
-  container = origin or annotation
+  container: Any = origin or annotation
   if isinstance(value, Mapping) and _is_config(container):
     return _fit_mapping(container, current, value, path)
   if isinstance(value, Mapping) and (annotation is Any or _is_class(container, Mapping)):
@@ -153,7 +153,9 @@ def _fit(annotation: Any, current: Any, value: Any, path: str) -> _Fit:
   return None, [_mismatch(annotation, value, path)]
 
 
-def _fit_union(args: Sequence[Any], annotation: Any, current: Any, value: Any, path: str) -> _Fit:
+def _fit_union(
+  args: Sequence[Any], annotation: object, current: object, value: object, path: str
+) -> _Fit:
   # An exact type first: 1 stays an int in Union[float, int], '1e-4' text in Union[str, float].
   exact = sorted(args, key=lambda arg: type(value) is not arg)
   attempts = [_fit(arg, current, value, path) for arg in exact]
@@ -167,7 +169,7 @@ def _fit_union(args: Sequence[Any], annotation: Any, current: Any, value: Any, p
   return None, [_mismatch(annotation, value, path)]
 
 
-def _fit_mapping(cls: type, current: Any, value: Mapping[str, Any], path: str) -> _Fit:
+def _fit_mapping(cls: type, current: object, value: Mapping[str, Any], path: str) -> _Fit:
   """A mapping for a field annotated with a config class."""
   if _is_params(current) and _hints(type(current)):
     return fit_config(current, value, path)
@@ -177,10 +179,10 @@ def _fit_mapping(cls: type, current: Any, value: Mapping[str, Any], path: str) -
   return _built(cls(), value, path)
 
 
-def _fit_free(element: Any, current: Any, value: Mapping[str, Any], path: str) -> _Fit:
+def _fit_free(element: Any, current: object, value: Mapping[str, Any], path: str) -> _Fit:
   """A mapping for a config without declared fields, merged into the old one."""
   fresh = _hyperparams().Config()
-  result = copy.deepcopy(current) if _is_params(current) else fresh
+  result: Any = copy.deepcopy(current) if _is_params(current) else fresh
   problems = []
   for key, inner in value.items():
     name = f'{path}.{key}'
@@ -198,14 +200,16 @@ def _fit_free(element: Any, current: Any, value: Mapping[str, Any], path: str) -
 
 
 def _fit_list(
-  container: Any, args: tuple[Any, ...], current: Any, value: Sequence[Any], path: str
+  container: Any, args: tuple[Any, ...], current: object, value: Sequence[Any], path: str
 ) -> _Fit:
   fixed = _is_class(container, tuple) and args and args[-1] is not Ellipsis
   if fixed and len(args) != len(value):
     whole = container[args]
     return None, [_mismatch(whole, value, path)]
   elements = args if fixed else [args[0] if args else Any] * len(value)
-  merges = isinstance(current, list | tuple) and len(current) == len(value)
+  olds: Sequence[object] = [None] * len(value)
+  if isinstance(current, list | tuple) and len(current) == len(value):
+    olds = current
   results, problems = [], []
   for index, (element, inner) in enumerate(zip(elements, value, strict=True)):
     name = f'{path}[{index}]'
@@ -213,7 +217,7 @@ def _fit_list(
       # The Model Garden's configs hold one level of lists only.
       problems.append(Problem(name, inner, 'a list inside a list is not supported'))
       continue
-    old = current[index] if merges else None
+    old = olds[index]
     result, found = _fit(element, old, inner, name)
     if isinstance(result, dict) and not found:
       result, _ = _built(copy.deepcopy(old), inner, name)
@@ -236,7 +240,7 @@ def _emptied(merged: Mapping[str, Any]) -> dict[str, Any]:
   return {k: _emptied(v) if isinstance(v, dict) else None for k, v in merged.items()}
 
 
-def _unknown(field: Any, known: Sequence[str], name: str) -> str:
+def _unknown(field: object, known: Sequence[str], name: str) -> str:
   """Why a name is refused, and which are allowed."""
   where = f'in {name}' if name else 'at the top level'
   allowed = f'Allowed {where}: {", ".join(sorted(known)) or "nothing"}'
@@ -250,13 +254,13 @@ def _unknown(field: Any, known: Sequence[str], name: str) -> str:
   return f'unknown name. {allowed}'
 
 
-def _mismatch(annotation: Any, value: Any, path: str) -> Problem:
+def _mismatch(annotation: object, value: object, path: str) -> Problem:
   reason = f'must be {describe(annotation)}'
   hint = _hint(annotation, value)
   return Problem(path, value, f'{reason}; {hint}' if hint else reason)
 
 
-def _hint(annotation: Any, value: Any) -> str:
+def _hint(annotation: object, value: object) -> str:
   """What to write instead, when that can be guessed."""
   members = _members(annotation)
   choices = [a for m in members if typing.get_origin(m) is Literal for a in typing.get_args(m)]
@@ -282,13 +286,13 @@ def _hint(annotation: Any, value: Any) -> str:
   return ''
 
 
-def _members(annotation: Any) -> list[Any]:
+def _members(annotation: object) -> list[Any]:
   if typing.get_origin(annotation) in (Union, types.UnionType):
     return list(typing.get_args(annotation))
   return [annotation]
 
 
-def _choice(known: Sequence[str], annotation: Any) -> Any:
+def _choice(known: Sequence[str], annotation: object) -> Any:
   """What the `type` of a one-of config may be: its other fields, and null where annotated so."""
   names = tuple(sorted(field for field in known if field != 'type'))
   optional = type(None) in _members(annotation)
@@ -296,7 +300,7 @@ def _choice(known: Sequence[str], annotation: Any) -> Any:
   return choice | None if optional else choice
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
   if value is None:
     return 'null'
   if isinstance(value, Mapping):
@@ -304,30 +308,30 @@ def _kind(value: Any) -> str:
   return 'list' if isinstance(value, list | tuple) else type(value).__name__
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
   """A scalar as YAML has it."""
   if value is None:
     return 'null'
   return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _is_class(annotation: Any, base: type) -> bool:
+def _is_class(annotation: object, base: type) -> bool:
   return isinstance(annotation, type) and issubclass(annotation, base)
 
 
-def _is_config(annotation: Any) -> bool:
+def _is_config(annotation: object) -> bool:
   return _is_class(annotation, _hyperparams().ParamsDict)
 
 
-def _is_params(value: Any) -> bool:
+def _is_params(value: object) -> bool:
   return isinstance(value, _hyperparams().ParamsDict)
 
 
-def _is_sequence(annotation: Any) -> bool:
+def _is_sequence(annotation: object) -> bool:
   return _is_class(annotation, Sequence) and not _is_class(annotation, str)
 
 
-def _hints(cls: Any) -> Mapping[str, Any]:
+def _hints(cls: type) -> Mapping[str, Any]:
   """Annotations of a config class without those of its base class; empty for a free-form config."""
   base = _hyperparams().Config
   if not issubclass(cls, base):

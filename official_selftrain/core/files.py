@@ -32,7 +32,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
   write_bytes(path, text.encode('utf-8'))
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
+def write_json(path: str | os.PathLike[str], value: object) -> None:
   """Writes `value` as indented JSON with sorted keys.
 
   Args:
@@ -70,7 +70,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
   return digest.hexdigest()
 
 
-def digest_of(value: Any) -> str:
+def digest_of(value: object) -> str:
   """Hex SHA-256 of a JSON-serialisable value, independent of the order of its keys."""
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode('utf-8')).hexdigest()
 

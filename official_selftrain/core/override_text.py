@@ -290,6 +290,6 @@ def _merge(target: dict[str, Any], update: Mapping[str, Any], prefix: str) -> No
       target[key] = value
 
 
-def _shorten(value: Any, width: int = 80) -> str:
+def _shorten(value: object, width: int = 80) -> str:
   text = repr(value)
   return text if len(text) <= width else f'{text[: width - 3]}...'

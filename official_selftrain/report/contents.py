@@ -7,7 +7,7 @@ gets in here, so a report can be made, and tested, without it.
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, SupportsFloat
 
 import numpy as np
 
@@ -279,7 +279,7 @@ class ReportInputs:
     return self.comparisons.get(comparison.name(first, second))
 
 
-def finite(value: object) -> float | None:
+def finite(value: SupportsFloat | None) -> float | None:
   """`value` as a float, or None when it is None, NaN or infinite."""
   if value is None or not math.isfinite(value):
     return None

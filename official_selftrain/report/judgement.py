@@ -165,13 +165,13 @@ def _reason(inputs: contents.ReportInputs, to_control: float | None) -> str:
   if to_control is None:
     missing = 'was not trained' if inputs.metrics.get('control') is None else f'has no {name}'
     return (
-      f"the control {missing}, so the student's {student:.3f} {name} may come from the further "
+      f"the control {missing}, so the student's {student:.3f} {name} may come from the extra "
       'steps alone.'
     )
   if inputs.comparison('student', 'control') is None or not _control_trained_less(inputs):
     return (
       f'the student has {student:.3f} {name}, {_compared(to_control)} the control, but without '
-      'results of single images nobody can say how much of that is chance.'
+      'results per image nobody can say how much of that is chance.'
     )
   return f'the student has {_amount(to_control)} {name} more than the control, but trained longer.'
 
@@ -256,11 +256,11 @@ def _missing_advice(inputs: contents.ReportInputs) -> str:
   """What is needed to get an answer at all."""
   to_control = contents.difference(inputs.metric('student'), inputs.metric('control'))
   if to_control is None or _control_trained_less(inputs):
-    return 'Train the control as the student: the same start and steps, human labels only.'
+    return 'Train the control like the student: same start, same steps, human labels only.'
   *first, last = comparison.METRICS
   return (
     f'Evaluate all models on the same images, with {", ".join(first)} or {last} as '
-    'report.primary_metric: only these can be computed again from single images.'
+    'report.primary_metric: only these can be recomputed from results per image.'
   )
 
 
@@ -272,7 +272,7 @@ def _teacher_advice(inputs: contents.ReportInputs) -> str | None:
   trained = inputs.steps.get('teacher')
   after = f' after its {trained:,} steps' if trained else ''
   return (
-    f'Train the teacher longer: it was not near the end of its learning{after}, since the control '
+    f'Train the teacher longer: it had not converged{after}, because the control '
     f'gained {_amount(gain)} {inputs.primary_metric} from the same human labels alone.'
   )
 
@@ -283,7 +283,7 @@ def _overtraining_advice(inputs: contents.ReportInputs) -> str | None:
   if loss is None or found is None or not found.is_above_zero:
     return None
   return (
-    f'Use fewer student steps or a lower learning rate: the further steps cost even the control '
+    f'Use fewer student steps or a lower learning rate: the extra steps cost even the control '
     f'{_amount(loss)} {inputs.primary_metric} against the teacher.'
   )
 
@@ -341,7 +341,7 @@ def _amount_advice(inputs: contents.ReportInputs, facts: contents.PseudoLabelFac
   if not labelled or facts.num_images >= _FEW_UNLABELLED * labelled:
     return None
   return (
-    f'Add unlabelled images: {facts.num_images:,} beside {labelled:,} labelled ones are few, and '
+    f'Add unlabelled images: {facts.num_images:,} are few for {labelled:,} labelled ones, and '
     'self-training pays most where human labels are scarce.'
   )
 

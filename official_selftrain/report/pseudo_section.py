@@ -58,7 +58,7 @@ def _facts(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> m
       contents.quantity(facts.labels_per_image),
       f'people drew {contents.quantity(facts.human_labels_per_image)}',
     ),
-    parts.fact('Count ratio', ratio, '1 is as many as people draw'),
+    parts.fact('Count ratio', ratio, '1 means as many as people draw'),
   ]
   at_cut = facts.quality_at_cut
   if at_cut is not None:
@@ -149,7 +149,7 @@ def _pixel_charts(facts: contents.PseudoLabelFacts, cut: charts.Mark) -> list[ma
     charts.Labels('Accuracy of pixels by confidence', 'confidence', 'accuracy'),
     (
       charts.Line('accuracy', 'c1', facts.accuracy_by_confidence),
-      charts.Line('as sure as right', 'c3', [(0.0, 0.0), (1.0, 1.0)], True),
+      charts.Line('perfectly calibrated', 'c3', [(0.0, 0.0), (1.0, 1.0)], True),
     ),
     (cut,),
   )

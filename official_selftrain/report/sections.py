@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from official_selftrain.report import charts, contents, judgement, markup, parts, pictures, table
 
@@ -68,8 +67,8 @@ def results(inputs: contents.ReportInputs) -> markup.Markup:
   return parts.section(
     'results',
     'Teacher, control and student',
-    'The control starts where the student starts and trains as long, on human labels only. What '
-    'the student has more than the control comes from the pseudo labels.',
+    'The control starts where the student starts and trains as long, on human labels only. Any lead '
+    'of the student over the control comes from the pseudo labels.',
     parts.facts(cells, 'models'),
     parts.grid(('model', *header), rows),
     _interval_note(inputs),

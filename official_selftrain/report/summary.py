@@ -55,7 +55,7 @@ def write_json(
   files.write_json(path, to_json(inputs, verdict))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
   """What JSON knows: NumPy becomes Python, NaN and infinities None, anything else its text."""
   if isinstance(value, np.generic | np.ndarray):
     value = value.tolist()

@@ -99,19 +99,19 @@ class StreamsMixin(_Host):
     """Seed of the streams, and where they start."""
     return self._start
 
-  def decoder(self, params: Any) -> Callable[[tf.Tensor], Example]:
+  def decoder(self, params: cfg.DataConfig) -> Callable[[tf.Tensor], Example]:
     """From a serialized record of `params`' stream to a decoded example."""
     raise NotImplementedError
 
-  def training_parser(self, params: Any) -> stream_specs.StreamParser:
+  def training_parser(self, params: cfg.DataConfig) -> stream_specs.StreamParser:
     """Augmentation and targets of a training stream."""
     raise NotImplementedError
 
-  def evaluation_parser(self, params: Any) -> Callable[[Example], Any]:
+  def evaluation_parser(self, params: cfg.DataConfig) -> Callable[[Example], Any]:
     """From a decoded example to features and labels of evaluation."""
     raise NotImplementedError
 
-  def check_record(self, params: Any, record: tf.Tensor) -> None:
+  def check_record(self, params: cfg.DataConfig, record: tf.Tensor) -> None:
     """Decodes one serialized labelled record eagerly, see `tasks.contract`."""
     raise NotImplementedError
 
@@ -158,7 +158,7 @@ class StreamsMixin(_Host):
       find_bad_record=_find_changed_image,
     )
 
-  def label_cuts(self, params: Any) -> cuts.Cuts:
+  def label_cuts(self, params: cfg.DataConfig) -> cuts.Cuts:
     """The cuts with which `params`, a pseudo-labelled stream, is read."""
     ignore_cut = getattr(params, 'ignore_cut', None)
     return cuts.Cuts(cut=params.cut, ignore_cut=ignore_cut, keep_empty=params.keep_empty)
@@ -199,7 +199,9 @@ class StreamsMixin(_Host):
     accounting = restore.restore(model, prefix, config.init_checkpoint_modules)
     console.note(f'started from {prefix}: {accounting.text()}')
 
-  def build_inputs(self, params: Any, input_context: InputContext = None) -> tf.data.Dataset:
+  def build_inputs(
+    self, params: cfg.DataConfig, input_context: InputContext = None
+  ) -> tf.data.Dataset:
     """Training batches from a seeded stream; evaluation batches in file order."""
     if params.tfds_name:
       return super().build_inputs(params, input_context)
@@ -219,7 +221,7 @@ class StreamsMixin(_Host):
     return _batch(dataset, params, input_context, self.batch_evaluation)
 
   def stream_batches(
-    self, stream: stream_specs.Stream, params: Any, input_context: InputContext = None
+    self, stream: stream_specs.Stream, params: cfg.DataConfig, input_context: InputContext = None
   ) -> tf.data.Dataset:
     """Batches of one training stream, from where the run starts.
 
@@ -251,7 +253,7 @@ class StreamsMixin(_Host):
     model.first_non_finite.observe([logs[self.loss]], optimizer.iterations - 1)
     return logs
 
-  def find_bad_record(self, params: Any, field: str) -> str | None:
+  def find_bad_record(self, params: cfg.DataConfig, field: str) -> str | None:
     """What is wrong with which record of a stream of labelled images; None if all can be read.
 
     Args:
@@ -268,7 +270,7 @@ class StreamsMixin(_Host):
     return found + ('' if found.endswith('.') else '.') + advice
 
   def _stream_options(
-    self, params: Any, seed_offset: int, context: InputContext
+    self, params: cfg.DataConfig, seed_offset: int, context: InputContext
   ) -> tfrecords.StreamOptions:
     pipelines = context.num_input_pipelines if context else 1
     own = self.start.seed * _SEED_STRIDE + self.start.family * _FAMILY_STRIDE
@@ -286,7 +288,7 @@ class StreamsMixin(_Host):
   def _labelled_examples(
     self,
     path_name: str,
-    params: Any,
+    params: cfg.DataConfig,
     options: tfrecords.StreamOptions,
     input_context: InputContext,
   ) -> tf.data.Dataset:
@@ -302,7 +304,7 @@ class StreamsMixin(_Host):
   def _pseudo_examples(
     self,
     path_name: str,
-    params: Any,
+    params: cfg.DataConfig,
     options: tfrecords.StreamOptions,
     input_context: InputContext,
   ) -> tf.data.Dataset:
@@ -337,7 +339,7 @@ class StreamsMixin(_Host):
       )
 
 
-def _find_changed_image(params: Any) -> str | None:
+def _find_changed_image(params: cfg.DataConfig) -> str | None:
   """See `pseudo_labels.changed_images`."""
   if not params.label_dir:
     return None
