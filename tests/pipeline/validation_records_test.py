@@ -123,12 +123,12 @@ class ImageIdsTest(_Case):
       r'100, 101, 102, 103, 104, \.\.\.'
     )
 
-  def test_images_without_a_record_are_told(self):
+  def test_images_without_a_record_are_reported(self):
     self.write_annotations()
     self.write_records([record(image, c) for image, c in IMAGES.items() if image < 128])
     self.check()
     self.assertLen(self.said, 1)
-    self.assertRegex(self.said[0], '2 of 30 images of .* 128, 129. AP is that of the other 28 and')
+    self.assertRegex(self.said[0], '2 of 30 images of .* 128, 129. AP covers the other 28 only and')
 
   def test_regenerated_ids_and_an_annotation_file(self):
     self.write_annotations()
