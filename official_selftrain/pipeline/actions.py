@@ -71,7 +71,7 @@ class NonFiniteGuard:
     good = tf.train.latest_checkpoint(self._model_dir) or 'none yet'
     raise errors.NonFiniteLossError(
       f'{self._name}: {culprit}. Mean losses since the last report: {losses}. Last good checkpoint: {good}. '
-      f'Lower the learning rate or alpha and start the stage afresh (--restart={self._name} in a self-training run), '
+      f'Lower the learning rate or alpha and restart the stage (--restart={self._name} in a self-training run), '
       'or set trainer.recovery_max_trials to roll back and continue.'
     )
 

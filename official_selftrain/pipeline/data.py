@@ -85,21 +85,18 @@ def make(params: st.SupervisedExperiment, facts: DataFacts) -> DataFacts:
 
 def _exclude_ops(params: st.SupervisedExperiment, known: Sequence[str]) -> None:
   """Forbids every training stream the ops that are invalid for the data."""
-  for stream in st.input_streams(params.task).values():
-    settings = getattr(stream, 'augmentation', None)
-    if settings is not None and stream.is_training:
-      invalid = {*settings.exclude_ops, *params.dataset.invalid_ops, *known}
-      settings.exclude_ops = sorted(invalid)
+  for settings in st.training_augmentations(params).values():
+    invalid = {*settings.exclude_ops, *params.dataset.invalid_ops, *known}
+    settings.exclude_ops = sorted(invalid)
 
 
-def check_augmentation(task: cfg.TaskConfig) -> None:
+def check_augmentation(params: st.SupervisedExperiment) -> None:
   """Raises ConfigError, before anything is trained, for ops and sub-policies that do not exist."""
-  for name, stream in st.input_streams(task).items():
-    if stream.is_training and hasattr(stream, 'augmentation'):
-      try:
-        build.build(stream.augmentation, (1, 1))
-      except errors.ConfigError as error:
-        raise errors.ConfigError(f'{name}.augmentation: {error}') from error
+  for name, settings in st.training_augmentations(params).items():
+    try:
+      build.build(settings, (1, 1))
+    except errors.ConfigError as error:
+      raise errors.ConfigError(f'{name}: {error}') from error
 
 
 def check_files(task: cfg.TaskConfig, is_training: bool) -> None:
@@ -112,7 +109,6 @@ def check_files(task: cfg.TaskConfig, is_training: bool) -> None:
   Raises:
     DataError: names the setting whose path leads to nothing or only to empty files.
   """
-  check_augmentation(task)
   for name, stream in st.input_streams(task).items():
     if stream.input_path and (is_training or not stream.is_training):
       field = f'{name}.input_path'

@@ -84,8 +84,7 @@ def _make_teachers(task: cfg.TaskConfig, teacher: st.Teacher) -> None:
   task.init_checkpoint = teacher.init_checkpoint
   task.init_checkpoint_modules = teacher.init_checkpoint_modules
   if teacher.augmentation is not None:
-    exclude = sorted({*teacher.augmentation.exclude_ops, *task.train_data.augmentation.exclude_ops})
-    task.train_data.augmentation = teacher.augmentation.replace(exclude_ops=exclude)
+    task.train_data.augmentation = teacher.augmentation.replace()
 
 
 def _set_start(task: cfg.TaskConfig, init: st.StudentInit, start: str) -> None:

@@ -114,7 +114,7 @@ class Ledger:
       files.remove(self.path(stage.name))
       for path in removed:
         files.remove(path)
-      console.say(f'{stage.name}: removed, starts afresh.')
+      console.say(f'{stage.name}: removed, will start again.')
 
   def _write(self, stage: graph.Stage, record: planning.Record) -> None:
     value = {

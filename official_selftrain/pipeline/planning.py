@@ -144,5 +144,5 @@ def _changed_message(name: str, record: Record, change: str, where: str) -> str:
   state = 'is finished' if record.is_done else 'has started'
   return (
     f'The stage {name} {state} in {where} with other settings: {change}. One run never mixes settings. Put the setting '
-    f'back, start this stage and those made from it afresh with --restart={name}, or use another --model_dir.'
+    f'back, restart this stage and those made from it with --restart={name}, or use another --model_dir.'
   )

@@ -68,6 +68,7 @@ def _run_supervised(
   names: tuple[str, ...] = ()
   if isinstance(resolved, st.SupervisedExperiment):
     names = data.make(resolved, data.locate(resolved, model_dir)).class_names
+    data.check_augmentation(resolved)
     data.check_files(resolved.task, 'train' in mode)
     data.check_first_records(contract.make(resolved.task))
     validation_records.check(resolved.task, names)

@@ -141,6 +141,7 @@ class SelfTrainingRun:
   def _check_data(self) -> None:
     """Checks the data as far as possible before hours are spent on it."""
     task = contract.make(self._params.task, class_names=self._data.class_names)
+    data.check_augmentation(self._params)
     data.check_files(self._params.task, is_training=True)
     data.check_truth(self._data)
     data.check_first_records(task)
@@ -329,6 +330,7 @@ def _outline(params: st.SelfTrainingExperiment, mode: str) -> selftrain_graph.Ou
     has_given_teacher=bool(params.teacher.checkpoint),
     has_given_labels=given_labels,
     has_control=params.control.enabled,
+    has_teacher_augmentation=params.teacher.augmentation is not None,
     adds_teacher_batch=not params.teacher.global_batch_size,
     adds_control_batch=not params.control.global_batch_size,
     reports=mode == 'train_and_eval',

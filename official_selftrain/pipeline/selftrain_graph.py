@@ -40,6 +40,7 @@ class Outline:
     has_given_teacher: whether the teacher comes from outside.
     has_given_labels: whether the labels of the first round do.
     has_control: whether a control is trained.
+    has_teacher_augmentation: whether the teacher's differs from the student's.
     adds_teacher_batch: whether the teacher's batch is the sum of both streams'.
     adds_control_batch: whether the control's is.
     reports: whether models are evaluated and a report is written.
@@ -56,6 +57,7 @@ class Outline:
   has_given_teacher: bool = False
   has_given_labels: bool = False
   has_control: bool = True
+  has_teacher_augmentation: bool = False
   adds_teacher_batch: bool = True
   adds_control_batch: bool = True
   reports: bool = True
@@ -115,6 +117,8 @@ def _teacher(outline: Outline) -> Stage:
   else:
     reads = Reads((TEACHER,)) + _DATA + _PRECISION + outline.model + outline.training
     files = (_TRAIN_FILES,)
+    if outline.has_teacher_augmentation:
+      reads += Reads(without=('task.train_data.augmentation',))
     if outline.adds_teacher_batch:
       reads += _PSEUDO_BATCH
   return Stage(kind=TEACHER, reads=reads, files=files, makes=(TEACHER,))

@@ -97,8 +97,8 @@ def check_names(annotations: coco.Annotations, class_names: Sequence[str]) -> No
       said = 'has no name' if ours is None else f'is {ours!r}'
       raise errors.ConfigError(
         f'dataset.class_names: class {category_id} {said}, but category {category_id} is {name!r} in '
-        f'{annotations.path} (task.annotation_file). Names stand in the order of ids from 1; an id that no category '
-        'has needs a name, too.'
+        f'{annotations.path} (task.annotation_file). List the names in the order of ids, from 1; an id without a '
+        'category needs a name too.'
       )
 
 
@@ -212,7 +212,7 @@ def _check_images(annotations: coco.Annotations, records: Mapping[str, Counts]) 
   if unseen:
     console.note(
       f'{len(unseen)} of {len(known)} images of {annotations.path} (task.annotation_file) have no validation record: '
-      f'{_some(unseen)}. AP is that of the other {len(records)} and cannot be compared with that of all.'
+      f'{_some(unseen)}. AP covers the other {len(records)} only and cannot be compared with the AP of all.'
     )
 
 

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -10,7 +10,7 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 
 from official_selftrain.checkpoints import restore
-from official_selftrain.core import console, errors, keys
+from official_selftrain.core import console, keys
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pseudo_labels import changed_images, cuts, formats, reader
 from official_selftrain.tasks import run_state, stream_specs
@@ -310,7 +310,6 @@ class StreamsMixin(_Host):
   ) -> tf.data.Dataset:
     images = tfrecords.match_files(params.input_path, path_name)
     manifest = reader.check_labels_match(images, params.label_dir)
-    self._check_label_classes(manifest.format_settings, params.label_dir)
     reader.check_classes(manifest, self.task_config.model.num_classes, self.class_names)
     labels = [os.path.join(params.label_dir, shard.label_file) for shard in manifest.shards]
     label_cuts, label_format = self.label_cuts(params), self.label_format()
@@ -329,14 +328,6 @@ class StreamsMixin(_Host):
       list(zip(images, labels, strict=True)), _open, options, input_context
     )
     return dataset.map(_join, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-  def _check_label_classes(self, settings: Mapping[str, Any], label_dir: str) -> None:
-    num_classes = settings.get('num_classes')
-    if num_classes != self.task_config.model.num_classes:
-      raise errors.LabelMismatchError(
-        f'The labels in {label_dir} were written for {num_classes} classes, but task.model.num_classes is '
-        f'{self.task_config.model.num_classes}. Use the model they were made with, or write them again.'
-      )
 
 
 def _find_changed_image(params: cfg.DataConfig) -> str | None:

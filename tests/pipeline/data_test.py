@@ -23,6 +23,8 @@ class InvalidOpsTest(tf.test.TestCase):
     for stream in (task.train_data, task.pseudo_data):
       self.assertEqual(stream.augmentation.exclude_ops, ['Flip', 'Flip_Only_BBoxes'])
     self.assertEqual(task.validation_data.augmentation.exclude_ops, [])
+    own = self._resolved(f'{_SMALL},teacher.augmentation={{policy: S1}}').teacher.augmentation
+    self.assertEqual(own.exclude_ops, ['Flip', 'Flip_Only_BBoxes'])
 
   def test_a_data_set_of_ones_own_says_it_itself(self):
     paths = ','.join(
@@ -40,7 +42,7 @@ class CheckAugmentationTest(tf.test.TestCase):
   def assert_refused(self, override, pattern):
     params = config.load_experiment('retinanet_selftrain', [], override)
     with self.assertRaisesRegex(errors.ConfigError, pattern):
-      data.check_files(params.task, is_training=True)
+      data.check_augmentation(params)
 
   def test_unknown_op(self):
     self.assert_refused(
@@ -48,11 +50,17 @@ class CheckAugmentationTest(tf.test.TestCase):
       r"^task\.pseudo_data\.augmentation: exclude_ops: there is no op 'Rotate'; there are Flip, Aut",
     )
 
+  def test_the_teachers_own_augmentation_is_checked_under_its_name(self):
+    self.assert_refused(
+      "teacher.augmentation={policy: S1, exclude_ops: ['Rotate']}",
+      r"^teacher\.augmentation: exclude_ops: there is no op 'Rotate'",
+    )
+
   def test_bad_sub_policy(self):
     self.assert_refused(
       'task.train_data.augmentation.policy=S2,'
       "task.train_data.augmentation.auto_augment.sub_policies=['Color(2, 3)']",
-      r'^task\.train_data\.augmentation: sub-policy .*probabilities lie in \[0, 1\]',
+      r'^task\.train_data\.augmentation: sub-policy .*probabilities must be in \[0, 1\]',
     )
 
 

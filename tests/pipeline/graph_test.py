@@ -199,6 +199,14 @@ class SelfTrainingGraphTest(unittest.TestCase):
       for name in ('teacher', 'control'):
         self.assertEqual(bool(stages[name].reads.select(settings)), sums, name)
 
+  def test_a_teacher_with_its_own_augmentation_does_not_depend_on_the_students(self):
+    settings = {'task.train_data.augmentation.policy': 'S3', 'teacher.augmentation.policy': 'S1'}
+    both = list(settings)
+    self.assertEqual(list(selftrain()['teacher'].reads.select(settings)), both)
+    own = selftrain(has_teacher_augmentation=True)
+    self.assertEqual(list(own['teacher'].reads.select(settings)), both[1:])
+    self.assertEqual(list(own['student'].reads.select(settings)), both[:1])
+
   def test_a_given_teacher_depends_on_the_network_and_on_no_training(self):
     stage = selftrain(has_given_teacher=True)['teacher']
     settings = {

@@ -250,7 +250,7 @@ class RestartTest(_Case):
       self.ledger.remove(tuple(works[name].stage('seed') for name in ('labels', 'student')))
     self.assertEqual(
       [call.args[0] for call in say.call_args_list],
-      [f'{name}: removed, starts afresh.' for name in ('student', 'labels')],
+      [f'{name}: removed, will start again.' for name in ('student', 'labels')],
     )
     self.assertTrue(self.exists('teacher', 'checkpoint') and self.ledger.is_done('teacher'))
     self.assertEqual(sorted(os.listdir(self.folder)), [ledger.RECORDS_DIR, 'teacher'])

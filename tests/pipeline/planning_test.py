@@ -1,4 +1,4 @@
-"""What is chosen and what starts afresh, derived from the graph alone. No TensorFlow."""
+"""Which stages are chosen and which start again, derived from the graph alone. No TensorFlow."""
 
 import unittest
 
@@ -18,7 +18,7 @@ class RestartTest(unittest.TestCase):
   def restarted(self, name, **changes):
     return [stage.name for stage in planning.restarted(_graph(**changes), name)]
 
-  def test_all_that_is_made_from_a_stage_starts_afresh_and_nothing_else(self):
+  def test_a_restart_takes_all_that_is_made_from_the_stage_and_nothing_else(self):
     everything = ['teacher', 'labels', 'gate', 'control', 'student', 'report', 'export']
     self.assertEqual(self.restarted('teacher'), everything)
     self.assertEqual(self.restarted('labels'), ['labels', 'gate', 'student', 'report', 'export'])

@@ -118,6 +118,7 @@ class JobsTest(tf.test.TestCase):
       'task.train_data.augmentation.policy=S3,task.pseudo_data.augmentation.policy=S3'
     )
     self.params = config.load_experiment('retinanet_selftrain', [], override).replace()
+    selftrain.data.locate(self.params, 'runs/mine')
 
   def make(self, *arguments):
     return jobs.Jobs(self.params, 'runs/mine', ('a', 'b')).make(*arguments)
@@ -135,6 +136,7 @@ class JobsTest(tf.test.TestCase):
     own = [self.make(kind).params.task.train_data.augmentation for kind in ('teacher', 'control')]
     self.assertEqual([each.policy for each in own], ['S1', 'S3'])
     self.assertEqual(own[0].scale_min, 0.1)
+    self.assertEqual(own[0].exclude_ops, ['Flip', 'Flip_Only_BBoxes'])
     self.params.teacher.augmentation = None
     self.assertEqual(self.make('teacher').params.task.train_data.augmentation.policy, 'S3')
 

@@ -37,7 +37,7 @@ def parameters(function: Function) -> list[ast.arg]:
 
 
 def is_any(annotation: ast.expr | None) -> bool:
-  """Whether an annotation is `Any` itself, in quotes or not; within another type, such as `dict[str, Any]`, it is not."""
+  """Whether an annotation is `Any` itself, in quotes or not; `dict[str, Any]` says more than that."""
   if isinstance(annotation, ast.Constant):
     return annotation.value == 'Any'
   return getattr(annotation, 'id', getattr(annotation, 'attr', None)) == 'Any'
