@@ -11,7 +11,7 @@ VENV ?= .venv
 PYTHON ?=
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(VENV))/bin:$(PATH)
-# Whatever another project put there must not shadow the locked packages.
+# Packages that another project put there must not shadow the locked ones.
 export PYTHONPATH :=
 
 ##@ Use
@@ -35,7 +35,7 @@ bench: $(STAMP) ## Measure speed side by side with the stock code
 .PHONY: setup
 setup: $(STAMP) ## Make or repair the environment in .venv
 
-# Written last, so that an interrupted set-up is taken up again by the next make.
+# Written last, so that the next make resumes an interrupted set-up.
 $(STAMP): requirements.lock setup.cfg pyproject.toml
 	@tools/setup_environment.sh "$(VENV)" "$(PYTHON)"
 	@touch $@
@@ -44,7 +44,7 @@ $(STAMP): requirements.lock setup.cfg pyproject.toml
 test test-slow: export MALLOC_ARENA_MAX := 2
 
 .PHONY: test
-test: $(STAMP) ## Run the tests, but for the slow ones
+test: $(STAMP) ## Run the tests, except the slow ones
 # Two processes: TensorFlow leaves half of two cores idle in such small models. A file's tests share what they set up.
 	python -m pytest -n 2 --dist=loadfile -m "not slow"
 

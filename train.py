@@ -26,9 +26,11 @@ _PARAMS_OVERRIDE = flags.DEFINE_string(
   'params_override', '', 'Settings such as seed=1,task.pseudo_data.cut=0.6.'
 )
 _STAGE = flags.DEFINE_string(
-  'stage', 'all', 'One stage only: teacher, labels, control, student, report or export.'
+  'stage', 'all', 'One stage only: teacher, labels, gate, control, student, report or export.'
 )
-_RESTART = flags.DEFINE_string('restart', '', 'Start this stage and what is made from it afresh.')
+_RESTART = flags.DEFINE_string(
+  'restart', '', 'Remove this stage and those made from it, then run them again.'
+)
 
 
 def _run() -> None:
@@ -45,7 +47,7 @@ def _run() -> None:
 
 
 def main(argv: list[str]) -> None:
-  """Runs the experiment; errors that a user can mend are printed without a traceback."""
+  """Runs the experiment; errors that the user can fix are printed without a traceback."""
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected argument {argv[1]!r}: settings go into --params_override.')
   try:
@@ -53,7 +55,7 @@ def main(argv: list[str]) -> None:
   except errors.SelfTrainError as error:
     sys.exit(errors.report(error))
   except KeyboardInterrupt:
-    print('interrupted: the same command goes on where it stopped.', file=sys.stderr)
+    print('interrupted: the same command continues where it stopped.', file=sys.stderr)
     sys.exit(130)
 
 

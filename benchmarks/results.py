@@ -1,4 +1,4 @@
-"""What a benchmark reports: rows of one table, and the same as JSON."""
+"""The results of benchmarks: rows of one table, and the same as JSON."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ HEADERS = (
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-  """What a figure should reach.
+  """The target of a figure.
 
   Attributes:
     at_least: smallest good value, or None.

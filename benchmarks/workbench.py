@@ -1,4 +1,4 @@
-"""What the benchmarks share: the embedded data, a trained teacher, its labels, and the stock task to compare with.
+"""Shared by all benchmarks: the embedded data, a trained teacher, its labels, and the stock task to compare with.
 
 All of it is made on first use and kept in a cache folder, so that running the benchmarks again costs only the
 measurements. Delete the folder after a change to model or training.
@@ -35,7 +35,7 @@ SEGMENTATION = 'segmentation_selftrain'
 
 @dataclasses.dataclass(frozen=True)
 class Effort:
-  """How much is measured.
+  """Size of the measurements.
 
   Attributes:
     teacher_steps: training steps of the teacher; enough that its scores are those of a trained detector.

@@ -93,7 +93,7 @@ class MainTest(unittest.TestCase):
     with mock.patch('official_selftrain.pipeline.run.run', side_effect=KeyboardInterrupt):
       self.assertEqual(self._main(experiment=tiny_run.SUPERVISED), 130)
     self.assertEqual(
-      self.err.getvalue(), 'interrupted: the same command goes on where it stopped.\n'
+      self.err.getvalue(), 'interrupted: the same command continues where it stopped.\n'
     )
 
   def test_bugs_keep_their_traceback(self):

@@ -4,7 +4,7 @@
 #
 # Runs without a network once the two programs are there. They come from npm, pinned with their digests in
 # tools/bazel/package-lock.json. That Bazel (2.1.0) is the last one that npm carries whole; it predates
-# MODULE.bazel, so the external repositories are stood in for: @rules_python by Bazel's own rules, @pypi by empty
+# MODULE.bazel, so the external repositories are replaced: @rules_python by Bazel's own rules, @pypi by empty
 # libraries, one for each package of requirements.lock. What is proven is the graph: every label resolves,
 # nothing invisible is used, and a test sees only the layers it declares.
 set -euo pipefail

@@ -67,7 +67,7 @@ Importer = Callable[[str], types.ModuleType]
 
 
 def public_modules(files: Iterable[pathlib.PurePath]) -> list[str]:
-  """What a distribution offers for import, at the highest level.
+  """The top-level packages and modules of a distribution.
 
   Args:
     files: the paths that it installs, relative to site-packages.

@@ -13,8 +13,8 @@ readonly venv="$1"
 readonly asked="${2:-}"
 readonly lock='requirements.lock'
 readonly installed="$venv/requirements.lock"
-# What is needed to install the rest, from the same lock. Two dependencies are published as source only; they are
-# built in the environment itself, because an isolated build would fetch whatever build tools are newest that day.
+# Packages needed to install the rest, from the same lock. Two dependencies are published as source only; they are
+# built in the environment itself, because an isolated build would fetch the newest build tools of the day.
 readonly installers='packaging|setuptools|setuptools-scm|typing-extensions|uv|vcs-versioning|wheel'
 
 # An environment that is on PATH, activated or by the Makefile, must not become its own parent.

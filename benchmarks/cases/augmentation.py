@@ -74,7 +74,7 @@ def run(bench: workbench.Workbench) -> list[results.Row]:
 
 
 def _differences(images: int) -> list[results.Row]:
-  """How far one resampling is from one op after another: same draws, no jitter, so that the crops are the same."""
+  """Compares one resampling with one op after another: same draws, no jitter, so that the crops are the same."""
   rows = []
   for policy, settings in (
     ('S2', {}),
@@ -199,7 +199,7 @@ def _stock_policies() -> list[tuple[str, Any, float, float]]:
 
 
 def _stock_image_policies() -> list[tuple[str, Any, float, float]]:
-  """What the Model Garden has for images without boxes: other AutoAugment tables, and RandAugment's 16 ops."""
+  """The Model Garden's policies for images without boxes: other AutoAugment tables, and RandAugment's 16 ops."""
   auto = stock.AutoAugment('v0')
   rand = stock.RandAugment(num_layers=1, magnitude=10)
 

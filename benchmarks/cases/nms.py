@@ -29,7 +29,7 @@ Tensors = dict[str, tf.Tensor]
 def raw_outputs(
   bench: workbench.Workbench, batch_size: int
 ) -> tuple[dict[str, Tensors], Tensors, tf.Tensor]:
-  """What a trained teacher says of validation images before suppression.
+  """The raw outputs of a trained teacher for validation images, before suppression.
 
   Args:
     bench: data and teacher.

@@ -11,7 +11,7 @@ from official_selftrain.ops import images
 
 
 class _Placement(NamedTuple):
-  """Where the image ends up; (y, x) each.
+  """Geometry of one resized and cropped image; (y, x) each.
 
   Attributes:
     original: height and width of the image, float32 [2].

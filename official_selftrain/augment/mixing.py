@@ -116,7 +116,7 @@ class MixUp(Mixer):
 class Mosaic(Mixer):
   """Shows parts of four images around a random point (Bochkovskiy et al. 2020, section 3.3).
 
-  Each quadrant shows an image at its own scale, at a random offset of the part of it that is no padding; the first one
+  Each quadrant shows an image at its own scale, at a random offset of the part of it without padding; the first one
   is at the top left. Boxes are clipped to their quadrant; the rest must be a pixel high and wide, because a cut
   that runs along the edge of a box leaves nothing of the object.
 
@@ -157,7 +157,7 @@ class Mosaic(Mixer):
   def _tile(
     self, example: examples.Example, start: tf.Tensor, stop: tf.Tensor, draws: tf.Tensor
   ) -> examples.Example:
-    """What is shown between two corners, int32 [2] each; boxes and instance masks in the result's frame."""
+    """The part shown between two corners, int32 [2] each; boxes and instance masks in the result's frame."""
     frame, shown = tf.shape(example['image'])[:2], stop - start
     room = tf.cast(tf.nn.relu(_visible(example) - shown), tf.float32)
     offset = tf.cast(tf.floor(draws * (room + 1.0)), tf.int32)
@@ -292,7 +292,7 @@ def _blend_labels(first: tf.Tensor, second: tf.Tensor, weight: tf.Tensor) -> tf.
 
 
 def _visible(example: examples.Example) -> tf.Tensor:
-  """Height and width of the part of an example that is no padding, int32 [2]."""
+  """Height and width of the part of an example without padding, int32 [2]."""
   size = tf.shape(example['image'])[:2]
   if 'image_info' not in example:
     return size

@@ -1,6 +1,6 @@
 """Ops that change colours and leave every pixel where it is; deterministic, uint8 [h, w, 3] in and out.
 
-Their results equal the Model Garden's `official.vision.ops.augment`, byte for byte, but for `contrast` and `solarize`,
+They equal the Model Garden's `official.vision.ops.augment`, byte for byte, except for `contrast` and `solarize`,
 which are wrong there (`*_as_released` reproduce them), and `sharpness`, which there loses 1 where the smoothed value is
 a whole number. We have our own because those take only Python numbers, while a policy draws its levels, and take
 several times as long (docs/augmentation.md). Images are seen as rows of 3 * w values: broadcasting over an innermost

@@ -25,7 +25,7 @@ _NUMBERS = 5
 
 
 class _Scene(NamedTuple):
-  """What ops act on: image uint8, masks as channels of a uint8 image, boxes in pixels, the map still to be applied."""
+  """Input of ops: image uint8, masks as channels of a uint8 image, boxes in pixels, the map still to be applied."""
 
   image: tf.Tensor
   mask: tf.Tensor

@@ -25,7 +25,7 @@ class Input(NamedTuple):
 
   Attributes:
     name: for captions: name of the file, and number of the record in it.
-    example: an example as `examples` describes it but for the seed; boxes normalised to [0, 1].
+    example: an example as in `examples`, but without the seed; boxes normalised to [0, 1].
   """
 
   name: str

@@ -1,4 +1,4 @@
-"""What a contact sheet shows: policies and single ops, drawn for each input."""
+"""Rows of a contact sheet: policies and single ops, drawn for each input."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -24,7 +24,7 @@ Size = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-  """What one row shows of an input.
+  """One kind of row, shown for every input.
 
   Attributes:
     title: its name.
@@ -39,7 +39,7 @@ class Shown:
 
 @dataclasses.dataclass(frozen=True)
 class Draws:
-  """How often, from which numbers, and how large.
+  """Number, seed and size of the draws.
 
   Attributes:
     count: draws per input.

@@ -1,4 +1,4 @@
-"""What the named policies consist of: lists of ops with probabilities and levels, as data (paper section 3.1).
+"""Contents of the named policies: lists of ops with probabilities and levels, as data (paper section 3.1).
 
 AutoAugment: the policies of the authors' detection code. v0 is the one of the detection AutoAugment paper.
 RandAugment: the paper gives the magnitude only; the presets are the three public op lists that it may have meant.
@@ -86,7 +86,7 @@ def parse_sub_policy(text: str) -> SubPolicy:
     entry = Entry(match[1], float(match[2]), float(match[3]))
     if entry.probability > 1 or entry.level > 10:
       raise errors.ConfigError(
-        f'sub-policy {text!r}: probabilities lie in [0, 1] and levels in [0, 10]; {match[0].strip()} does not.'
+        f'sub-policy {text!r}: probabilities must be in [0, 1] and levels in [0, 10]; {match[0].strip()} is not.'
       )
     entries.append(entry)
     position = match.end()

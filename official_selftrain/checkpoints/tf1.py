@@ -26,7 +26,7 @@ _SHOWN = 20
 
 @dataclasses.dataclass(frozen=True)
 class Accounting:
-  """Where every value of a TF1 checkpoint went.
+  """An account of every value of a TF1 checkpoint.
 
   Attributes:
     used: names in the checkpoint whose value a variable of the model has now.

@@ -1,4 +1,4 @@
-"""What the variables of our models are called in the authors' TF1 checkpoints.
+"""Names of our models' variables in the authors' TF1 checkpoints.
 
 TF1 names are scope and leaf, such as `spinenet/sub_policy3/scale_permuted_block_5/conv2d_1/kernel`. Leaves are those of
 Keras; scopes follow from the order in which the TF1 code makes its layers, which this module knows for each network.

@@ -134,7 +134,7 @@ class Augmentation(hyperparams.Config):
       ('mixup_probability', self.mixup_probability),
     ):
       if not 0 <= value <= 1:
-        raise errors.ConfigError(f'{prefix}.{name} is {value}: probabilities lie in [0, 1].')
+        raise errors.ConfigError(f'{prefix}.{name} is {value}: probabilities must be in [0, 1].')
     if not 0 <= self.min_visible < 1:
       raise errors.ConfigError(f'{prefix}.min_visible is {self.min_visible}: it must be in [0, 1).')
     if self.faithful and self.min_visible:

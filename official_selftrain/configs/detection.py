@@ -37,7 +37,7 @@ class PseudoDataConfig(inputs.PseudoStream, DataConfig):
     super().check(prefix)
     if self.ignore_cut is not None and not 0 < self.ignore_cut < self.cut:
       raise errors.ConfigError(
-        f'{prefix}.ignore_cut is {self.ignore_cut}: it must lie in (0, {prefix}.cut = {self.cut}), or be null.'
+        f'{prefix}.ignore_cut is {self.ignore_cut}: it must be in (0, {prefix}.cut = {self.cut}), or be null.'
       )
 
   def lowest_cut(self) -> float:
@@ -47,7 +47,7 @@ class PseudoDataConfig(inputs.PseudoStream, DataConfig):
 
 @dataclasses.dataclass
 class BoxLabelling(st.Labelling):
-  """How pseudo boxes are made.
+  """Settings of making pseudo boxes.
 
   Attributes:
     min_score: boxes are written from this score on; cuts are applied when they are read.

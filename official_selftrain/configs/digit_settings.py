@@ -78,8 +78,8 @@ def warn(params: 'st.SupervisedExperiment') -> None:
   found = digit_settings(params)
   if found:
     logging.warning(
-      '%s is made for the embedded digits, and with own files these settings are still theirs: %s. For photographs '
-      'start from --experiment=%s, or set them.',
+      '%s is made for the embedded digits. With your own files these settings still have its values: %s. For '
+      'photographs start from --experiment=%s, or set them.',
       params.experiment,
       ', '.join(found),
       FOR_PHOTOGRAPHS[params.experiment],

@@ -52,7 +52,7 @@ def _keras_cv_side(model: 'detection.DetectionModel') -> tuple[int, str]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Family:
-  """What the rest of the package must know about a family.
+  """The facts that the rest of the package needs about a family.
 
   Attributes:
     name: the value of `task.model.family`.

@@ -1,4 +1,4 @@
-"""What the input streams of all tasks have in common: settings, and their checks."""
+"""Settings shared by the input streams of all tasks, and their checks."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ class Stream(hyperparams.Config):
   augmentation: aug.Augmentation = dataclasses.field(default_factory=aug.Augmentation)
 
   def flip_and_jitter(self, name: str) -> tuple[hyperparams.Config, str]:
-    """What holds `aug_rand_hflip`, `aug_scale_min` and `aug_scale_max`, which policy `none` reads, and its dotted name.
+    """The config with `aug_rand_hflip`, `aug_scale_min` and `aug_scale_max`, which policy `none` reads, and its name.
 
     Args:
       name: the dotted name of this stream.
@@ -64,7 +64,7 @@ class PseudoStream(hyperparams.Config):
       prefix: the dotted name of this config.
     """
     if not 0 < self.cut <= 1:
-      raise errors.ConfigError(f'{prefix}.cut is {self.cut}: scores lie in (0, 1].')
+      raise errors.ConfigError(f'{prefix}.cut is {self.cut}: scores are in (0, 1].')
 
   def lowest_cut(self) -> float:
     """The score from which on labels matter to training."""

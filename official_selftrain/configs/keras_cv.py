@@ -227,7 +227,7 @@ class KerasCV(hyperparams.Config):
     return {**copy.deepcopy(preset), **self.arguments.as_dict()}
 
   def divisor(self, model: retinanet.RetinaNet) -> int:
-    """What the sides of `model.input_size` must be multiples of; `model` is a `configs.detection.DetectionModel`."""
+    """The sides of `model.input_size` must be multiples of this; `model` is a `configs.detection.DetectionModel`."""
     return max(_SPINENET_SIDE if self.backbone == SPINENET else 2**5, 2**model.max_level)
 
   def check(self, prefix: str, model: retinanet.RetinaNet) -> None:
@@ -282,7 +282,7 @@ class KerasCV(hyperparams.Config):
     if not (low <= model.min_level <= min(model.max_level, top) and model.max_level <= high):
       raise errors.ConfigError(
         f'{parent}.min_level is {model.min_level} and {parent}.max_level is {model.max_level}: with '
-        f'{parent}.decoder.type {decoder} levels lie between {low} and {high}, and min_level is at most max_level and '
+        f'{parent}.decoder.type {decoder} levels must be between {low} and {high}, and min_level at most max_level and '
         f'at most {top}.'
       )
 

@@ -48,7 +48,7 @@ class PseudoDataConfig(inputs.PseudoStream, DataConfig):
 
 @dataclasses.dataclass
 class MaskLabelling(st.Labelling):
-  """How pseudo masks are made.
+  """Settings of making pseudo masks.
 
   Attributes:
     scales: sizes at which the teacher sees each image, relative to `output_size`; its probabilities are averaged.

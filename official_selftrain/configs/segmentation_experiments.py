@@ -2,7 +2,7 @@
 
 The paper's network is EfficientNet-B7 with NAS-FPN, of which 24 GB hold eight images at 512 x 512, four of each source,
 too few for a useful batch. EfficientNet-B4 is the largest of which sixteen leave a quarter of the memory free: 16.0 GiB
-by `estimate_memory`, where B5 takes 20.5. What holds for detection holds here: see `detection_experiments`.
+by `estimate_memory`, where B5 takes 20.5. The rest is as for detection: see `detection_experiments`.
 
 Start from a pre-trained backbone (`teacher.init_checkpoint`) where few images have masks: from random weights the
 paper's B7 ends at 41.5 mIoU on PASCAL VOC instead of 81.4 (Table 11).

@@ -10,7 +10,7 @@ from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import datasets, digit_settings, inputs
 from official_selftrain.core import errors
 
-# The parts of a model that a checkpoint can start, besides all of them.
+# The parts of a model that can be loaded alone.
 INIT_MODULES = ('backbone', 'decoder')
 
 StudentInit = Literal['teacher', 'checkpoint', 'random']
@@ -47,7 +47,7 @@ class SelfTraining(hyperparams.Config):
 
 @dataclasses.dataclass
 class Dataset(hyperparams.Config):
-  """The embedded data set, used where the input paths of the task are empty, and what is known about any.
+  """The embedded data set, used where the input paths of the task are empty, and facts about any data set.
 
   Attributes:
     name: `digits`, or `none` when the task's own input paths must be given.
@@ -55,7 +55,7 @@ class Dataset(hyperparams.Config):
     digits: its size and looks.
     class_names: names in the order of class ids from 1, without the background; empty shows the ids; the embedded data
       set brings its own.
-    invalid_ops: augmentation ops that would change what the labels mean, in the embedded or in one's own data: `Flip`
+    invalid_ops: augmentation ops that would change what the labels mean, in the embedded or in your own data: `Flip`
       for text, for example. No policy of any stream uses them. The digits bring their own.
   """
 
@@ -78,7 +78,7 @@ class Dataset(hyperparams.Config):
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
       raise errors.ConfigError(
-        f'{field} has {", ".join(map(repr, repeated))} more than once: each class needs a name of its own.'
+        f'{field} has {", ".join(map(repr, repeated))} more than once: each class needs a different name.'
       )
     if not all(name.strip() for name in names):
       raise errors.ConfigError(
@@ -94,7 +94,7 @@ class Dataset(hyperparams.Config):
 
 @dataclasses.dataclass
 class Teacher(hyperparams.Config):
-  """How the teacher is made.
+  """Settings of the teacher.
 
   Attributes:
     checkpoint: a finished teacher (file prefix or directory) with the model of `task.model`; empty trains one.
@@ -117,7 +117,7 @@ class Teacher(hyperparams.Config):
 
 @dataclasses.dataclass
 class Labelling(hyperparams.Config):
-  """How pseudo labels are made; what depends on the task comes on top.
+  """Settings of making pseudo labels; each task adds its own.
 
   Attributes:
     batch_size: images per call of the teacher.
@@ -144,13 +144,13 @@ class Labelling(hyperparams.Config):
     return ()
 
   def gate(self) -> dict[str, float]:
-    """What labels need so that a student is trained on them: arguments of `pseudo_labels.quality.gate`."""
+    """Limits that labels must reach before a student is trained: arguments of `pseudo_labels.quality.gate`."""
     return {}
 
 
 @dataclasses.dataclass
 class Control(hyperparams.Config):
-  """The honest baseline: starts like the student, trains as long, on human labels only.
+  """The honest baseline: starts like the student and trains as long, on human labels only.
 
   Attributes:
     enabled: without it no report can say whether self-training helped.
@@ -164,7 +164,7 @@ class Control(hyperparams.Config):
 
 @dataclasses.dataclass
 class Report(hyperparams.Config):
-  """What the report shows.
+  """Settings of the report.
 
   Attributes:
     primary_metric: the evaluator's metric that the verdict is about.

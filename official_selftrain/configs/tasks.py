@@ -1,4 +1,4 @@
-"""What the configs of all tasks have in common.
+"""Shared by the configs of all tasks.
 
 A task's config combines these with the Model Garden's: `DetectionTask(tasks.LabelledTask, retinanet.RetinaNetTask)`.
 """

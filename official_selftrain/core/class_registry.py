@@ -36,7 +36,7 @@ class ClassRegistry(Generic[T]):
     return add
 
   def lookup(self, config: object) -> T:
-    """What is registered for the class of `config`, or for the nearest class that it is derived from.
+    """The entry for the class of `config`, or for the nearest base class that has one.
 
     Raises:
       ConfigError: nothing is.

@@ -1,4 +1,4 @@
-"""How two models differ on the same images, with an interval: measured by `evaluation`, shown by `report`."""
+"""Differences between two models on the same images, with intervals: measured by `evaluation`, shown by `report`."""
 
 import dataclasses
 
@@ -38,5 +38,5 @@ class Comparison:
 
 
 def name(first: str, second: str) -> str:
-  """What the comparison of two models is called, such as `student_minus_control`."""
+  """Name of the comparison of two models, such as `student_minus_control`."""
   return f'{first}_minus_{second}'

@@ -1,6 +1,6 @@
 """Settings of an experiment: Model Garden configs, with overrides strict in names and types.
 
-The Model Garden refuses unknown names, one at a time and as KeyError, but takes 'abc' for a float.
+The Model Garden refuses unknown names, one at a time and as KeyError, but accepts 'abc' as a float.
 Here every value is compared with the annotation of its field before anything changes, and all
 problems are reported together.
 """

@@ -1,4 +1,4 @@
-"""What a user sees: quiet start-up, one-line messages, tables and progress.
+"""Console output: quiet start-up, one-line messages, tables and progress.
 
 Importing this module is cheap, so that `quiet` can run before TensorFlow is imported.
 """
@@ -162,7 +162,7 @@ def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:
 
 
 class Stream(Protocol):
-  """Where progress is written: a text stream."""
+  """A text stream that progress is written to."""
 
   def write(self, text: str, /) -> Any: ...
 

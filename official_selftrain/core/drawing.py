@@ -32,7 +32,7 @@ _DASH, _DASH_GAP = 7, 5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Style:
-  """How boxes are drawn.
+  """The style in which boxes are drawn.
 
   Attributes:
     line: width of a box's line in pixels, without the dark rim of one pixel on either side.

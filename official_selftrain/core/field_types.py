@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Union
 if TYPE_CHECKING:
   from official.modeling import hyperparams
 
-# 1e-4 in quotation marks; YAML 1.1 readers also take it for text without them.
+# 1e-4 in quotation marks; YAML 1.1 readers also read it as text without them.
 _EXPONENT = re.compile(r'[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+')
 _SCALARS = (bool, int, float, str)
 _MAX_REPR = 80
@@ -93,7 +93,7 @@ def is_one_of(config: object) -> bool:
 
 
 def describe(annotation: object) -> str:
-  """What an annotation allows, in a user's words: `float`, `list of int`, `one of a, b or null`."""
+  """The values that an annotation allows, in a user's words: `float`, `list of int`, `one of a, b or null`."""
   origin, args = typing.get_origin(annotation), typing.get_args(annotation)
   if annotation is type(None):
     return 'null'
@@ -261,7 +261,7 @@ def _mismatch(annotation: object, value: object, path: str) -> Problem:
 
 
 def _hint(annotation: object, value: object) -> str:
-  """What to write instead, when that can be guessed."""
+  """A suggestion of what to write instead, if there is one."""
   members = _members(annotation)
   choices = [a for m in members if typing.get_origin(m) is Literal for a in typing.get_args(m)]
   text_choices = [choice for choice in choices if isinstance(choice, str)]
@@ -293,7 +293,7 @@ def _members(annotation: object) -> list[Any]:
 
 
 def _choice(known: Sequence[str], annotation: object) -> Any:
-  """What the `type` of a one-of config may be: its other fields, and null where annotated so."""
+  """Allowed values of the `type` of a one-of config: its other fields, and null where annotated so."""
   names = tuple(sorted(field for field in known if field != 'type'))
   optional = type(None) in _members(annotation)
   choice: Any = Literal[names]

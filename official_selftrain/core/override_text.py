@@ -23,7 +23,7 @@ BASE = 'base'
 _ASSIGNMENT = re.compile(r'\s*(?P<name>[A-Za-z_]\w*(?:\.\w+)*)\s*=(?P<value>.*)', re.DOTALL)
 _CLOSING = {'[': ']', '{': '}', '(': ')'}
 
-# YAML 1.2 floats. YAML 1.1, which PyYAML reads, takes 1e-4 and 1.5e3 for text.
+# YAML 1.2 floats. YAML 1.1, which PyYAML reads, reads 1e-4 and 1.5e3 as text.
 _FLOAT = re.compile(r'[-+]?(?:\d[\d_]*\.?[\d_]*|\.\d[\d_]*)[eE][-+]?\d+$')
 
 
@@ -83,7 +83,7 @@ def read_override_layers(path: str | os.PathLike[str]) -> list[tuple[dict[str, A
     Nested dictionaries and the name of the file that each comes from, in the order in which they apply.
 
   Raises:
-    ConfigError: a file is missing, unreadable, not YAML, or not a mapping, with file and line; `base` is no file name
+    ConfigError: a file is missing, unreadable, not YAML, or not a mapping, with file and line; `base` is not a file
       or list of them; files build on each other in a circle.
   """
   layers: dict[str, tuple[dict[str, Any], str]] = {}
@@ -257,8 +257,8 @@ def _assign(result: dict[str, Any], assignment: str) -> None:
   match = _ASSIGNMENT.fullmatch(assignment)
   if not match:
     raise errors.ConfigError(
-      f'{FLAG}: expected name=value, got {_shorten(assignment.strip())}. A list is written '
-      '[1, 2], and text with commas stands in quotation marks.'
+      f'{FLAG}: expected name=value, got {_shorten(assignment.strip())}. Write a list as '
+      '[1, 2], and put text with commas in quotation marks.'
     )
   name = match['name']
   try:
@@ -267,7 +267,7 @@ def _assign(result: dict[str, Any], assignment: str) -> None:
     problem = getattr(error, 'problem', None) or 'not valid YAML'
     raise errors.ConfigError(
       f'{FLAG}: cannot read {name} = {match["value"].strip()}: {problem}. Text with special '
-      f"characters stands in quotation marks: {name}='...'."
+      f"characters must be in quotation marks: {name}='...'."
     ) from None
   for part in reversed(name.split('.')):
     value = {part: value}

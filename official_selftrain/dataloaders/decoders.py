@@ -31,14 +31,14 @@ def content_ids(encoded: tf.Tensor) -> tf.Tensor:
 
 
 class _ImageIds:
-  """Replaces the ids of a Model Garden decoder; stands before it among the base classes."""
+  """Replaces the ids of a Model Garden decoder; goes before it in the base classes."""
 
   def decode(self, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """The Model Garden's decoded example, with our id."""
     return {**super().decode(serialized), 'source_id': self._ids(tf.expand_dims(serialized, 0))[0]}  # type: ignore[misc]
 
   def decode_labels(self, serialized: tf.Tensor) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-    """What records say of their boxes, apart from where they are; decodes no image.
+    """What records say about their boxes, except their places; decodes no image.
 
     Args:
       serialized: records, string [n].

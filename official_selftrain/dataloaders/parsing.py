@@ -1,4 +1,4 @@
-"""What the training parsers of all tasks have in common."""
+"""Shared by the training parsers of all tasks."""
 
 import abc
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ class TrainingParser(abc.ABC):
 
   @abc.abstractmethod
   def augment(self, example: Example) -> Example:
-    """What the stream's policy makes of a decoded example with `keys.SEED`."""
+    """Applies the stream's policy to a decoded example with `keys.SEED`."""
 
   @abc.abstractmethod
   def targets(self, example: Example) -> tuple[tf.Tensor, Labels]:

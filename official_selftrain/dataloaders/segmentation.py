@@ -35,7 +35,7 @@ _EIGHT_BITS_OF_GREY = b'\x08\x00'
 
 
 def class_message(num_classes: int) -> str:
-  """Start of the message for a mask value that is no class of the model."""
+  """Start of the message for a mask value that is not a class of the model."""
   return (
     f'{keys.SEGMENTATION_MASK} has values that are neither a class, 0..{num_classes - 1} (task.model.num_classes is '
     f'{num_classes}), nor {keys.IGNORE_LABEL} for ignored pixels; values found:'

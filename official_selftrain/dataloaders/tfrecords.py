@@ -65,7 +65,7 @@ def check_not_empty(files: Sequence[str], field: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class StreamOptions:
-  """How a stream is ordered.
+  """The order of a stream.
 
   Attributes:
     seed: orders files and records; streams that must not run in lockstep get different seeds.

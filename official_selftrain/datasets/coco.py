@@ -13,10 +13,10 @@ from pycocotools import mask as coco_mask
 from official_selftrain.core import errors, keys
 
 _EXPECTED = (
-  'Expected are images with id, height and width, annotations with image_id, category_id, bbox and, for masks, '
+  'Expected: images with id, height and width, annotations with image_id, category_id, bbox and, for masks, '
   'segmentation, and, if there are any, categories with id and name.'
 )
-# Fewer numbers are no polygon; pycocotools would take four of them for a box.
+# Fewer numbers are not a polygon; pycocotools would take four of them for a box.
 _MIN_POLYGON = 6
 
 
@@ -86,7 +86,7 @@ class Annotations:
   def _add(self, index: int, entry: object) -> None:
     """Takes in one annotation; ValueError says what is wrong with it."""
     if not isinstance(entry, dict):
-      raise ValueError(f'is {entry!r} and no object')
+      raise ValueError(f'is {entry!r}, not an object')
     image_id = _image_id(entry, 'image_id')
     if image_id not in self._objects:
       raise ValueError(f'has the image_id {image_id}, which no entry of images has')
@@ -138,8 +138,8 @@ class Annotations:
     left, top, width, height = numbers = _four_numbers(bbox)
     if not (all(map(math.isfinite, numbers)) and width >= 0 and height >= 0):
       raise errors.DataError(
-        f'{self.path}: {each.place} has the bbox {bbox}. Expected are four numbers, [x, y, width, height] in pixels, '
-        'with width and height from 0 on.'
+        f'{self.path}: {each.place} has the bbox {bbox}. Expected: four numbers, [x, y, width, height] in pixels, '
+        'with width and height at least 0.'
       )
     return top, left, top + height, left + width
 
@@ -242,7 +242,7 @@ def _integer(entry: object, name: str) -> int:
   if isinstance(value, float) and value.is_integer():
     return int(value)
   if isinstance(value, bool) or not isinstance(value, int):
-    raise ValueError(f'has the {name} {value!r}, which is no integer')
+    raise ValueError(f'has the {name} {value!r}, which is not an integer')
   return value
 
 
@@ -259,7 +259,7 @@ def _sizes(entries: list[object]) -> dict[str, tuple[int, int]]:
       image_id = _image_id(entry, 'id')
       height, width = _integer(entry, 'height'), _integer(entry, 'width')
       if image_id in sizes:
-        raise ValueError(f'has the id {image_id}, as another image has')
+        raise ValueError(f'has the id {image_id}, which another image has too')
       if height < 1 or width < 1:
         raise ValueError(f'has height {height} and width {width}')
     except ValueError as error:
@@ -275,7 +275,7 @@ def _categories(entries: list[object]) -> dict[int, str]:
     try:
       category_id, name = _integer(entry, 'id'), str(_value(entry, 'name'))
       if category_id in names:
-        raise ValueError(f'has the id {category_id}, as another category has')
+        raise ValueError(f'has the id {category_id}, which another category has too')
     except ValueError as error:
       raise ValueError(f'categories[{index}] {error}') from error
     names[category_id] = name
@@ -305,7 +305,7 @@ def _decode(segmentation: object, size: tuple[int, ...]) -> np.ndarray:
     merged = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
     return coco_mask.decode(merged).astype(bool)
   if not isinstance(segmentation, dict) or not {'counts', 'size'} <= set(segmentation):
-    raise ValueError('expected are polygons, or run lengths with counts and size')
+    raise ValueError('expected: polygons, or run lengths with counts and size')
   counts, found = segmentation['counts'], list(segmentation['size'])
   if found != [height, width]:
     raise ValueError(f'its size is {found} and that of the image {[height, width]}')

@@ -34,7 +34,7 @@ _HELD_OUT_TRUTH = 'held_out/unlabelled_truth.json'
 
 @dataclasses.dataclass(frozen=True)
 class DigitsFiles:
-  """Where the parts of a data set are.
+  """Paths of the parts of a data set.
 
   Attributes:
     train: glob of the TFRecord files of the labelled training images.
@@ -64,7 +64,7 @@ class DigitsFiles:
 
 @dataclasses.dataclass(frozen=True)
 class _SplitPlan:
-  """How one split is written: its file names, its ids, and what goes where."""
+  """The plan of one split: its file names, ids and destinations."""
 
   split: scenes.Split
   prefix: str
@@ -113,7 +113,7 @@ def prepare(config: dataset_configs.Digits, directory: str | os.PathLike[str]) -
 
 
 def locate(config: dataset_configs.Digits, directory: str | os.PathLike[str]) -> DigitsFiles:
-  """Where `prepare` puts the files; touches none."""
+  """The paths at which `prepare` puts the files; touches none."""
   root = pathlib.Path(directory)
   labelled, unlabelled, validation = _plans(config)
   return DigitsFiles(
@@ -227,7 +227,7 @@ def _examples(
 
 
 def _identity(config: dataset_configs.Digits) -> dict[str, Any]:
-  """What decides about the content of a data set, in a form in which 15 and 15.0 are the same."""
+  """The settings that decide the content of a data set, in a form in which 15 and 15.0 are the same."""
   values = {**config.as_dict(), 'max_rotation': float(config.max_rotation)}
   return {'dataset': 'digits', 'version': _VERSION, 'config': values}
 

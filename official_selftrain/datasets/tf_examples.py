@@ -181,7 +181,7 @@ class CocoAnnotations:
     """Initialises an empty collection.
 
     Args:
-      class_names: names by class id; entry 0 is the background, which is no category.
+      class_names: names by class id; entry 0 is the background, which is not a category.
     """
     self._categories = [
       {'id': index, 'name': name} for index, name in enumerate(class_names) if index

@@ -54,7 +54,7 @@ _ROOTS = ('', 'VOC2012', 'VOCdevkit/VOC2012')
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-  """What was written.
+  """The files that were written.
 
   Attributes:
     pattern: glob of the TFRecord files.
@@ -373,7 +373,7 @@ def _values_of_colours(colours: np.ndarray, path: str) -> np.ndarray:
   if is_unknown.any():
     colour = tuple(int(part) for part in colours[is_unknown][0])
     raise errors.DataError(
-      f'{path} has the colour {colour}, which is that of no class and not void in the colour map of VOC. Take a mask '
+      f'{path} has the colour {colour}, which is neither a class nor void in the colour map of VOC. Take a mask '
       'that was neither resized nor compressed with loss.'
     )
   return values[places]

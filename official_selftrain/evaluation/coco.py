@@ -47,7 +47,7 @@ class CocoEvaluator(coco_evaluator.COCOEvaluator):
     )
 
   def tallies(self) -> dict[str, np.ndarray]:
-    """What the last evaluation found in each image, for boxes of all areas; empty before the first.
+    """Results of the last evaluation per image, for boxes of all areas; empty before the first.
 
     Returns:
       Arrays that `resampling` makes AP of. `image_ids` int64 [images] and `category_ids` int64 [classes] are what the

@@ -7,7 +7,7 @@ could have shown. It does not say what another seed could have shown, because no
 A draw is a row of weights: how often each image is in it. AP is not a mean over images, so it is computed from all
 detections of a draw, as pycocotools computes it, but for all draws at once and only at detections that are right: the
 precision that counts is the best at or above a recall, and between two of them it only falls. The result is that of
-pycocotools on a data set with the images copied, but for boxes of one image and class whose scores are equal to the
+pycocotools on a data set with the images copied, except for boxes of one image and class whose scores are equal to the
 last bit; their order is arbitrary there, too.
 """
 
@@ -36,7 +36,7 @@ _ARRAY_SIZE = 1 << 20
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """How to resample.
+  """Settings of resampling.
 
   Attributes:
     resamples: how often the images are drawn.
@@ -281,7 +281,7 @@ def _class_precision(
 
 
 def _needed(positives: np.ndarray) -> np.ndarray:
-  """How many right detections reach each recall level, int64 [draws, levels]; at least one.
+  """Number of right detections needed for each recall level, int64 [draws, levels]; at least one.
 
   A level is reached when their number divided by `positives`, in float64, is no less, as pycocotools has it.
   """

@@ -140,7 +140,7 @@ class SegmentationEvaluator:
     return metrics
 
   def tallies(self) -> dict[str, np.ndarray]:
-    """What was found in each image, at the size that `mean_iou` is measured at; empty before the first batch.
+    """Results per image, at the size that `mean_iou` is measured at; empty before the first batch.
 
     Returns:
       Arrays that `resampling` makes mIoU of: `image_ids` int64 [images] in rising order, `category_ids` int64

@@ -35,7 +35,7 @@ class RetinaNetModel(retinanet_model.RetinaNetModel):
   """The Model Garden's, whose raw outputs are float32, and which can suppress in more than one way."""
 
   def raw_outputs(self, images: tf.Tensor) -> RawOutputs:
-    """What the head gives for normalised images, float32 [batch, height, width, 3]."""
+    """Outputs of the head for normalised images, float32 [batch, height, width, 3]."""
     return self._head_outputs(self._features(images)[-1])
 
   def detect(

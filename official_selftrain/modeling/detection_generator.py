@@ -36,7 +36,7 @@ class DetectionGenerator(detection_generator.MultilevelDetectionGenerator):
     """Keeps the settings.
 
     Args:
-      inclusive_boxes: decode as the authors' TF1 code does, which takes boxes for rows and columns of pixels: an
+      inclusive_boxes: decode as the authors' TF1 code does, where boxes are rows and columns of pixels: an
         anchor's height and width are 1 more than the differences of its coordinates, a box ends 1 before its start
         plus its height or width, and clipping is to [0, side - 1]. Encoding knows nothing of this, in their code
         either, so decoding does not invert it.
@@ -175,7 +175,7 @@ def _build(model: configs.DetectionModel, sigma: float | None, name: str) -> Det
   if settings.nms_version == 'tflite' and (sigma or family.has_inclusive_boxes):
     other = f'{name} above 0' if sigma else f'task.model.family={family.name}'
     raise errors.ConfigError(
-      f'{_SETTINGS}.nms_version is tflite, whose operator decodes and suppresses in its own way: it does not go with '
+      f'{_SETTINGS}.nms_version is tflite, whose operator decodes and suppresses in its own way: not possible with '
       f'{other}.'
     )
   if sigma and settings.use_class_agnostic_nms:

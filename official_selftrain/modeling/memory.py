@@ -1,4 +1,4 @@
-"""How much memory a training step needs, read off its graph; nothing is computed, so no network is too large.
+"""Estimates the memory of a training step from its graph; nothing is computed, so no network is too large.
 
 The rule. Forward pass, losses and gradients are traced with TensorFlow's own gradient functions. The operations are
 gone through in the order of the graph, which is about the order of execution; every tensor takes the bytes of its shape
@@ -165,5 +165,5 @@ def without_values() -> Iterator[None]:
 
 
 def num_values(variables: list[tf.Variable]) -> int:
-  """How many numbers variables hold together."""
+  """Total number of values in variables."""
   return sum(int(np.prod(variable.shape, dtype=np.int64)) for variable in variables)

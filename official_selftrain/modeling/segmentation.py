@@ -37,7 +37,7 @@ def build(model: configs.SegmentationModel, l2_weight_decay: float = 0.0) -> Seg
   parts = families.of(model).segmenter
   if parts is None:
     raise errors.ConfigError(
-      f'task.model.family is {model.family!r}: it has detectors and no segmentation models; choose another.'
+      f'task.model.family is {model.family!r}: it has detectors but no segmentation models; choose another.'
     )
   l2_regularizer = tf.keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
   specs = tf.keras.layers.InputSpec(shape=[None, None, None, 3])

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 
 class Detections(NamedTuple):
-  """What is left of a batch, best first; rows from `num_detections` on are 0.
+  """The detections of a batch, best first; rows from `num_detections` on are 0.
 
   Attributes:
     boxes: float32 [batch, max_num_detections, 4], as they were given.

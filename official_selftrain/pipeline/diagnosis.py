@@ -42,7 +42,7 @@ def explain(name: str, task: contract.TrainableTask) -> Iterator[None]:
 
 
 def _find(task: contract.TrainableTask) -> str | None:
-  """What is wrong with which record of which stream, or None if all data can be read."""
+  """The stream and record that cannot be read, and why; None if all data can be read."""
   streams = contract.training_streams(task)
   for stream in streams:
     found = stream.find_bad_record(stream.config)

@@ -45,7 +45,7 @@ def load_model(task: contract.TrainableTask, checkpoint: str) -> tf.keras.Model:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Request:
-  """What to label, with which teacher, and how.
+  """One job of labelling: images, teacher, settings.
 
   Attributes:
     task: config of the self-training task.

@@ -49,7 +49,7 @@ class Ledger:
     return record is not None and record.is_done
 
   def result(self, name: str) -> dict[str, Any]:
-    """What a finished stage recorded.
+    """The result recorded by a finished stage.
 
     Raises:
       StageChangedError: the stage has not finished.
@@ -67,7 +67,7 @@ class Ledger:
     return {name: record.seconds for name, record in found.items() if record and record.is_done}
 
   def traces(self, stage: graph.Stage) -> planning.Traces:
-    """What a stage left in the run directory."""
+    """The traces of a stage in the run directory."""
     paths = [os.path.join(self._model_dir, name) for name in stage.makes]
     has_progress = any(
       name.endswith(_PROGRESS) for path in paths for _, _, names in os.walk(path) for name in names

@@ -1,4 +1,4 @@
-"""How much memory a self-training experiment needs; the program `estimate_memory` prints it."""
+"""Estimates the memory that a self-training experiment needs; the program `estimate_memory` prints it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ _FLOAT32 = 4
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What an experiment needs.
+  """The memory of an experiment.
 
   Attributes:
     trained: number of trained values.

@@ -13,7 +13,7 @@ Status = Literal['running', 'done']
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-  """What a stage works with now.
+  """The current inputs of a stage.
 
   Attributes:
     settings: the settings it reads, by dotted name.
@@ -30,7 +30,7 @@ class Inputs:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-  """What is remembered of a stage.
+  """The record of a stage.
 
   Attributes:
     inputs: what it worked with.
@@ -52,7 +52,7 @@ class Record:
 
 @dataclasses.dataclass(frozen=True)
 class Traces:
-  """What a stage left on the disk.
+  """The traces of a stage on the disk.
 
   Attributes:
     has_progress: something that a later start would continue from.

@@ -118,7 +118,7 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
 def _comparisons(
   metric: str, folders: Mapping[contents.Model, str]
 ) -> dict[str, comparison.Comparison]:
-  """How sure the differences between the models are."""
+  """Intervals of the differences between the models."""
   tallies: dict[str, dict[str, np.ndarray]] = {}
   tallies |= {name: training.evaluation_tallies(folder) for name, folder in folders.items()}
   return resampling.compare(tallies, contents.COMPARED, metric)

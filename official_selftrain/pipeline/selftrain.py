@@ -151,7 +151,7 @@ class SelfTrainingRun:
       classes.check_teacher(teacher, self._params.task, self._data.class_names)
 
   def _inputs(self, stage: graph.Stage) -> planning.Inputs | None:
-    """What a stage works with now; None while something that it needs is not finished."""
+    """The current inputs of a stage; None while something that it needs is not finished."""
     if not all(self._ledger.is_done(need) for need in stage.needs):
       return None
     digests = {need: self._ledger.result(need)['digest'] for need in stage.needs}
@@ -250,7 +250,7 @@ class SelfTrainingRun:
     return contract.make(self._params.task).label_cuts(self._params.task.pseudo_data)
 
   def _presentation(self) -> presentations.Presentation:
-    """How this run's task is shown."""
+    """The presentation of this run's task."""
     task = contract.make(self._params.task, class_names=self._data.class_names)
     shown = presentations.PRESENTATIONS.lookup(self._params.task)
     return shown(task, task.label_format(self._params.labels), self._data.class_names)
@@ -317,7 +317,7 @@ _WORK: dict[str, Callable[[SelfTrainingRun, graph.Stage], dict[str, Any]]] = {
 
 
 def _outline(params: st.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outline:
-  """What an experiment says about the shape of its graph."""
+  """The shape of an experiment's graph."""
   names = contract.setting_names(params.task)
   given_labels = bool(params.task.pseudo_data.label_dir)
   return selftrain_graph.Outline(

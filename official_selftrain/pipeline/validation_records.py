@@ -116,7 +116,7 @@ def _read(files: Sequence[str], stream: detection_configs.DataConfig) -> dict[st
   """Boxes by class of each image, by its id as a plain number in decimals, in the order of the records.
 
   Raises:
-    DataError: a record cannot be read, an id is no number from 0 to 2^63 - 1, or two records have the same.
+    DataError: a record cannot be read, an id is not a number from 0 to 2^63 - 1, or two records have the same.
   """
   found: dict[str, Counts] = {}
   for place, (text, counts) in enumerate(_labels(files, stream)):
@@ -223,7 +223,7 @@ def _some(values: Sequence[str]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class _Agreement:
-  """How far boxes by class are the same in records and annotations, image by image.
+  """Agreement of boxes by class between records and annotations, image by image.
 
   Attributes:
     in_records: boxes by class over all images.
@@ -269,7 +269,7 @@ def _check_classes(
   """Compares the classes of boxes image by image; records without any box are not compared.
 
   Raises:
-    DataError: a class of the records is no category of the file, or they number classes differently.
+    DataError: a class of the records is not a category of the file, or they number classes differently.
   """
   used = sorted({class_id for counts in records.values() for class_id in counts})
   if not used:
@@ -322,7 +322,7 @@ def _first_difference(
 def _renumbering(
   annotations: coco.Annotations, records: Mapping[str, Counts], truth: Mapping[str, Counts]
 ) -> str:
-  """What to do when the records number the categories from 1 on without gaps; '' when they do not."""
+  """Advice for records that number the categories from 1 on without gaps; '' when they do not."""
   ids = annotations.category_ids()
   if list(ids) == list(range(1, len(ids) + 1)):
     return ''

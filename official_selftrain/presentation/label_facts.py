@@ -94,7 +94,7 @@ def _histogram(manifest: manifest_lib.Manifest) -> contents.ScoreHistogram:
 def counts_per_class(
   manifest: manifest_lib.Manifest, cuts: cuts_lib.Cuts, names: tuple[str, ...]
 ) -> dict[str, int]:
-  """How many labels the cuts keep, by class name."""
+  """Number of labels that the cuts keep, by class name."""
   counts = {}
   for class_id, histogram in sorted(
     manifest.summary['scores'].items(), key=lambda item: int(item[0])

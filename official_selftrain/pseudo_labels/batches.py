@@ -317,7 +317,7 @@ def _preprocess_record(
 def _image_records(
   records: Sequence[shards.Record], columns: Mapping[str, tf.Tensor]
 ) -> list[ImageRecord]:
-  """What is known of the images of a batch, apart from the pixels; padding has no record."""
+  """The records of a batch's images, without the pixels; padding has no record."""
   rows = {name: np.asarray(value).tolist() for name, value in columns.items()}
   return [
     ImageRecord(

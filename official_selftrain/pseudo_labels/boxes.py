@@ -12,7 +12,7 @@ from official_selftrain.pseudo_labels import formats, shards
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScoredBoxes:
-  """What was predicted for one image.
+  """The predictions for one image.
 
   Attributes:
     boxes: float [n, 4], (ymin, xmin, ymax, xmax).

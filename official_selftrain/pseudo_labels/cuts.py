@@ -14,7 +14,7 @@ from official_selftrain.core import errors
 
 
 def _check_cut(name: str, value: float) -> None:
-  """Raises ConfigError when a cut is no number in [0, 1]."""
+  """Raises ConfigError when a cut is not a number in [0, 1]."""
   if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 1.0:
     raise errors.ConfigError(f'{name} is {value!r}; a cut is a score, a number from 0 to 1')
 

@@ -39,7 +39,7 @@ class UnusablePredictionError(errors.DataError):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kept:
-  """What cuts leave of all labels, computed from counts alone.
+  """The labels that cuts keep, computed from counts alone.
 
   Attributes:
     objects: number of labels before the cuts.
@@ -55,7 +55,7 @@ class Kept:
 
 
 class LabelFormat(Protocol):
-  """How one kind of pseudo label is stored, read, cut and counted.
+  """Storing, reading, cutting and counting of one kind of pseudo label.
 
   Summaries are nested dictionaries and lists of counts, so that JSON holds them and adding them up,
   number by number, gives the summary of several shards.
@@ -111,7 +111,7 @@ class LabelFormat(Protocol):
     """bool scalar: whether anything but background is left after the cuts."""
 
   def kept(self, summary: Summary, cuts: cuts_lib.Cuts) -> Kept:
-    """What `cuts` leave of the labels that `summary` counts."""
+    """Counts of the labels in `summary` that `cuts` keep."""
 
 
 def int64_feature(values: Iterable[int]) -> tf.train.Feature:

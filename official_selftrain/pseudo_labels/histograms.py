@@ -43,7 +43,7 @@ def totals(summary: formats.Summary) -> np.ndarray:
 
 
 def kept(summary: formats.Summary, cuts: cuts_lib.Cuts) -> formats.Kept:
-  """What cuts leave of a summary; with cuts per class, `images_kept` is an upper bound."""
+  """Counts of the labels in a summary that cuts keep; with cuts per class, `images_kept` is an upper bound."""
   objects_kept = sum(
     count_above(np.array(counts), cuts.of(int(name))) for name, counts in summary['scores'].items()
   )

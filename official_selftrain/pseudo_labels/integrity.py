@@ -20,7 +20,7 @@ OTHER_DIGEST = 'is not the file that was written (its SHA-256 differs)'
 
 
 def size_fault(label_file: str, entry: manifest_lib.ShardEntry) -> str | None:
-  """What is wrong with a label shard, judged by its size.
+  """The fault of a label shard, judged by its size.
 
   Args:
     label_file: path of the label shard.

@@ -29,7 +29,7 @@ _MAX_WARNINGS = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
-  """How far `Labeller.run` is.
+  """Progress of `Labeller.run`.
 
   Attributes:
     images: images of this run that are done, dead letters included.
@@ -266,7 +266,7 @@ class Labeller:
     found = (os.path.getsize(label_file), image_bytes, self._settings)
     if found == (result.entry.label_bytes, result.entry.image_bytes, result.settings):
       return result
-    logging.info('%s is from other images, settings or another teacher: written again', label_file)
+    logging.info('%s is of other images, settings or another teacher: writing it again', label_file)
     return None
 
   def _label(
@@ -332,7 +332,7 @@ def check_image_files(image_files: Sequence[str]) -> list[int]:
   if times > 1:
     raise errors.DataError(
       f'{times} unlabelled image files are called {name}; their label shards would overwrite each '
-      'other. Give every file a name of its own'
+      'other. Give every file a different name'
     )
   sizes = [shards.file_size(path) for path in image_files]
   for path, size in zip(image_files, sizes, strict=True):
@@ -349,6 +349,6 @@ def _check_any_usable(manifest: manifest_lib.Manifest) -> None:
     first = manifest.dead_letters[0]
     raise errors.DataError(
       f'None of the {manifest.images} unlabelled images could be used. The first one, record '
-      f'{first.index} of {first.shard}: {first.reason}. Expected are TFRecord files of '
+      f'{first.index} of {first.shard}: {first.reason}. Expected: TFRecord files of '
       f'tf.Examples with {keys.IMAGE_ENCODED}'
     )

@@ -43,7 +43,7 @@ class DeadLetter:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Provenance:
-  """Where labels come from.
+  """Origin of labels.
 
   Attributes:
     teacher: description of the teacher, see `describe_teacher`; its digest decides whether shards
@@ -100,7 +100,7 @@ class ShardEntry:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardResult:
-  """What labelling one image shard gave; the content of its marker.
+  """Result of labelling one image shard; the content of its marker.
 
   Attributes:
     entry: the files and the counts.

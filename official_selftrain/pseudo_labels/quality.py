@@ -1,4 +1,4 @@
-"""How good pseudo labels are: against the truth where it is known, and by their own counts.
+"""Measures pseudo labels: against the truth where it is known, and by their own counts.
 
 A cut trades missed objects for wrong ones. `evaluate` shows the trade for every cut at once, on
 unlabelled images if somebody knows their truth, or on labelled images that the teacher has
@@ -270,7 +270,7 @@ def gate(
   raise errors.GateError(
     f'At cut {cuts.cut:g} the {images} unlabelled images keep {kept.objects_kept:.0f} pseudo '
     f'labels, {kept.objects_kept / images:.3f} per image, and {kept.images_kept:.0f} images keep '
-    f'any; needed are at least one label, {min_objects_per_image:g} labels per image and '
+    f'any; required: at least one label, {min_objects_per_image:g} labels per image and '
     f'{min_share:.1%} of the images. '
     + _advice(manifest, label_format, cuts, (min_objects_per_image, min_share))
   )
@@ -282,7 +282,7 @@ def _advice(
   cuts: cuts_lib.Cuts,
   rules: tuple[float, float],
 ) -> str:
-  """What to do when the gate is closed."""
+  """Advice for a closed gate."""
   images = max(manifest.labelled + manifest.empty, 1)
   scores = label_format.kept(manifest.summary, cuts)
   if not scores.objects:

@@ -58,7 +58,7 @@ class MaskFormat:
 
   A teacher's `predict_fn` returns `probabilities` and `image_info` as `encode_predictions` takes them. Masks are
   stored whole; pixels below the cut are set to 255 when they are read. Next to the masks are counts of pixels by
-  class and confidence, so that counting needs no decoding. Class 0, the background, is no object.
+  class and confidence, so that counting needs no decoding. Class 0, the background, is not an object.
 
   Attributes:
     num_classes: classes of the teacher's model, with the background as class 0.

@@ -75,7 +75,7 @@ def verify(label_dir: str, image_files: Sequence[str] | None = None) -> Iterator
 
 
 def _shard_fault(label_file: str, entry: manifest_lib.ShardEntry) -> str:
-  """What is wrong with a label shard by itself, or ''."""
+  """The fault of a label shard by itself, or ''."""
   fault = integrity.size_fault(label_file, entry)
   if fault:
     return fault
@@ -104,7 +104,7 @@ def _image_fault(label_file: str, image_file: str, entry: manifest_lib.ShardEntr
   """Why a label shard, which is whole, is not about the images of a shard, or ''."""
   name = os.path.basename(image_file)
   if name != entry.image_file:
-    return f'is about {entry.image_file}, but stands beside {name}'
+    return f'is about {entry.image_file}, but is paired with {name}'
   size = shards.file_size(image_file)
   if size != entry.image_bytes:
     return f'is about {entry.image_bytes} bytes of images, but {image_file} has {size}'
@@ -112,7 +112,7 @@ def _image_fault(label_file: str, image_file: str, entry: manifest_lib.ShardEntr
   while some := list(itertools.islice(pairs, _RECORDS_AT_ONCE)):
     complete = [(image, label) for image, label in some if image and label]
     if len(complete) < len(some):
-      return f'has another number of records than {image_file}'
+      return f'does not have as many records as {image_file}'
     fault = _records_fault(complete, name)
     if fault:
       return fault
@@ -151,7 +151,7 @@ def _identities(serialized: Sequence[bytes]) -> tuple[list[str], list[int]]:
   """Ids, '' where there is none, and fingerprints of image records.
 
   Raises:
-    tf.errors.OpError, UnicodeDecodeError: a record is no tf.Example with an image.
+    tf.errors.OpError, UnicodeDecodeError: a record is not a tf.Example with an image.
   """
   spec = {
     keys.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string),
@@ -189,7 +189,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   """Command line; returns the exit status."""
   parser = argparse.ArgumentParser(
     prog='python -m official_selftrain.pseudo_labels.verify',
-    description='Reads pseudo labels whole and says whether they are what was written.',
+    description='Reads pseudo labels completely and checks that they are what was written.',
   )
   add = parser.add_argument
   add('--labels', required=True, help='folder of the label shards and their manifest.json')

@@ -1,1 +1,1 @@
-"""What the user reads after a run: `report.json`, `report.html` and the table printed last."""
+"""The report of a run: `report.json`, `report.html` and the table printed last."""

@@ -89,7 +89,7 @@ class Sheet:
 
 @dataclasses.dataclass(frozen=True)
 class ScoreHistogram:
-  """How many pseudo labels have which score.
+  """Numbers of pseudo labels by score.
 
   Attributes:
     edges: `n + 1` rising bin edges.
@@ -275,7 +275,7 @@ class ReportInputs:
     return finite(value)
 
   def comparison(self, first: str, second: str) -> comparison.Comparison | None:
-    """How two models differ in the primary metric; None when that is not known."""
+    """The comparison of two models in the primary metric; None when that is not known."""
     return self.comparisons.get(comparison.name(first, second))
 
 

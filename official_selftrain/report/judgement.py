@@ -201,7 +201,7 @@ def _details(inputs: contents.ReportInputs, outcome: Outcome, to_teacher: float 
 
 
 def _certainty(inputs: contents.ReportInputs) -> str:
-  """That this is one seed, and what the intervals cover."""
+  """A reminder that this is one seed, and of what the intervals cover."""
   known = inputs.comparison('student', 'control') or inputs.comparison('student', 'teacher')
   if known is None:
     images = inputs.num_validation_images
@@ -253,7 +253,7 @@ def _advice(inputs: contents.ReportInputs, outcome: Outcome) -> tuple[str, ...]:
 
 
 def _missing_advice(inputs: contents.ReportInputs) -> str:
-  """What is needed to get an answer at all."""
+  """Advice for a run without an answer."""
   to_control = contents.difference(inputs.metric('student'), inputs.metric('control'))
   if to_control is None or _control_trained_less(inputs):
     return 'Train the control like the student: same start, same steps, human labels only.'

@@ -126,7 +126,7 @@ def _quality_charts(
 
 
 def _pixel_charts(facts: contents.PseudoLabelFacts, cut: charts.Mark) -> list[markup.Markup]:
-  """What is known about all pixels, those of the background included."""
+  """Facts about all pixels, including the background."""
   if not facts.has_pixels or not facts.quality:
     return []
   rows = facts.quality

@@ -56,7 +56,7 @@ def write_json(
 
 
 def _plain(value: object) -> Any:
-  """What JSON knows: NumPy becomes Python, NaN and infinities None, anything else its text."""
+  """A value as JSON has it: NumPy becomes Python, NaN and infinities None, anything else its text."""
   if isinstance(value, np.generic | np.ndarray):
     value = value.tolist()
   if isinstance(value, Mapping):

@@ -84,6 +84,6 @@ def interval(inputs: contents.ReportInputs, first: str, second: str) -> str:
 
 
 def _brackets(inputs: contents.ReportInputs) -> str:
-  """What the brackets in a column are."""
+  """Explains the brackets in a column."""
   known = [found for first in contents.MODELS if (found := inputs.comparison(first, 'control'))]
   return f' [{known[0].confidence:.0%}]' if known else ''

@@ -61,7 +61,7 @@ class TrainableTask(Protocol):
     """Seed of the streams, and where they start."""
 
   def training_streams(self) -> tuple[stream_specs.Stream, ...]:
-    """What it trains on, the labelled images first."""
+    """The streams that it trains on, the labelled images first."""
 
   def decoder(self, params: cfg.DataConfig) -> Callable[[tf.Tensor], Example]:
     """From a serialized labelled record of `params`' stream to a decoded example."""
@@ -89,7 +89,7 @@ class TrainableTask(Protocol):
     """
 
   def find_bad_record(self, params: cfg.DataConfig, field: str) -> str | None:
-    """What is wrong with which record of the labelled stream `task.<field>`; None if all can be read."""
+    """The first bad record of the labelled stream `task.<field>`, and its fault; None if all can be read."""
 
   def evaluation_details(self) -> dict[str, Any]:
     """Results of the last evaluation that are not numbers; JSON-serialisable."""
@@ -102,7 +102,7 @@ class SelfTrainingTask(TrainableTask, Protocol):
   """A task that also learns from pseudo labels: what the other stages ask for."""
 
   def label_format(self, labels: st.Labelling | None = None) -> formats.LabelFormat:
-    """How its pseudo labels are written and read; `labels` matters for writing only."""
+    """The format of its pseudo labels; `labels` matters for writing only."""
 
   def label_cuts(self, params: cfg.DataConfig) -> cuts.Cuts:
     """The cuts with which `params`, a pseudo-labelled stream, is read."""
@@ -155,7 +155,7 @@ def make(
 
 
 def setting_names(config: cfg.TaskConfig) -> SettingNames:
-  """What depends on which settings of a task's config."""
+  """Which settings of a task's config its weights, inference and metrics depend on."""
   return getattr(task_factory.get_task_cls(type(config)), 'setting_names', _STOCK_NAMES)
 
 
@@ -165,5 +165,5 @@ def is_ours(task: TrainableTask) -> bool:
 
 
 def training_streams(task: TrainableTask) -> tuple[stream_specs.Stream, ...]:
-  """What a task trains on; nothing is declared for tasks of the Model Garden itself."""
+  """The streams that a task trains on; the Model Garden's own tasks declare none."""
   return task.training_streams() if is_ours(task) else ()

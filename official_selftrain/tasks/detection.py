@@ -70,7 +70,7 @@ class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
     """Decodes one serialized record eagerly; used to find the record that made a run fail.
 
     Raises:
-      ValueError: a class id is outside the model's classes, a validation image has an id that is no number, or masks
+      ValueError: a class id is outside the model's classes, a validation image has an id that is not a number, or masks
         that are needed are missing.
       tf.errors.OpError: the record or its image cannot be decoded.
     """
@@ -159,7 +159,7 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
     return {'model_loss': model_loss, 'cls_loss': class_loss, 'box_loss': box_loss}
 
   def source_statistics(self, labels: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-    """What to log of one source's labels; float32 scalars."""
+    """Statistics of one source's labels to log; float32 scalars."""
     boxes = tf.cast(labels['num_boxes'], tf.float32)
     return {
       'positives': tf.reduce_sum(labels['box_weights']),
@@ -168,7 +168,7 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
     }
 
   def label_format(self, labels: configs.BoxLabelling | None = None) -> label_formats.BoxFormat:
-    """How this task's pseudo labels are written and read; `labels` matters for writing only."""
+    """The format of this task's pseudo labels; `labels` matters for writing only."""
     settings = labels or configs.BoxLabelling()
     num_classes = self.task_config.model.num_classes
     return label_formats.BoxFormat(num_classes, settings.min_score, settings.max_boxes)

@@ -179,7 +179,7 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
     }
 
   def label_format(self, labels: configs.MaskLabelling | None = None) -> label_formats.MaskFormat:
-    """How this task's pseudo labels are written and read."""
+    """The format of this task's pseudo labels."""
     del labels
     return label_formats.MaskFormat(self.task_config.model.num_classes)
 

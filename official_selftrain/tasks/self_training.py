@@ -142,7 +142,7 @@ class SelfTrainingMixin(_Host):
     return self.source_losses(outputs, labels)
 
   def stream_statistics(self, stream: stream_specs.Stream, labels: Nest) -> dict[str, tf.Tensor]:
-    """What else to log of one stream's labels, float32 scalars."""
+    """Statistics of one stream's labels to log, float32 scalars."""
     del stream
     return self.source_statistics(labels)
 

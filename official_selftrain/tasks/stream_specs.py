@@ -12,7 +12,7 @@ from official_selftrain.dataloaders import tfrecords
 
 
 class Role(enum.Enum):
-  """How a stream's loss enters the sum (paper section 3.2 and appendix B).
+  """The part of a stream's loss in the sum (paper section 3.2 and appendix B).
 
   `HUMAN` and `PSEUDO` are the two sides of the normalised loss. The loss of an `EXTRA` stream is added outside it,
   times the stream's weight, as in the paper's joint training.
@@ -25,7 +25,7 @@ class Role(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-  """Where the streams of a training run start.
+  """The start of a training run's streams.
 
   Attributes:
     seed: of the streams' order and augmentation.

@@ -116,7 +116,7 @@ class StreamsMixin(_Host):
     raise NotImplementedError
 
   def label_format(self) -> formats.LabelFormat:
-    """How the task's pseudo labels are read."""
+    """The format of the task's pseudo labels, for reading."""
     raise NotImplementedError
 
   def pseudo_example(self, record: Example) -> Example:
@@ -254,7 +254,7 @@ class StreamsMixin(_Host):
     return logs
 
   def find_bad_record(self, params: cfg.DataConfig, field: str) -> str | None:
-    """What is wrong with which record of a stream of labelled images; None if all can be read.
+    """The first bad record of a stream of labelled images, and its fault; None if all can be read.
 
     Args:
       params: the stream's config.

@@ -1,4 +1,4 @@
-"""Flip and jittered resize-and-crop: identity, exact places, the range of scales, and the Model Garden's beside it."""
+"""Flip and jittered resize-and-crop: identity, exact places, the range of scales, compared with the Model Garden's."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Affine maps: corners by hand, warps against NumPy, and the Model Garden's mirrored margins beside ours."""
+"""Affine maps: corners by hand, warps against NumPy, and the Model Garden's mirrored margins against ours."""
 
 import math
 

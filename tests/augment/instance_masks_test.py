@@ -49,7 +49,7 @@ def _policy(config, without=()):
 
 
 def _moving(faithful):
-  """All that moves masks: the whole image, and what lies inside boxes."""
+  """All ops that move masks: of the whole image, and inside boxes."""
   texts = ['ShearY_BBox(1, 8) TranslateY_Only_BBoxes(1, 8)', 'Rotate_BBox(1, 9) Equalize(1, 5)']
   own = augmentation.AutoAugment(sub_policies=texts)
   return augmentation.Augmentation(policy='S3', auto_augment=own, faithful=faithful)

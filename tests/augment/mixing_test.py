@@ -216,7 +216,7 @@ class MosaicTest(tf.test.TestCase):
         if rows.size:
           hull = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
           self.assertTrue((box[:2] - 1 < hull[:2]).all() and (box[2:] + 1 > hull[2:]).all())
-      # The objects are where their labels are; only what lies along a cut may have lost its box.
+      # The objects are where their labels are; only objects along a cut may have lost their boxes.
       is_object, is_labelled = np.any(result[_MASKS], 0), result[keys.SEMANTIC_MASK][..., 0] > 0
       self.assertFalse(np.any(is_object & ~is_labelled))
       self.assertLess(np.sum(is_labelled & ~is_object), 9)

@@ -160,7 +160,7 @@ SIZE = (40, 50)
 
 
 def _per_pixel(patch, place_of_source, fill):
-  """Takes, for each (row, column) of the result, what lies at `place_of_source`, or `fill`."""
+  """Takes, for each (row, column) of the result, the pixel at `place_of_source`, or `fill`."""
   height, width, _ = patch.shape
   result = np.full_like(patch, fill)
   for y in range(height):

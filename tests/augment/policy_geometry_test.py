@@ -1,4 +1,4 @@
-"""Image, labels and boxes of every policy go to the same place, whatever is drawn."""
+"""Image, labels and boxes go to the same place in every policy and every draw."""
 
 import numpy as np
 import tensorflow as tf
@@ -40,7 +40,7 @@ class _GeometryTest(parameterized.TestCase, tf.test.TestCase):
     self.assertTrue((boxes[:, 2:] <= size).all())
 
   def assertHoldsItsObjects(self, out):
-    """Every object that is seen has its box, and lies in it."""
+    """Every visible object has its box, and is inside it."""
     boxes = dict(zip(out[keys.GROUNDTRUTH_CLASSES], out[keys.GROUNDTRUTH_BOXES], strict=True))
     self.assertLessEqual(_labels(out), set(boxes))
     for label in _labels(out):
@@ -112,7 +112,7 @@ class SameDrawTest(_GeometryTest):
   LAST = flip_crop.FlipCrop(SIZE, flip_probability=0.5, normalize=False)
 
   def _shown(self, image):
-    """The label that the colour of each pixel stands for; 254 for colours between two."""
+    """The label that the colour of each pixel means; 254 for colours between two."""
     red, _, blue = np.moveaxis(image, -1, 0)
     shown = np.full(red.shape, 254)
     shown[(red < 100) & (np.abs(blue - 128) < 0.5)] = 0

@@ -80,7 +80,7 @@ class DrawsTest(tf.test.TestCase):
 
   def test_ops_inside_boxes_are_named_where_they_changed_something(self):
     drawn = _policy('Flip_Only_BBoxes(1, 0)')
-    # The flat rectangle shows no flip; half of the box lies on the ground.
+    # The flat rectangle shows no flip; half of the box is on the ground.
     example = scenes.scene(SIZE, ((10, 12, 30, 40),))
     run = scenes.traced(drawn)
     image = scenes.random_image(0, SIZE)

@@ -12,7 +12,7 @@ from official_selftrain.augment import examples, flip_crop, policy, tables
 from official_selftrain.core import keys
 
 IGNORE = 255
-# What the decoder and the pseudo-label reader give for each box, beside its place.
+# What the decoder and the pseudo-label reader give for each box, in addition to its place.
 _PER_BOX = {
   keys.GROUNDTRUTH_CLASSES: tf.int64,
   keys.GROUNDTRUTH_SCORES: tf.float32,

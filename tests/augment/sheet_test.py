@@ -1,4 +1,4 @@
-"""Contact sheets: where tiles lie, what is drawn on them, and what is written under them."""
+"""Contact sheets: the places of tiles, what is drawn on them, and the text under them."""
 
 import unittest
 

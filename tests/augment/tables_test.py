@@ -221,7 +221,7 @@ class ParseTest(parameterized.TestCase):
   def test_out_of_range(self, text):
     with self.assertRaisesRegex(
       errors.ConfigError,
-      r'probabilities lie in \[0, 1\] and levels in \[0, 10\]; Equalize\(1.*\) does not',
+      r'probabilities must be in \[0, 1\] and levels in \[0, 10\]; Equalize\(1.*\) is not',
     ):
       tables.parse_sub_policy(text)
 

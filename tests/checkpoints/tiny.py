@@ -36,7 +36,7 @@ def build(**kwargs) -> tf.keras.Model:
 
 @functools.cache
 def shared(num_classes: int = 4) -> tf.keras.Model:
-  """One network for all tests of a process, with whatever weights the last one left; building takes seconds."""
+  """One network for all tests of a process, with any weights that the last one left; building takes seconds."""
   return build(num_classes=num_classes)
 
 

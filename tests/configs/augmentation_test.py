@@ -64,12 +64,12 @@ class CheckTest(parameterized.TestCase):
     self.assertEqual(config.policy, settings.get('policy', 'none'))
 
   @parameterized.parameters(
-    ({'flip_probability': 1.1}, r'flip_probability is 1\.1: probabilities lie in \[0, 1\]'),
-    ({'flip_probability': -0.1}, r'flip_probability is -0\.1: probabilities lie in'),
-    ({'flip_probability': math.nan}, r'flip_probability is nan: probabilities lie in'),
+    ({'flip_probability': 1.1}, r'flip_probability is 1\.1: probabilities must be in \[0, 1\]'),
+    ({'flip_probability': -0.1}, r'flip_probability is -0\.1: probabilities must be in'),
+    ({'flip_probability': math.nan}, r'flip_probability is nan: probabilities must be in'),
     (
       {'rand_augment': {'probability': 2.0}},
-      r'rand_augment\.probability is 2\.0: probabilities lie in',
+      r'rand_augment\.probability is 2\.0: probabilities must be in',
     ),
     ({'min_visible': 1.0}, r'min_visible is 1\.0: it must be in \[0, 1\)'),
     ({'min_visible': -0.5}, r'min_visible is -0\.5: it must be in'),
@@ -99,9 +99,9 @@ class CheckTest(parameterized.TestCase):
       r'scale_min is 0\.5: it must be positive and at most .*scale_max \(0\.4\)',
     ),
     ({'policy': 'S2', 'scale_min': 0.0}, r'scale_min is 0\.0: it must be positive'),
-    ({'copy_paste_probability': 1.5}, r'copy_paste_probability is 1\.5: probabilities lie in'),
-    ({'mosaic_probability': -1.0}, r'mosaic_probability is -1\.0: probabilities lie in'),
-    ({'mixup_probability': 1.01}, r'mixup_probability is 1\.01: probabilities lie in'),
+    ({'copy_paste_probability': 1.5}, r'copy_paste_probability is 1\.5: probabilities must be in'),
+    ({'mosaic_probability': -1.0}, r'mosaic_probability is -1\.0: probabilities must be in'),
+    ({'mixup_probability': 1.01}, r'mixup_probability is 1\.01: probabilities must be in'),
     ({'mixup_alpha': 0.0}, r'mixup_alpha is 0\.0: it must be positive'),
   )
   def test_refused(self, settings, pattern):

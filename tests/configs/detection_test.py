@@ -20,7 +20,7 @@ class CheckTest(tf.test.TestCase):
 
   def test_cut(self):
     self.assert_refused(
-      'task.pseudo_data.cut=1.5', r'task\.pseudo_data\.cut is 1\.5: scores lie in'
+      'task.pseudo_data.cut=1.5', r'task\.pseudo_data\.cut is 1\.5: scores are in'
     )
     self.assert_refused('task.pseudo_data.cut=0', r'task\.pseudo_data\.cut is 0')
     self.assertEqual(_load('task.pseudo_data.cut=1').task.pseudo_data.cut, 1)
@@ -28,12 +28,12 @@ class CheckTest(tf.test.TestCase):
   def test_ignore_cut(self):
     self.assert_refused(
       'task.pseudo_data.cut=0.5,task.pseudo_data.ignore_cut=0.6',
-      r'ignore_cut is 0\.6: it must lie in .*cut = 0\.5',
+      r'ignore_cut is 0\.6: it must be in .*cut = 0\.5',
     )
     self.assert_refused('task.pseudo_data.ignore_cut=0', r'ignore_cut is 0')
     # An empty band is a mistake, too.
     self.assert_refused(
-      'task.pseudo_data.cut=0.5,task.pseudo_data.ignore_cut=0.5', r'ignore_cut is 0\.5: it must lie'
+      'task.pseudo_data.cut=0.5,task.pseudo_data.ignore_cut=0.5', r'ignore_cut is 0\.5: it must be'
     )
     params = _load('task.pseudo_data.cut=0.5,task.pseudo_data.ignore_cut=0.3')
     self.assertEqual(params.task.pseudo_data.ignore_cut, 0.3)
@@ -117,7 +117,7 @@ class CheckTest(tf.test.TestCase):
     for name in ('mixup_probability', 'mosaic_probability', 'copy_paste_probability'):
       self.assert_refused(
         f'task.train_data.augmentation.{name}=1.5',
-        rf'train_data\.augmentation\.{name} is 1\.5: probabilities lie in \[0, 1\]',
+        rf'train_data\.augmentation\.{name} is 1\.5: probabilities must be in \[0, 1\]',
       )
       self.assert_refused(
         f'task.validation_data.augmentation.{name}=0.5',

@@ -99,7 +99,7 @@ class WarningTest(unittest.TestCase):
         config.load_experiment(embedded, [], paths)
       self.assertEqual(len(logs.output), 1)
       self.assertIn(
-        f'{embedded} is made for the embedded digits, and with own files these settings are still theirs: '
+        f'{embedded} is made for the embedded digits. With your own files these settings still have its values: '
         'task.model.input_size=[128, 128, 3], ',
         logs.output[0],
       )

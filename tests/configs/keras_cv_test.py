@@ -109,13 +109,13 @@ class CheckTest(tf.test.TestCase):
   def test_levels(self):
     for low, high in ((2, 5), (3, 8), (6, 7), (5, 4)):
       self.assert_refused(
-        rf'task\.model\.min_level is {low} and task\.model\.max_level is {high}: .*fpn levels lie between 3 and 7, .*'
+        rf'task\.model\.min_level is {low} and task\.model\.max_level is {high}.*fpn levels must be between 3 and 7, .*'
         r'at most 5',
         model=_model(min_level=low, max_level=high),
       )
     spinenet = {'backbone': 'SpineNetBackbone', 'preset': 'spinenet_nano'}
     self.assert_refused(
-      r'identity levels lie between 2 and 7', model=_model('identity', 1, 5), **spinenet
+      r'identity levels must be between 2 and 7', model=_model('identity', 1, 5), **spinenet
     )
     for decoder, low, high in (('identity', 2, 7), ('identity', 6, 6), ('fpn', 5, 7)):
       _settings(**spinenet).check(PREFIX, _model(decoder, low, high))

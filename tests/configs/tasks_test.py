@@ -19,7 +19,7 @@ class SelfTrainingTaskTest(parameterized.TestCase):
   @parameterized.parameters(*_EXPERIMENTS)
   def test_both_tasks_check_alike(self, experiment):
     for override, pattern in (
-      ('task.pseudo_data.cut=0', r'^task\.pseudo_data\.cut is 0.*: scores lie in \(0, 1\]\.$'),
+      ('task.pseudo_data.cut=0', r'^task\.pseudo_data\.cut is 0.*: scores are in \(0, 1\]\.$'),
       ('task.self_training.alpha=-1', r'^task\.self_training\.alpha is -1'),
       ('task.train_data.global_batch_size=0', r'^task\.train_data\.global_batch_size is 0'),
       (

@@ -24,7 +24,7 @@ class _Terminal(io.StringIO):
 
 
 class _Clock:
-  """Seconds that pass only when told to."""
+  """A clock that the test advances."""
 
   def __init__(self):
     self.now = 1000.0
@@ -238,7 +238,7 @@ class PlainProgressTest(unittest.TestCase):
       [
         'teacher   0%  1/1000 steps  ETA 16:39:00  0.0167 steps/s',
         'teacher  10%  100/1000 steps  ETA 11:58  1.25 steps/s',
-        # 30 s and 150 steps later the first minute lies outside the window.
+        # 30 s and 150 steps later the first minute is outside the window.
         'teacher  20%  200/1000 steps  ETA 2:40  5 steps/s',
       ],
     )

@@ -1,4 +1,4 @@
-"""Masks, boxes and tags over pictures: their colours, and in which pixels they lie."""
+"""Masks, boxes and tags over pictures: their colours and their pixels."""
 
 import unittest
 
@@ -174,7 +174,7 @@ class BoxTest(unittest.TestCase):
     found = _drawn(drawing.Box(10, 20, 60, 60, BLUE, is_dashed=True), line=1)
     dashes = ([BLUE] * 7 + [RIM] * 5) * 5
     for pixels in (found[10, 20:60], found[59, 20:60], found[10:60, 20], found[10:60, 59]):
-      # The last pixel lies where two sides meet.
+      # The last pixel is where two sides meet.
       expected = dashes[: len(pixels) - 1]
       self.assertEqual([tuple(pixel) for pixel in pixels[:-1].tolist()], expected)
 
@@ -204,7 +204,7 @@ class BoxTest(unittest.TestCase):
 
 class TagTest(unittest.TestCase):
   def _fill(self, *boxes, **options):
-    """Rows and columns that tags fill: what is blue beside the lines of boxes in the same places."""
+    """Rows and columns that tags fill: the blue ones apart from the lines of boxes in the same places."""
     bare = [drawing.Box(*box, BLUE) for box in boxes]
     tagged = [drawing.Box(*box, BLUE, 'Ag') for box in boxes]
     options = {'side': 200, 'given': 200, **options}

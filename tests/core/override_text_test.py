@@ -71,12 +71,12 @@ class ParseOverrideTest(unittest.TestCase):
 
   def test_errors(self):
     cases = {
-      'a=1,b': "--params_override: expected name=value, got 'b'. A list is written [1, 2], and "
-      'text with commas stands in quotation marks.',
+      'a=1,b': "--params_override: expected name=value, got 'b'. Write a list as [1, 2], and "
+      'put text with commas in quotation marks.',
       'x=[1,2': "--params_override: a closing ] is missing in 'x=[1,2'.",
       "a=1,x='y": '--params_override: a closing \' is missing in "x=\'y".',
       'x=*.tfrecord': '--params_override: cannot read x = *.tfrecord: expected alphabetic or '
-      "numeric character, but found '.'. Text with special characters stands in quotation marks: "
+      "numeric character, but found '.'. Text with special characters must be in quotation marks: "
       "x='...'.",
       'a.b=1,a.b.c=2': '--params_override: a.b is given a value of its own, and so is a.b.c.',
       'a.b.c=2,a.b=1': '--params_override: a.b is given a value of its own, and so is a.b.c.',
@@ -237,7 +237,7 @@ class BaseTest(unittest.TestCase):
       mine='base: [left.yaml, right.yaml]\nm: 3\n',
     )
     layers = override_text.read_override_layers(path)
-    # The root counts once: behind `left` it would undo what `left` says.
+    # The root counts once: after `left` it would undo the settings of `left`.
     self.assertEqual(
       [(settings, pathlib.Path(name).name) for settings, name in layers],
       [

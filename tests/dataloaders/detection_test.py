@@ -103,7 +103,7 @@ class TrainingParserTest(tf.test.TestCase):
 
   def test_policy_of_the_stream_is_applied_and_flags_travel(self):
     params = _params()
-    # Everything is moved out to the left but what lies in the right fifth.
+    # Everything is moved out to the left except the right fifth.
     params.override(
       {
         'augmentation': {

@@ -114,7 +114,7 @@ class TrainingParserTest(tf.test.TestCase):
     self.assertEqual([image.shape, labels['masks'].shape], [[64, 32, 3], [64, 32, 1]])
 
   def test_named_policies_move_image_and_mask_together(self):
-    # The object is the only bright thing, so its pixels can be told in the image.
+    # The object is the only bright thing, so its pixels can be found in the image.
     mask = np.zeros((32, 32), np.uint8)
     mask[8:24, 8:24] = 5
     params = self._params(

@@ -96,7 +96,7 @@ class BoxesTest(_Case):
         self.assertEqual(len(found.boxes('8').boxes), 1)
         with self.assertRaisesRegex(
           errors.DataError,
-          r'instances\.json: annotations\[1\] has the bbox .*Expected are four numbers, \[x, y,',
+          r'instances\.json: annotations\[1\] has the bbox .*Expected: four numbers, \[x, y,',
         ):
           found.boxes('7')
 
@@ -185,8 +185,8 @@ class ClassMapTest(_Case):
       ([[0, 0, 1, 1]], 'a polygon has 4 numbers'),
       ([[0, 0, 1, 1, 2, 2, 3]], 'a polygon has 7 numbers'),
       ([['a'] * 6], 'could not convert'),
-      ('text', 'expected are polygons, or run lengths'),
-      ({'counts': [24]}, 'expected are polygons, or run lengths'),
+      ('text', 'expected: polygons, or run lengths'),
+      ({'counts': [24]}, 'expected: polygons, or run lengths'),
       ({'size': [6, 4], 'counts': [24]}, r'its size is \[6, 4\] and that of the image \[4, 6\]'),
       ({'size': [4, 6], 'counts': [12, 11]}, 'its runs have 23 pixels and the image 24'),
       ({'size': [4, 6], 'counts': [12, -1, 13]}, 'it has a run of -1 pixels'),
@@ -216,7 +216,7 @@ class BrokenFilesTest(_Case):
   def check(self, message, *annotations, **content):
     with self.assertRaisesRegex(
       errors.DataError,
-      rf'instances\.json cannot be read as COCO annotations: {message}.*\. Expected are images '
+      rf'instances\.json cannot be read as COCO annotations: {message}.*\. Expected: images '
       'with id, height and width, annotations with image_id, category_id, bbox',
     ):
       self.read(*annotations, **content)
@@ -248,13 +248,14 @@ class BrokenFilesTest(_Case):
       image = {k: v for k, v in IMAGES[1].items() if k != name}
       self.check(rf'images\[1\] has no {name}', images=[IMAGES[0], image])
     self.check(r'images\[0\] has no id', images=[5])
-    self.check(r'images\[1\] has the id 7, as another image has', images=[IMAGES[0]] * 2)
+    self.check(r'images\[1\] has the id 7, which another image has too', images=[IMAGES[0]] * 2)
     self.check(r'images\[0\] has height 0 and width 6', images=[{**IMAGES[1], 'height': 0}])
     self.check(
-      r"images\[0\] has the width '6', which is no integer", images=[{**IMAGES[1], 'width': '6'}]
+      r"images\[0\] has the width '6', which is not an integer",
+      images=[{**IMAGES[1], 'width': '6'}],
     )
     self.check(
-      r'images\[0\] has the id True, which is no integer', images=[{**IMAGES[1], 'id': True}]
+      r'images\[0\] has the id True, which is not an integer', images=[{**IMAGES[1], 'id': True}]
     )
 
   def test_annotations(self):
@@ -262,7 +263,7 @@ class BrokenFilesTest(_Case):
     for name in ('image_id', 'category_id'):
       row = {k: v for k, v in whole.items() if k != name}
       self.check(rf'annotations\[1\] has no {name}', whole, row)
-    self.check(r"annotations\[0\] is 'text' and no object", 'text')
+    self.check(r"annotations\[0\] is 'text', not an object", 'text')
     self.check(
       r'annotations\[0\] has the image_id 99, which no entry of images has', _box(99, 3, 0, 0, 1, 1)
     )
@@ -272,16 +273,16 @@ class BrokenFilesTest(_Case):
     )
     self.check(r'annotations\[0\] \(id 12\) has the image_id 99', _box(99, 3, 0, 0, 1, 1, id=12))
     self.check(
-      r"annotations\[0\] has the category_id 'car', which is no int", _box(7, 'car', 0, 0, 1, 1)
+      r"annotations\[0\] has the category_id 'car', which is not an int", _box(7, 'car', 0, 0, 1, 1)
     )
     self.check(
-      r'annotations\[0\] has the category_id 2.5, which is no int', _box(7, 2.5, 0, 0, 1, 1)
+      r'annotations\[0\] has the category_id 2.5, which is not an int', _box(7, 2.5, 0, 0, 1, 1)
     )
 
   def test_categories(self):
     self.check(r'categories\[0\] has no name', categories=[{'id': 3}])
     self.check(r'categories\[1\] has no id', categories=[CATEGORIES[0], {'name': 'x'}])
-    self.check(r'categories\[1\] has the id 18, as another', categories=[CATEGORIES[0]] * 2)
+    self.check(r'categories\[1\] has the id 18, which another', categories=[CATEGORIES[0]] * 2)
 
 
 if __name__ == '__main__':

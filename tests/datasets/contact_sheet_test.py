@@ -54,7 +54,7 @@ class WriteTest(unittest.TestCase):
           tile = pixels[top : top + _TILE, :_TILE]
           for edge in (tile[38, 19:95], tile[113, 19:95], tile[38:114, 19], tile[38:114, 94]):
             self.assertTrue(edge.all())
-          # The name stands above the box, and nothing inside.
+          # The name is above the box, and nothing is inside.
           self.assertEqual(tf_examples.tight_box(tile[38:]), (0, 19, 76, 95))
           self.assertTrue(tile[20:38].any())
           self.assertFalse(tile[40:112, 21:93].any())

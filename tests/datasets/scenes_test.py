@@ -74,7 +74,7 @@ class DrawGlyphTest(unittest.TestCase):
 
 class ComposeTest(unittest.TestCase):
   def test_first_scene_is_the_known_one(self):
-    # Data on disk is reused by version: whoever changes these values raises the one in digits.py.
+    # Data on disk is reused by version: when these values change, raise the version in digits.py.
     scene = scenes.compose(dataset_configs.Digits(), scenes.Split.LABELLED, 0)
     np.testing.assert_array_equal(scene.glyph_indices, _KNOWN_GLYPHS)
     np.testing.assert_array_equal(scene.instances.boxes, _KNOWN_BOXES)

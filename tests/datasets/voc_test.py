@@ -112,7 +112,7 @@ class RoundTripTest(VocTestCase):
       self.assertAllEqual(mask, _class_map(*size))
 
   def test_tensorflow_decodes_the_palette_file_itself_to_something_else(self):
-    # This is why masks are written anew: a class becomes 0.299 red + 0.587 green + 0.114 blue.
+    # This is why masks are rewritten: a class becomes 0.299 red + 0.587 green + 0.114 blue.
     decoded = tf.io.decode_png(self.mask.read_bytes(), channels=1)[..., 0].numpy()
     found = [set(decoded[_class_map(18, 18) == value]) for value in (0, 1, 2, 255)]
     self.assertEqual(found, [{0}, {38}, {75}, {220}])
@@ -328,7 +328,7 @@ class ErrorTest(VocTestCase):
   def test_colour_of_no_class(self):
     class_map, changed = _class_map(18, 18), voc.colour_map().copy()
     changed[7] = (128, 1, 0)
-    rest = 'which is that of no class and not void in the colour map of VOC. Take a mask that was neither resized nor '
+    rest = 'which is neither a class nor void in the colour map of VOC. Take a mask that was neither resized nor '
     rest += 'compressed with loss.'
     images = (_palette_image(class_map, changed), Image.fromarray(changed[class_map]))
     self.assert_bad_mask(f'has the colour (128, 1, 0), {rest}', *images)

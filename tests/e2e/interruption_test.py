@@ -38,7 +38,7 @@ class InterruptionTest(tf.test.TestCase):
     self.student = os.path.join(self.run_dir, 'student')
 
   def _command(self, stop_at=None):
-    """Runs train.py in a process of its own, which sends itself a signal if it is told to."""
+    """Runs train.py in its own process, which sends itself a signal if asked to."""
     start = ['-m', 'tests.testing.train_and_stop', *stop_at] if stop_at else ['train.py']
     override = tiny_run.with_teacher(f'dataset.directory={tiny_run.root()}')
     arguments = [
@@ -87,7 +87,7 @@ class InterruptionTest(tf.test.TestCase):
     self._check_lines(interrupted)
     self.assertIn('student: interrupted at step 2; the same command', interrupted.stdout)
     self.assertEndsWith(
-      interrupted.stderr, 'interrupted: the same command goes on where it stopped.\n'
+      interrupted.stderr, 'interrupted: the same command continues where it stopped.\n'
     )
     self.assertTrue(records.is_done('labels'))
     self.assertEqual(training.finished_steps(self.student), 2)

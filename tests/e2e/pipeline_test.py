@@ -44,7 +44,7 @@ class _Case(tf.test.TestCase):
 
 
 class FinishedRunTest(_Case):
-  """What `train_and_eval` leaves behind."""
+  """What `train_and_eval` writes."""
 
   @classmethod
   def setUpClass(cls):
@@ -202,7 +202,7 @@ class StageByStageTest(_Case):
     self.assertFalse(self.exists(run_dir, 'teacher', 'checkpoint'))
     printed = _run(params, 'train', run_dir, stage='labels')
     self.assertIn('[1/1] labels', printed)
-    # The same teacher, wherever it lies, writes the same labels.
+    # The same teacher, at any path, writes the same labels.
     pattern = 'labels/round-1/*.tfrecord'
     labels = tiny_run.snapshot(run_dir, pattern)
     self.assertEqual(labels, tiny_run.snapshot(tiny_run.finished(), pattern))
@@ -232,7 +232,7 @@ class StageByStageTest(_Case):
     labels = tiny_run.times(run_dir, 'labels/**/*.tfrecord')
     printed = _run(changed, 'train_and_eval', run_dir, restart='student')
     for name in ('student', 'report'):
-      self.assertIn(f'{name}: removed, starts afresh.', printed)
+      self.assertIn(f'{name}: removed, will start again.', printed)
     self.assertNotIn('labels: removed', printed)
     self.assertEqual(tiny_run.times(run_dir, 'labels/**/*.tfrecord'), labels)
     self.assertEqual(training.finished_steps(os.path.join(run_dir, 'student')), 6)

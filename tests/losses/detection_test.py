@@ -1,4 +1,4 @@
-"""The authors' box loss: worked by hand, against NumPy, and beside the Model Garden's."""
+"""The authors' box loss: worked by hand, against NumPy, and against the Model Garden's."""
 
 import numpy as np
 import tensorflow as tf

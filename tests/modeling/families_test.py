@@ -40,7 +40,7 @@ class FactsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(odd, [('original', True, True, True)])
 
   def test_resizing(self):
-    # The second of four positions lies at 2 / 4 from the first corner, or at 3 / 4 - 1 / 2 between the centres.
+    # The second of four positions is at 2 / 4 from the first corner, or at 3 / 4 - 1 / 2 between the centres.
     images = tf.constant([[[[0.0], [1.0]]]])
     found = {name: each.resize(images, [1, 4])[0, 0, 1, 0] for name, each in facts.FAMILIES.items()}
     self.assertAllClose(found, {'original': 0.5, 'model_garden': 0.25, 'keras_cv': 0.25})
@@ -87,7 +87,7 @@ class BuildersTest(tf.test.TestCase):
     config = segmentation.small_nasfpn(num_classes=3, image_size=64)
     config.override({'family': 'keras_cv'})
     with self.assertRaisesRegex(
-      errors.ConfigError, "task.model.family is 'keras_cv': it has detectors and no segmentation"
+      errors.ConfigError, "task.model.family is 'keras_cv': it has detectors but no segmentation"
     ):
       segmenters.build(config)
 

@@ -1,4 +1,4 @@
-"""Detectors of keras-cv's layers: the same function as keras-cv's RetinaNet behind the Model Garden's interface."""
+"""Detectors of keras-cv's layers: the same function as keras-cv's RetinaNet, with the Model Garden's interface."""
 
 import os
 

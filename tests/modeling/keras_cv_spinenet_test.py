@@ -1,4 +1,4 @@
-"""SpineNet behind keras-cv's interface: the Model Garden's network, made by name or from its config."""
+"""SpineNet with keras-cv's interface: the Model Garden's network, made by name or from its config."""
 
 import functools
 import json

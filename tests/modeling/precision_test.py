@@ -1,4 +1,4 @@
-"""Outputs are float32 whatever a network computes in, so what is made of them can tell close values apart."""
+"""Outputs are float32, whatever a network computes in, so close values stay distinct in everything made from them."""
 
 import numpy as np
 import tensorflow as tf

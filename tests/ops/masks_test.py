@@ -122,7 +122,7 @@ class MultiScaleTest(tf.test.TestCase):
 class CountPixelsTest(tf.test.TestCase):
   def test_by_hand(self):
     classes = tf.constant([[0, 1, 1], [2, 1, 0]], tf.uint8)
-    # In steps of 1/255: 51 is 0.2 and 153 is 0.6, both edges of bins of 0.2; 50 lies below.
+    # In steps of 1/255: 51 is 0.2 and 153 is 0.6, both edges of bins of 0.2; 50 is below.
     steps = tf.constant([[255, 51, 50], [153, 152, 0]], tf.uint8)
     counts = masks.count_pixels(classes, steps, 3, 5)
     self.assertAllEqual(counts, [[1, 0, 0, 0, 1], [1, 1, 1, 0, 0], [0, 0, 0, 1, 0]])

@@ -113,7 +113,7 @@ class HistoryTest(tf.test.TestCase):
     path = os.path.join(folder, actions.HISTORY_FILE)
     files.write_text(path, '{"step": 2, "loss": 5.0}\n{"step": 4, "lo')
     self.assertEqual(actions.read_history(folder), {'loss': [(2, 5.0)]})
-    # The run goes on and appends to the piece.
+    # The run continues and appends to the piece.
     progress = _progress(folder, train_steps=6, start_step=2)
     progress.bind(_trainer(step=4), mock.Mock())
     progress(_losses(loss=4.0))

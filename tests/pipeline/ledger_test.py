@@ -11,7 +11,7 @@ from official_selftrain.pipeline import graph, ledger, planning
 
 
 class _Work:
-  """A stage whose product is a file; it may be told to fail, and says how often it ran."""
+  """A stage whose product is a file; it can be made to fail, and counts how often it ran."""
 
   def __init__(self, model_dir, name, **inputs):
     self.model_dir = model_dir

@@ -50,7 +50,7 @@ class FootprintTest(tf.test.TestCase):
     small = _report(_BATCHES).activations
     large = _report(f'{_BATCHES},task.model.input_size=[256,256,3]').activations
     self.assertAllClose(large.kept / small.kept, 4.0, rtol=0.01)
-    # Losses are computed in float32 whatever the precision.
+    # Losses are computed in float32 in any precision.
     half = _report(f'{_BATCHES},runtime.mixed_precision_dtype=bfloat16').activations
     self.assertBetween(half.kept / small.kept, 0.5, 0.8)
     self.assertGreater(half.shared, small.shared)

@@ -1,6 +1,6 @@
 """A task with a third stream, images with one class each, through the real pipeline: the proof that streams are data.
 
-It trains, goes on to the bit where it stopped, logs, and says which stream a loss or a record went wrong in.
+It trains, resumes to the bit, logs, and says which stream a loss or a record went wrong in.
 """
 
 import dataclasses
@@ -107,7 +107,7 @@ def _job(name, steps, **changes):
 
 
 def _train(name, steps, **changes):
-  """Trains, or goes on, and returns the model directory."""
+  """Trains or resumes, and returns the model directory."""
   job = _job(name, steps, **changes)
   training.run(job, 'train')
   return job.model_dir
@@ -128,7 +128,7 @@ class ThirdStreamTest(tf.test.TestCase):
     self.assertBetween(losses[0], 0.5 * np.log(11), 1.5 * np.log(11))
     self.assertTrue(np.isfinite(losses).all())
 
-  def test_it_goes_on_to_the_bit(self):
+  def test_it_resumes_to_the_bit(self):
     _train('pieces', steps=2)
     pieces = _train('pieces', steps=4)
     left, right = (tf.train.load_checkpoint(path) for path in (self.whole, pieces))

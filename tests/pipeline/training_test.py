@@ -1,4 +1,4 @@
-"""When recorded metrics still count, and what a job leaves beside a model."""
+"""When recorded metrics still count, and which files a job writes next to a model."""
 
 import dataclasses
 import os

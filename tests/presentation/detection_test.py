@@ -49,7 +49,7 @@ def _preprocess(encoded):
 
 def _predict(inputs, found=FOUND):
   rows = np.zeros([len(inputs['level']), MAX_FOUND, 6], np.float32)
-  # What lies behind num_detections must not matter.
+  # Rows after num_detections must not matter.
   rows[:] = [0, 0, 1, 1, 1, 0.99]
   counts = []
   for row, level in zip(rows, inputs['level'].numpy()[:, 0].tolist(), strict=True):

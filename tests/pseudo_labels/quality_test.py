@@ -251,7 +251,7 @@ class GateTest(tf.test.TestCase):
     made = self._manifest([[0.9, 0.9, 0.3], [0.3]], 2)
     self.assertEqual(quality.gate(made, self.format, cuts.Cuts(0.5), 0.5).objects_kept, 2)
     with self.assertRaisesRegex(
-      errors.GateError, r'0\.500 per image.*needed are .* 0\.75 labels.*lower the cut: 0\.3 would'
+      errors.GateError, r'0\.500 per image.*required: .* 0\.75 labels.*lower the cut: 0\.3 would'
     ):
       quality.gate(made, self.format, cuts.Cuts(0.5), 0.75)
     with self.assertRaisesRegex(errors.GateError, r'1 images keep any.*50\.0% .*the cut: 0\.3'):

@@ -49,7 +49,7 @@ def write_images(path: str | os.PathLike[str], numbers: Sequence[int]) -> str:
 
 
 def record_offset(path: str, index: int) -> int:
-  """Where a record begins, told by the lengths in the file."""
+  """Where a record begins, from the lengths in the file."""
   content, offset = pathlib.Path(path).read_bytes(), 0
   for _ in range(index):
     offset += 16 + int.from_bytes(content[offset : offset + 8], 'little')
@@ -88,7 +88,7 @@ def preprocess(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
 class FakeTeacher:
   """Finds `level % 4` boxes, scored `SCORES`, of classes 1, 2, 3, in an image of grey level `level`.
 
-  It sees static batches only and can be told to fail at a call, as a killed process would.
+  It sees static batches only and can be made to fail at a call, as a killed process would.
   """
 
   def __init__(self, fail_at: int | None = None):

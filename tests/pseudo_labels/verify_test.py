@@ -141,7 +141,7 @@ class VerifyTest(tf.test.TestCase):
     self.assertRegex(err, 'There are 3 image files, but 2 label shards in .*Give --images the')
     status, out, _ = self._main(f'--images={self.images[1]},{self.images[0]}')
     self.assertEqual(status, 2)
-    self.assertRegex(out, r'is about a\.tfrecord, but stands beside b\.tfrecord')
+    self.assertRegex(out, r'is about a\.tfrecord, but is paired with b\.tfrecord')
     status, _, err = self._main('--images=nowhere*')
     self.assertEqual(status, 2)
     self.assertRegex(err, "--images: no file matches 'nowhere\\*'")
@@ -155,7 +155,7 @@ class VerifyTest(tf.test.TestCase):
     records[1] = unlabelled.record(b'junk', None)
     unlabelled.write(self.images[0], records)
     unlabelled.flip_bit(self.images[1], unlabelled.record_offset(self.images[1], 3) + 20)
-    # Damage that came after labelling is told from damage that labelling has met.
+    # Damage after labelling is distinguished from damage that labelling has met.
     self.assertRegex(self._with_images()[1], 'labels of image 3, which cannot be read: checksum')
     shutil.rmtree(self.labels)
     unlabelled.make_labeller().run(self.images, self.labels)

@@ -47,7 +47,7 @@ class OutcomeTest(unittest.TestCase):
       self.assertEqual(answer.outcome, 'unknown')
       self.assertRegex(
         answer.headline,
-        r'^It is unknown .* 0\.450 AP, 0\.030 more than the control, but without results of single images',
+        r'^It is unknown .* 0\.450 AP, 0\.030 more than the control, but without results per image',
       )
       self.assertRegex(answer.advice[0], r'^Evaluate all models on the same images, with AP, AP50')
     answer = judgement.verdict(examples.inputs(comparisons={}, num_validation_images=None))
@@ -225,7 +225,7 @@ class AdviceTest(unittest.TestCase):
       (examples.pseudo_labels(empty=750, labelled=748), r'nothing in 50% of them'),
       (
         examples.pseudo_labels(num_images=240, labelled=230, empty=8),
-        r'^Add unlabelled images: 240 beside 80 labelled',
+        r'^Add unlabelled images: 240 are few for 80 labelled',
       ),
       (
         examples.pseudo_labels(counts_per_class={'cat': 950, '<b>&': 50}),

@@ -67,7 +67,7 @@ class PageTest(unittest.TestCase):
         self.assertTrue(value is None or value.startswith(('data:', '#')), (node.tag, value))
     styles = ' '.join([tree.find('head/style').text, *(n.get('style', '') for n in tree.iter())])
     self.assertNotRegex(styles, r'url\(|@import|http')
-    # The address that is a setting is text; the browser is told to load nothing anyway.
+    # The address that is a setting is text; the browser loads nothing anyway.
     self.assertEqual(len(re.findall('https?://', text)), 1)
     policy = tree.find("head/meta[@http-equiv='Content-Security-Policy']").get('content')
     self.assertIn("default-src 'none'", policy)

@@ -44,7 +44,7 @@ class FactsTest(unittest.TestCase):
         'Unlabelled images': ['1,500', '1,400 labelled, 98 empty, 2 unreadable'],
         'Kept at the cut': ['30%', 'of all boxes'],
         'Boxes per image': ['2.90', 'people drew 3.00'],
-        'Count ratio': ['0.97', '1 is as many as people draw'],
+        'Count ratio': ['0.97', '1 means as many as people draw'],
         'Precision and recall': ['0.90 / 0.60', 'at the cut 0.5, held-out truth'],
       },
     )
@@ -113,8 +113,8 @@ class ChartsTest(unittest.TestCase):
 
   def test_accuracy_by_confidence(self):
     chart = _charts(_section(examples.mask_inputs()))['Accuracy of pixels by confidence']
-    self.assertEqual(_legend(chart), ['accuracy', 'as sure as right'])
-    self.assertEqual(_ends(chart), ['accuracy: 0.99 at 0.975', 'as sure as right: 1 at 1'])
+    self.assertEqual(_legend(chart), ['accuracy', 'perfectly calibrated'])
+    self.assertEqual(_ends(chart), ['accuracy: 0.99 at 0.975', 'perfectly calibrated: 1 at 1'])
     self.assertIn('cut 0.5', [node.text for node in chart.iter('text')])
 
   def test_scores_of_masks_are_ignored_or_kept_but_never_dropped(self):

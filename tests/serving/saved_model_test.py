@@ -118,7 +118,7 @@ class StudentTest(tf.test.TestCase):
     preprocess, predict = task.labelling_functions(model)
     inputs = [preprocess(tf.io.read_file(path)) for path in self.images]
     expected = predict(tf.nest.map_structure(lambda *parts: tf.stack(parts), *inputs))
-    # Boxes of the model may reach into the padding beside the image; the export cuts them off there.
+    # Boxes of the model may reach into the padding around the image; the export cuts them off there.
     expected['boxes'] = tf.clip_by_value(expected['boxes'], 0.0, 1.0)
     for ours, theirs in (('boxes', 'detection_boxes'), ('scores', 'detection_scores'),
                          ('classes', 'detection_classes'), ('num_detections',) * 2):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Second boxes of an object: labelling suppresses them in its own way, whatever the model does."""
+"""Second boxes of an object: labelling suppresses them in its own way, independently of the model."""
 
 from unittest import mock
 
@@ -108,7 +108,7 @@ class OverlappingTest(tf.test.TestCase, parameterized.TestCase):
     model = _model(task)
     task.task_config.model.detection_generator.nms_version = 'tflite'
     with self.assertRaisesRegex(
-      errors.ConfigError, r'nms_version is tflite.*does not go with labels\.soft_nms_sigma above 0'
+      errors.ConfigError, r'nms_version is tflite.*not possible with labels\.soft_nms_sigma above 0'
     ):
       task.labelling_functions(model, configs.BoxLabelling(soft_nms_sigma=0.3))
 

@@ -63,7 +63,7 @@ def fill(name: str, shape: tuple[int, ...], dtype: str = 'float32') -> np.ndarra
 
   Returns:
     Array [*shape]. Kernels are uniform around 0 with variance gain / fan-in, betas around a centre of the network's
-    part; gammas lie in [0.8, 1.2], biases and moving means in [-0.2, 0.2], moving variances in [0.5, 1.5], momenta in
+    part; gammas are in [0.8, 1.2], biases and moving means in [-0.2, 0.2], moving variances in [0.5, 1.5], momenta in
     [-0.01, 0.01]; `global_step` is 12345.
 
   Raises:

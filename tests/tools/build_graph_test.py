@@ -63,7 +63,7 @@ def label_of(module: str) -> str | None:
     layer = rest[0] if rest else ''
     return ':core' if layer in ('', '__version__') else f':{layer}'
   if first == 'tests' and rest[0] != 'testing':
-    return '/'.join(('tests', *rest[:2])) + '.py'  # A helper beside the tests of its layer.
+    return '/'.join(('tests', *rest[:2])) + '.py'  # A helper next to the tests of its layer.
   if first == 'tests':
     return ':testing'
   if (ROOT / first).is_dir() or (ROOT / f'{first}.py').is_file():
