@@ -50,5 +50,5 @@ def _give_memory_back() -> Iterator[None]:
     _forget_gradients()
     tf.keras.backend.clear_session()
   gc.collect()
-  # What is free again stays with the process until glibc is told to return it.
+  # Freed memory stays with the process until glibc is asked to return it.
   ctypes.CDLL('libc.so.6').malloc_trim(0)

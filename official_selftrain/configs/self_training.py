@@ -51,7 +51,7 @@ class Dataset(hyperparams.Config):
 
   Attributes:
     name: `digits`, or `none` when the task's own input paths must be given.
-    directory: where it is written on first use; empty puts it beside the run directory.
+    directory: where it is written on first use; empty puts it next to the run directory.
     digits: its size and looks.
     class_names: names in the order of class ids from 1, without the background; empty shows the ids; the embedded data
       set brings its own.

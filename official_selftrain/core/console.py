@@ -358,7 +358,7 @@ def _cell(value: object) -> str:
   if not _is_number(value):
     return str(value)
   if isinstance(value, SupportsIndex):
-    # A tensor or an array has the method, whatever it holds.
+    # A tensor or an array has the method, with any content.
     with contextlib.suppress(TypeError):
       return str(operator.index(value))
   number = float(value)

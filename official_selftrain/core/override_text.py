@@ -73,7 +73,7 @@ def read_override_layers(path: str | os.PathLike[str]) -> list[tuple[dict[str, A
   """Reads a YAML file of `--config_file` and the files that it builds on.
 
   The key `base` names one file or several, relative to the file with the key. They come first, in the order in which
-  they are named and each behind its own bases, so that later files and the file itself win. A file that is reached
+  they are named and each after its own bases, so that later files and the file itself win. A file that is reached
   twice counts once, at its first place. `base` itself is not a setting and is left out.
 
   Args:

@@ -23,7 +23,7 @@ class Instances:
 
   Attributes:
     classes: int64 `[n]`, class ids from 1.
-    boxes: int64 `[n, 4]`, `[ymin, xmin, ymax, xmax]` in pixels; `ymax` and `xmax` lie one past the
+    boxes: int64 `[n, 4]`, `[ymin, xmin, ymax, xmax]` in pixels; `ymax` and `xmax` are one past the
       object's last pixel.
     masks: bool `[n, height, width]`.
   """
@@ -52,7 +52,7 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
     mask: bool `[height, width]` with at least one pixel set.
 
   Returns:
-    `(ymin, xmin, ymax, xmax)` in pixels; `ymax` and `xmax` lie one past the last pixel.
+    `(ymin, xmin, ymax, xmax)` in pixels; `ymax` and `xmax` are one past the last pixel.
 
   Raises:
     ValueError: no pixel is set.

@@ -286,7 +286,7 @@ def describe_teacher(checkpoint: str, global_step: int) -> dict[str, str | int]:
   )
   if not paths:
     raise errors.DataError(
-      f'No checkpoint has the prefix {checkpoint}; expected {checkpoint}.index beside its data'
+      f'No checkpoint has the prefix {checkpoint}; expected {checkpoint}.index next to its data'
     )
   # Suffixes only: best checkpoints are renamed, and a copy of a teacher is the same teacher.
   digest = files.digest_of([[path.removeprefix(checkpoint), files.sha256(path)] for path in paths])

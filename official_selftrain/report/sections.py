@@ -85,7 +85,7 @@ def _interval_note(inputs: contents.ReportInputs) -> markup.Markup | None:
   text = (
     f'In brackets: {found.confidence:.0%} intervals of the difference. Both models were measured on the same '
     f'{found.resamples:,} random draws from the {found.images:,} validation images; {outside:.0%} of the differences '
-    'lie below the interval and as many above it. Images were drawn again, but no model was trained again, so the '
+    'are below the interval and as many above it. Images were drawn again, but no model was trained again, so the '
     'intervals do not cover what another seed would change.'
   )
   return markup.element('p', text, class_='muted')

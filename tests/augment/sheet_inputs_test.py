@@ -61,11 +61,11 @@ class ImagesTest(SheetInputsTest):
     names = [each.name for each in self.read(self.root / '*.png', limit=2)]
     self.assertEqual(names, ['1.png', '2.png'])
 
-  def test_a_name_with_wildcard_characters_stands_for_itself(self):
+  def test_a_name_with_wildcard_characters_means_itself(self):
     path = self.write('a[1].png', image_files.encoded(image_files.flat(2, 3)))
     self.assertEqual([each.name for each in self.read(path)], ['a[1].png'])
 
-  def test_a_folder_stands_for_its_images_or_else_its_records(self):
+  def test_a_folder_means_its_images_or_else_its_records(self):
     self.records(image_files.record(image_files.flat(2, 2)), name='train.tfrecord-00000-of-00001')
     self.write('notes.txt', b'nothing')
     self.assertEqual(

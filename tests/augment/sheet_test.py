@@ -97,7 +97,7 @@ class PlacesTest(unittest.TestCase):
 
 
 class BoxesTest(unittest.TestCase):
-  def test_the_line_lies_just_inside_the_edge_between_dark_rims(self):
+  def test_the_line_is_just_inside_the_edge_between_dark_rims(self):
     # Rows 16..31 and columns 8..55 of the tile.
     tile = _first_tile(boxes=[[0.25, 0.125, 0.5, 0.875]], classes=[3])
     is_line = np.all(tile == drawing.class_colour(3), -1)
@@ -134,7 +134,7 @@ class BoxesTest(unittest.TestCase):
     np.testing.assert_array_equal(is_line[0, :60], np.arange(60) % 12 < 7)
     self.assertTrue(np.all(is_line[32]))
 
-  def test_the_number_of_the_class_stands_at_boxes_with_room_for_it(self):
+  def test_boxes_with_room_for_it_have_the_number_of_their_class(self):
     tiles = [_first_tile(boxes=[[0.25, 0.0, 1.0, 1.0]], classes=[k], crowds=[0]) for k in (12, 34)]
     digits = []
     for tile, class_id in zip(tiles, (12, 34), strict=True):

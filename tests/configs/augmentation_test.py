@@ -30,7 +30,7 @@ class JitterTest(parameterized.TestCase):
 
 
 class DefaultsTest(absltest.TestCase):
-  def test_nothing_but_what_the_parser_says(self):
+  def test_policy_none_uses_only_the_settings_of_the_parser(self):
     config = augmentation.Augmentation()
     self.assertEqual(config.policy, 'none')
     self.assertEqual(config.auto_augment.version, 'v0')

@@ -106,7 +106,7 @@ class QuietTest(unittest.TestCase):
       ],
     )
 
-  def test_warnings_that_python_was_told_to_show_are_shown(self):
+  def test_warnings_that_the_user_asked_python_for_are_shown(self):
     done = self._run(
       'from official_selftrain.core import console\n'
       'console.quiet()\n'

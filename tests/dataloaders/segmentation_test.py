@@ -55,7 +55,7 @@ class DecoderTest(tf.test.TestCase):
     values = tf.io.decode_png(_png(_mask(), 'P'), channels=1).numpy()[..., 0]
     self.assertNotEqual(values[2, 3], 3)
 
-  def test_what_is_wrong_with_a_mask_is_said(self):
+  def test_errors_say_what_is_wrong_with_a_mask(self):
     deep = io.BytesIO()
     Image.fromarray(np.zeros([6, 8], np.uint16)).save(deep, 'PNG')
     cases = {
@@ -101,7 +101,7 @@ class TrainingParserTest(tf.test.TestCase):
     }
     return parser(example)
 
-  def test_masks_are_enlarged_by_the_nearest_pixel_and_ignored_beside_the_image(self):
+  def test_masks_are_enlarged_by_the_nearest_pixel_and_ignored_in_the_padding(self):
     image, labels = self._parse(_mask((8, 16)), self._params())
     expected = np.full([32, 32], IGNORE)
     expected[:16] = np.repeat(np.repeat(_mask((8, 16)), 2, 0), 2, 1)

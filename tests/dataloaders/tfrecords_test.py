@@ -45,7 +45,7 @@ class RecordStreamTest(RecordsTestCase):
     self.assertEqual(self._read(50, seed=1), self._read(50, seed=1))
     self.assertNotEqual(self._read(50, seed=1), self._read(50, seed=2))
 
-  def test_a_later_start_goes_on_where_an_earlier_stream_stopped(self):
+  def test_a_later_start_continues_where_an_earlier_stream_stopped(self):
     whole = self._read(70, seed=5)
     for start in (1, 19, 33):
       self.assertEqual(self._read(70 - start, seed=5, start=start), whole[start:])

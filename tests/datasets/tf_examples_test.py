@@ -59,7 +59,7 @@ class FeaturesTest(tf.test.TestCase):
     decoded = tf.io.decode_jpeg(features['image/encoded'].bytes_list.value[0])
     self.assertAllClose(tf.cast(decoded, tf.float32), image.astype(np.float32), atol=3.0)
 
-  def test_image_file_goes_in_as_it_is(self):
+  def test_image_file_is_stored_unchanged(self):
     features = tf_examples.encoded_image_features(b'any bytes', 20, 30, '2007_000032')
     found = {
       name: (*each.bytes_list.value, *each.int64_list.value) for name, each in features.items()

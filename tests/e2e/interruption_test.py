@@ -72,7 +72,7 @@ class InterruptionTest(tf.test.TestCase):
     folder = pathlib.Path(self.run_dir, 'labels', 'round-1')
     return sorted(path.name for path in folder.glob('*.labels.tfrecord.json'))
 
-  def test_the_same_command_goes_on(self):
+  def test_the_same_command_continues(self):
     finished = tiny_run.finished()
     records = stages.StageRecords(self.run_dir)
 

@@ -82,7 +82,7 @@ class SettingsTest(parameterized.TestCase, tf.test.TestCase):
     """Of detection; masks have none, and pass as the authors' usual one."""
     return task.model.anchor.anchor_size if hasattr(task.model, 'anchor') else 4.0
 
-  def test_what_lies_below_a_recipe_may_be_named_as_well(self):
+  def test_the_base_of_a_recipe_may_be_named_as_well(self):
     for below, name in ((_B7, f'{_B7}_open_images'), (_VOC, 'pascal_coco')):
       self.assertEqual(config.flatten(load(below, name)), config.flatten(load(name)))
 

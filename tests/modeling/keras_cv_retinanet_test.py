@@ -253,7 +253,7 @@ class StorageTest(tf.test.TestCase):
 
 
 class SettingsTest(tf.test.TestCase):
-  def test_levels_are_told_by_size(self):
+  def test_levels_are_found_by_size(self):
     # keras-cv calls them P1 to P4.
     arguments = {'depths': [1, 1, 1, 1], 'embedding_dims': [8, 8, 10, 16]}
     backbone = keras_cv_retinanet.build_backbone(_config('MiTBackbone', arguments))

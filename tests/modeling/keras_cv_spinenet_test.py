@@ -130,7 +130,7 @@ class ConstructionTest(tf.test.TestCase):
     again.set_weights(wrapped.get_weights())
     self.assertAllClose(again(_images())['P4'], wrapped(_images())['P4'])
 
-  def test_keras_cvs_own_retinanet_stands_on_it(self):
+  def test_keras_cvs_own_retinanet_can_use_it(self):
     model = keras_cv.models.RetinaNet(_shared(), num_classes=2, bounding_box_format='xyxy')
     outputs = model(_images())
     anchors = 9 * (16**2 + 8**2 + 4**2 + 2**2 + 1)

@@ -75,7 +75,7 @@ class AssignTest(tf.test.TestCase, parameterized.TestCase):
     self.assertAllEqual(out.box_weights, [1.0, 1.0, 0.0, 0.0])
     self.assertAllClose(out.boxes[1], [0.0, -1 / 12, 0.0, np.log(10 / 12)], atol=1e-6)
 
-  def test_best_anchor_of_an_ignored_box_is_left_out_whatever_its_overlap(self):
+  def test_best_anchor_of_an_ignored_box_is_left_out_at_any_overlap(self):
     anchors = tf.constant([[0.0, 0, 10, 10], [50, 50, 90, 90]])
     tiny = tf.constant([[60.0, 60, 64, 64]])
     out = anchor_targets.assign(anchors, tiny, tf.constant([1], tf.int64), tf.constant([True]))

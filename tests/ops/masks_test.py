@@ -40,7 +40,7 @@ class FitTest(tf.test.TestCase):
         self.assertAllEqual(fitted, shrunk)
         self.assertEqual(int(tf.reduce_max(masks.shown_size(info))), 8)
 
-  def test_masks_follow_their_image_and_are_ignored_beside_it(self):
+  def test_masks_follow_their_image_and_are_ignored_in_the_padding(self):
     mask = tf.constant([[1, 2], [3, IGNORE]], tf.uint8)[..., None]
     fitted = masks.fit_mask(mask, _info([2, 2], 2.0), (5, 6))
     expected = np.full([5, 6], IGNORE)

@@ -147,7 +147,7 @@ class ChangeTest(_Case):
     self.execute({'seed': 0})
     self.assertEqual(self.work.runs, 2)
 
-  def test_a_stage_that_left_nothing_to_go_on_with_takes_new_settings(self):
+  def test_a_stage_that_left_nothing_to_continue_from_takes_new_settings(self):
     self.work.part = 'log.txt'
     self.work.failure = errors.DataError('no such file')
     with self.assertRaises(errors.DataError):
@@ -225,7 +225,7 @@ class KeyTest(_Case):
 
 
 class RestartTest(_Case):
-  def test_a_kill_in_between_is_mended_by_the_next_start(self):
+  def test_the_next_start_recovers_from_a_kill_in_between(self):
     stage = self.work.stage('seed')
     for kill_at in (1, 2, 3):
       with self.subTest(kill_at):

@@ -22,7 +22,7 @@ class EvaluationKeyTest(tf.test.TestCase):
     super().setUp()
     self.folder = self.create_tempdir().full_path
 
-  def test_it_changes_with_all_that_metrics_depend_on_besides_the_weights(self):
+  def test_it_changes_with_everything_that_metrics_depend_on_except_the_weights(self):
     overrides = (
       'trainer.validation_steps=3',
       'task.per_category_metrics=false',

@@ -192,7 +192,7 @@ class ClassesTest(_Case):
       'and 10 in the file, 10 of them in the same images'
     )
 
-  def test_a_few_boxes_that_differ_are_told(self):
+  def test_a_few_boxes_that_differ_are_reported(self):
     self.write_annotations()
     images = {**IMAGES, 103: IMAGES[103][:-1], 107: [*IMAGES[107], 2]}
     self.write_records([record(image, c) for image, c in images.items()])

@@ -27,7 +27,7 @@ class CutsTest(tf.test.TestCase):
       kept, _ = cuts.Cuts(cut).apply(tf.constant([cut], tf.float32), tf.constant([1]))
       self.assertEqual(kept.numpy().tolist(), [True], cut)
 
-  def test_ignore_band_is_what_lies_between(self):
+  def test_ignore_band_is_between_the_cuts(self):
     objects, ignored = self._apply(cuts.Cuts(0.5, ignore_cut=0.2))
     self.assertEqual(objects, [True, False, False, False, True])
     self.assertEqual(ignored, [False, True, True, False, False])

@@ -47,7 +47,7 @@ class EncodeTest(tf.test.TestCase):
     mask = tf.io.decode_png(batch['classes'][0])
     self.assertAllEqual(mask[..., 0], np.ones([3, 6]))
 
-  def test_counts_stand_beside_the_masks(self):
+  def test_counts_are_stored_next_to_the_masks(self):
     features = self.label_format.encode(_predict())
     counts = self.label_format.counts(features)
     expected = np.zeros([3, 20])

@@ -127,7 +127,7 @@ class BuildTest(unittest.TestCase):
 
 
 class LayersTest(unittest.TestCase):
-  def test_no_library_depends_on_a_layer_beside_or_above_it(self):
+  def test_no_library_depends_on_a_layer_next_to_or_above_it(self):
     config = configparser.ConfigParser()
     config.read(ROOT / 'setup.cfg')
     lines = config['importlinter:contract:layers']['layers'].split('\n')

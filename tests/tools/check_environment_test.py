@@ -79,7 +79,7 @@ class PublicModulesTest(unittest.TestCase):
     files = ['google/rpc/code_pb2.py', 'google/api/http_pb2.py', 'google/api/auth_pb2.py']
     self.assert_modules(files, ['google.api.auth_pb2'])
 
-  def test_a_package_stands_before_what_is_scattered(self):
+  def test_a_package_is_preferred_to_scattered_modules(self):
     self.assert_modules(['google/api/x.py', 'proto/__init__.py'], ['proto'])
 
   def test_private_names_libraries_programs_and_stubs_are_left_out(self):

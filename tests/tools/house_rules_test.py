@@ -108,7 +108,7 @@ def parse(*lines: str) -> dict[str, ast.Module]:
 class RulesTest(unittest.TestCase):
   """The rules find what they are for."""
 
-  def test_any_is_found_where_it_is_all_that_is_said(self):
+  def test_any_is_found_where_it_is_the_whole_annotation(self):
     tree = parse(
       'def a(self, x: Any, y: dict[str, Any], *args: t.Any, **more: "Any"): ...',
       'def b(x: int, y, z: "AnyHow" = Any) -> Any: ...',
