@@ -66,7 +66,7 @@ class ExperimentFilesTest(unittest.TestCase):
   def test_what_files_share_is_in_their_bases(self):
     for path in sorted(_FOLDER.glob('base/*.yaml')):
       text = path.read_text(encoding='utf-8')
-      self.assertRegex(text, r'^# What .* share')
+      self.assertRegex(text, r'^# Settings that .* share')
       users = [
         p
         for p in _FOLDER.glob('**/*.yaml')
