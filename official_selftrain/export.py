@@ -52,10 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
   try:
     params = _load(flags.run)
     model_dir = os.path.join(flags.run, flags.model) if hasattr(params, 'teacher') else flags.run
+    from official_selftrain.pipeline import classes
     from official_selftrain.serving import saved_model
 
+    checkpoint = flags.checkpoint or model_dir
     saved_model.export_model(
-      params, flags.checkpoint or model_dir, flags.output, flags.input_type, flags.batch_size
+      params,
+      checkpoint,
+      flags.output,
+      flags.input_type,
+      flags.batch_size,
+      classes.names_of(checkpoint),
     )
   except errors.SelfTrainError as error:
     return errors.report(error)

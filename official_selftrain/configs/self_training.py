@@ -304,11 +304,11 @@ def check_trainer(trainer: cfg.TrainerConfig, prefix: str) -> None:
 
 
 def input_streams(task: cfg.TaskConfig) -> dict[str, cfg.DataConfig]:
-  """The task's data configs by dotted name, those that exist."""
-  names = ('train_data', 'pseudo_data', 'validation_data')
-  return {
-    f'task.{name}': getattr(task, name) for name in names if getattr(task, name, None) is not None
-  }
+  """The data configs of a task by dotted name, whatever they are called: validation last."""
+  names = [field.name for field in dataclasses.fields(task)]
+  names.sort(key=lambda name: name == 'validation_data')
+  found = {f'task.{name}': getattr(task, name) for name in names}
+  return {name: value for name, value in found.items() if isinstance(value, cfg.DataConfig)}
 
 
 def training_augmentations(experiment: SupervisedExperiment) -> dict[str, aug.Augmentation]:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
@@ -38,11 +39,9 @@ def check_teacher(checkpoint: str, task: cfg.TaskConfig, names: Sequence[str]) -
   Raises:
     DataError: they differ in number, name or order.
   """
-  directory = checkpoint if tf.io.gfile.isdir(checkpoint) else os.path.dirname(checkpoint)
-  path = os.path.join(directory, FILE_NAME)
-  if not os.path.exists(path):
+  found = _beside(checkpoint)
+  if found is None:
     return
-  found = files.read_json(path)
   start = f'teacher.checkpoint: {checkpoint} was trained for'
   if found['num_classes'] != task.model.num_classes:
     raise errors.DataError(
@@ -55,6 +54,26 @@ def check_teacher(checkpoint: str, task: cfg.TaskConfig, names: Sequence[str]) -
       f'{start} classes that differ from those of this data set: {difference}. Its labels would be silently wrong. Use '
       'a teacher with the same classes in the same order, or correct dataset.class_names.'
     )
+
+
+def names_of(checkpoint: str) -> tuple[str, ...]:
+  """Names of the classes that a model was trained for, from id 1; empty if unknown.
+
+  Args:
+    checkpoint: prefix of a checkpoint, or a model directory.
+  """
+  found = _beside(checkpoint)
+  return tuple(found['class_names']) if found else ()
+
+
+def _beside(checkpoint: str) -> dict[str, Any] | None:
+  """The content of `classes.json` for a checkpoint, which may be in a subfolder such as `best_ckpt`."""
+  directory = checkpoint if tf.io.gfile.isdir(checkpoint) else os.path.dirname(checkpoint)
+  for folder in (directory, os.path.dirname(os.path.abspath(directory))):
+    path = os.path.join(folder, FILE_NAME)
+    if os.path.exists(path):
+      return files.read_json(path)
+  return None
 
 
 def first_difference(theirs: Sequence[str], ours: Sequence[str]) -> str | None:

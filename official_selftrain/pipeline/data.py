@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 
 from official_selftrain.augment import build
+from official_selftrain.checkpoints import restore
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors, files
 from official_selftrain.dataloaders import tfrecords
@@ -120,11 +122,12 @@ def check_files(task: cfg.TaskConfig, is_training: bool) -> None:
     )
 
 
-def check_first_records(task: contract.TrainableTask) -> None:
+def check_first_records(task: contract.TrainableTask, is_training: bool = True) -> None:
   """Reads the first record of each labelled stream, so that wrong classes or ids show before anything is trained.
 
   Args:
     task: the task.
+    is_training: whether training streams are read too, or only the validation stream.
 
   Raises:
     DataError: names file, record and reason.
@@ -135,7 +138,7 @@ def check_first_records(task: contract.TrainableTask) -> None:
   checks += [
     (stream.dotted, stream.config, stream.check_record)
     for stream in task.training_streams()
-    if stream.check_record
+    if is_training and stream.check_record
   ]
   for name, config, check in checks:
     if not config.input_path or config.skip_errors:
@@ -153,27 +156,39 @@ def check_truth(facts: DataFacts) -> None:
     raise errors.DataError(f'report.unlabelled_truth: {truth} does not exist.')
 
 
-def input_digest(task: cfg.TaskConfig, setting: str) -> str:
-  """Identifies input files.
+def input_digest(params: cfg.ExperimentConfig, setting: str) -> str:
+  """Tells input files from others.
 
   Args:
-    task: a task with its paths filled in.
-    setting: dotted name of an input path, or of a folder with labels.
+    params: an experiment with its paths filled in.
+    setting: dotted name of a setting that names a checkpoint, a folder with labels, a file, or files of records.
 
   Returns:
-    Digest over names and sizes of the files, in their order; of the manifest for labels.
+    Digest of the checkpoint's index, which holds checksums of all weights; of the labels' manifest; of a JSON file; or
+    of names and sizes of the other files, in their order. '' when the setting is empty.
 
   Raises:
     DataError: there are no such files.
   """
-  _, stream, field = setting.split('.')
-  value = getattr(getattr(task, stream), field)
-  if field != 'label_dir':
-    return listing_digest(tfrecords.match_files(value, setting))
-  path = os.path.join(value, manifest.FILE_NAME)
-  if not os.path.exists(path):
+  value = functools.reduce(getattr, setting.split('.'), params)
+  if not value:
+    return ''
+  field = setting.rpartition('.')[2]
+  if field in ('checkpoint', 'init_checkpoint'):
+    return _content_digest(f'{restore.find(value)}.index', setting)
+  if field == 'label_dir':
+    return _content_digest(os.path.join(value, manifest.FILE_NAME), setting)
+  if field in ('annotation_file', 'unlabelled_truth'):
+    return _content_digest(value, setting)
+  return listing_digest(tfrecords.match_files(value, setting))
+
+
+def _content_digest(path: str, setting: str) -> str:
+  """Hex SHA-256 of a file, wherever it is."""
+  if not tf.io.gfile.exists(path):
     raise errors.DataError(f'{setting}: {path} does not exist.')
-  return files.sha256(path)
+  with tf.io.gfile.GFile(path, 'rb') as stream:
+    return hashlib.sha256(stream.read()).hexdigest()
 
 
 def listing_digest(paths: Sequence[str]) -> str:

@@ -28,13 +28,21 @@ class Reads:
     prefixes: dotted names of settings, or of configs with all that is below them.
     without: dotted names below these that it does not depend on. Of several names that fit, the longest decides, so a
       longer prefix can restore a part of what `without` removes.
+    also: further settings, each with its own exceptions.
   """
 
   prefixes: tuple[str, ...] = ()
   without: tuple[str, ...] = ()
+  also: tuple['Reads', ...] = ()
 
   def __add__(self, other: 'Reads') -> 'Reads':
-    return Reads((*self.prefixes, *other.prefixes), (*self.without, *other.without))
+    """The settings that either depends on; an exception of one takes nothing from the other."""
+    return dataclasses.replace(self, also=(*self.also, other))
+
+  def minus(self, *names: str) -> 'Reads':
+    """The same without the settings of these names and those below them, in all parts."""
+    also = tuple(other.minus(*names) for other in self.also)
+    return Reads(self.prefixes, (*self.without, *names), also)
 
   def select(self, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that count, in the order of their names.
@@ -48,17 +56,16 @@ class Reads:
     """Prefixes that fit none of the settings' names."""
     known = list(names)
     return [
-      prefix
-      for prefix in (*self.prefixes, *self.without)
-      if not any(_is_below(name, prefix) for name in known)
-    ]
+      prefix for prefix in self.prefixes if not any(_is_below(name, prefix) for name in known)
+    ] + [prefix for other in self.also for prefix in other.unknown(known)]
 
   def _counts(self, name: str) -> bool:
-    if name in self.prefixes:
-      return True
-    chosen = _longest(name, self.prefixes)
-    is_harmless = name.rpartition('.')[2] in _HARMLESS
-    return chosen > _longest(name, self.without) and not is_harmless
+    return self._counts_alone(name) or any(other._counts(name) for other in self.also)
+
+  def _counts_alone(self, name: str) -> bool:
+    if _longest(name, self.prefixes) <= _longest(name, self.without):
+      return False
+    return name in self.prefixes or name.rpartition('.')[2] not in _HARMLESS
 
 
 def _is_below(name: str, prefix: str) -> bool:
@@ -84,7 +91,7 @@ class Stage:
     round: number of the round, from 1.
     needs: names of the stages whose products it is made from.
     reads: settings that its product depends on.
-    files: dotted settings that name input files whose names and sizes its product depends on.
+    files: dotted settings that name the input files that its product depends on.
     makes: files and folders below the run directory that hold its product.
     is_cheap: run again when something changed; the others refuse, since a mistake would cost hours.
   """

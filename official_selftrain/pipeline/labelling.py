@@ -10,6 +10,7 @@ from official.core import config_definitions as cfg
 
 from official_selftrain.checkpoints import restore
 from official_selftrain.configs import self_training as st
+from official_selftrain.core import config as config_lib
 from official_selftrain.core import console
 from official_selftrain.pipeline import training
 from official_selftrain.pseudo_labels import cuts, formats, labeller, quality
@@ -89,7 +90,7 @@ def run(request: Request) -> manifest_lib.Manifest:
     manifest_lib.Provenance(
       teacher=describe_checkpoint(request.teacher),
       config={
-        'task.model': request.task.model.as_dict(),
+        'task.model': _model_settings(request.task),
         'precision': request.precision,
         'labels': {name: getattr(labels, name) for name in labels.deciding()},
       },
@@ -110,6 +111,13 @@ def run(request: Request) -> manifest_lib.Manifest:
       bar.update(done, **values, shards=f'{state.shards_done}/{state.shards_total}')
 
     return worker.run(images, request.output_dir, show)
+
+
+def _model_settings(task: cfg.TaskConfig) -> dict[str, Any]:
+  """Settings of the model that labels depend on, by dotted name."""
+  unused = contract.setting_names(task).not_for_labels
+  settings = config_lib.flatten(task.model)
+  return {name: v for name, v in settings.items() if f'task.model.{name}' not in unused}
 
 
 def gate(

@@ -75,35 +75,47 @@ class Ledger:
     return planning.Traces(has_progress, all(os.path.exists(path) for path in paths))
 
   def execute(
-    self, stage: graph.Stage, inputs: planning.Inputs, work: Callable[[], dict[str, Any]]
+    self,
+    stage: graph.Stage,
+    inputs: planning.Inputs,
+    key: str,
+    work: Callable[[], dict[str, Any]],
   ) -> None:
     """Does the work of a stage between its two records.
 
     Args:
       stage: the stage.
       inputs: what it works with.
+      key: the name of its product, see `planning.keys`.
       work: makes the product and returns facts about it, among them its `digest`.
     """
     before = self.read(stage.name)
-    # The time of a product that is thrown away does not count.
     goes_on = before is not None and planning.first_change(before.inputs, inputs) is None
+    if before is not None and not goes_on:
+      # Nothing that was made with other settings, such as a history, may mix with the new product.
+      for name in stage.makes:
+        files.remove(os.path.join(self._model_dir, name))
     record = planning.Record(inputs, 'running', before.seconds if before and goes_on else 0.0)
-    self._write(stage, record)
+    self._write(stage, record, key)
     started = time.monotonic()
     try:
       result = work()
     except BaseException:
-      self._write(stage, _after(record, started))
+      self._write(stage, _after(record, started), key)
       raise
-    self._write(stage, dataclasses.replace(_after(record, started), status='done', result=result))
+    done = dataclasses.replace(_after(record, started), status='done', result=result)
+    self._write(stage, done, key)
 
   def remove(self, stages: tuple[graph.Stage, ...]) -> None:
     """Removes products and records of stages.
 
-    Last stage first, and each product is renamed before its record goes: a kill in between leaves no record that
-    calls a half-removed product finished.
+    Last stage first. The record stops saying that the stage is done, then the product is renamed, then the record goes:
+    a kill in between leaves no record that calls a half-removed product finished.
     """
     for stage in reversed(stages):
+      if self.is_done(stage.name):
+        value = files.read_json(self.path(stage.name))
+        files.write_json(self.path(stage.name), {**value, 'status': 'running'})
       removed = []
       for name in stage.makes:
         path = os.path.join(self._model_dir, name)
@@ -116,10 +128,10 @@ class Ledger:
         files.remove(path)
       console.say(f'{stage.name}: removed, will start again.')
 
-  def _write(self, stage: graph.Stage, record: planning.Record) -> None:
+  def _write(self, stage: graph.Stage, record: planning.Record, key: str) -> None:
     value = {
       'stage': stage.name,
-      'key': record.inputs.key(stage.kind),
+      'key': key,
       'settings': dict(record.inputs.settings),
       'inputs': dict(record.inputs.digests),
       'seconds': record.seconds,

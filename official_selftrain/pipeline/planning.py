@@ -13,19 +13,38 @@ Status = Literal['running', 'done']
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-  """The current inputs of a stage.
+  """What a stage works with now.
 
   Attributes:
     settings: the settings it reads, by dotted name.
-    digests: digests of the products and files it is made from, by name.
+    digests: digests of the products and files it is made from, by name; None where a product is not finished.
   """
 
   settings: Mapping[str, Any]
-  digests: Mapping[str, str]
+  digests: Mapping[str, str | None]
 
-  def key(self, kind: str) -> str:
-    """Hex digest that names the product: two runs with equal keys would make the same."""
-    return files.digest_of([kind, dict(self.settings), dict(self.digests)])
+
+def keys(
+  stages: graph.Graph, settings: Mapping[str, Any], file_digests: Mapping[str, str]
+) -> dict[str, str]:
+  """Names of products: two runs in which a stage has one key would make the same there.
+
+  They follow from settings and input files alone, so they are known before anything runs.
+
+  Args:
+    stages: the graph.
+    settings: all settings, flattened to dotted names.
+    file_digests: digest of the files that a setting names, for all that any stage has in `files`.
+
+  Returns:
+    Hex digest by stage.
+  """
+  found: dict[str, str] = {}
+  for stage in stages.stages:
+    own = {name: file_digests[name] for name in stage.files}
+    needs = {need: found[need] for need in stage.needs}
+    found[stage.name] = files.digest_of([stage.kind, stage.reads.select(settings), own, needs])
+  return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,15 +91,14 @@ class Action(enum.Enum):
 
 
 def decide(
-  stage: graph.Stage, record: Record | None, inputs: Inputs | None, traces: Traces, where: str
+  stage: graph.Stage, record: Record | None, inputs: Inputs, traces: Traces, where: str
 ) -> Action:
-  """What to do with a stage.
+  """Decides what to do with a stage.
 
   Args:
     stage: the stage.
     record: what is remembered of it; None if it never started.
-    inputs: what it would work with now; None while something that it needs is not finished, which leaves out the
-      comparison of inputs.
+    inputs: what it would work with now. What is not known yet is not compared.
     traces: what it left on the disk.
     where: the run directory, for the message.
 
@@ -88,29 +106,37 @@ def decide(
     `SKIP` when the product is there and fits, `CONTINUE` when it was started with the same inputs, `START` otherwise.
 
   Raises:
-    StageChangedError: it has a product, or a part of one, that was made with something else.
+    StageChangedError: it has a product, or a part of one, that was made with something else; or its product is gone.
   """
   if record is None:
     return Action.START
-  change = None if inputs is None else first_change(record.inputs, inputs)
+  change = first_change(record.inputs, inputs)
   if change:
     is_bound = record.is_done or traces.has_progress
     if is_bound and not stage.is_cheap:
       raise errors.StageChangedError(_changed_message(stage.name, record, change, where))
     return Action.START
-  if record.is_done and traces.has_product:
+  if not record.is_done:
+    return Action.CONTINUE
+  if traces.has_product:
     return Action.SKIP
-  return Action.CONTINUE
+  if stage.is_cheap:
+    return Action.START
+  raise errors.StageChangedError(
+    f'The stage {stage.name} is finished in {where}, but its product ({", ".join(stage.makes)}) is gone. Put it back, '
+    f'or run it and the stages made from it again with --restart={stage.name}.'
+  )
 
 
 def first_change(before: Inputs, now: Inputs) -> str | None:
-  """The first setting or input that differs, in words; None if nothing does."""
+  """The first setting or input that differs, in words; None if nothing that is known does."""
   for name in sorted({*before.settings, *now.settings}):
     old, new = before.settings.get(name), now.settings.get(name)
     if old != new:
       return f'{name} was {old!r} and is now {new!r}'
   for name in sorted({*before.digests, *now.digests}):
-    if before.digests.get(name) != now.digests.get(name):
+    is_unknown = name in now.digests and now.digests[name] is None
+    if not is_unknown and before.digests.get(name) != now.digests.get(name):
       return f'its input {name} has changed'
   return None
 

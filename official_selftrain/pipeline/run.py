@@ -50,7 +50,7 @@ def run(
       raise errors.ConfigError(
         f'--stage={stage}: mode {mode} evaluates one of {", ".join(models)}.'
       )
-    _print_metrics(model, training.run(work.job(model), mode))
+    _print_metrics(model, work.evaluate(model))
     return
   if restart:
     work.restart(restart)
@@ -70,7 +70,7 @@ def _run_supervised(
     names = data.make(resolved, data.locate(resolved, model_dir)).class_names
     data.check_augmentation(resolved)
     data.check_files(resolved.task, 'train' in mode)
-    data.check_first_records(contract.make(resolved.task))
+    data.check_first_records(contract.make(resolved.task), 'train' in mode)
     validation_records.check(resolved.task, names)
   name = os.path.basename(os.path.normpath(model_dir)) or 'model'
   job_params = training.with_schedule_length(resolved)

@@ -30,7 +30,7 @@ from official_selftrain.pipeline.selftrain_graph import CONTROL, STUDENT, TEACHE
 from official_selftrain.presentation import base as presentations
 from official_selftrain.pseudo_labels import cuts
 from official_selftrain.report import contents
-from official_selftrain.tasks import contract
+from official_selftrain.tasks import contract, stream_specs
 
 ALL_STAGES = 'all'
 
@@ -57,6 +57,7 @@ class SelfTrainingRun:
     self._data = data.locate(self._params, model_dir)
     self._jobs = jobs.Jobs(self._params, model_dir, self._data.class_names)
     self._ledger = ledger.Ledger(model_dir)
+    self._digests: dict[str, str] = {}
     self._graph = selftrain_graph.build(_outline(self._params, mode))
     self._graph.check_settings(self._settings)
 
@@ -78,9 +79,7 @@ class SelfTrainingRun:
     wanted = self._select(only)
     self._open_data()
     self._check_needs(wanted)
-    for stage in wanted:
-      self._decide(stage)  # Refusals come before anything runs.
-    if not all(self._ledger.is_done(stage.name) for stage in wanted):
+    if any(self._decide(stage) is not planning.Action.SKIP for stage in wanted):
       self._check_data()
     did_work = False
     for number, stage in enumerate(wanted, 1):
@@ -97,17 +96,27 @@ class SelfTrainingRun:
       ConfigError: there is no such stage in this run.
     """
     planning.choose(self._graph, name, 'restart', self._where)
-    self._ledger.remove(planning.restarted(self._graph, name))
+    # An earlier start may have reported and exported, whatever this one is asked for.
+    outline = dataclasses.replace(_outline(self._params, self._mode), reports=True, exports=True)
+    self._ledger.remove(planning.restarted(selftrain_graph.build(outline), name))
 
-  def job(self, name: str) -> training.Job:
-    """The job that evaluates a model: teacher, or a round's control or student.
+  def evaluate(self, name: str) -> dict[str, float]:
+    """Evaluates a model at its latest checkpoint: teacher, or a round's control or student.
+
+    Returns:
+      Metrics by the evaluator's names.
 
     Raises:
       ConfigError: there is no such stage in this run.
+      DataError: it has no checkpoint.
     """
     stage = planning.choose(self._graph, name, 'stage', self._where)
     self._open_data()
-    return self._jobs.make(stage.kind, stage.round)
+    job = self._jobs.make(stage.kind, stage.round)
+    given = self._params.teacher.checkpoint
+    if stage.kind == TEACHER and given:
+      return labelling.evaluate_given_teacher(job, given)
+    return training.run(job, self._mode)
 
   def _open_data(self) -> None:
     """Makes the embedded data, and reads the facts that only files have."""
@@ -150,33 +159,40 @@ class SelfTrainingRun:
     if teacher:
       classes.check_teacher(teacher, self._params.task, self._data.class_names)
 
-  def _inputs(self, stage: graph.Stage) -> planning.Inputs | None:
-    """The current inputs of a stage; None while something that it needs is not finished."""
-    if not all(self._ledger.is_done(need) for need in stage.needs):
-      return None
-    digests = {need: self._ledger.result(need)['digest'] for need in stage.needs}
-    task = self._jobs.task(stage.round)
-    digests |= {name: data.input_digest(task, name) for name in stage.files}
+  def _inputs(self, stage: graph.Stage) -> planning.Inputs:
+    """The current inputs of a stage, as far as they are known."""
+    digests: dict[str, str | None] = {name: self._file_digest(name) for name in stage.files}
+    for need in stage.needs:
+      is_done = self._ledger.is_done(need)
+      digests[need] = self._ledger.result(need)['digest'] if is_done else None
     return planning.Inputs(stage.reads.select(self._settings), digests)
+
+  def _file_digest(self, setting: str) -> str:
+    """Digest of the files that a setting names, computed once per start."""
+    if setting not in self._digests:
+      self._digests[setting] = data.input_digest(self._params, setting)
+    return self._digests[setting]
 
   def _decide(self, stage: graph.Stage) -> planning.Action:
     record = self._ledger.read(stage.name)
-    inputs = self._inputs(stage) if record else None
-    return planning.decide(stage, record, inputs, self._ledger.traces(stage), self._model_dir)
+    if record is None:
+      return planning.Action.START
+    traces = self._ledger.traces(stage)
+    return planning.decide(stage, record, self._inputs(stage), traces, self._model_dir)
 
   def _execute_one(self, stage: graph.Stage, announcement: str) -> bool:
     """Runs a stage unless it is done; returns whether it ran."""
     if self._decide(stage) is planning.Action.SKIP:
       return False
-    inputs = self._inputs(stage)
-    if inputs is None:
-      for need in stage.needs:
-        self._ledger.result(need)
-    assert inputs, stage
+    for need in stage.needs:
+      self._ledger.result(need)  # Raises for one that is not finished.
+    names = {name for each in self._graph.stages for name in each.files}
+    file_digests = {name: self._file_digest(name) for name in names}
+    keys = planning.keys(self._graph, self._settings, file_digests)
     training.write_params(self._given, self._model_dir)
     console.say(announcement)
     work = _WORK[stage.kind]
-    self._ledger.execute(stage, inputs, lambda: work(self, stage))
+    self._ledger.execute(stage, self._inputs(stage), keys[stage.name], lambda: work(self, stage))
     return True
 
   def _checkpoint(self, name: str) -> str:
@@ -225,23 +241,20 @@ class SelfTrainingRun:
       seed=self._params.seed,
     )
     manifest = labelling.run(request)
-    label_summaries.write(
-      self._presentation(),
-      images,
-      label_dir,
-      self._cuts(),
-      self._params.report.num_pictures,
-    )
     digests = [shard.label_sha256 for shard in manifest.shards]
     totals = {name: getattr(manifest, name) for name in ('images', 'labelled', 'empty', 'dead')}
     return {'digest': files.digest_of(digests), **totals}
 
   def _pass_gate(self, stage: graph.Stage) -> dict[str, Any]:
     """Raises GateError when too few pseudo labels survive the cut to train a student on."""
+    label_dir, task = self._jobs.label_dir(stage.round), self._jobs.task(stage.round)
+    if stage.needs:
+      # Here and not with the labels, because it shows what the cuts leave of them.
+      images = tfrecords.match_files(task.pseudo_data.input_path, 'task.pseudo_data.input_path')
+      count = self._params.report.num_pictures
+      label_summaries.write(self._presentation(), images, label_dir, self._cuts(), count)
     label_format = contract.make(self._params.task).label_format(self._params.labels)
-    kept = labelling.gate(
-      self._params.labels, self._jobs.label_dir(stage.round), label_format, self._cuts()
-    )
+    kept = labelling.gate(self._params.labels, label_dir, label_format, self._cuts())
     # Equal for all labels that pass: what a student is made from are the labels.
     return {'digest': 'open', 'kept': kept.objects_kept}
 
@@ -319,20 +332,29 @@ _WORK: dict[str, Callable[[SelfTrainingRun, graph.Stage], dict[str, Any]]] = {
 def _outline(params: st.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outline:
   """The shape of an experiment's graph."""
   names = contract.setting_names(params.task)
-  given_labels = bool(params.task.pseudo_data.label_dir)
+  task = contract.make(params.task)
+  labelled = [
+    stream.dotted
+    for stream in task.training_streams()
+    if stream.role is not stream_specs.Role.PSEUDO
+  ]
+  inference = graph.Reads(names.inference)
+  model = graph.Reads(names.model, names.inference)
+  labelling_reads = tuple(f'labels.{name}' for name in params.labels.deciding())
   return selftrain_graph.Outline(
-    model=graph.Reads(names.model, names.inference),
+    model=model,
     training=graph.Reads(names.training),
-    inference=graph.Reads(names.inference),
+    inference=inference,
     evaluation=graph.Reads(names.evaluation),
-    labelling=graph.Reads(tuple(f'labels.{name}' for name in params.labels.deciding())),
-    gate=graph.Reads(('task.pseudo_data', *(f'labels.{name}' for name in params.labels.gating()))),
+    labelling=(graph.Reads(labelling_reads) + model + inference).minus(*names.not_for_labels),
+    gate=graph.Reads(('task.pseudo_data', *(f'labels.{n}' for n in params.labels.gating()))),
     has_given_teacher=bool(params.teacher.checkpoint),
-    has_given_labels=given_labels,
+    has_given_labels=bool(params.task.pseudo_data.label_dir),
     has_control=params.control.enabled,
     has_teacher_augmentation=params.teacher.augmentation is not None,
     adds_teacher_batch=not params.teacher.global_batch_size,
     adds_control_batch=not params.control.global_batch_size,
     reports=mode == 'train_and_eval',
     exports=mode == 'train_and_eval' and params.export.enabled,
+    training_files=tuple(f'{name}.input_path' for name in labelled),
   )

@@ -13,17 +13,29 @@ TEACHER, LABELS, GATE, CONTROL, STUDENT = 'teacher', 'labels', 'gate', 'control'
 REPORT, EXPORT = 'report', 'export'
 
 # The place of the data and the names of its classes change no weight; the files themselves are compared.
-_DATA = Reads(('seed', 'dataset'), ('dataset.directory', 'dataset.class_names'))
+_DATA = Reads(('dataset',), ('dataset.directory', 'dataset.class_names'))
+# Nor do the sizes of the other splits.
+_LABELLED_DATA = Reads(('seed',)) + _DATA.minus(
+  'dataset.digits.num_unlabelled', 'dataset.digits.num_validation', 'dataset.digits.num_shards'
+)
+_UNLABELLED_DATA = _DATA.minus('dataset.digits.num_labelled', 'dataset.digits.num_validation')
 _NAMES = Reads(('dataset.class_names',))
 _PRECISION = Reads(('runtime.mixed_precision_dtype',))
 _PSEUDO_BATCH = Reads(('task.pseudo_data.global_batch_size',))
 _START = Reads(
   ('task.self_training.student_init', 'task.init_checkpoint', 'task.init_checkpoint_modules')
 )
+_BATCH = 'task.train_data.global_batch_size'
+_INIT = 'task.init_checkpoint'
 _TRAIN_FILES = 'task.train_data.input_path'
 _PSEUDO_FILES = 'task.pseudo_data.input_path'
 _LABEL_FILES = 'task.pseudo_data.label_dir'
-_VALIDATION_FILES = 'task.validation_data.input_path'
+# What metrics are measured on, and what labels are judged with.
+_VALIDATION_FILES = (
+  'task.validation_data.input_path',
+  'task.annotation_file',
+  'report.unlabelled_truth',
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +47,7 @@ class Outline:
     training: settings of the task that a model's weights depend on, beyond `model`.
     inference: settings of the task that detections or masks depend on, beyond these.
     evaluation: settings that metrics depend on, beyond these.
-    labelling: settings of `labels` that label files depend on.
+    labelling: settings that label files depend on.
     gate: settings that decide whether labels are worth training a student on.
     has_given_teacher: whether the teacher comes from outside.
     has_given_labels: whether the labels of the first round do.
@@ -46,6 +58,7 @@ class Outline:
     reports: whether models are evaluated and a report is written.
     exports: whether the student is exported.
     rounds: how often labels are made and a student is trained on them.
+    training_files: settings that name the files of the labelled images that models are trained on.
   """
 
   model: Reads
@@ -63,6 +76,7 @@ class Outline:
   reports: bool = True
   exports: bool = True
   rounds: int = 1
+  training_files: tuple[str, ...] = (_TRAIN_FILES,)
 
 
 def build(outline: Outline) -> graph.Graph:
@@ -77,8 +91,8 @@ def build(outline: Outline) -> graph.Graph:
         kind=REPORT,
         needs=models,
         reads=Reads(('report',)) + _NAMES + _PRECISION + outline.inference + outline.evaluation,
-        files=(_VALIDATION_FILES,),
-        makes=('report.json', 'report.html'),
+        files=_VALIDATION_FILES,
+        makes=('report.json', 'report.html', 'stages/table.txt'),
         is_cheap=True,
       )
     )
@@ -112,21 +126,26 @@ def control_from(round_number: int) -> str:
 
 def _teacher(outline: Outline) -> Stage:
   if outline.has_given_teacher:
-    reads = Reads(('teacher.checkpoint',)) + outline.model
-    files: tuple[str, ...] = ()
-  else:
-    reads = Reads((TEACHER,)) + _DATA + _PRECISION + outline.model + outline.training
-    files = (_TRAIN_FILES,)
-    if outline.has_teacher_augmentation:
-      reads += Reads(without=('task.train_data.augmentation',))
-    if outline.adds_teacher_batch:
-      reads += _PSEUDO_BATCH
-  return Stage(kind=TEACHER, reads=reads, files=files, makes=(TEACHER,))
+    given = 'teacher.checkpoint'
+    return Stage(
+      kind=TEACHER, reads=Reads((given,)) + outline.model, files=(given,), makes=(TEACHER,)
+    )
+  reads = Reads((TEACHER,)) + _LABELLED_DATA + _PRECISION + outline.model + outline.training
+  if outline.has_teacher_augmentation:
+    reads = reads.minus('task.train_data.augmentation')
+  return Stage(
+    kind=TEACHER,
+    reads=reads + _PSEUDO_BATCH if outline.adds_teacher_batch else reads.minus(_BATCH),
+    files=(*outline.training_files, 'teacher.init_checkpoint'),
+    makes=(TEACHER,),
+  )
 
 
 def _round(outline: Outline, number: int) -> list[Stage]:
   """The stages of one round."""
-  training = _DATA + _PRECISION + _START + Reads(('trainer',)) + outline.model + outline.training
+  training = (
+    _LABELLED_DATA + _PRECISION + _START + Reads(('trainer',)) + outline.model + outline.training
+  )
   stages = []
   labels: tuple[str, ...] = ()
   given_labels: tuple[str, ...] = ()
@@ -139,7 +158,7 @@ def _round(outline: Outline, number: int) -> list[Stage]:
         kind=LABELS,
         round=number,
         needs=(labels_from(number),),
-        reads=_DATA + _NAMES + _PRECISION + outline.inference + outline.labelling,
+        reads=_UNLABELLED_DATA + _NAMES + _PRECISION + outline.labelling,
         files=(_PSEUDO_FILES,),
         makes=(labels_dir(number),),
       )
@@ -157,8 +176,8 @@ def _round(outline: Outline, number: int) -> list[Stage]:
         kind=CONTROL,
         round=number,
         needs=(control_from(number),),
-        reads=reads + _PSEUDO_BATCH if outline.adds_control_batch else reads,
-        files=(_TRAIN_FILES,),
+        reads=reads + _PSEUDO_BATCH if outline.adds_control_batch else reads.minus(_BATCH),
+        files=(*outline.training_files, _INIT),
         makes=(stage_name(CONTROL, number),),
       )
     )
@@ -168,7 +187,7 @@ def _round(outline: Outline, number: int) -> list[Stage]:
       round=number,
       needs=(labels_from(number), *labels, stage_name(GATE, number)),
       reads=training + Reads(('task.pseudo_data', 'task.self_training')),
-      files=(_TRAIN_FILES, *given_labels),
+      files=(*outline.training_files, _INIT, *given_labels),
       makes=(stage_name(STUDENT, number),),
     )
   )

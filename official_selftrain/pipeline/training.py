@@ -122,12 +122,11 @@ def evaluation_key(job: Job) -> str:
   """
   names = contract.setting_names(job.params.task)
   reads = graph.Reads((*names.inference, *names.evaluation, _PRECISION))
-  stream = job.params.task.validation_data
-  listing = ''
-  if stream.input_path:
-    listing = data.input_digest(job.params.task, 'task.validation_data.input_path')
+  sources = ['task.validation_data.input_path']
+  sources += ['task.annotation_file'] if hasattr(job.params.task, 'annotation_file') else []
+  digests = [data.input_digest(job.params, source) for source in sources]
   settings = config_lib.flatten(job.params)
-  return files.digest_of([reads.select(settings), listing, list(job.class_names)])
+  return files.digest_of([reads.select(settings), digests, list(job.class_names)])
 
 
 def write_params(params: cfg.ExperimentConfig, model_dir: str) -> None:
@@ -257,7 +256,6 @@ class _EvaluationRecorder:
   def __init__(self, job: Job, task: contract.TrainableTask):
     self._job = job
     self._task = task
-    self._key = evaluation_key(job)
     self._trainer: base_trainer.Trainer | None = None
     self.metrics: dict[str, float] = {}
 
@@ -268,16 +266,17 @@ class _EvaluationRecorder:
     assert self._trainer, 'bind() comes before evaluation'
     self.metrics = scalars(output)
     details: dict[str, Any] = {}
+    tallies_digest = ''
     if contract.is_ours(self._task):
       details = self._task.evaluation_details()
-      # Before the metrics, whose key says that both are there.
       path = os.path.join(self._job.model_dir, TALLIES_FILE)
       resampling.save(path, self._task.evaluation_tallies())
-    step = int(self._trainer.global_step.numpy())
+      tallies_digest = files.sha256(path)
     record = {
-      'step': step,
-      'key': self._key,
+      'step': int(self._trainer.global_step.numpy()),
+      'key': evaluation_key(self._job),
       'details': details,
+      'tallies_sha256': tallies_digest,
       'metrics': {name: _or_none(value) for name, value in self.metrics.items()},
     }
     files.write_json(os.path.join(self._job.model_dir, METRICS_FILE), record)
@@ -295,8 +294,15 @@ def recorded_metrics(job: Job, step: int) -> dict[str, float] | None:
 
 
 def evaluation_tallies(model_dir: str) -> dict[str, np.ndarray]:
-  """Counts per image of the last evaluation, see `evaluation.resampling`; empty if there are none."""
-  return resampling.load(os.path.join(model_dir, TALLIES_FILE))
+  """Counts per image of the last evaluation, see `evaluation.resampling`; empty if there are none.
+
+  Those of an evaluation that was stopped before it wrote its metrics do not count.
+  """
+  path, metrics = (os.path.join(model_dir, name) for name in (TALLIES_FILE, METRICS_FILE))
+  if not (os.path.exists(path) and os.path.exists(metrics)):
+    return {}
+  is_whole = files.sha256(path) == files.read_json(metrics)['tallies_sha256']
+  return resampling.load(path) if is_whole else {}
 
 
 def evaluation_details(model_dir: str) -> dict[str, Any]:

@@ -34,12 +34,14 @@ class SettingNames:
     inference: what detections or masks of a trained model depend on, beyond these. Where it overlaps with `model`, the
       longer name decides.
     evaluation: what metrics depend on, beyond these.
+    not_for_labels: settings of inference that labelling has its own in place of.
   """
 
   model: tuple[str, ...]
   training: tuple[str, ...]
   inference: tuple[str, ...]
   evaluation: tuple[str, ...]
+  not_for_labels: tuple[str, ...] = ()
 
 
 class TrainableTask(Protocol):
@@ -166,4 +168,4 @@ def is_ours(task: TrainableTask) -> bool:
 
 def training_streams(task: TrainableTask) -> tuple[stream_specs.Stream, ...]:
   """The streams that a task trains on; the Model Garden's own tasks declare none."""
-  return task.training_streams() if is_ours(task) else ()
+  return stream_specs.taught(task.training_streams()) if is_ours(task) else ()

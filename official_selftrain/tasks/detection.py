@@ -38,6 +38,16 @@ class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
       'task.use_coco_metrics',
       'trainer.validation_steps',
     ),
+    not_for_labels=('task.model.detection_generator.soft_nms_sigma',),
+  )
+
+  source_log_names = (
+    'loss',
+    'cls_loss',
+    'box_loss',
+    'positives',
+    'boxes_per_image',
+    'share_with_boxes',
   )
 
   def build_model(self) -> tf.keras.Model:
@@ -137,20 +147,6 @@ class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
     """See `StreamsMixin`."""
     return self.coco_metric.tallies() if self.task_config.use_coco_metrics else {}
 
-
-@task_factory.register_task_cls(configs.DetectionSelfTrainingTask)
-class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
-  """RetinaNet on human and pseudo labels."""
-
-  source_log_names = (
-    'loss',
-    'cls_loss',
-    'box_loss',
-    'positives',
-    'boxes_per_image',
-    'share_with_boxes',
-  )
-
   def source_losses(
     self, outputs: Mapping[str, Any], labels: Mapping[str, Any]
   ) -> dict[str, tf.Tensor]:
@@ -166,6 +162,11 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
       'boxes_per_image': tf.reduce_mean(boxes),
       'share_with_boxes': tf.reduce_mean(tf.cast(boxes > 0, tf.float32)),
     }
+
+
+@task_factory.register_task_cls(configs.DetectionSelfTrainingTask)
+class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
+  """RetinaNet on human and pseudo labels."""
 
   def label_format(self, labels: configs.BoxLabelling | None = None) -> label_formats.BoxFormat:
     """The format of this task's pseudo labels; `labels` matters for writing only."""

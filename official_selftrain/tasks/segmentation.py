@@ -33,6 +33,8 @@ class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegme
     evaluation=('task.validation_data', 'task.evaluation', 'trainer.validation_steps'),
   )
 
+  source_log_names = ('loss', 'labelled_share', 'object_share')
+
   def build_model(self) -> tf.keras.Model:
     """See `modeling.segmentation.build`; the model also remembers its first non-finite loss."""
     config = self.task_config
@@ -155,13 +157,6 @@ class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegme
     """See `StreamsMixin`."""
     return self.evaluator.tallies()
 
-
-@task_factory.register_task_cls(configs.SegmentationSelfTrainingTask)
-class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, SegmentationTask):
-  """Semantic segmentation on human and pseudo labels."""
-
-  source_log_names = ('loss', 'labelled_share', 'object_share')
-
   def source_losses(
     self, outputs: Mapping[str, Any], labels: Mapping[str, Any]
   ) -> dict[str, tf.Tensor]:
@@ -177,6 +172,11 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
       'labelled_share': tf.reduce_mean(tf.cast(is_labelled, tf.float32)),
       'object_share': tf.reduce_mean(tf.cast(is_object, tf.float32)),
     }
+
+
+@task_factory.register_task_cls(configs.SegmentationSelfTrainingTask)
+class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, SegmentationTask):
+  """Semantic segmentation on human and pseudo labels."""
 
   def label_format(self, labels: configs.MaskLabelling | None = None) -> label_formats.MaskFormat:
     """The format of this task's pseudo labels."""

@@ -1,66 +1,37 @@
 """Two-source training for any Model Garden task (Zoph et al. 2020, section 3.2 and appendix B)."""
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
-from official.core import config_definitions as cfg
 
 from official_selftrain.core import keys
 from official_selftrain.losses import normalized
 from official_selftrain.modeling import precision
-from official_selftrain.tasks import run_state, stream_specs, streams
+from official_selftrain.tasks import multi_stream, run_state, stream_specs, streams
 
-Nest = Any
-ByStream = Mapping[str, Any]
-
-_HUMAN = stream_specs.Role.HUMAN
-_LOGGED = ('loss_ratio', 'average_human_loss', 'average_pseudo_loss')
-
+ByStream = multi_stream.ByStream
 
 if TYPE_CHECKING:
 
-  class _Host:
+  class _Host(multi_stream.MultiStreamMixin):
     """The class that the mixin is mixed into, for the type checker only: at run time it would shadow the real one."""
 
-    loss: str
     task_config: Any
 
-    def build_model(self) -> tf.keras.Model: ...
-    def build_inputs(
-      self, params: cfg.DataConfig, input_context: tf.distribute.InputContext | None = None
-    ) -> tf.data.Dataset: ...
-    def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]: ...
-    def training_streams(self) -> tuple[stream_specs.Stream, ...]: ...
     def pseudo_stream(self, name: str, field: str, seed_offset: int) -> stream_specs.Stream: ...
-    def stream_batches(
-      self,
-      stream: stream_specs.Stream,
-      params: cfg.DataConfig,
-      input_context: tf.distribute.InputContext | None = None,
-    ) -> tf.data.Dataset: ...
-    def source_losses(self, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]: ...
-    def source_statistics(self, labels: Nest) -> dict[str, tf.Tensor]: ...
 
 else:
-  _Host = object
+  _Host = multi_stream.MultiStreamMixin
 
 
 class SelfTrainingMixin(_Host):
-  """Trains a task on a batch of human labels and a batch of pseudo labels at once.
+  """Trains a task on a batch of human labels and a batch of pseudo labels at once, with the normalised loss.
 
-  Put it first in the bases: `class DetectionSelfTraining(SelfTrainingMixin, DetectionTask)`. The task it is mixed into
-  provides `source_losses(outputs, labels)` and `source_statistics(labels)`; the mixin knows neither boxes nor masks.
-
-  Inputs are `{stream: (features, labels)}`, in the order of `training_streams`. A task that adds a stream (images with
-  classes, for joint training) overrides `training_streams`; `forward`, to send it to its own head; and
-  `stream_losses` and `stream_statistics`, for its loss and its logs. The loss of an extra stream is added outside the
-  normalised sum. Everything else (inputs, logs, the memory of the first loss that is not finite, progress, the search
-  for bad records) goes through the declared streams.
+  Put it first in the bases: `class DetectionSelfTraining(SelfTrainingMixin, DetectionTask)`. See `MultiStreamMixin` for
+  further streams.
   """
 
-  # Names under which `extra_losses` logs.
-  extra_loss_names: tuple[str, ...] = ()
+  combined_log_names = ('loss_ratio', 'average_human_loss', 'average_pseudo_loss')
 
   def build_model(self) -> tf.keras.Model:
     """The task's model, with the state of self-training attached so that checkpoints carry it."""
@@ -75,190 +46,26 @@ class SelfTrainingMixin(_Host):
     pseudo = self.pseudo_stream(keys.PSEUDO, 'pseudo_data', streams.PSEUDO_OFFSET)
     return (*super().training_streams(), pseudo)
 
-  def build_inputs(
-    self, params: cfg.DataConfig, input_context: tf.distribute.InputContext | None = None
-  ) -> tf.data.Dataset:
-    """All streams zipped for training; the task's own input otherwise."""
-    if not params.is_training:
-      return super().build_inputs(params, input_context)
-    batches = {
-      # The trainer passes the config of the first stream.
-      stream.name: self.stream_batches(
-        stream, params if stream.role is _HUMAN else stream.config, input_context
-      )
-      for stream in self.training_streams()
-    }
-    return tf.data.Dataset.zip(batches).prefetch(tf.data.AUTOTUNE)
-
-  def pseudo_targets(self, inputs: ByStream, model: tf.keras.Model) -> ByStream:
-    """Hook for targets that are made during training (an online teacher); here they come from disk unchanged."""
-    del model
-    return inputs
-
-  def extra_losses(self, outputs: ByStream, labels: ByStream) -> Mapping[str, tf.Tensor]:
-    """Hook for terms outside the normalisation that belong to no single stream.
-
-    Args:
-      outputs: what `forward` returned.
-      labels: labels by stream.
-
-    Returns:
-      float32 scalars by name, those of `extra_loss_names`; all are added to the loss and logged.
-    """
-    del outputs, labels
-    return {}
-
-  def after_update(self, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer) -> None:
-    """Hook that runs in each step after the optimizer, on every replica: moving averages of weights, for example."""
-    del model, optimizer
-
   def forward(self, model: tf.keras.Model, features: ByStream) -> ByStream:
-    """Outputs of the model for each stream.
-
-    Args:
-      model: the model.
-      features: [batch of the stream, ...] per stream.
-
-    Returns:
-      The model's training outputs, cast to float32, per stream. One pass over the joined batch, so that all streams
-      share batch-norm statistics as in the paper, or one pass per stream with `separate_batch_norm`.
-    """
+    """See `MultiStreamMixin`; with `separate_batch_norm`, one pass per stream instead of one for all."""
     if self.task_config.self_training.separate_batch_norm:
       return _forward_separately(model, features)
-    joined = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *features.values())
-    outputs = precision.to_float32(model(joined, training=True))
-    sizes = [_batch_size(value) for value in features.values()]
-    pieces = [tf.split(tensor, sizes, axis=0) for tensor in tf.nest.flatten(outputs)]
-    return {
-      stream: tf.nest.pack_sequence_as(outputs, [piece[i] for piece in pieces])
-      for i, stream in enumerate(features)
-    }
+    return super().forward(model, features)
 
-  def stream_losses(
-    self, stream: stream_specs.Stream, outputs: Nest, labels: Nest
-  ) -> dict[str, tf.Tensor]:
-    """Losses of one stream, float32 scalars; `model_loss` is what is minimised, the others are logged."""
-    del stream
-    return self.source_losses(outputs, labels)
-
-  def stream_statistics(self, stream: stream_specs.Stream, labels: Nest) -> dict[str, tf.Tensor]:
-    """Statistics of one stream's labels to log, float32 scalars."""
-    del stream
-    return self.source_statistics(labels)
-
-  def train_step(
-    self,
-    inputs: ByStream,
-    model: tf.keras.Model,
-    optimizer: tf.keras.optimizers.Optimizer,
-    metrics: list[tf.keras.metrics.Metric] | None = None,
-  ) -> dict[str, tf.Tensor]:
-    """One step on all streams.
-
-    Args:
-      inputs: `{stream: (features, labels)}` of this replica.
-      model: the student.
-      optimizer: its optimizer.
-      metrics: those of `build_metrics(training=True)`.
-
-    Returns:
-      Logs by metric name; the task's loss under `self.loss`.
-    """
-    inputs = self.pseudo_targets(inputs, model)
-    declared = self.training_streams()
-    features = {stream.name: inputs[stream.name][0] for stream in declared}
-    labels = {stream.name: inputs[stream.name][1] for stream in declared}
-    with tf.GradientTape() as tape:
-      outputs = self.forward(model, features)
-      parts = {
-        stream.name: self.stream_losses(stream, outputs[stream.name], labels[stream.name])
-        for stream in declared
-      }
-      combined = self._combine(model, parts)
-      total = combined.loss
-      for stream in declared:
-        if stream.role is stream_specs.Role.EXTRA:
-          total += stream.weight * parts[stream.name]['model_loss']
-      extra = self.extra_losses(outputs, labels)
-      for loss in extra.values():
-        total += loss
-      total += tf.add_n(model.losses) if model.losses else 0.0
-      total *= self.task_config.losses.loss_weight
-      scaled = total / tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, total.dtype)
-      if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
-        scaled = optimizer.get_scaled_loss(scaled)
-    apply_gradients(tape, scaled, model, optimizer)
-    self.after_update(model, optimizer)
-    model.first_non_finite.observe(
-      [parts[stream.name]['model_loss'] for stream in declared], optimizer.iterations - 1
-    )
-    logs = {**self._logs(total, combined, parts, labels), **extra}
-    return update_metrics(metrics, logs) | {self.loss: total}
-
-  def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]:
-    """Means of everything that `train_step` logs; the task's own metrics for evaluation."""
-    if not training:
-      return super().build_metrics(training=False)
-    names = ['total_loss', *_LOGGED, *self.extra_loss_names]
-    for stream in self.training_streams():
-      names += [f'{stream.name}_{name}' for name in stream.log_names]
-    return [tf.keras.metrics.Mean(name, dtype=tf.float32) for name in names]
-
-  def _combine(self, model: tf.keras.Model, parts: ByStream) -> normalized.CombinedLoss:
+  def combine(
+    self, model: tf.keras.Model, parts: ByStream
+  ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """See `MultiStreamMixin` and `losses.normalized.combine`."""
     config = self.task_config.self_training
-    return normalized.combine(
+    combined = normalized.combine(
       parts[keys.HUMAN]['model_loss'],
       parts[keys.PSEUDO]['model_loss'],
       model.loss_averages,
       alpha=config.alpha,
       normalize=config.normalize_loss,
     )
-
-  def _logs(
-    self, total: tf.Tensor, combined: normalized.CombinedLoss, parts: ByStream, labels: ByStream
-  ) -> dict[str, tf.Tensor]:
-    logs = {
-      'total_loss': total,
-      'loss_ratio': combined.ratio,
-      'average_human_loss': combined.average_human,
-      'average_pseudo_loss': combined.average_pseudo,
-    }
-    for stream in self.training_streams():
-      values = {**parts[stream.name], **self.stream_statistics(stream, labels[stream.name])}
-      values['loss'] = values.pop('model_loss')
-      logs |= {f'{stream.name}_{name}': value for name, value in values.items()}
-    return logs
-
-
-def apply_gradients(
-  tape: tf.GradientTape,
-  loss: tf.Tensor,
-  model: tf.keras.Model,
-  optimizer: tf.keras.optimizers.Optimizer,
-) -> None:
-  """Gradients of a (scaled) loss, unscaled again where the optimizer scales it, applied to the model."""
-  variables = model.trainable_variables
-  gradients = tape.gradient(loss, variables)
-  if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
-    gradients = optimizer.get_unscaled_gradients(gradients)
-  optimizer.apply_gradients(list(zip(gradients, variables, strict=True)))
-
-
-def update_metrics(
-  metrics: list[tf.keras.metrics.Metric] | None, logs: Mapping[str, tf.Tensor]
-) -> dict[str, tf.Tensor]:
-  """Feeds each metric the value of its name and returns their results."""
-  results = {}
-  for metric in metrics or []:
-    metric.update_state(logs[metric.name])
-    results[metric.name] = metric.result()
-  return results
-
-
-def _batch_size(features: Nest) -> int | tf.Tensor:
-  """Batch size as a Python int where it is known, which keeps shapes static for XLA."""
-  first = tf.nest.flatten(features)[0]
-  return first.shape[0] if first.shape[0] is not None else tf.shape(first)[0]
+    logs = (combined.ratio, combined.average_human, combined.average_pseudo)
+    return combined.loss, dict(zip(self.combined_log_names, logs, strict=True))
 
 
 def _forward_separately(model: tf.keras.Model, features: ByStream) -> ByStream:

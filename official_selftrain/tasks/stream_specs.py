@@ -89,3 +89,8 @@ class Stream:
   def dotted(self) -> str:
     """Dotted name of its config."""
     return f'task.{self.field}'
+
+
+def taught(streams: tuple[Stream, ...]) -> tuple[Stream, ...]:
+  """The streams that teach something: an extra one of weight 0 does not."""
+  return tuple(each for each in streams if each.role is not Role.EXTRA or each.weight)

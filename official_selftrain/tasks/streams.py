@@ -206,7 +206,7 @@ class StreamsMixin(_Host):
     if params.tfds_name:
       return super().build_inputs(params, input_context)
     if params.is_training:
-      (stream,) = StreamsMixin.training_streams(self)
+      (stream,) = self.training_streams()  # A task with more of them has the `MultiStreamMixin`.
       return self.stream_batches(stream, params, input_context)
     files = tfrecords.match_files(params.input_path, 'task.validation_data.input_path')
     tfrecords.check_not_empty(files, 'task.validation_data.input_path')

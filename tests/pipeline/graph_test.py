@@ -19,7 +19,7 @@ OUTLINE = {
   'training': Reads(('task.losses', 'task.train_data')),
   'inference': Reads(('task.model.nms',)),
   'evaluation': Reads(('task.validation_data', 'trainer.validation_steps')),
-  'labelling': Reads(('labels.min_score',)),
+  'labelling': Reads(('labels.min_score', 'task.model.nms')),
   'gate': Reads(('task.pseudo_data.cut', 'labels.min_boxes_per_image')),
 }
 
@@ -67,6 +67,15 @@ class ReadsTest(unittest.TestCase):
     both = Reads(('task.model',), ('task.model.nms',)) + Reads(('trainer',))
     self.assertEqual(list(both.select(self.settings)), ['task.model.size', 'trainer.train_steps'])
 
+  def test_an_exception_of_one_part_takes_nothing_from_another(self):
+    model = Reads(('task.model',), ('task.model.nms',))
+    both = model + Reads(('task.model.nms',))
+    self.assertEqual(
+      list(both.select(self.settings)),
+      ['task.model.nms.top_k', 'task.model.nms.weights', 'task.model.size'],
+    )
+    self.assertEqual(list(both.minus('task.model.nms').select(self.settings)), ['task.model.size'])
+
   def test_values_are_kept(self):
     self.assertEqual(
       Reads(('task.model.nms',)).select(self.settings),
@@ -104,7 +113,7 @@ class GraphTest(unittest.TestCase):
       errors.ConfigError, r'stage a depends on the setting task\.modle, which'
     ):
       stages.check_settings(['seed', 'task.model.size'])
-    stages = Graph([Stage(kind='a', reads=Reads(('seed',), ('task.model.sice',)))])
+    stages = Graph([Stage(kind='a', reads=Reads(('seed',)) + Reads(('task.model.sice',)))])
     with self.assertRaisesRegex(errors.ConfigError, r'task\.model\.sice'):
       stages.check_settings(['seed', 'task.model.size'])
     Graph([Stage(kind='a', reads=Reads(('seed', 'task.model')))]).check_settings(
@@ -193,11 +202,20 @@ class SelfTrainingGraphTest(unittest.TestCase):
     self.assertEqual(reads['labels'], ['dataset.class_names', 'dataset.name'])
 
   def test_batches_that_are_sums_depend_on_both_streams(self):
-    settings = {'task.pseudo_data.global_batch_size': 8}
-    for sums in (True, False):
+    settings = {'task.pseudo_data.global_batch_size': 8, 'task.train_data.global_batch_size': 8}
+    for sums, expected in ((True, sorted(settings)), (False, [])):
       stages = selftrain(adds_teacher_batch=sums, adds_control_batch=sums)
       for name in ('teacher', 'control'):
-        self.assertEqual(bool(stages[name].reads.select(settings)), sums, name)
+        self.assertEqual(list(stages[name].reads.select(settings)), expected, name)
+
+  def test_sizes_of_other_splits_train_no_model_anew(self):
+    settings = {
+      f'dataset.digits.num_{split}': 5 for split in ('labelled', 'unlabelled', 'validation')
+    }
+    reads = {s.name: list(s.reads.select(settings)) for s in selftrain().stages}
+    for name in ('teacher', 'control', 'student'):
+      self.assertEqual(reads[name], ['dataset.digits.num_labelled'], name)
+    self.assertEqual(reads['labels'], ['dataset.digits.num_unlabelled'])
 
   def test_a_teacher_with_its_own_augmentation_does_not_depend_on_the_students(self):
     settings = {'task.train_data.augmentation.policy': 'S3', 'teacher.augmentation.policy': 'S1'}
@@ -214,7 +232,7 @@ class SelfTrainingGraphTest(unittest.TestCase):
       'task.model.size': 2, 'seed': 3,
     }  # fmt: skip
     self.assertEqual(list(stage.reads.select(settings)), ['task.model.size', 'teacher.checkpoint'])
-    self.assertEqual(stage.files, ())
+    self.assertEqual(stage.files, ('teacher.checkpoint',))
 
   def test_planning_needs_no_tensorflow(self):
     printed = subprocess.run(

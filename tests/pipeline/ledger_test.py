@@ -53,7 +53,7 @@ class _Case(unittest.TestCase):
     inputs = planning.Inputs(stage.reads.select(settings or {}), work.inputs)
     if self.decide(stage, inputs) is planning.Action.SKIP:
       return False
-    self.ledger.execute(stage, inputs, work)
+    self.ledger.execute(stage, inputs, 'some-key', work)
     return True
 
   def exists(self, *parts):
@@ -75,11 +75,32 @@ class ExecuteTest(_Case):
     self.assertFalse(self.execute(settings))
     self.assertEqual(self.ledger.result('teacher')['runs'], 1)
 
-  def test_a_finished_stage_whose_product_is_gone_runs_again(self):
+  def test_a_product_that_is_gone_is_not_made_again_silently(self):
     self.execute()
     files.remove(os.path.join(self.folder, 'teacher'))
-    self.execute()
+    with self.assertRaisesRegex(
+      errors.StageChangedError,
+      r'teacher is finished in .* product \(teacher\) is gone.*--restart=teacher',
+    ):
+      self.execute()
+    self.assertEqual(self.work.runs, 1)
+
+  def test_a_cheap_product_that_is_gone_is_made_again(self):
+    self.execute(is_cheap=True)
+    files.remove(os.path.join(self.folder, 'teacher'))
+    self.assertTrue(self.execute(is_cheap=True))
     self.assertEqual(self.work.runs, 2)
+
+  def test_what_other_settings_left_does_not_mix_with_the_new_product(self):
+    self.work.part = 'history.jsonl'
+    self.work.failure = errors.DataError('no such file')
+    with self.assertRaises(errors.DataError):
+      self.execute({'seed': 0})
+    files.write_text(os.path.join(self.folder, 'teacher', 'old.txt'), 'old')
+    self.work.failure = None
+    self.execute({'seed': 1})
+    self.assertFalse(self.exists('teacher', 'old.txt'))
+    self.assertTrue(self.exists('teacher', 'history.jsonl'))
 
   def test_a_stage_that_failed_runs_again_without_losing_its_files(self):
     self.work.failure = RuntimeError('out of memory')
@@ -156,10 +177,19 @@ class ChangeTest(_Case):
     self.assertTrue(self.execute({'seed': 1}))
     self.assertEqual(self.ledger.read('teacher').inputs.settings, {'seed': 1})
 
-  def test_while_a_need_is_not_finished_inputs_are_not_compared(self):
-    self.execute({'seed': 0})
-    stage = self.work.stage('trainer', 'seed')
-    self.assertIs(self.decide(stage, None), planning.Action.SKIP)
+  def test_what_is_not_known_yet_is_not_compared_and_all_else_is(self):
+    work = _Work(self.folder, 'student', labels='abc', teacher='def')
+    self.execute({'seed': 0}, work)
+    stage = work.stage('trainer', 'seed')
+    unknown = {'labels': None, 'teacher': 'def'}
+    self.assertIs(self.decide(stage, planning.Inputs({'seed': 0}, unknown)), planning.Action.SKIP)
+    for inputs, change in (
+      (planning.Inputs({'seed': 1}, unknown), 'seed was 0 and is now 1'),
+      (planning.Inputs({'seed': 0}, {'labels': None}), 'its input teacher has changed'),
+      (planning.Inputs({'seed': 0}, {**unknown, 'files': 'x'}), 'its input files has changed'),
+    ):
+      with self.assertRaisesRegex(errors.StageChangedError, change):
+        self.decide(stage, inputs)
 
   def test_a_new_and_a_vanished_setting_are_changes(self):
     self.execute({'trainer.rate': 0.1})
@@ -192,36 +222,6 @@ class ChangeTest(_Case):
     self.execute({'trainer.rate': 2}, work, is_cheap=True)
     self.assertEqual(work.runs, 3)
     self.assertEqual(self.ledger.read('report').inputs.settings, {'trainer.rate': 2})
-
-
-class KeyTest(_Case):
-  """Keys of products: equal for what would make the same."""
-
-  def key(self, kind='teacher', settings=None, **digests):
-    return planning.Inputs(settings or {}, digests).key(kind)
-
-  def test_a_key_depends_on_kind_settings_and_inputs_and_not_on_their_order(self):
-    settings = {'seed': 0, 'trainer.rate': 0.1}
-    same = dict(reversed(settings.items()))
-    self.assertEqual(self.key(settings=settings), self.key(settings=same))
-    others = {
-      self.key(settings=settings),
-      self.key('control', settings=settings),
-      self.key(settings={'seed': 1, 'trainer.rate': 0.1}),
-      self.key(settings=settings, teacher='a'),
-      self.key(settings=settings, teacher='b'),
-    }
-    self.assertEqual(len(others), 5)
-
-  def test_two_runs_record_one_key_for_the_same_product(self):
-    keys = []
-    for settings in ({'seed': 0}, {'seed': 0, 'report.margin': 1}, {'seed': 1}):
-      with tempfile.TemporaryDirectory() as folder:
-        self.folder, self.ledger = folder, ledger.Ledger(folder)
-        self.execute(settings, _Work(folder, 'teacher'))
-        keys.append(files.read_json(self.ledger.path('teacher'))['key'])
-    self.assertEqual(keys[0], keys[1])
-    self.assertNotEqual(keys[0], keys[2])
 
 
 class RestartTest(_Case):

@@ -56,7 +56,9 @@ class DecideTest(unittest.TestCase):
     done, running = planning.Record(old, 'done'), planning.Record(old, 'running')
     self.assertIs(self.decide(None, old), action.START)
     self.assertIs(self.decide(done, old), action.SKIP)
-    self.assertIs(self.decide(done, old, product=False), action.CONTINUE)
+    with self.assertRaisesRegex(errors.StageChangedError, r'product \(student\) is gone'):
+      self.decide(done, old, product=False)
+    self.assertIs(self.decide(done, old, product=False, name='report'), action.START)
     self.assertIs(self.decide(running, old), action.CONTINUE)
     self.assertIs(self.decide(running, new, progress=False), action.START)
     self.assertIs(self.decide(done, new, name='report'), action.START)
@@ -65,6 +67,54 @@ class DecideTest(unittest.TestCase):
         errors.StageChangedError, f'stage student {state} in runs/mine .*: a was 1 and is now 2'
       ):
         self.decide(record, new)
+
+
+class KeysTest(unittest.TestCase):
+  """Keys name products before anything runs."""
+
+  files = {
+    'task.train_data.input_path': 'x',
+    'task.pseudo_data.input_path': 'x',
+    'task.validation_data.input_path': 'x',
+    'task.annotation_file': 'x',
+    'task.init_checkpoint': 'x',
+    'teacher.init_checkpoint': 'x',
+    'report.unlabelled_truth': 'x',
+  }
+
+  def keys(self, settings, files=None):
+    reads = {
+      'model': Reads(('task.model',)), 'training': Reads(('task.losses',)), 'inference': Reads(),
+      'evaluation': Reads(), 'labelling': Reads(('labels',)), 'gate': Reads(('task.pseudo_data',)),
+    }  # fmt: skip
+    stages = selftrain_graph.build(selftrain_graph.Outline(**reads))
+    return planning.keys(stages, settings, files or self.files)
+
+  def changed(self, settings, files=None):
+    """The stages whose key differs from that of a run with `a` everywhere."""
+    before = self.keys({'task.model.size': 1, 'labels.min_score': 1, 'task.pseudo_data.cut': 1})
+    after = self.keys(
+      {'task.model.size': 1, 'labels.min_score': 1, 'task.pseudo_data.cut': 1} | settings, files
+    )
+    return [name for name in before if before[name] != after[name]]
+
+  def test_a_setting_changes_the_keys_of_the_stages_that_read_it_and_of_those_made_from_them(self):
+    everything = ['teacher', 'labels', 'gate', 'control', 'student', 'report', 'export']
+    self.assertEqual(self.changed({}), [])
+    self.assertEqual(self.changed({'task.model.size': 2}), everything)
+    self.assertEqual(
+      self.changed({'labels.min_score': 2}), ['labels', 'gate', 'student', 'report', 'export']
+    )
+    self.assertEqual(
+      self.changed({'task.pseudo_data.cut': 2}), ['gate', 'student', 'report', 'export']
+    )
+    self.assertEqual(self.changed({'unrelated': 2}), [])
+
+  def test_files_count_like_settings(self):
+    other = {**self.files, 'task.pseudo_data.input_path': 'y'}
+    self.assertEqual(self.changed({}, other), ['labels', 'gate', 'student', 'report', 'export'])
+    other = {**self.files, 'task.annotation_file': 'y'}
+    self.assertEqual(self.changed({}, other), ['report'])
 
 
 if __name__ == '__main__':

@@ -68,6 +68,8 @@ class _ThreeStreams(detection.DetectionSelfTrainingTask):
 
   def forward(self, model, features):
     boxes = {name: value for name, value in features.items() if name != CLASSES}
+    if CLASSES not in features:
+      return super().forward(model, boxes)
     maps = model.backbone(features[CLASSES], training=True)
     logits = model.classifier(tf.reduce_mean(maps['5'], [1, 2]))
     return {**super().forward(model, boxes), CLASSES: tf.cast(logits, tf.float32)}
@@ -139,12 +141,22 @@ class ThirdStreamTest(tf.test.TestCase):
     differing = [n for n in floats if left.get_tensor(n).tobytes() != right.get_tensor(n).tobytes()]
     self.assertEqual(differing, [])
 
-  def test_its_weight_decides_whether_it_teaches(self):
-    without = tf.train.load_checkpoint(_train('without', steps=2, weight=0.0))
-    name = 'model/classifier/kernel/.ATTRIBUTES/VARIABLE_VALUE'
-    self.assertEqual(float(np.abs(without.get_tensor(name)).max()), 0.0)
+  def test_with_weight_0_a_run_is_to_the_bit_one_that_never_had_it(self):
+    without = _train('without', steps=2, weight=0.0)
+    names = set(actions.read_history(without))
+    self.assertFalse(any(name.startswith(CLASSES) for name in names), names)
+    with mock.patch.object(
+      _ThreeStreams, 'training_streams', detection.DetectionSelfTrainingTask.training_streams
+    ):
+      never = _train('never', steps=2)
+    left, right = (tf.train.load_checkpoint(path) for path in (without, never))
+    floats = [n for n, dtype in left.get_variable_to_dtype_map().items() if dtype == tf.float32]
+    differing = [n for n in floats if left.get_tensor(n).tobytes() != right.get_tensor(n).tobytes()]
+    self.assertEqual(differing, [])
+    head = 'model/classifier/kernel/.ATTRIBUTES/VARIABLE_VALUE'
+    self.assertEqual(float(np.abs(left.get_tensor(head)).max()), 0.0)
     self.assertGreater(
-      float(np.abs(tf.train.load_checkpoint(self.whole).get_tensor(name)).max()), 0
+      float(np.abs(tf.train.load_checkpoint(self.whole).get_tensor(head)).max()), 0
     )
 
   def test_a_loss_that_is_not_finite_is_named_by_its_stream(self):
