@@ -16,7 +16,7 @@ from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.core import config, errors
 from official_selftrain.serving import saved_model
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 _DOC = pathlib.Path(__file__).parents[2] / 'docs' / 'export.md'
 _NAMES = [f'digit {index}' for index in range(10)]
