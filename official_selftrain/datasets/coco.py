@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from pycocotools import mask as coco_mask
 
 from official_selftrain.core import errors, keys
 
 _EXPECTED = (
-  'Expected: images with id, height and width, annotations with image_id, category_id, bbox and, for masks, '
-  'segmentation, and, if there are any, categories with id and name.'
+  'Expected: images with id, annotations with image_id, category_id, bbox and, for masks, segmentation, and, if there '
+  'are any, categories with id and name. Relative boxes and masks also need height and width of images.'
 )
 # Fewer numbers are not a polygon; pycocotools would take four of them for a box.
 _MIN_POLYGON = 6
@@ -25,7 +26,7 @@ class Boxes:
   """The boxes of one image.
 
   Attributes:
-    boxes: float32 [n, 4], (ymin, xmin, ymax, xmax) relative to the image's sides.
+    boxes: float32 [n, 4], (ymin, xmin, ymax, xmax) relative to the image's sides; from `pixel_boxes` in pixels.
     classes: int64 [n], the category ids.
     is_crowd: bool [n].
   """
@@ -62,6 +63,7 @@ class Annotations:
   Attributes:
     path: where it was read from.
     categories: names by category id, in the order of the ids; empty if the file lists no categories.
+    ignored: number of annotations left out because the file lists no image with their image_id.
   """
 
   def __init__(self, path: str, content: Mapping[str, object], has_masks: bool) -> None:
@@ -72,11 +74,12 @@ class Annotations:
     """
     self.path = path
     self._has_masks = has_masks
-    self._sizes = _sizes(_entries(content, 'images'))
+    self._sides = _sides(_entries(content, 'images'))
     self.categories = _categories(
       _entries(content, 'categories') if 'categories' in content else []
     )
-    self._objects: dict[str, list[_Object]] = {name: [] for name in self._sizes}
+    self._objects: dict[str, list[_Object]] = {name: [] for name in self._sides}
+    self.ignored = 0
     for index, entry in enumerate(_entries(content, 'annotations')):
       try:
         self._add(index, entry)
@@ -88,30 +91,59 @@ class Annotations:
     if not isinstance(entry, dict):
       raise ValueError(f'is {entry!r}, not an object')
     image_id = _image_id(entry, 'image_id')
-    if image_id not in self._objects:
-      raise ValueError(f'has the image_id {image_id}, which no entry of images has')
     category_id = _integer(entry, 'category_id')
-    if self.categories and category_id not in self.categories:
-      raise ValueError(f'has the category_id {category_id}, which no entry of categories has')
-    self._objects[image_id].append(_Object(index, category_id, entry))
+    if image_id in self._objects:
+      self._objects[image_id].append(_Object(index, category_id, entry))
+    else:
+      self.ignored += 1
 
   def image_ids(self) -> tuple[str, ...]:
     """Ids of all images, in the order of the file, those without annotations included."""
-    return tuple(self._sizes)
+    return tuple(self._sides)
 
   def category_ids(self) -> tuple[int, ...]:
-    """Ids of all categories in rising order; those that annotations have if the file lists no categories."""
-    if self.categories:
-      return tuple(self.categories)
-    return tuple(sorted({each.category_id for found in self._objects.values() for each in found}))
+    """Ids of all categories in rising order: those that the file lists and those that annotations have."""
+    used = {each.category_id for found in self._objects.values() for each in found}
+    return tuple(sorted(used.union(self.categories)))
+
+  def first_without_number(self, name: str) -> str | None:
+    """Finds what pycocotools cannot evaluate; it leaves out annotations of categories that the file does not list.
+
+    Args:
+      name: a key of annotations, for example 'area'.
+
+    Returns:
+      Place of the first annotation in the file, of a listed category if there are any, that has no number under this
+      name; None if all have one.
+    """
+    wrong = [
+      each
+      for found in self._objects.values()
+      for each in found
+      if not isinstance(each.entry.get(name), int | float)
+      and (not self.categories or each.category_id in self.categories)
+    ]
+    return min(wrong, key=lambda each: each.index).place if wrong else None
 
   def size(self, image_id: str) -> tuple[int, int]:
     """Height and width of an image in pixels.
 
     Raises:
+      DataError: the file has no height or width of the image that is an integer above 0.
       KeyError: the file has no such image.
     """
-    return self._sizes[image_id]
+    sides = zip(('height', 'width'), self._sides[image_id], strict=True)
+    entry = {name: side for name, side in sides if side is not None}
+    try:
+      height, width = _integer(entry, 'height'), _integer(entry, 'width')
+      if height < 1 or width < 1:
+        raise ValueError(f'has height {height} and width {width}')
+    except ValueError as error:
+      raise errors.DataError(
+        f'{self.path}: images[{list(self._sides).index(image_id)}] (id {image_id}) {error}. Give the image its height '
+        'and width in pixels.'
+      ) from error
+    return height, width
 
   def boxes(self, image_id: str) -> Boxes | None:
     """Boxes of an image in the order of the file; None for an image that the file does not have.
@@ -119,15 +151,28 @@ class Annotations:
     Boxes without area are kept, as pycocotools keeps them: they count as objects that are never found.
 
     Raises:
+      DataError: an annotation of the image has no bbox of four finite numbers with sides >= 0, or the image has
+        annotations but no size in the file.
+    """
+    return self._boxes(image_id, is_relative=True)
+
+  def pixel_boxes(self, image_id: str) -> Boxes | None:
+    """The same as `boxes` with places in pixels; does not need the size of the image.
+
+    Raises:
       DataError: an annotation of the image has no bbox of four finite numbers with sides >= 0.
     """
-    if image_id not in self._sizes:
+    return self._boxes(image_id, is_relative=False)
+
+  def _boxes(self, image_id: str, is_relative: bool) -> Boxes | None:
+    if image_id not in self._sides:
       return None
-    height, width = self.size(image_id)
     objects = self._objects[image_id]
     edges = np.array([self._edges(each) for each in objects], np.float64).reshape(-1, 4)
+    if objects and is_relative:
+      edges /= self.size(image_id) * 2
     return Boxes(
-      (edges / [height, width, height, width]).astype(np.float32),
+      edges.astype(np.float32),
       np.array([each.category_id for each in objects], np.int64),
       np.array([each.is_crowd for each in objects], bool),
     )
@@ -151,12 +196,13 @@ class Annotations:
       crowd, 0 where none does.
 
     Raises:
-      DataError: an annotation of the image has no usable segmentation, or a category id that is not in 1..254.
+      DataError: an annotation of the image has no usable segmentation, or a category id that is not in 1..254, or the
+        image has no size in the file.
       ValueError: the file was read without masks.
     """
     if not self._has_masks:
       raise ValueError('class_map needs annotations that were read with with_masks=True.')
-    if image_id not in self._sizes:
+    if image_id not in self._sides:
       return None
     result = np.zeros(self.size(image_id), np.uint8)
     for each in self._objects[image_id]:
@@ -184,25 +230,29 @@ def read(path: str | os.PathLike[str], with_masks: bool = False) -> Annotations:
   """Reads an annotation file.
 
   Args:
-    path: JSON in the format of COCO's `instances_*.json`.
+    path: JSON in the format of COCO's `instances_*.json`, wherever TensorFlow can read files.
     with_masks: whether segmentations are kept, for `Annotations.class_map`. Without them the annotations of COCO's
       118,287 training images take a fraction of the memory.
 
   Returns:
-    Its content. Boxes and segmentations are checked when they are asked for.
+    Its content. Sizes, boxes and segmentations are checked when they are asked for. Annotations of images that the file
+    does not list are left out; those of categories that it does not list stay.
 
   Raises:
     DataError: the file is missing or no COCO annotation file; says which entry is wrong.
   """
   name = os.fspath(path)
   try:
-    with open(name, encoding='utf-8') as stream:
+    with tf.io.gfile.GFile(name) as stream:
       content = json.load(stream, object_hook=None if with_masks else _without_mask)
     if not isinstance(content, dict):
       raise ValueError(f'it holds a {type(content).__name__} instead of an object')
     return Annotations(name, content, with_masks)
-  except (OSError, ValueError) as error:
-    what = str(error) if type(error) is ValueError else repr(error)
+  except (tf.errors.OpError, ValueError) as error:
+    if isinstance(error, tf.errors.OpError):
+      what = errors.first_line(error)
+    else:
+      what = str(error) if type(error) is ValueError else repr(error)
     raise errors.DataError(
       f'{name} cannot be read as COCO annotations: {what}. {_EXPECTED}'
     ) from error
@@ -251,21 +301,19 @@ def _image_id(entry: object, name: str) -> str:
   return value if isinstance(value, str) else str(_integer(entry, name))
 
 
-def _sizes(entries: list[object]) -> dict[str, tuple[int, int]]:
-  """(height, width) by image id."""
-  sizes: dict[str, tuple[int, int]] = {}
+def _sides(entries: list[object]) -> dict[str, tuple[object, object]]:
+  """What the file says of height and width, by image id; None for what it does not say."""
+  sides: dict[str, tuple[object, object]] = {}
   for index, entry in enumerate(entries):
     try:
       image_id = _image_id(entry, 'id')
-      height, width = _integer(entry, 'height'), _integer(entry, 'width')
-      if image_id in sizes:
+      if image_id in sides:
         raise ValueError(f'has the id {image_id}, which another image has too')
-      if height < 1 or width < 1:
-        raise ValueError(f'has height {height} and width {width}')
     except ValueError as error:
       raise ValueError(f'images[{index}] {error}') from error
-    sizes[image_id] = (height, width)
-  return sizes
+    assert isinstance(entry, dict)
+    sides[image_id] = (entry.get('height'), entry.get('width'))
+  return sides
 
 
 def _categories(entries: list[object]) -> dict[int, str]:

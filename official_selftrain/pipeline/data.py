@@ -82,7 +82,8 @@ def make(params: st.SupervisedExperiment, facts: DataFacts) -> DataFacts:
   annotations = getattr(params.task, 'annotation_file', None)
   if facts.class_names or not annotations or not tf.io.gfile.exists(annotations):
     return facts
-  return dataclasses.replace(facts, class_names=validation_records.class_names_of(annotations))
+  names = validation_records.class_names_of(annotations, params.task.model.num_classes)
+  return dataclasses.replace(facts, class_names=names)
 
 
 def _exclude_ops(params: st.SupervisedExperiment, known: Sequence[str]) -> None:

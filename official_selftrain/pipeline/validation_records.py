@@ -27,6 +27,9 @@ _FEW_BOXES = 5
 _EXAMPLES = 5
 
 _PATH = 'task.validation_data.input_path'
+_CLASS_TEXT = 'image/object/class/text'
+# pycocotools reads these of every annotation, and only when it evaluates.
+_NEEDED_NUMBERS = ('iscrowd', 'area')
 # Boxes by class that are no crowds.
 Counts = collections.Counter[int]
 
@@ -40,59 +43,62 @@ def check(task: cfg.TaskConfig, class_names: Sequence[str] = ()) -> None:
 
   Raises:
     ConfigError: ids are to be regenerated, which no annotation file matches, or names contradict the annotation file.
-    DataError: a record cannot be read, ids are no numbers or not unique, records and annotation file are not about the
-      same images or number classes differently, or the model has too few classes.
+    DataError: a record or the annotation file cannot be read, an annotation lacks what evaluation needs, ids are no
+      numbers or not unique, records and annotation file are not about the same images or number classes differently,
+      the label map lacks a class, or the model has too few classes.
   """
   if not isinstance(task, detection_configs.DetectionTask):
     return
   stream = task.validation_data
   annotations = None
+  truth: dict[str, Counts] = {}
   if task.annotation_file:
     _check_ids_are_read(stream)
     annotations = coco.read(task.annotation_file)
-    check_names(annotations, class_names)
-  if stream.tfds_name or not stream.input_path:
-    return
-  files = tfrecords.match_files(stream.input_path, _PATH)
-  found = _read(files, stream)
-  if annotations:
+    _check_annotations(annotations)
+    check_names(annotations, class_names, task.model.num_classes)
     truth = _counts_of(annotations)
-    _check_images(annotations, found)
-    _check_classes(annotations, found, truth)
-    _check_num_classes(task, truth.values(), f'{annotations.path} (task.annotation_file)')
+  found: dict[str, Counts] = {}
+  if stream.input_path and not stream.tfds_name:
+    found = _read(tfrecords.match_files(stream.input_path, _PATH), stream)
+    if annotations:
+      _check_images(annotations, found)
+      _check_classes(annotations, found, truth)
+  _check_num_classes(task, truth.values(), f'{task.annotation_file} (task.annotation_file)')
   _check_num_classes(task, found.values(), _PATH)
 
 
-def class_names_of(annotation_file: str) -> tuple[str, ...]:
+def class_names_of(annotation_file: str, num_classes: int) -> tuple[str, ...]:
   """Names of the categories of an annotation file, for runs that have none in their settings.
 
   Args:
     annotation_file: JSON in the format of COCO's `instances_*.json`.
+    num_classes: number of the model's classes, the background included.
 
   Returns:
-    Names from id 1 to the largest one; 'unused-12' for an id, here 12, that no category has. Empty when the file lists
-    no categories.
+    Names of the ids from 1 to num_classes - 1; 'unused-12' for an id, here 12, that no category has. Categories with
+    other ids are left out; `check` refuses them if they have boxes. Empty when no category is left.
 
   Raises:
-    DataError: the file cannot be read, or a category has an id below 1, which is the background's.
+    DataError: the file cannot be read.
   """
   categories = coco.read(annotation_file).categories
-  if not categories:
+  ids = range(1, num_classes)
+  if not any(category_id in ids for category_id in categories):
     return ()
-  if min(categories) < 1:
-    raise errors.DataError(
-      f'{annotation_file}: category {categories[min(categories)]!r} has the id {min(categories)}. Class 0 is the '
-      'background; number categories from 1.'
-    )
-  return tuple(categories.get(k, f'unused-{k}') for k in range(1, max(categories) + 1))
+  return tuple(categories.get(k, f'unused-{k}') for k in ids)
 
 
-def check_names(annotations: coco.Annotations, class_names: Sequence[str]) -> None:
-  """Raises ConfigError when class names, from id 1, are not those of the file's categories; both may be unknown."""
+def check_names(
+  annotations: coco.Annotations, class_names: Sequence[str], num_classes: int
+) -> None:
+  """Raises ConfigError when class names, from id 1, are not those of the file's categories below `num_classes`."""
   if not class_names:
     return
   for category_id, name in annotations.categories.items():
-    ours = class_names[category_id - 1] if 0 < category_id <= len(class_names) else None
+    if not 1 <= category_id < num_classes:
+      continue
+    ours = class_names[category_id - 1] if category_id <= len(class_names) else None
     if ours != name:
       said = 'has no name' if ours is None else f'is {ours!r}'
       raise errors.ConfigError(
@@ -100,6 +106,32 @@ def check_names(annotations: coco.Annotations, class_names: Sequence[str]) -> No
         f'{annotations.path} (task.annotation_file). List the names in the order of ids, from 1; an id without a '
         'category needs a name too.'
       )
+
+
+def _check_annotations(annotations: coco.Annotations) -> None:
+  """Checks what evaluation needs of annotations, and notes which of them it leaves out.
+
+  Raises:
+    DataError: an annotation lacks a number that pycocotools reads.
+  """
+  where = f'{annotations.path} (task.annotation_file)'
+  for name in _NEEDED_NUMBERS:
+    place = annotations.first_without_number(name)
+    if place:
+      raise errors.DataError(
+        f'{where}: {place} has no number {name!r}, which the COCO evaluator needs. Give every annotation '
+        'iscrowd, 0 or 1, and area in square pixels.'
+      )
+  if annotations.ignored:
+    console.note(
+      f'{annotations.ignored} annotations of {where} have an image_id that no image of the file has. They are ignored.'
+    )
+  unlisted = [str(k) for k in annotations.category_ids() if k not in annotations.categories]
+  if annotations.categories and unlisted:
+    console.note(
+      f'{where} has annotations of category {_some(unlisted)}, which is not in its list of categories. They do not '
+      'count in AP.'
+    )
 
 
 def _check_ids_are_read(stream: detection_configs.DataConfig) -> None:
@@ -116,10 +148,14 @@ def _read(files: Sequence[str], stream: detection_configs.DataConfig) -> dict[st
   """Boxes by class of each image, by its id as a plain number in decimals, in the order of the records.
 
   Raises:
-    DataError: a record cannot be read, an id is not a number from 0 to 2^63 - 1, or two records have the same.
+    DataError: a record cannot be read, an id is not a number from 0 to 2^63 - 1, two records have the same, or the
+      label map lacks a class text.
   """
   found: dict[str, Counts] = {}
-  for place, (text, counts) in enumerate(_labels(files, stream)):
+  unknown: dict[str, int] = {}
+  for place, (text, counts, strangers) in enumerate(_labels(files, stream)):
+    for stranger in strangers:
+      unknown.setdefault(stranger, place)
     if not (text.isascii() and text.isdigit() and int(text) <= _MAX_ID):
       raise errors.DataError(
         f'{_PATH}: image/source_id of record {place} is {text!r}; the COCO evaluator needs numbers from 0 to 2^63 - 1. '
@@ -132,35 +168,54 @@ def _read(files: Sequence[str], stream: detection_configs.DataConfig) -> dict[st
         f'{image_id}. The COCO evaluator would take them for one image. Remove one, or write other ids.'
       )
     found[image_id] = counts
+  if unknown:
+    label_map = stream.decoder.label_map_decoder.label_map
+    raise errors.DataError(
+      f'{_PATH}: boxes have the class text {_some([repr(text) for text in unknown])}, the first in record '
+      f'{min(unknown.values())}, which the label map {label_map} '
+      '(task.validation_data.decoder.label_map_decoder.label_map) does not have. Add a line with the id and the text, '
+      'or correct the text in the records.'
+    )
   return found
 
 
 def _labels(
   files: Sequence[str], stream: detection_configs.DataConfig
-) -> Iterator[tuple[str, Counts]]:
-  """Id and boxes by class of each record, in the order of the files.
+) -> Iterator[tuple[str, Counts, list[str]]]:
+  """Of each record, in the order of the files: id, boxes by class, and class texts that the label map lacks.
 
   Raises:
     DataError: a record cannot be read.
   """
   decoder = detection.build_decoder(stream)
+  spec = {_CLASS_TEXT: tf.io.RaggedFeature(tf.string)}
+
+  def decode(records: tf.Tensor) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+    return {**decoder.decode_labels(records), **tf.io.parse_example(records, spec)}
+
+  has_label_map = isinstance(decoder, decoders.LabelMapDecoder)
   dataset = tf.data.TFRecordDataset(list(files))
   if stream.skip_errors:
     # One at a time, so that a bad record takes no other with it.
-    dataset = dataset.ignore_errors().batch(1).map(decoder.decode_labels).ignore_errors()
+    dataset = dataset.ignore_errors().batch(1).map(decode).ignore_errors()
   else:
-    dataset = dataset.batch(_RECORDS_AT_ONCE).map(decoder.decode_labels, tf.data.AUTOTUNE)
+    dataset = dataset.batch(_RECORDS_AT_ONCE).map(decode, tf.data.AUTOTUNE)
   try:
     for batch in dataset.prefetch(1):
       ids = [each.decode('utf-8', 'replace') for each in batch['source_id'].numpy().tolist()]
-      rows = (batch[name].to_list() for name in ('classes', 'is_crowd'))
-      for image_id, classes, is_crowd in zip(ids, *rows, strict=True):
+      rows = (batch[name].to_list() for name in ('classes', 'is_crowd', _CLASS_TEXT))
+      for image_id, classes, is_crowd, texts in zip(ids, *rows, strict=True):
         flags = is_crowd or [0] * len(classes)
-        boxes = zip(classes, flags, strict=False)
-        yield image_id, Counts(class_id for class_id, crowd in boxes if not crowd)
+        boxes = [k for k, crowd in zip(classes, flags, strict=False) if not crowd]
+        # The Model Garden gives texts that are not in the label map the class -1.
+        named = zip(texts, classes, flags, strict=False) if has_label_map else ()
+        unknown = [
+          text.decode('utf-8', 'replace') for text, k, crowd in named if k < 0 and not crowd
+        ]
+        yield image_id, Counts(boxes), unknown
   except tf.errors.OpError as error:
-    decode = functools.partial(_decode_one, decoder)
-    reason = tfrecords.first_bad_record(files, decode) or errors.first_line(error)
+    decode_one = functools.partial(_decode_one, decoder)
+    reason = tfrecords.first_bad_record(files, decode_one) or errors.first_line(error)
     raise errors.DataError(f'{_PATH}: {reason}') from error
 
 
@@ -173,7 +228,7 @@ def _decode_one(
 def _check_num_classes(
   task: detection_configs.DetectionTask, images: Iterable[Counts], where: str
 ) -> None:
-  """Raises DataError when the model lacks a class that the boxes of images have."""
+  """Raises DataError when boxes of images have a class that the model lacks; 0 is the background."""
   num_classes = task.model.num_classes
   classes = {class_id for counts in images for class_id in counts}
   outside = [class_id for class_id in sorted(classes) if not 1 <= class_id < num_classes]
@@ -188,7 +243,7 @@ def _counts_of(annotations: coco.Annotations) -> dict[str, Counts]:
   """Boxes by category of all images of an annotation file."""
   result = {}
   for image_id in annotations.image_ids():
-    boxes = annotations.boxes(image_id)
+    boxes = annotations.pixel_boxes(image_id)
     assert boxes is not None
     result[image_id] = Counts(boxes.classes[~boxes.is_crowd].tolist())
   return result
@@ -323,8 +378,8 @@ def _renumbering(
   annotations: coco.Annotations, records: Mapping[str, Counts], truth: Mapping[str, Counts]
 ) -> str:
   """Advice for records that number the categories from 1 on without gaps; '' when they do not."""
-  ids = annotations.category_ids()
-  if list(ids) == list(range(1, len(ids) + 1)):
+  ids = [category_id for category_id in annotations.category_ids() if category_id > 0]
+  if ids == list(range(1, len(ids) + 1)):
     return ''
   renumbered = {}
   for image_id, counts in records.items():

@@ -6,6 +6,7 @@ import tempfile
 import unittest
 
 import numpy as np
+import tensorflow as tf
 from pycocotools import mask as coco_mask
 
 from official_selftrain.core import errors
@@ -58,6 +59,40 @@ class IdsTest(_Case):
       found = self.read(*rows, categories=categories)
       self.assertEqual((found.categories, found.category_ids()), ({}, (1, 5, 90)))
 
+  def test_categories_that_are_not_listed_keep_their_boxes(self):
+    found = self.read(_box(7, 2, 0, 0, 20, 10), _box(7, 3, 0, 0, 200, 100))
+    self.assertEqual(found.category_ids(), (2, 3, 17, 18))
+    self.assertEqual(found.categories, {3: 'car', 17: 'cat', 18: 'dog'})
+    self.assertEqual(found.boxes('7').classes.tolist(), [2, 3])
+    np.testing.assert_array_equal(found.boxes('7').boxes[0], np.float32([0, 0, 0.1, 0.1]))
+
+  def test_annotations_of_unknown_images_are_counted_and_left_out(self):
+    found = self.read(*(_box(i, 90 if i == 99 else 3, 0, 0, 1, 1) for i in (99, 7, 100, 99)))
+    self.assertEqual((found.ignored, found.image_ids()), (3, ('7', '8')))
+    self.assertEqual(found.category_ids(), (3, 17, 18))
+    self.assertEqual(len(found.boxes('7').boxes), 1)
+    self.assertIsNone(found.boxes('99'))
+    self.assertEqual(self.read(_box(7, 3, 0, 0, 1, 1)).ignored, 0)
+
+  def test_the_first_annotation_without_a_number(self):
+    rows = [
+      _box(8, 3, 0, 0, 1, 1, id=10, area=1.5, iscrowd=0),
+      _box(8, 3, 0, 0, 1, 1, id=11, area=2),
+      _box(7, 17, 0, 0, 1, 1, id=12, iscrowd=1, area=None),
+      # No listed category, and no image: evaluation reads neither.
+      _box(7, 5, 0, 0, 1, 1, id=13),
+      _box(99, 3, 0, 0, 1, 1, id=14),
+    ]
+    found = self.read(*rows)
+    self.assertEqual(found.first_without_number('iscrowd'), 'annotations[1] (id 11)')
+    self.assertEqual(found.first_without_number('area'), 'annotations[2] (id 12)')
+    # Image 7 comes first in the file, but the annotation of image 8 does among annotations.
+    self.assertEqual(found.first_without_number('score'), 'annotations[0] (id 10)')
+    self.assertIsNone(found.first_without_number('id'))
+    self.assertIsNone(self.read(rows[3]).first_without_number('area'))
+    listed = self.read(rows[3], categories=None).first_without_number('area')
+    self.assertEqual(listed, 'annotations[0] (id 13)')
+
 
 class BoxesTest(_Case):
   def test_relative_corners_classes_and_crowds_in_the_order_of_the_file(self):
@@ -84,6 +119,34 @@ class BoxesTest(_Case):
     self.assertIsNone(found.boxes('9'))
     # Ids are compared as text, as records have them.
     self.assertIsNone(found.boxes('07'))
+
+  def test_boxes_in_pixels(self):
+    found = self.read(_box(7, 18, 50, 25, 100, 50, iscrowd=1), images=[{'id': 7}, {'id': 8}])
+    boxes = found.pixel_boxes('7')
+    np.testing.assert_array_equal(boxes.boxes, [[25, 50, 75, 150]])
+    self.assertEqual((boxes.classes.tolist(), boxes.is_crowd.tolist()), ([18], [True]))
+    self.assertEqual(boxes.boxes.dtype, np.float32)
+    self.assertEqual(found.pixel_boxes('8').boxes.shape, (0, 4))
+    self.assertIsNone(found.pixel_boxes('9'))
+
+  def test_sizes_are_checked_when_they_are_asked_for(self):
+    cases = (
+      ({'height': 4}, 'has no width'),
+      ({'width': 6}, 'has no height'),
+      ({'width': 6, 'height': None}, 'has no height'),
+      ({'height': 0, 'width': 6}, 'has height 0 and width 6'),
+      ({'height': 4, 'width': '6'}, "has the width '6', which is not an integer"),
+    )
+    for sides, message in cases:
+      images = [IMAGES[0], {'id': 8, **sides}, {'id': 9}]
+      found = self.read(_box(7, 3, 0, 0, 200, 100), _box(8, 3, 0, 0, 1, 1), images=images)
+      np.testing.assert_array_equal(found.boxes('7').boxes, [[0, 0, 1, 1]])
+      self.assertEqual(found.boxes('9').boxes.shape, (0, 4))
+      for ask in (found.size, found.boxes):
+        with self.assertRaisesRegex(
+          errors.DataError, rf'instances\.json: images\[1\] \(id 8\) {message}\. Give the image its'
+        ):
+          ask('8')
 
   def test_boxes_without_area_and_beyond_the_image_stay(self):
     found = self.read(_box(8, 3, 3, 2, 0, 0), _box(8, 3, 3, 2, 30, 2)).boxes('8')
@@ -212,18 +275,35 @@ class ClassMapTest(_Case):
       found.class_map('8')
 
 
+class RemoteFilesTest(_Case):
+  def test_paths_of_other_file_systems(self):
+    # TensorFlow's in-memory file system, which Python's open() does not know.
+    path = 'ram://coco_test/instances.json'
+    with tf.io.gfile.GFile(path, 'w') as stream:
+      stream.write(json.dumps({'images': IMAGES, 'annotations': [_box(7, 3, 0, 0, 200, 100)]}))
+    found = coco.read(path)
+    self.assertEqual((found.path, found.image_ids()), (path, ('7', '8')))
+    np.testing.assert_array_equal(found.boxes('7').boxes, [[0, 0, 1, 1]])
+
+
 class BrokenFilesTest(_Case):
   def check(self, message, *annotations, **content):
     with self.assertRaisesRegex(
       errors.DataError,
       rf'instances\.json cannot be read as COCO annotations: {message}.*\. Expected: images '
-      'with id, height and width, annotations with image_id, category_id, bbox',
+      'with id, annotations with image_id, category_id, bbox',
     ):
       self.read(*annotations, **content)
 
   def test_no_file_and_no_json(self):
-    with self.assertRaisesRegex(errors.DataError, 'nowhere.json cannot .*FileNotFoundError'):
-      coco.read('nowhere.json')
+    for path, message in (
+      ('nowhere.json', 'nowhere.json; No such file or directory'),
+      (os.path.dirname(self.path), 'Is a directory'),
+    ):
+      with self.assertRaisesRegex(
+        errors.DataError, f'^{path} cannot be read as COCO annotations: .*{message}'
+      ):
+        coco.read(path)
     for text in ('{"images": [', '', 'x'):
       with open(self.path, 'w', encoding='utf-8') as stream:
         stream.write(text)
@@ -244,16 +324,9 @@ class BrokenFilesTest(_Case):
     self.check("it has no list 'categories'", categories='abc')
 
   def test_images(self):
-    for name in ('id', 'height', 'width'):
-      image = {k: v for k, v in IMAGES[1].items() if k != name}
-      self.check(rf'images\[1\] has no {name}', images=[IMAGES[0], image])
+    self.check(r'images\[1\] has no id', images=[IMAGES[0], {'height': 4, 'width': 6}])
     self.check(r'images\[0\] has no id', images=[5])
     self.check(r'images\[1\] has the id 7, which another image has too', images=[IMAGES[0]] * 2)
-    self.check(r'images\[0\] has height 0 and width 6', images=[{**IMAGES[1], 'height': 0}])
-    self.check(
-      r"images\[0\] has the width '6', which is not an integer",
-      images=[{**IMAGES[1], 'width': '6'}],
-    )
     self.check(
       r'images\[0\] has the id True, which is not an integer', images=[{**IMAGES[1], 'id': True}]
     )
@@ -265,13 +338,8 @@ class BrokenFilesTest(_Case):
       self.check(rf'annotations\[1\] has no {name}', whole, row)
     self.check(r"annotations\[0\] is 'text', not an object", 'text')
     self.check(
-      r'annotations\[0\] has the image_id 99, which no entry of images has', _box(99, 3, 0, 0, 1, 1)
+      r'annotations\[0\] \(id 12\) has no category_id', {'id': 12, 'image_id': 99, 'bbox': [0] * 4}
     )
-    self.check(
-      r'annotations\[1\] has the category_id 2, which no entry of categories has',
-      *(whole, _box(7, 2, 0, 0, 1, 1)),
-    )
-    self.check(r'annotations\[0\] \(id 12\) has the image_id 99', _box(99, 3, 0, 0, 1, 1, id=12))
     self.check(
       r"annotations\[0\] has the category_id 'car', which is not an int", _box(7, 'car', 0, 0, 1, 1)
     )

@@ -50,19 +50,28 @@ class _Case(tf.test.TestCase):
     self.records = os.path.join(self.folder, 'validation-%d.tfrecord')
     self.said = []
 
-  def write_annotations(self, images=None, crowds=(), categories=None):
-    """Writes an annotation file; `crowds` are (image, class)."""
+  def write_annotations(self, images=None, crowds=(), categories=None, edit=None):
+    """Writes an annotation file; `crowds` are (image, class); `edit` changes the content before."""
     images = IMAGES if images is None else images
     boxes = [(image, c, 0) for image, classes in images.items() for c in classes]
     boxes += [(image, c, 1) for image, c in crowds]
     content = {
       'images': [{'id': image, 'height': 16, 'width': 24} for image in images],
       'annotations': [
-        {'id': i, 'image_id': image, 'category_id': c, 'bbox': [1, 1, 9, 9], 'iscrowd': crowd}
+        {
+          'id': i,
+          'image_id': image,
+          'category_id': c,
+          'bbox': [1, 1, 9, 9],
+          'iscrowd': crowd,
+          'area': 81,
+        }
         for i, (image, c, crowd) in enumerate(boxes)
       ],
       'categories': [{'id': k, 'name': name} for k, name in (categories or CATEGORIES).items()],
     }
+    if edit:
+      edit(content)
     with open(self.annotations, 'w', encoding='utf-8') as stream:
       json.dump(content, stream)
 
@@ -248,6 +257,89 @@ class ClassesTest(_Case):
     self.assertEqual(self.said, [])
     self.assert_refused('has boxes of class 7', num_classes=7, **decoder)
 
+  def test_texts_that_the_label_map_lacks(self):
+    self.write_annotations()
+    label_map = os.path.join(self.folder, 'map.csv')
+    with open(label_map, 'w', encoding='utf-8') as stream:
+      stream.writelines(['1,person\n', '4,toaster\n'])
+    texts = [['person'], ['toaster', 'bicycle', 'person'], ['Person', 'bicycle'], ['zebra']]
+    crowds = [None, None, None, [1]]
+    self.write_records(
+      [
+        record(100 + i, [], crowd, names)
+        for i, (crowd, names) in enumerate(zip(crowds, texts, strict=True))
+      ]
+    )
+    decoder = {'type': 'label_map_decoder', 'label_map_decoder': {'label_map': label_map}}
+    for with_annotations in (True, False):
+      self.assert_refused(
+        r"boxes have the class text 'bicycle', 'Person', the first in record 1, which the label map .*map\.csv "
+        r'\(task\.validation_data\.decoder\.label_map_decoder\.label_map\) does not have\. Add a line',
+        with_annotations=with_annotations,
+        **decoder,
+      )
+    # Other decoders do not read the texts.
+    self.write_records([record(100, [1, 1], texts=['zebra'])])
+    self.check(with_annotations=False)
+
+
+class AnnotationsTest(_Case):
+  def setUp(self):
+    super().setUp()
+    self.write_records([record(image, c) for image, c in IMAGES.items()])
+
+  def test_numbers_that_the_evaluator_reads(self):
+    for name in ('iscrowd', 'area'):
+      self.write_annotations(edit=lambda content, name=name: content['annotations'][3].pop(name))
+      self.assert_refused(
+        rf"instances\.json \(task\.annotation_file\): annotations\[3\] \(id 3\) has no number '{name}', which the COCO"
+      )
+
+  def test_annotations_of_unknown_images_are_ignored(self):
+    def edit(content):
+      content['annotations'] += [
+        {'id': 900 + i, 'image_id': 7, 'category_id': 95, 'bbox': [0, 0, 1, 1]} for i in range(2)
+      ]
+
+    self.write_annotations(edit=edit)
+    self.check()
+    self.assertLen(self.said, 1)
+    self.assertRegex(self.said[0], r'^2 annotations of .*instances\.json .* They are ignored\.$')
+
+  def test_images_without_a_size(self):
+    self.write_annotations(edit=lambda content: content['images'][0].pop('height'))
+    self.check()
+    self.assertEqual(self.said, [])
+
+  def test_a_category_that_is_not_listed(self):
+    self.write_annotations(categories={1: 'person', 2: 'bicycle', 7: 'toothbrush'})
+    self.check()
+    self.assertLen(self.said, 1)
+    self.assertRegex(self.said[0], 'has annotations of category 4, which is not in its list of')
+
+  def test_categories_that_the_model_lacks(self):
+    categories = {0: 'things', **CATEGORIES, 8: 'eighth', 10**9: 'last'}
+    self.write_annotations(categories=categories)
+    self.check()
+    self.check(('person', 'bicycle', 'no third', 'toaster', 'no fifth', 'no sixth', 'toothbrush'))
+    self.assertEqual(self.said, [])
+    for class_id in (0, 8, 10**9):
+      self.write_annotations({**IMAGES, 100: [*IMAGES[100], class_id]}, categories=categories)
+      message = rf'instances\.json \(task\.annotation_file\) has boxes of class {class_id}, but'
+      names = validation_records.class_names_of(self.annotations, 8)
+      self.assert_refused(message, class_names=names)
+      # The records come from elsewhere, so that only the file can be checked.
+      task = self.task()
+      task.validation_data.input_path = ''
+      with self.assertRaisesRegex(errors.DataError, message):
+        validation_records.check(task, names)
+
+  def test_renumbered_records_beside_a_supercategory(self):
+    self.write_annotations(categories={0: 'things', **CATEGORIES})
+    renumbered = {image: [IN_ORDER[c] for c in classes] for image, classes in IMAGES.items()}
+    self.write_records([record(image, c) for image, c in renumbered.items()])
+    self.assert_refused('The records number the 4 categories from 1 to 4 in the order of their ids')
+
 
 class NamesTest(_Case):
   NAMES = ('person', 'bicycle', 'no third', 'toaster', 'no fifth', 'no sixth', 'toothbrush')
@@ -255,16 +347,27 @@ class NamesTest(_Case):
   def test_names_of_the_file(self):
     self.write_annotations()
     names = ('person', 'bicycle', 'unused-3', 'toaster', 'unused-5', 'unused-6', 'toothbrush')
-    self.assertEqual(validation_records.class_names_of(self.annotations), names)
-    self.write_annotations(categories={**CATEGORIES, 0: 'background'})
-    with self.assertRaisesRegex(errors.DataError, "category 'background' has the id 0. Class 0 is"):
-      validation_records.class_names_of(self.annotations)
+    self.assertEqual(validation_records.class_names_of(self.annotations, 8), names)
+    # The model has more classes than the file, or fewer.
+    more = (*names, 'unused-8', 'unused-9')
+    self.assertEqual(validation_records.class_names_of(self.annotations, 10), more)
+    self.assertEqual(validation_records.class_names_of(self.annotations, 5), names[:4])
+
+  def test_names_of_categories_that_the_model_lacks_are_left_out(self):
+    self.write_annotations(categories={0: 'things', 2: 'bicycle', 10**9: 'last'})
+    names = validation_records.class_names_of(self.annotations, 4)
+    self.assertEqual(names, ('unused-1', 'bicycle', 'unused-3'))
+    for categories in ({0: 'things', 4: 'toaster'}, {4: 'toaster'}):
+      self.write_annotations(categories=categories)
+      self.assertEqual(validation_records.class_names_of(self.annotations, 4), ())
+    self.write_annotations(edit=lambda content: content.pop('categories'))
+    self.assertEqual(validation_records.class_names_of(self.annotations, 4), ())
 
   def test_names_must_agree(self):
     self.write_annotations()
     self.write_records([record(image, c) for image, c in IMAGES.items()])
     self.check(self.NAMES)
-    self.check(validation_records.class_names_of(self.annotations))
+    self.check(validation_records.class_names_of(self.annotations, 8))
     for names, message in (
       (tuple(CATEGORIES.values()), "class 4 is 'toothbrush', but category 4 is 'toaster' in .*"),
       (self.NAMES[:-1], "class 7 has no name, but category 7 is 'toothbrush' in "),
