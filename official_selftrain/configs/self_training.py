@@ -3,12 +3,13 @@
 import dataclasses
 from typing import Literal, Optional
 
+from absl import logging
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import datasets, digit_settings, inputs
-from official_selftrain.core import errors
+from official_selftrain.core import comparison, errors
 
 # The parts of a model that can be loaded alone.
 INIT_MODULES = ('backbone', 'decoder')
@@ -167,7 +168,8 @@ class Report(hyperparams.Config):
   """Settings of the report.
 
   Attributes:
-    primary_metric: the evaluator's metric that the verdict is about.
+    primary_metric: the evaluator's metric that the verdict is about; there is a verdict only for those of
+      `core.comparison.METRICS`.
     num_pictures: images per group of the contact sheets.
     unlabelled_truth: COCO JSON with held-out truth for the unlabelled images, used only to judge the labels; the
       embedded data set brings its own.
@@ -176,6 +178,19 @@ class Report(hyperparams.Config):
   primary_metric: str = 'AP'
   num_pictures: int = 8
   unlabelled_truth: str = ''
+
+  def check(self, prefix: str) -> None:
+    """Warns about a metric that no verdict can rest on; `prefix` is the dotted name of this config."""
+    if self.primary_metric not in comparison.METRICS:
+      *first, last = comparison.METRICS
+      logging.warning(
+        '%s.primary_metric is %r: the report will not say whether self-training helped, because only %s and %s can be '
+        'resampled by image.',
+        prefix,
+        self.primary_metric,
+        ', '.join(first),
+        last,
+      )
 
 
 @dataclasses.dataclass
@@ -248,6 +263,7 @@ class SelfTrainingExperiment(SupervisedExperiment):
         self.teacher.augmentation, 'teacher.augmentation', self.task.train_data
       )
     self.labels.check('labels', self.task.pseudo_data)
+    self.report.check('report')
     init = self.task.self_training.student_init
     if init == 'checkpoint' and not self.task.init_checkpoint:
       raise errors.ConfigError(

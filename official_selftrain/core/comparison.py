@@ -5,6 +5,9 @@ import dataclasses
 # Metrics that can be recomputed from counts per image.
 METRICS = ('AP', 'AP50', 'AP75', 'mean_iou')
 
+# With fewer images an interval is far too narrow: draws from a few images hardly differ, those from one not at all.
+MIN_IMAGES = 30
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -27,14 +30,19 @@ class Comparison:
   images: int
 
   @property
+  def has_enough_images(self) -> bool:
+    """Whether the interval can be relied on, see `MIN_IMAGES`."""
+    return self.images >= MIN_IMAGES
+
+  @property
   def is_above_zero(self) -> bool:
-    """Whether the whole interval is: the first model is better."""
-    return self.low > 0
+    """Whether the whole interval is, and has enough images: the first model is better."""
+    return self.has_enough_images and self.low > 0
 
   @property
   def is_below_zero(self) -> bool:
-    """Whether the whole interval is: the first model is worse."""
-    return self.high < 0
+    """Whether the whole interval is, and has enough images: the first model is worse."""
+    return self.has_enough_images and self.high < 0
 
 
 def name(first: str, second: str) -> str:

@@ -2,7 +2,8 @@
 
 As many images as there are, are drawn with replacement, and the metric of both models is computed from the same draw.
 This is repeated. The interval holds the middle of the resulting differences. It says what other images
-could have shown. It does not say what another seed could have shown, because no model is trained again.
+could have shown. It does not say what another seed could have shown, because no model is trained again. From few images
+it is far too narrow: all draws from a single image are equal. Below `comparison.MIN_IMAGES` it decides nothing.
 
 A draw is a row of weights: how often each image is in it. AP is not a mean over images, so it is computed from all
 detections of a draw, as pycocotools computes it, but for all draws at once and only at detections that are right: the

@@ -1,13 +1,14 @@
 """Settings of self-training: every message of `check`, and the registered experiments."""
 
 import os
+from unittest import mock
 
 import tensorflow as tf
 
 from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import self_training as st
-from official_selftrain.core import config, errors
+from official_selftrain.core import comparison, config, errors
 from official_selftrain.pipeline import training
 
 _OURS = ('retinanet_supervised', 'retinanet_selftrain')
@@ -47,6 +48,18 @@ class CheckTest(tf.test.TestCase):
   def test_labels(self):
     for name in ('batch_size', 'max_boxes'):
       self.assert_refused(f'labels.{name}=0', rf'labels\.{name} is 0: it must be at least 1')
+
+  def test_a_metric_without_a_verdict_is_told_at_the_start(self):
+    for metric in (*comparison.METRICS, 'mean_iou_resized', 'APs'):
+      with mock.patch.object(st.logging, 'warning') as warning:
+        _load(f'report.primary_metric={metric}')
+      told = [call.args[0] % call.args[1:] for call in warning.call_args_list]
+      told = [text for text in told if 'primary_metric' in text]
+      expected = (
+        f"report.primary_metric is '{metric}': the report will not say whether self-training helped, because only AP, "
+        'AP50, AP75 and mean_iou can be resampled by image.'
+      )
+      self.assertEqual(told, [] if metric in comparison.METRICS else [expected])
 
   def test_modules_to_start_from(self):
     self.assert_refused(

@@ -222,6 +222,18 @@ class CompareTest(unittest.TestCase):
       self.assertLess(better.low, better.difference)
       self.assertLess(better.difference, better.high)
 
+  def test_few_images_decide_nothing_wherever_the_interval_is(self):
+    fewest = comparison.MIN_IMAGES
+    for images in (1, fewest - 1, fewest):
+      truth, wrong = np.zeros([images, 20], int), np.ones([images, 20], int)
+      models = {'student': _mask_tallies(truth, truth), 'control': _mask_tallies(truth, wrong)}
+      for names, sign in ((('student', 'control'), 1.0), (('control', 'student'), -1.0)):
+        (found,) = resampling.compare(models, [names], 'mean_iou').values()
+        self.assertEqual((found.low, found.high, found.images), (sign, sign, images))
+        self.assertEqual(found.has_enough_images, images == fewest)
+        self.assertEqual(found.is_above_zero, images == fewest and sign > 0)
+        self.assertEqual(found.is_below_zero, images == fewest and sign < 0)
+
   def test_interval_is_that_of_a_plain_bootstrap(self):
     rng = np.random.default_rng(3)
     truth, ours = _masks(rng, 30)

@@ -41,15 +41,24 @@ class OutcomeTest(unittest.TestCase):
 
   def test_a_lead_without_an_interval_decides_nothing(self):
     known = examples.comparisons(teacher=0.4, control=0.42, student=0.45)
-    for missing in ('student_minus_control', 'student_minus_teacher'):
+    cases = {
+      'student_minus_control': 'the control, but without results per image nobody can say how much of '
+      'that is chance.',
+      'student_minus_teacher': 'the control (90% interval +0.020 to +0.040), and 0.050 more than its '
+      "teacher, but without the teacher's results per image nobody can say how much of the latter is "
+      'chance.',
+    }
+    for missing, text in cases.items():
       rest = {name: found for name, found in known.items() if name != missing}
       answer = judgement.verdict(examples.inputs(comparisons=rest))
       self.assertEqual(answer.outcome, 'unknown')
-      self.assertRegex(
+      self.assertEqual(
         answer.headline,
-        r'^It is unknown .* 0\.450 AP, 0\.030 more than the control, but without results per image',
+        'It is unknown whether self-training helped: the student has 0.450 AP, 0.030 more than '
+        + text,
       )
-      self.assertRegex(answer.advice[0], r'^Evaluate all models on the same images, with AP, AP50')
+      (advice,) = answer.advice
+      self.assertRegex(advice, r'^Evaluate all models on the same images, with AP, AP50')
     answer = judgement.verdict(examples.inputs(comparisons={}, num_validation_images=None))
     self.assertTrue(answer.details.endswith('one seed, 7: another seed may differ.'))
 
@@ -70,8 +79,41 @@ class OutcomeTest(unittest.TestCase):
     steps = {'teacher': 1500, 'control': 900, 'student': 1200}
     answer = judgement.verdict(examples.inputs(steps=steps))
     self.assertEqual(answer.outcome, 'unknown')
-    self.assertRegex(answer.headline, r'0\.030 AP more than the control, but trained longer')
+    self.assertRegex(answer.headline, r'0\.450 AP, 0\.030 more than the control, but trained l')
+    self.assertRegex(answer.advice[0], r'^Train the control like the student')
+    self.assertEqual(len(answer.advice), 1)
     self.assertRegex(answer.sentence, r'1,200 steps but the control for 900, so .* not .* equal')
+
+  def test_a_control_that_trained_less_while_the_teacher_has_no_results_per_image(self):
+    known = examples.comparisons(teacher=0.48, control=0.46, student=0.45)
+    del known['student_minus_teacher']
+    steps = {'teacher': 1500, 'control': 900, 'student': 1200}
+    facts = examples.inputs(0.48, 0.46, 0.45, steps=steps, comparisons=known)
+    answer = judgement.verdict(facts)
+    self.assertEqual(answer.outcome, 'unknown')
+    self.assertRegex(
+      answer.headline,
+      r'0\.450 AP, 0\.010 less than the control \(90% .*\), and 0\.030 less than its teacher, but w',
+    )
+    self.assertRegex(' '.join(answer.advice), r'^Train the control .* Evaluate all models')
+
+  def test_few_images_are_too_close_and_the_sentence_says_how_many(self):
+    for images, told in ((1, '1 validation image '), (29, '29 validation images ')):
+      for values in ((0.4, 0.42, 0.45), (0.4, 0.5, 0.45), (0.5, 0.42, 0.45), (0.4, 0.45, 0.45)):
+        with self.subTest(images=images, values=values):
+          teacher, control, student = values
+          found = examples.comparisons(teacher=teacher, control=control, student=student)
+          few = {name: dataclasses.replace(each, images=images) for name, each in found.items()}
+          answer = judgement.verdict(examples.inputs(*values, comparisons=few))
+          self.assertEqual((answer.outcome, answer.helped), ('too_close', False))
+          self.assertRegex(answer.headline, rf'^Too close to call\. .*, but {told}cannot show ')
+          self.assertIn('it takes at least 30.', answer.headline)
+          self.assertNotIn('interval', answer.headline + answer.details)
+          self.assertIn(f'seed, 7, measured on {told.strip()}: another', answer.details)
+          self.assertRegex(answer.advice[0], r'^Evaluate on at least 30 validation images')
+    enough = examples.comparisons(teacher=0.4, control=0.42, student=0.45)
+    enough = {name: dataclasses.replace(each, images=30) for name, each in enough.items()}
+    self.assertTrue(judgement.verdict(examples.inputs(comparisons=enough)).helped)
 
   def test_a_longer_trained_student_can_still_have_been_hurt_or_be_too_close(self):
     steps = {'teacher': 1500, 'control': 900, 'student': 1200}
