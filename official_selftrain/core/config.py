@@ -47,7 +47,8 @@ def load_experiment(
   Args:
     experiment: a name registered with `exp_factory`; the modules that register must have been
       imported.
-    config_files: YAML files, later ones win; see `read_override_layers`.
+    config_files: YAML files, later ones win; one that several of them build on is applied once, see
+      `read_override_layers`.
     params_override: text for `parse_override`; wins over the files.
 
   Returns:
@@ -57,7 +58,7 @@ def load_experiment(
     ConfigError: the experiment is not registered, an override is refused, or the settings
       contradict each other.
   """
-  sources = [layer for path in config_files for layer in read_override_layers(path)]
+  sources = read_override_layers(*config_files)
   sources.append((parse_override(params_override), override_text.FLAG))
   params = _registered(experiment)
   for overrides, origin in sources:

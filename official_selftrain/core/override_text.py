@@ -69,15 +69,16 @@ def parse_override(text: str) -> dict[str, Any]:
   return _read_mapping(text, FLAG, 'name=value,name=value or a YAML mapping')
 
 
-def read_override_layers(path: str | os.PathLike[str]) -> list[tuple[dict[str, Any], str]]:
-  """Reads a YAML file of `--config_file` and the files that it builds on.
+def read_override_layers(*paths: str | os.PathLike[str]) -> list[tuple[dict[str, Any], str]]:
+  """Reads YAML files of `--config_file`, in their order, and the files that each builds on.
 
   The key `base` names one file or several, relative to the file with the key. They come first, in the order in which
   they are named and each after its own bases, so that later files and the file itself win. A file that is reached
-  twice counts once, at its first place. `base` itself is not a setting and is left out.
+  twice, from one of the files or from two, counts once, at its first place. `base` itself is not a setting and is left
+  out.
 
   Args:
-    path: a local file, or an address such as gs://bucket/file.yaml that TensorFlow can open.
+    *paths: local files, or addresses such as gs://bucket/file.yaml that TensorFlow can open.
 
   Returns:
     Nested dictionaries and the name of the file that each comes from, in the order in which they apply.
@@ -87,7 +88,8 @@ def read_override_layers(path: str | os.PathLike[str]) -> list[tuple[dict[str, A
       or list of them; files build on each other in a circle.
   """
   layers: dict[str, tuple[dict[str, Any], str]] = {}
-  _add_layers(layers, os.fspath(path), ())
+  for path in paths:
+    _add_layers(layers, os.fspath(path), ())
   return list(layers.values())
 
 

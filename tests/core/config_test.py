@@ -182,6 +182,15 @@ class LoadExperimentTest(unittest.TestCase):
     again = config.load_experiment(_RETINANET, [saved])
     self.assertEqual(config.flatten(again), config.flatten(params))
 
+  def test_a_base_that_two_files_share_is_applied_once(self):
+    self._file('common.yaml', 'seed: 5\nexperiment: checked')
+    first = self._file('x.yaml', 'base: common.yaml\nseed: 7')
+    second = self._file('y.yaml', 'base: common.yaml')
+    with _registry(checked=_Checked):
+      self.assertEqual(config.load_experiment('checked', [first, second]).seed, 7)
+      self.assertEqual(config.load_experiment('checked', [second, first]).seed, 7)
+      self.assertEqual(config.load_experiment('checked', [second]).seed, 5)
+
   def test_problems_name_the_file_that_has_them(self):
     base = self._file('base.yaml', 'trainer: {train_steps: many}')
     path = self._file('own.yaml', 'base: base.yaml\ntrainer: {train_steps: 2}')
