@@ -26,8 +26,9 @@ class Stream(hyperparams.Config):
   """Ours in a stream of images.
 
   Attributes:
-    skip_errors: leave out images that cannot be decoded, and everything after a broken record in its file; off stops at
-      the first and names it. Labels that do not fit the model or the image stop the run all the same.
+    skip_errors: leave out records whose image or mask cannot be decoded, and everything after a broken record in its
+      file, in training and validation; off stops at the first and names it. Labels that do not fit the model or the
+      image stop the run all the same.
     augmentation: augmentation of a training stream.
   """
 

@@ -66,29 +66,53 @@ def decoder(num_classes: int) -> Callable[[tf.Tensor], Example]:
     with one of the messages above when the mask is missing, no grey PNG, of another size, or has other values.
   """
 
-  def decode(serialized: tf.Tensor) -> Example:
-    record = parse_record(serialized)
-    encoded = record[keys.SEGMENTATION_MASK]
-    image = decode_image(record[keys.IMAGE_ENCODED])
-    header = tf.strings.substr(encoded, _PNG_DEPTH_AND_TYPE, 2)
-    with _checks(
-      [
-        tf.debugging.Assert(tf.not_equal(encoded, ''), [MISSING_MESSAGE]),
-        tf.debugging.Assert(tf.equal(header, _EIGHT_BITS_OF_GREY), [FORMAT_MESSAGE, header]),
-      ]
-    ):
-      mask = tf.io.decode_png(encoded, channels=1)
-    sizes = [tf.shape(image)[:2], tf.shape(mask)[:2]]
-    is_class = tf.logical_or(mask < num_classes, mask == keys.IGNORE_LABEL)
-    with _checks(
-      [
-        tf.debugging.Assert(tf.reduce_all(tf.equal(*sizes)), [SIZE_MESSAGE, *sizes]),
-        tf.debugging.Assert(tf.reduce_all(is_class), [class_message(num_classes)]),
-      ]
-    ):
-      return {'image': image, keys.SEMANTIC_MASK: tf.identity(mask)}
+  return lambda serialized: checked(decode(serialized), num_classes)
 
-  return decode
+
+def decode(serialized: tf.Tensor) -> Example:
+  """Decodes a labelled record for `checked`.
+
+  Args:
+    serialized: the record, string scalar.
+
+  Returns:
+    `image` uint8 [h, w, 3], `semantic_mask` uint8 [h', w', 1], empty where there is none, and the start of the encoded
+    mask. Its graph fails only when image or mask cannot be decoded.
+  """
+  record = parse_record(serialized)
+  encoded = record[keys.SEGMENTATION_MASK]
+  mask = tf.cond(
+    tf.equal(encoded, ''),
+    lambda: tf.zeros([0, 0, 1], tf.uint8),
+    lambda: tf.io.decode_png(encoded, channels=1),
+  )
+  return {
+    'image': decode_image(record[keys.IMAGE_ENCODED]),
+    keys.SEMANTIC_MASK: tf.ensure_shape(mask, [None, None, 1]),
+    keys.SEGMENTATION_MASK: encoded,
+  }
+
+
+def checked(example: Example, num_classes: int) -> Example:
+  """The example of `decode` as `decoder` returns it; its graph fails when the mask is not as described there."""
+  image, mask, encoded = (
+    example[name] for name in ('image', keys.SEMANTIC_MASK, keys.SEGMENTATION_MASK)
+  )
+  with _checks([tf.debugging.Assert(tf.not_equal(encoded, ''), [MISSING_MESSAGE])]):
+    header = tf.strings.substr(encoded, _PNG_DEPTH_AND_TYPE, 2)
+  sizes = [tf.shape(image)[:2], tf.shape(mask)[:2]]
+  is_class = tf.logical_or(mask < num_classes, mask == keys.IGNORE_LABEL)
+  with _checks(
+    [tf.debugging.Assert(tf.equal(header, _EIGHT_BITS_OF_GREY), [FORMAT_MESSAGE, header])]
+  ):
+    fits = tf.reduce_all(tf.equal(*sizes))
+  with _checks(
+    [
+      tf.debugging.Assert(fits, [SIZE_MESSAGE, *sizes]),
+      tf.debugging.Assert(tf.reduce_all(is_class), [class_message(num_classes)]),
+    ]
+  ):
+    return {'image': tf.identity(image), keys.SEMANTIC_MASK: tf.identity(mask)}
 
 
 def check_record(serialized: tf.Tensor, num_classes: int) -> None:

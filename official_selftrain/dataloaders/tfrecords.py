@@ -7,7 +7,7 @@ before they are decoded, so a late start is cheap.
 
 import dataclasses
 import glob as globbing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import tensorflow as tf
 
@@ -168,6 +168,49 @@ def example_seed(stream_seed: int, ordinal: tf.Tensor) -> tf.Tensor:
   return tf.random.fold_in(base, high)
 
 
+@dataclasses.dataclass(frozen=True)
+class Fault:
+  """What is wrong with a record.
+
+  Attributes:
+    text: 'file, record n: reason'.
+    is_unreadable: it cannot be read or decoded, so `skip_errors` leaves it out; else its content is wrong.
+  """
+
+  text: str
+  is_unreadable: bool
+
+
+def examine(
+  files: Sequence[str], decode: Callable[[tf.Tensor], object], limit: int | None = None
+) -> Iterator[Fault | None]:
+  """Looks at records one after the other.
+
+  Args:
+    files: TFRecord files, scanned in order.
+    decode: receives the serialized record; raises `tf.errors.OpError` if it cannot be decoded and ValueError if its
+      content is wrong.
+    limit: records per file to look at; None looks at all.
+
+  Yields:
+    For each record its fault, or None if it is fine. A file ends at a record that cannot be read.
+  """
+  for path in files:
+    index = 0
+    try:
+      for record in tf.data.TFRecordDataset(path).take(-1 if limit is None else limit):
+        fault = None
+        try:
+          decode(record)
+        except (tf.errors.OpError, ValueError) as error:
+          is_unreadable = isinstance(error, tf.errors.OpError)
+          fault = Fault(f'{path}, record {index}: {errors.first_line(error)}', is_unreadable)
+        yield fault
+        index += 1
+    except tf.errors.OpError as error:
+      yield Fault(f'{path}, record {index}: {errors.first_line(error)}', is_unreadable=True)
+
+
 def first_bad_record(
   files: Sequence[str], decode: Callable[[tf.Tensor], object], limit: int | None = None
 ) -> str | None:
@@ -181,15 +224,4 @@ def first_bad_record(
   Returns:
     'file, record n: reason', or None if all records are fine.
   """
-  for path in files:
-    index = 0
-    try:
-      for record in tf.data.TFRecordDataset(path).take(-1 if limit is None else limit):
-        try:
-          decode(record)
-        except (tf.errors.OpError, ValueError) as error:
-          return f'{path}, record {index}: {errors.first_line(error)}'
-        index += 1
-    except tf.errors.OpError as error:
-      return f'{path}, record {index}: {errors.first_line(error)}'
-  return None
+  return next((fault.text for fault in examine(files, decode, limit) if fault), None)

@@ -126,6 +126,8 @@ def check_files(task: cfg.TaskConfig, is_training: bool) -> None:
 def check_first_records(task: contract.TrainableTask, is_training: bool = True) -> None:
   """Reads the first record of each labelled stream, so that wrong classes or ids show before anything is trained.
 
+  With `skip_errors` that is the first record that can be decoded; a stream without one would never yield anything.
+
   Args:
     task: the task.
     is_training: whether training streams are read too, or only the validation stream.
@@ -142,12 +144,27 @@ def check_first_records(task: contract.TrainableTask, is_training: bool = True) 
     if is_training and stream.check_record
   ]
   for name, config, check in checks:
-    if not config.input_path or config.skip_errors:
+    if not config.input_path:
       continue
-    first = tfrecords.match_files(config.input_path, f'{name}.input_path')[:1]
-    found = tfrecords.first_bad_record(first, functools.partial(check, config), limit=1)
+    paths = tfrecords.match_files(config.input_path, f'{name}.input_path')
+    decode = functools.partial(check, config)
+    if config.skip_errors:
+      found = _first_that_counts(paths, decode)
+    else:
+      found = tfrecords.first_bad_record(paths[:1], decode, limit=1)
     if found:
       raise errors.DataError(f'{name}: {found}')
+
+
+def _first_that_counts(paths: Sequence[str], decode: Callable[[tf.Tensor], None]) -> str | None:
+  """What is wrong with the first record that `skip_errors` does not leave out, or that it leaves out all of them."""
+  skipped = None
+  for fault in tfrecords.examine(paths, decode):
+    if fault is None or not fault.is_unreadable:
+      return fault.text if fault else None
+    skipped = skipped or fault
+  nothing = 'no record can be read and decoded, so skip_errors leaves nothing'
+  return f'{nothing}: {skipped.text}' if skipped else None
 
 
 def check_truth(facts: DataFacts) -> None:

@@ -45,6 +45,12 @@ class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegme
     del params
     return parsing.decoder(self.task_config.model.num_classes)
 
+  def decoding_steps(self, params: configs.DataConfig) -> streams.DecodingSteps:
+    """See `StreamsMixin`."""
+    del params
+    num_classes = self.task_config.model.num_classes
+    return parsing.decode, lambda example: parsing.checked(example, num_classes)
+
   def training_parser(self, params: configs.DataConfig) -> parsing.TrainingParser:
     """See `StreamsMixin`."""
     return parsing.TrainingParser(self.task_config.model, params)

@@ -17,6 +17,8 @@ from official_selftrain.tasks import run_state, stream_specs
 
 Example = dict[str, tf.Tensor]
 InputContext: TypeAlias = tf.distribute.InputContext | None
+# From a serialized record to an example, and from there to one whose labels are checked.
+DecodingSteps: TypeAlias = tuple[Callable[[tf.Tensor], Example], Callable[[Example], Example]]
 
 # Far apart, so that the streams of one run, and those of runs with neighbouring seeds, share no draws. Each
 # further stream takes another number.
@@ -102,6 +104,13 @@ class StreamsMixin(_Host):
   def decoder(self, params: cfg.DataConfig) -> Callable[[tf.Tensor], Example]:
     """From a serialized record of `params`' stream to a decoded example."""
     raise NotImplementedError
+
+  def decoding_steps(self, params: cfg.DataConfig) -> DecodingSteps:
+    """`decoder` in two steps. `skip_errors` leaves out what the first fails on; what the second fails on stops the run.
+
+    Here the second does nothing, for tasks whose parsers check the labels.
+    """
+    return self.decoder(params), lambda example: example
 
   def training_parser(self, params: cfg.DataConfig) -> stream_specs.StreamParser:
     """Augmentation and targets of a training stream."""
@@ -212,12 +221,9 @@ class StreamsMixin(_Host):
     tfrecords.check_not_empty(files, 'task.validation_data.input_path')
     options = self._stream_options(params, HUMAN_OFFSET, input_context)
     dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
-    decode, parse = self.decoder(params), self.evaluation_parser(params)
-    dataset = dataset.map(
-      lambda _, record: parse(decode(record)), num_parallel_calls=tf.data.AUTOTUNE
-    )
-    if params.skip_errors:
-      dataset = dataset.ignore_errors(log_warning=True)
+    parse = self.evaluation_parser(params)
+    dataset = self._decoded(dataset, params)
+    dataset = dataset.map(lambda _, example: parse(example), num_parallel_calls=tf.data.AUTOTUNE)
     return _batch(dataset, params, input_context, self.batch_evaluation)
 
   def stream_batches(
@@ -254,7 +260,9 @@ class StreamsMixin(_Host):
     return logs
 
   def find_bad_record(self, params: cfg.DataConfig, field: str) -> str | None:
-    """The first bad record of a stream of labelled images, and its fault; None if all can be read.
+    """The first bad record of a stream of labelled images, and its fault; None if there is none.
+
+    With `skip_errors` records that cannot be read or decoded do not count: they cannot have stopped the run.
 
     Args:
       params: the stream's config.
@@ -263,11 +271,15 @@ class StreamsMixin(_Host):
     if not params.input_path:
       return None
     files = tfrecords.match_files(params.input_path, f'task.{field}.input_path')
-    found = tfrecords.first_bad_record(files, lambda record: self.check_record(params, record))
-    if found is None:
-      return None
-    advice = f' Repair or remove it, or set task.{field}.skip_errors to leave such records out.'
-    return found + ('' if found.endswith('.') else '.') + advice
+    for fault in tfrecords.examine(files, lambda record: self.check_record(params, record)):
+      if fault and not (fault.is_unreadable and params.skip_errors):
+        advice = ' Repair or remove it.'
+        if fault.is_unreadable:
+          advice = (
+            f' Repair or remove it, or set task.{field}.skip_errors to leave such records out.'
+          )
+        return fault.text + ('' if fault.text.endswith('.') else '.') + advice
+    return None
 
   def _stream_options(
     self, params: cfg.DataConfig, seed_offset: int, context: InputContext
@@ -294,12 +306,18 @@ class StreamsMixin(_Host):
   ) -> tf.data.Dataset:
     files = tfrecords.match_files(params.input_path, path_name)
     tfrecords.check_not_empty(files, path_name)
-    decode = self.decoder(params)
     dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
+    return self._decoded(dataset, params)
+
+  def _decoded(self, dataset: tf.data.Dataset, params: cfg.DataConfig) -> tf.data.Dataset:
+    """From ordinals and records to ordinals and examples; `skip_errors` concerns decoding alone."""
+    decode, check = self.decoding_steps(params)
     dataset = dataset.map(
       lambda i, record: (i, decode(record)), num_parallel_calls=tf.data.AUTOTUNE
     )
-    return dataset.ignore_errors(log_warning=True) if params.skip_errors else dataset
+    if params.skip_errors:
+      dataset = dataset.ignore_errors(log_warning=True)
+    return dataset.map(lambda i, example: (i, check(example)), num_parallel_calls=tf.data.AUTOTUNE)
 
   def _pseudo_examples(
     self,

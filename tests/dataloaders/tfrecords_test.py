@@ -140,6 +140,25 @@ class FirstBadRecordTest(RecordsTestCase):
       tfrecords.first_bad_record(self.files, decode), r'part-2\.tfrecord, record 4: no picture$'
     )
 
+  def test_examine_tells_what_cannot_be_decoded_from_what_is_wrong(self):
+    def decode(record):
+      if record.numpy() == b'0:1':
+        raise tf.errors.InvalidArgumentError(None, None, 'no picture')
+      if record.numpy() == b'0:3':
+        raise ValueError('no class')
+
+    found = list(tfrecords.examine(self.files[:2], decode))
+    self.assertLen(found, 10)
+    faults = {i: (fault.text[-30:], fault.is_unreadable) for i, fault in enumerate(found) if fault}
+    self.assertEqual(
+      faults,
+      {
+        1: ('0.tfrecord, record 1: no picture'[-30:], True),
+        3: ('0.tfrecord, record 3: no class'[-30:], False),
+      },
+    )
+    self.assertLen(list(tfrecords.examine(self.files, decode, limit=1)), 4)
+
   def test_nothing_wrong(self):
     self.assertIsNone(tfrecords.first_bad_record(self.files, lambda record: None))
 
