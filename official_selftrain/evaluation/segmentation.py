@@ -74,6 +74,9 @@ class SegmentationEvaluator:
 
   Pixels whose truth is 255 never count: those in the padding, and those that nobody labelled. Keras' `MeanIoU` does
   the counting, in float64, which holds the pixels of large data sets.
+
+  Counts of single images go to the host in every batch. TPUs cannot do that: there they are left out, `tallies` is
+  empty, and the report has no interval and so no verdict.
   """
 
   def __init__(self, num_classes: int, native: bool, resize: images.Resize = tf.image.resize):
@@ -100,7 +103,8 @@ class SegmentationEvaluator:
     """Takes in one batch.
 
     Args:
-      labels: see `dataloaders.segmentation.evaluation_parser`, batched; without `keys.IMAGE_ID` there are no tallies.
+      labels: see `dataloaders.segmentation.evaluation_parser`, batched; without `keys.IMAGE_ID`,
+        and on TPUs, there are no tallies.
       logits: float32 [batch, h', w', classes].
     """
     frame = labels['masks'].shape[1:3]
@@ -111,7 +115,7 @@ class SegmentationEvaluator:
       size = tf.shape(labels['native_masks'])[1:3]
       truth, found = labels['native_masks'][..., 0], _at_own_size(full, labels['image_info'], size)
       self._native.update_state(truth, found)
-    if keys.IMAGE_ID in labels:
+    if keys.IMAGE_ID in labels and not _is_on_tpu():
       counts = _overlaps(truth, found, self._num_classes)
       tf.numpy_function(self._counts.add, [labels[keys.IMAGE_ID], *counts], [])
 
@@ -140,7 +144,7 @@ class SegmentationEvaluator:
     return metrics
 
   def tallies(self) -> dict[str, np.ndarray]:
-    """Results per image, at the size that `mean_iou` is measured at; empty before the first batch.
+    """Results per image, at the size that `mean_iou` is measured at; empty before the first batch and on TPUs.
 
     Returns:
       Arrays that `resampling` makes mIoU of: `image_ids` int64 [images] in rising order, `category_ids` int64
@@ -160,6 +164,12 @@ class SegmentationEvaluator:
   def details(self) -> dict[str, Any]:
     """Results that are not single numbers: `confusion`, whose rows are true classes."""
     return {'confusion': self.confusion.astype(np.int64).tolist()}
+
+
+def _is_on_tpu() -> bool:
+  """Whether the current strategy runs on TPUs, which cannot call Python."""
+  kinds = (tf.distribute.TPUStrategy, tf.distribute.experimental.TPUStrategy)
+  return isinstance(tf.distribute.get_strategy(), kinds)
 
 
 def _mean(ious: np.ndarray) -> float:

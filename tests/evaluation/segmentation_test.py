@@ -1,5 +1,7 @@
 """mIoU at both sizes against a second implementation, one image and one pixel at a time."""
 
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
 
@@ -156,6 +158,23 @@ class EvaluatorTest(tf.test.TestCase):
     evaluator = self._run([(labels, logits)])
     self.assertEqual(evaluator.tallies(), {})
     self.assertGreater(evaluator.confusion.sum(), 0)
+
+  def test_on_tpus_there_are_metrics_but_no_tallies(self):
+    batches = [_batch([(7, 12), (9, 9)], 3)]
+    elsewhere = self._run(batches)
+    self.assertLen(elsewhere.tallies()['image_ids'], 2)
+    for kind in (tf.distribute.TPUStrategy, tf.distribute.experimental.TPUStrategy):
+      strategy = mock.Mock(spec=kind)
+      with mock.patch.object(segmentation.tf.distribute, 'get_strategy', return_value=strategy):
+        evaluator = segmentation.SegmentationEvaluator(4, native=True)
+        step = tf.function(evaluator.update_state)
+        graph = step.get_concrete_function(*batches[0]).graph
+        for labels, logits in batches:
+          step(labels, logits)
+      names = {op.type for op in graph.get_operations()}
+      self.assertEmpty(names & {'PyFunc', 'EagerPyFunc', 'PyFuncStateless'})
+      self.assertEqual(evaluator.tallies(), {})
+      self.assertEqual(evaluator.result(), elsewhere.result())
 
   def test_metrics_of_keras_agree_with_the_result(self):
     evaluator = self._run([_batch([(16, 16), (7, 12)], 2)])
