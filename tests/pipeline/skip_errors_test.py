@@ -5,20 +5,21 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from official_selftrain.configs import detection as detection_configs
 from official_selftrain.configs import segmentation as segmentation_configs
 from official_selftrain.core import errors, keys
 from official_selftrain.datasets import tf_examples
 from official_selftrain.pipeline import data
 from official_selftrain.tasks import contract
-from tests.tasks import tiny
 from tests.testing import damage
 
-SIZE = tiny.SIZE
+SIZE = 32
+NUM_CLASSES = 4
 STREAMS = ('train_data', 'validation_data')
 
 
 def _record(number, class_id=1):
-  """An image of one object; a class id of `tiny.NUM_CLASSES` or more is outside the model's."""
+  """An image of one object; a class id of `NUM_CLASSES` or more is outside the model's."""
   mask = np.zeros([1, SIZE, SIZE], bool)
   mask[0, 4:20, 8:24] = True
   objects = tf_examples.Instances(np.array([class_id]), np.array([[4, 8, 20, 24]]), mask)
@@ -35,11 +36,14 @@ def _changed(record, name):
 
 
 def _detection():
-  return tiny.config().supervised()
+  model = detection_configs.DetectionModel(
+    num_classes=NUM_CLASSES, input_size=[SIZE, SIZE, 3], min_level=3, max_level=4
+  )
+  return detection_configs.DetectionSelfTrainingTask(model=model).supervised()
 
 
 def _segmentation():
-  model = segmentation_configs.small_nasfpn(tiny.NUM_CLASSES, SIZE)
+  model = segmentation_configs.small_nasfpn(NUM_CLASSES, SIZE)
   return segmentation_configs.SegmentationSelfTrainingTask(model=model).supervised()
 
 
