@@ -5,6 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.configs import detection as detection_configs
 from official_selftrain.configs import segmentation as segmentation_configs
 from official_selftrain.core import errors, keys
