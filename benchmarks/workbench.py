@@ -87,7 +87,8 @@ class Workbench:
     params = exp_factory.get_exp_config(self.experiment)
     params.dataset.directory = self._cache_dir
     params.dataset.digits = self.effort.digits
-    data.resolve(params, self._cache_dir)
+    # The folder beside a run is where its data is.
+    data.make(params, data.locate(params, os.path.join(self._cache_dir, 'run')))
     params.task.pseudo_data.label_dir = os.path.join(self._run_dir, 'labels')
     return params
 
@@ -127,7 +128,15 @@ class Workbench:
     params = self.params()
     label_dir = params.task.pseudo_data.label_dir
     if not os.path.exists(os.path.join(label_dir, manifest.FILE_NAME)):
-      labelling.run(params, self.teacher, self.unlabelled, label_dir)
+      request = labelling.Request(
+        task=params.task,
+        labels=params.labels,
+        teacher=self.teacher,
+        images=tuple(self.unlabelled),
+        output_dir=label_dir,
+        seed=params.seed,
+      )
+      labelling.run(request)
 
 
 class _SegmentationTask(stock_segmentation_tasks.SemanticSegmentationTask):

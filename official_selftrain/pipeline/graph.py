@@ -170,7 +170,7 @@ class Graph:
     """
     known = list(names)
     for stage in self.stages:
-      unknown = stage.reads.unknown(known)
+      unknown = [*stage.reads.unknown(known), *(set(stage.files) - set(known))]
       if unknown:
         raise errors.ConfigError(
           f'The stage {stage.name} depends on the setting {unknown[0]}, which this experiment does not have.'

@@ -12,6 +12,7 @@ from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import (
   classes,
   data,
+  diagnosis,
   exporting,
   graph,
   jobs,
@@ -79,7 +80,9 @@ class SelfTrainingRun:
     wanted = self._select(only)
     self._open_data()
     self._check_needs(wanted)
-    if any(self._decide(stage) is not planning.Action.SKIP for stage in wanted):
+    # All of them before anything runs, so that what is refused is refused first.
+    actions = [self._decide(stage) for stage in wanted]
+    if any(action is not planning.Action.SKIP for action in actions):
       self._check_data()
     did_work = False
     for number, stage in enumerate(wanted, 1):
@@ -251,8 +254,9 @@ class SelfTrainingRun:
     if stage.needs:
       # Here and not with the labels, because it shows what the cuts leave of them.
       images = tfrecords.match_files(task.pseudo_data.input_path, 'task.pseudo_data.input_path')
-      count = self._params.report.num_pictures
-      label_summaries.write(self._presentation(), images, label_dir, self._cuts(), count)
+      shown, count = self._presentation(), self._params.report.num_pictures
+      with diagnosis.explain(stage.name, contract.make(task)):
+        label_summaries.write(shown, images, label_dir, self._cuts(), count)
     label_format = contract.make(self._params.task).label_format(self._params.labels)
     kept = labelling.gate(self._params.labels, label_dir, label_format, self._cuts())
     # Equal for all labels that pass: what a student is made from are the labels.
@@ -357,4 +361,5 @@ def _outline(params: st.SelfTrainingExperiment, mode: str) -> selftrain_graph.Ou
     reports=mode == 'train_and_eval',
     exports=mode == 'train_and_eval' and params.export.enabled,
     training_files=tuple(f'{name}.input_path' for name in labelled),
+    has_annotation_file=hasattr(params.task, 'annotation_file'),
   )

@@ -8,7 +8,7 @@ import tensorflow as tf
 from official_selftrain.core import errors, keys
 from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.pipeline import data
-from official_selftrain.tasks import detection
+from official_selftrain.tasks import detection, stream_specs
 from tests.testing import damage, tiny_run
 
 _MIXED = ','.join(
@@ -17,18 +17,17 @@ _MIXED = ','.join(
 )
 
 
-def _task(paths='', override=_MIXED):
+def _task(paths='', override=_MIXED, start_step=0):
   made = tiny_run.data()
   paths = paths or f'task.train_data.input_path={made.train},task.validation_data.input_path=x'
   params = tiny_run.load(tiny_run.SUPERVISED, f'{paths},{override}')
-  return detection.DetectionTask(params.task)
+  return detection.DetectionTask(params.task, start=stream_specs.Start(step=start_step))
 
 
 def _batches(count, start_step=0, replicas=1, override=_MIXED):
-  task = _task(override=override)
-  task.start_step = start_step
+  task = _task(override=override, start_step=start_step)
   context = tf.distribute.InputContext(1, 0, replicas)
-  dataset = task.build_source_inputs(keys.HUMAN, task.task_config.train_data, context)
+  dataset = task.build_inputs(task.task_config.train_data, context)
   return [tf.nest.map_structure(np.array, batch) for batch in dataset.take(count)]
 
 

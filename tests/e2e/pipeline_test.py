@@ -306,7 +306,7 @@ class DamagedUnlabelledDataTest(_Case):
     damage.break_checksum(shard, 6)
     with self.assertRaisesRegex(
       errors.DataError,
-      f'^student: {shard}, record 6: checksum .* could be read when it was labelled',
+      f'^gate: {shard}, record 6: checksum .* could be read when it was labelled',
     ):
       _run(params, 'train', run_dir, stage='student')
     damage.break_checksum(shard, 6)
