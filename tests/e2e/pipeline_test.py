@@ -323,7 +323,10 @@ class DamagedUnlabelledDataTest(_Case):
     self.assertNotIn('Graph execution', message)
     # A file of another size is refused before anything is built.
     damage.change(shard, 0, damage.break_image)
-    with self.assertRaisesRegex(errors.LabelMismatchError, f'{shard} has .* bytes, but had'):
+    with self.assertRaisesRegex(
+      errors.StageChangedError,
+      'stage labels is finished .* its input task.pseudo_data.input_path has changed.*--restart=labels',
+    ):
       _run(params, 'train', run_dir, stage='student')
 
 

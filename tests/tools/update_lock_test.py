@@ -29,8 +29,8 @@ class PinsTest(unittest.TestCase):
 
 
 class EntryTest(unittest.TestCase):
-  WHEELS = [{'url': 'https://a.example/b.whl', 'hashes': {'sha256': digest}} for digest in 'cac']
-  SOURCE = {'url': 'https://a.example/b.tar.gz', 'hashes': {'sha256': 'd'}}
+  WHEELS = [{'url': 'files/b.whl', 'hashes': {'sha256': digest}} for digest in 'cac']
+  SOURCE = {'url': 'files/b.tar.gz', 'hashes': {'sha256': 'd'}}
 
   def test_wheels_sorted_once_each_and_no_address(self):
     package = {'name': 'x', 'version': '1', 'wheels': self.WHEELS, 'sdist': self.SOURCE}
