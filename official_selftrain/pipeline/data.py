@@ -174,6 +174,12 @@ def check_truth(facts: DataFacts) -> None:
     raise errors.DataError(f'report.unlabelled_truth: {truth} does not exist.')
 
 
+def validation_files(task: cfg.TaskConfig) -> tuple[str, ...]:
+  """Dotted names of the settings that name the files that a task's metrics are measured with."""
+  annotations = ('task.annotation_file',) if hasattr(task, 'annotation_file') else ()
+  return ('task.validation_data.input_path', *annotations)
+
+
 def input_digest(params: cfg.ExperimentConfig, setting: str) -> str:
   """Tells input files from others.
 

@@ -361,5 +361,5 @@ def _outline(params: st.SelfTrainingExperiment, mode: str) -> selftrain_graph.Ou
     reports=mode == 'train_and_eval',
     exports=mode == 'train_and_eval' and params.export.enabled,
     training_files=tuple(f'{name}.input_path' for name in labelled),
-    has_annotation_file=hasattr(params.task, 'annotation_file'),
+    validation_files=data.validation_files(params.task),
   )

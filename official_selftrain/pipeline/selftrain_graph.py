@@ -30,11 +30,6 @@ _INIT = 'task.init_checkpoint'
 _TRAIN_FILES = 'task.train_data.input_path'
 _PSEUDO_FILES = 'task.pseudo_data.input_path'
 _LABEL_FILES = 'task.pseudo_data.label_dir'
-# What metrics are measured on, and what labels are judged with.
-_VALIDATION_FILES = (
-  'task.validation_data.input_path',
-  'report.unlabelled_truth',
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +53,7 @@ class Outline:
     exports: whether the student is exported.
     rounds: how often labels are made and a student is trained on them.
     training_files: settings that name the files of the labelled images that models are trained on.
-    has_annotation_file: whether the task measures against one.
+    validation_files: settings that name the files that metrics are measured with.
   """
 
   model: Reads
@@ -77,7 +72,7 @@ class Outline:
   exports: bool = True
   rounds: int = 1
   training_files: tuple[str, ...] = (_TRAIN_FILES,)
-  has_annotation_file: bool = True
+  validation_files: tuple[str, ...] = ('task.validation_data.input_path', 'task.annotation_file')
 
 
 def build(outline: Outline) -> graph.Graph:
@@ -87,13 +82,12 @@ def build(outline: Outline) -> graph.Graph:
     stages += _round(outline, number)
   models = tuple(stage.name for stage in stages if stage.kind in (TEACHER, CONTROL, STUDENT))
   if outline.reports:
-    annotations = ('task.annotation_file',) if outline.has_annotation_file else ()
     stages.append(
       Stage(
         kind=REPORT,
         needs=models,
         reads=Reads(('report',)) + _NAMES + _PRECISION + outline.inference + outline.evaluation,
-        files=(*_VALIDATION_FILES, *annotations),
+        files=(*outline.validation_files, 'report.unlabelled_truth'),
         makes=('report.json', 'report.html', 'stages/table.txt'),
         is_cheap=True,
       )

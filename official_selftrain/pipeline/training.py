@@ -122,8 +122,7 @@ def evaluation_key(job: Job) -> str:
   """
   names = contract.setting_names(job.params.task)
   reads = graph.Reads((*names.inference, *names.evaluation, _PRECISION))
-  sources = ['task.validation_data.input_path']
-  sources += ['task.annotation_file'] if hasattr(job.params.task, 'annotation_file') else []
+  sources = data.validation_files(job.params.task)
   digests = [data.input_digest(job.params, source) for source in sources]
   settings = config_lib.flatten(job.params)
   return files.digest_of([reads.select(settings), digests, list(job.class_names)])
