@@ -8,7 +8,7 @@ import sys
 
 from absl import app, flags
 
-from official_selftrain.core import console, errors
+from official_selftrain.core import console, program
 
 _EXPERIMENT = flags.DEFINE_string(
   'experiment', None, 'Registered experiment, such as retinanet_selftrain.'
@@ -34,8 +34,7 @@ _RESTART = flags.DEFINE_string(
 
 
 def _run() -> None:
-  console.quiet()
-  # After `quiet`, and after the flags are parsed: --help must not wait for TensorFlow.
+  # After third parties were silenced, and after the flags are parsed: --help must not wait for TensorFlow.
   from official_selftrain import registry_imports  # noqa: F401
   from official_selftrain.core import config
   from official_selftrain.pipeline import run
@@ -47,16 +46,10 @@ def _run() -> None:
 
 
 def main(argv: list[str]) -> None:
-  """Runs the experiment; errors that the user can fix are printed without a traceback."""
+  """Runs the experiment and exits."""
   if len(argv) > 1:
     raise app.UsageError(f'Unexpected argument {argv[1]!r}: settings go into --params_override.')
-  try:
-    _run()
-  except errors.SelfTrainError as error:
-    sys.exit(errors.report(error))
-  except KeyboardInterrupt:
-    print('interrupted: the same command continues where it stopped.', file=sys.stderr)
-    sys.exit(130)
+  sys.exit(program.run(_run, 'the same command continues where it stopped.'))
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from official_selftrain.core import console, errors
+from official_selftrain.core import console, program
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -45,12 +45,7 @@ def _run(flags: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   flags = _arguments(arguments)
-  console.quiet()
-  try:
-    _run(flags)
-  except errors.SelfTrainError as error:
-    return errors.report(error)
-  return 0
+  return program.run(lambda: _run(flags))
 
 
 if __name__ == '__main__':

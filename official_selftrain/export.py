@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from official_selftrain.core import console, errors
+from official_selftrain.core import console, errors, program
 
 _MODELS = ('student', 'teacher', 'control')
 
@@ -45,29 +45,28 @@ def _load(run: str) -> Any:
   return config.load_experiment(name, [path])
 
 
+def _run(flags: argparse.Namespace) -> None:
+  params = _load(flags.run)
+  model_dir = os.path.join(flags.run, flags.model) if hasattr(params, 'teacher') else flags.run
+  from official_selftrain.pipeline import classes
+  from official_selftrain.serving import saved_model
+
+  checkpoint = flags.checkpoint or model_dir
+  saved_model.export_model(
+    params,
+    checkpoint,
+    flags.output,
+    flags.input_type,
+    flags.batch_size,
+    classes.names_of(checkpoint),
+  )
+  console.say(f'SavedModel with input {flags.input_type}: {flags.output}')
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   flags = _arguments(arguments)
-  console.quiet()
-  try:
-    params = _load(flags.run)
-    model_dir = os.path.join(flags.run, flags.model) if hasattr(params, 'teacher') else flags.run
-    from official_selftrain.pipeline import classes
-    from official_selftrain.serving import saved_model
-
-    checkpoint = flags.checkpoint or model_dir
-    saved_model.export_model(
-      params,
-      checkpoint,
-      flags.output,
-      flags.input_type,
-      flags.batch_size,
-      classes.names_of(checkpoint),
-    )
-  except errors.SelfTrainError as error:
-    return errors.report(error)
-  console.say(f'SavedModel with input {flags.input_type}: {flags.output}')
-  return 0
+  return program.run(lambda: _run(flags))
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from official_selftrain.core import console, errors
+from official_selftrain.core import console, errors, program
 
 _MODULES = ('all', 'backbone')
 
@@ -73,12 +73,7 @@ def _run(flags: argparse.Namespace) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
   flags = _arguments(arguments)
-  console.quiet()
-  try:
-    _run(flags)
-  except errors.SelfTrainError as error:
-    return errors.report(error)
-  return 0
+  return program.run(lambda: _run(flags))
 
 
 if __name__ == '__main__':

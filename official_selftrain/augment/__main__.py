@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from official_selftrain.core import config, console, errors, files, override_text
+from official_selftrain.core import config, console, errors, files, override_text, program
 
 if TYPE_CHECKING:
   from official_selftrain.configs import augmentation
@@ -124,8 +124,7 @@ def _settings(flags: argparse.Namespace) -> 'augmentation.Augmentation':
   return settings
 
 
-def _write(flags: argparse.Namespace) -> int:
-  """Makes the sheet; returns the number of its rows."""
+def _run(flags: argparse.Namespace) -> None:
   _check(flags)
   levels = _levels(_DEFAULT_LEVELS if flags.levels is None else flags.levels)
   size = _size(flags.size)
@@ -148,19 +147,13 @@ def _write(flags: argparse.Namespace) -> int:
     files.write_bytes(flags.output, buffer.getvalue())
   except OSError as error:
     raise errors.DataError(f'--output: cannot write {flags.output}: {error.strerror}.') from None
-  return len(rows)
+  console.say(f'contact sheet of {len(rows)} row(s), {flags.draws} draw(s) each: {flags.output}')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs the command line; returns the exit status."""
-  console.quiet()
   flags = _arguments(arguments)
-  try:
-    rows = _write(flags)
-  except errors.SelfTrainError as error:
-    return errors.report(error)
-  console.say(f'contact sheet of {rows} row(s), {flags.draws} draw(s) each: {flags.output}')
-  return 0
+  return program.run(lambda: _run(flags))
 
 
 if __name__ == '__main__':

@@ -1,13 +1,8 @@
 """Errors that a user can cause, as opposed to bugs.
 
-`train.py` and the command line tools print these without a traceback and exit with status 2.
-Anything else that escapes is a bug of ours and keeps its traceback.
+Programs print these without a traceback (`core/program.py`). Anything else that escapes is a bug of ours and keeps its
+traceback.
 """
-
-import sys
-
-# Exit status of programs when the user has to fix something.
-_EXIT_STATUS = 2
 
 
 class SelfTrainError(Exception):
@@ -36,12 +31,6 @@ class GateError(SelfTrainError, RuntimeError):
 
 class NonFiniteLossError(SelfTrainError, RuntimeError):
   """A loss became NaN or infinite."""
-
-
-def report(error: SelfTrainError) -> int:
-  """Prints an error that the user can fix; returns the program's exit status."""
-  print(f'error: {error}', file=sys.stderr)
-  return _EXIT_STATUS
 
 
 def first_line(error: Exception) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from official_selftrain.configs import datasets as dataset_configs
-from official_selftrain.core import errors, files
+from official_selftrain.core import errors, files, program
 from official_selftrain.datasets import contact_sheet, scenes, tf_examples
 
 # Raised when the same settings give different scenes, so that old files are not mistaken for new ones.
@@ -146,19 +146,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
   options = parser.parse_args(arguments)
   config = dataset_configs.Digits(**{field.name: getattr(options, field.name) for field in fields})
-  try:
-    made = prepare(config, options.output)
-  except errors.SelfTrainError as error:
-    return errors.report(error)
+  return program.run(lambda: _run(config, options.output, options.sheet))
+
+
+def _run(config: dataset_configs.Digits, output_dir: str, sheet: str | None) -> None:
+  made = prepare(config, output_dir)
   print(f'labelled    {made.num_labelled:>7} images  {made.train}')
   print(f'unlabelled  {made.num_unlabelled:>7} images  {made.unlabelled}')
   print(f'validation  {made.num_validation:>7} images  {made.validation}')
   print(f'COCO JSON of the validation images: {made.annotation_file}')
   print(f'held-out truth of the unlabelled images: {made.unlabelled_truth}')
-  if options.sheet:
-    contact_sheet.write(options.sheet, _sheet_rows(made), made.class_names)
-    print(f'contact sheet: {options.sheet}')
-  return 0
+  if sheet:
+    contact_sheet.write(sheet, _sheet_rows(made), made.class_names)
+    print(f'contact sheet: {sheet}')
 
 
 def _plans(config: dataset_configs.Digits) -> tuple[_SplitPlan, _SplitPlan, _SplitPlan]:

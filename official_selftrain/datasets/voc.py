@@ -30,7 +30,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
-from official_selftrain.core import console, errors, files
+from official_selftrain.core import console, errors, files, program
 from official_selftrain.datasets import tf_examples
 
 # Names by class id.
@@ -163,29 +163,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
   add('--shards', type=int, default=1, help='number of files; %(default)s if not given')
   add('--unlabelled', action='store_true', help='write images without masks')
   options = parser.parse_args(arguments)
-  try:
-    with contextlib.ExitStack() as stack:
+  return program.run(lambda: _run(options))
 
-      @functools.cache
-      def bar(total: int) -> console.Progress:
-        return stack.enter_context(console.Progress(options.split, total, 'images'))
 
-      made = convert(
-        options.root,
-        options.split,
-        options.output,
-        options.shards,
-        options.unlabelled,
-        lambda done, total: bar(total).update(done),
-      )
-  except errors.SelfTrainError as error:
-    return errors.report(error)
+def _run(options: argparse.Namespace) -> None:
+  with contextlib.ExitStack() as stack:
+
+    @functools.cache
+    def bar(total: int) -> console.Progress:
+      return stack.enter_context(console.Progress(options.split, total, 'images'))
+
+    made = convert(
+      options.root,
+      options.split,
+      options.output,
+      options.shards,
+      options.unlabelled,
+      lambda done, total: bar(total).update(done),
+    )
   row = (options.split, made.num_images, made.pattern)
   print(console.table([row], ('split', 'images', 'files')))
   if made.pixels is not None and made.void_pixels is not None:
     rows = _class_rows(made.pixels, made.void_pixels)
     print('\n' + console.table(rows, ('value', 'class', 'pixels', '%')))
-  return 0
 
 
 def _class_rows(pixels: dict[str, int], void_pixels: int) -> list[tuple[int, str, int, float]]:

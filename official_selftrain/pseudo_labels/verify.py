@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from official_selftrain.core import console, errors, files, keys
+from official_selftrain.core import console, errors, files, keys, program
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pseudo_labels import formats, integrity, shards
 from official_selftrain.pseudo_labels import manifest as manifest_lib
@@ -198,17 +198,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     help='the image shards that were labelled: paths or a pattern; not compared if not given',
   )
   options = parser.parse_args(arguments)
-  try:
-    return _run(options.labels, options.images)
-  except errors.SelfTrainError as error:
-    return errors.report(error)
+  return program.run(lambda: _run(options.labels, options.images))
 
 
-def _run(label_dir: str, images: str | None) -> int:
+def _run(label_dir: str, images: str | None) -> None:
   """Prints the table.
-
-  Returns:
-    The exit status of success.
 
   Raises:
     DataError: There is no manifest, or no image file matches.
@@ -236,7 +230,6 @@ def _run(label_dir: str, images: str | None) -> int:
       f'{len(wrong)} of {len(results)} label shards in {label_dir} are wrong. The first, {wrong[0].entry.label_file}, '
       f'{wrong[0].fault}. Restore the files, or write the labels again'
     )
-  return 0
 
 
 if __name__ == '__main__':
