@@ -50,8 +50,8 @@ test: $(STAMP) ## Run the tests, except the slow ones
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## Run the tests that take minutes or gigabytes
-# One process: the largest networks take 3 GB.
-	python -m pytest -m slow
+# Two processes of up to 3 GB each; the classes that take longest share nothing that is dear to set up.
+	python -m pytest -n 2 --dist=loadscope -m slow
 
 .PHONY: check
 check: check-lint check-types check-imports check-build ## Run every check that is not a test
