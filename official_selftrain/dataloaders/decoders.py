@@ -14,7 +14,6 @@ from official.vision.dataloaders import tf_example_decoder, tf_example_label_map
 from official_selftrain.core import keys
 
 _ID_BITS = 53
-_CLASS_TEXT = 'image/object/class/text'
 
 
 def content_ids(encoded: tf.Tensor) -> tf.Tensor:
@@ -49,7 +48,7 @@ class _ImageIds:
     """
     spec = {
       keys.BOX_CLASS: tf.io.RaggedFeature(tf.int64),
-      _CLASS_TEXT: tf.io.RaggedFeature(tf.string),
+      keys.BOX_CLASS_NAME: tf.io.RaggedFeature(tf.string),
       keys.BOX_IS_CROWD: tf.io.RaggedFeature(tf.int64),
     }
     parsed = tf.io.parse_example(serialized, spec)

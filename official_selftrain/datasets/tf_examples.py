@@ -116,7 +116,17 @@ def encoded_image_features(
 
 def class_map_features(class_map: np.ndarray) -> dict[str, tf.train.Feature]:
   """Feature of a class map: a greyscale PNG whose values are those of `class_map`, uint8 `[height, width]`."""
-  return {keys.SEGMENTATION_MASK: _bytes([encode_png(class_map)])}
+  return encoded_class_map_features(encode_png(class_map))
+
+
+def encoded_class_map_features(encoded: bytes) -> dict[str, tf.train.Feature]:
+  """Feature of a class map that is a greyscale PNG already."""
+  return {keys.SEGMENTATION_MASK: _bytes([encoded])}
+
+
+def image_class_features(label: int) -> dict[str, tf.train.Feature]:
+  """Feature of the class of a whole image, from 0, as the Model Garden's classification counts."""
+  return {keys.IMAGE_CLASS: _ints([label])}
 
 
 def annotation_features(instances: Instances) -> dict[str, tf.train.Feature]:
@@ -130,18 +140,52 @@ def annotation_features(instances: Instances) -> dict[str, tf.train.Feature]:
     PNG with values 0 and 1 for each mask, and a PNG of the class map.
   """
   height, width = instances.masks.shape[1:]
-  ymin, xmin, ymax, xmax = (instances.boxes / [height, width, height, width]).T
+  return {
+    **box_features(
+      instances.boxes / [height, width, height, width],
+      instances.classes,
+      np.zeros_like(instances.classes),
+      instances.areas,
+    ),
+    **mask_features(instances.masks),
+    **class_map_features(instances.class_map()),
+  }
+
+
+def box_features(
+  boxes: np.ndarray, classes: np.ndarray, is_crowd: np.ndarray, areas: np.ndarray
+) -> dict[str, tf.train.Feature]:
+  """Features of boxes.
+
+  Args:
+    boxes: float `[n, 4]`, `[ymin, xmin, ymax, xmax]` relative to the image's sides.
+    classes: int `[n]`, class ids from 1.
+    is_crowd: int or bool `[n]`.
+    areas: float `[n]`, in pixels.
+
+  Returns:
+    Features of boxes, classes, crowd flags and areas.
+  """
+  ymin, xmin, ymax, xmax = boxes.T
   return {
     keys.BOX_YMIN: _floats(ymin),
     keys.BOX_XMIN: _floats(xmin),
     keys.BOX_YMAX: _floats(ymax),
     keys.BOX_XMAX: _floats(xmax),
-    keys.BOX_CLASS: _ints(instances.classes),
-    keys.BOX_IS_CROWD: _ints(np.zeros_like(instances.classes)),
-    keys.BOX_AREA: _floats(instances.areas),
-    keys.BOX_MASK: _bytes([encode_png(mask.astype(np.uint8)) for mask in instances.masks]),
-    **class_map_features(instances.class_map()),
+    keys.BOX_CLASS: _ints(classes),
+    keys.BOX_IS_CROWD: _ints(is_crowd),
+    keys.BOX_AREA: _floats(areas),
   }
+
+
+def mask_features(masks: Iterable[np.ndarray]) -> dict[str, tf.train.Feature]:
+  """Feature of the masks of objects, bool or uint8 `[height, width]` each: a PNG with values 0 and 1 for each."""
+  return {keys.BOX_MASK: _bytes([encode_png(mask.astype(np.uint8)) for mask in masks])}
+
+
+def text_feature(*texts: str) -> tf.train.Feature:
+  """A feature of texts."""
+  return _bytes([text.encode('utf-8') for text in texts])
 
 
 def serialize(features: Mapping[str, tf.train.Feature]) -> bytes:

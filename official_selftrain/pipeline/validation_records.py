@@ -14,7 +14,7 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 
 from official_selftrain.configs import detection as detection_configs
-from official_selftrain.core import console, errors
+from official_selftrain.core import console, errors, keys
 from official_selftrain.dataloaders import decoders, detection, tfrecords
 from official_selftrain.datasets import coco
 
@@ -27,7 +27,6 @@ _FEW_BOXES = 5
 _EXAMPLES = 5
 
 _PATH = 'task.validation_data.input_path'
-_CLASS_TEXT = 'image/object/class/text'
 # pycocotools reads these of every annotation, and only when it evaluates.
 _NEEDED_NUMBERS = ('iscrowd', 'area')
 # Boxes by class that are no crowds.
@@ -188,7 +187,7 @@ def _labels(
     DataError: a record cannot be read.
   """
   decoder = detection.build_decoder(stream)
-  spec = {_CLASS_TEXT: tf.io.RaggedFeature(tf.string)}
+  spec = {keys.BOX_CLASS_NAME: tf.io.RaggedFeature(tf.string)}
 
   def decode(records: tf.Tensor) -> dict[str, tf.Tensor | tf.RaggedTensor]:
     return {**decoder.decode_labels(records), **tf.io.parse_example(records, spec)}
@@ -203,7 +202,7 @@ def _labels(
   try:
     for batch in dataset.prefetch(1):
       ids = [each.decode('utf-8', 'replace') for each in batch['source_id'].numpy().tolist()]
-      rows = (batch[name].to_list() for name in ('classes', 'is_crowd', _CLASS_TEXT))
+      rows = (batch[name].to_list() for name in ('classes', 'is_crowd', keys.BOX_CLASS_NAME))
       for image_id, classes, is_crowd, texts in zip(ids, *rows, strict=True):
         flags = is_crowd or [0] * len(classes)
         boxes = [k for k, crowd in zip(classes, flags, strict=False) if not crowd]

@@ -54,6 +54,12 @@ def imported_modules(path: pathlib.Path) -> Iterator[str]:
       yield from (f'{node.module}.{alias.name}' for alias in node.names)
 
 
+def file_of(module: str) -> str:
+  """The file of a module, or of the module in which a dotted name is defined."""
+  path = pathlib.PurePath(*module.split('.')).with_suffix('.py')
+  return str(path if (ROOT / path).is_file() else path.parent.with_suffix('.py'))
+
+
 def label_of(module: str) -> str | None:
   """The label or file in BUILD that provides a module; None for the standard library."""
   first, *rest = module.split('.')
@@ -63,7 +69,7 @@ def label_of(module: str) -> str | None:
     layer = rest[0] if rest else ''
     return ':core' if layer in ('', '__version__') else f':{layer}'
   if first == 'tests' and rest[0] != 'testing':
-    return '/'.join(('tests', *rest[:2])) + '.py'  # A helper next to the tests of its layer.
+    return file_of(module)  # A helper among the tests of its layer.
   if first == 'tests':
     return ':testing'
   if (ROOT / first).is_dir() or (ROOT / f'{first}.py').is_file():

@@ -1,0 +1,1 @@
+"""What is wrong with images, boxes and masks, what is repaired, and which images look alike."""
