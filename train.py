@@ -25,6 +25,9 @@ _CONFIG_FILE = flags.DEFINE_multi_string(
 _PARAMS_OVERRIDE = flags.DEFINE_string(
   'params_override', '', 'Settings such as seed=1,task.pseudo_data.cut=0.6.'
 )
+_DATASET = flags.DEFINE_string(
+  'dataset', '', 'Directory of prepared data; files and classes come from its data card.'
+)
 _STAGE = flags.DEFINE_string(
   'stage', 'all', 'One stage only: teacher, labels, gate, control, student, report or export.'
 )
@@ -39,7 +42,9 @@ def _run() -> None:
   from official_selftrain.core import config
   from official_selftrain.pipeline import run
 
-  params = config.load_experiment(_EXPERIMENT.value, _CONFIG_FILE.value, _PARAMS_OVERRIDE.value)
+  params = config.load_experiment(
+    _EXPERIMENT.value, _CONFIG_FILE.value, _PARAMS_OVERRIDE.value, _DATASET.value
+  )
   model_dir = _MODEL_DIR.value or os.path.join('runs', _EXPERIMENT.value)
   console.say(f'{_EXPERIMENT.value}: mode {_MODE.value}, run directory {model_dir}')
   run.run(params, _MODE.value, model_dir, _STAGE.value, _RESTART.value)

@@ -1,7 +1,7 @@
 """Settings and registered experiments of object detection with RetinaNet."""
 
 import dataclasses
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from official.vision.configs import backbones, common, decoders, retinanet
 
@@ -118,6 +118,8 @@ class DetectionModel(retinanet.RetinaNet):
 @dataclasses.dataclass
 class DetectionTask(tasks.LabelledTask, retinanet.RetinaNetTask):
   """RetinaNet on labelled images, with reproducible streams."""
+
+  data_kind: ClassVar[str] = 'detection'
 
   model: DetectionModel = dataclasses.field(default_factory=DetectionModel)
   train_data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(is_training=True))

@@ -1,7 +1,7 @@
 """Settings and registered experiments of semantic segmentation."""
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from official.vision.configs import backbones, common, decoders, semantic_segmentation
 
@@ -133,6 +133,8 @@ class SegmentationModel(semantic_segmentation.SemanticSegmentationModel):
 @dataclasses.dataclass
 class SegmentationTask(tasks.LabelledTask, semantic_segmentation.SemanticSegmentationTask):
   """Semantic segmentation on labelled images, with reproducible streams."""
+
+  data_kind: ClassVar[str] = 'segmentation'
 
   model: SegmentationModel = dataclasses.field(default_factory=SegmentationModel)
   train_data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(is_training=True))

@@ -1,14 +1,15 @@
 """Settings of a self-training run that do not depend on the task."""
 
 import dataclasses
-from typing import Literal, Optional
+from collections.abc import Mapping
+from typing import Any, Literal, Optional
 
 from absl import logging
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import datasets, digit_settings, inputs
+from official_selftrain.configs import datasets, digit_settings, inputs, prepared_data
 from official_selftrain.core import comparison, errors
 
 # The parts of a model that can be loaded alone.
@@ -51,6 +52,8 @@ class Dataset(hyperparams.Config):
   """The embedded data set, used where the input paths of the task are empty, and facts about any data set.
 
   Attributes:
+    card: directory of a data set that `python -m official_selftrain.datasets.prepare` made; its data card gives input
+      paths, number of classes and class names, which other settings can replace. Empty without one.
     name: `digits`, or `none` when the task's own input paths must be given.
     directory: where it is written on first use; empty puts it next to the run directory.
     digits: its size and looks.
@@ -60,6 +63,7 @@ class Dataset(hyperparams.Config):
       for text, for example. No policy of any stream uses them. The digits bring their own.
   """
 
+  card: str = ''
   name: Literal['digits', 'none'] = 'digits'
   directory: str = ''
   digits: datasets.Digits = dataclasses.field(default_factory=datasets.Digits)
@@ -221,6 +225,20 @@ class SupervisedExperiment(cfg.ExperimentConfig):
   experiment: str = ''
   seed: int = 0
   dataset: Dataset = dataclasses.field(default_factory=Dataset)
+
+  def data_overrides(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that come from the data card, see `prepared_data.overrides`; those of files and command line win.
+
+    Args:
+      settings: all that files and command line set, by dotted name.
+
+    Returns:
+      Nested overrides; empty without a card, and where the files are named already, as in the params.yaml of a run.
+    """
+    directory = settings.get('dataset.card', '')
+    if not directory or settings.get('task.validation_data.input_path'):
+      return {}
+    return prepared_data.overrides(self, directory)
 
   def check(self) -> None:
     """Raises ConfigError for settings that contradict each other."""

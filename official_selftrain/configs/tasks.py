@@ -4,7 +4,7 @@ A task's config combines these with the Model Garden's: `DetectionTask(tasks.Lab
 """
 
 import dataclasses
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
@@ -23,6 +23,9 @@ MIN_BATCH_NORM_IMAGES = 8
 @dataclasses.dataclass
 class LabelledTask(hyperparams.Config):
   """Checks of a task on labelled images."""
+
+  # The `task` of the data cards whose data it trains on.
+  data_kind: ClassVar[str] = ''
 
   def check(self) -> None:
     """Raises ConfigError for settings that contradict each other or have no effect here."""

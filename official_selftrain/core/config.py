@@ -36,13 +36,14 @@ _OUR_PACKAGE = __name__.partition('.')[0]
 
 
 def load_experiment(
-  experiment: str, config_files: Sequence[str] = (), params_override: str = ''
+  experiment: str, config_files: Sequence[str] = (), params_override: str = '', dataset: str = ''
 ) -> 'cfg.ExperimentConfig':
   """Builds the settings of one run.
 
-  The order is fixed: registered experiment, each file after those that it builds on,
-  `params_override`, `validate()`, `check()` when the config has it, `lock()`. A setting inside an
-  unselected branch of a one-of config is legal; it is logged as having no effect.
+  The order is fixed: registered experiment, `data_overrides(settings)` when the config has it, each
+  file after those that it builds on, `params_override`, `validate()`, `check()` when the config has
+  it, `lock()`. A setting inside an unselected branch of a one-of config is legal; it is logged as
+  having no effect.
 
   Args:
     experiment: a name registered with `exp_factory`; the modules that register must have been
@@ -50,6 +51,7 @@ def load_experiment(
     config_files: YAML files, later ones win; one that several of them build on is applied once, see
       `read_override_layers`.
     params_override: text for `parse_override`; wins over the files.
+    dataset: value of `--dataset`, the setting `dataset.card`; wins over both.
 
   Returns:
     The locked config.
@@ -60,7 +62,10 @@ def load_experiment(
   """
   sources = read_override_layers(*config_files)
   sources.append((parse_override(params_override), override_text.FLAG))
+  if dataset:
+    sources.append(({'dataset': {'card': dataset}}, '--dataset'))
   params = _registered(experiment)
+  sources = [*_data_layer(params, sources), *sources]
   for overrides, origin in sources:
     apply_overrides(params, overrides, origin)
   for overrides, origin in sources:
@@ -147,6 +152,18 @@ def without_effect(params: 'hyperparams.Config', overrides: Mapping[str, Any]) -
     One message per such branch.
   """
   return list(_unselected(params, overrides, ''))
+
+
+def _data_layer(
+  params: 'cfg.ExperimentConfig', sources: Sequence[tuple[Mapping[str, Any], str]]
+) -> list[tuple[dict[str, Any], str]]:
+  """The layer of settings that follow from the data, none for configs that know of no such settings."""
+  # Looked up in the class, because an attribute of the instance would be a setting of that name.
+  data_overrides = getattr(type(params), 'data_overrides', None)
+  if data_overrides is None:
+    return []
+  settings = {name: value for layer, _ in sources for name, value in _leaves(layer, '')}
+  return [(data_overrides(params, settings), 'data card')]
 
 
 def _unselected(params: object, overrides: Mapping[str, Any], prefix: str) -> Iterator[str]:

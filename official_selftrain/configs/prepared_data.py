@@ -1,0 +1,53 @@
+"""Settings that come from the data card of a prepared data set."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from official_selftrain.core import dataset_card, errors
+
+if TYPE_CHECKING:
+  from official_selftrain.configs import self_training as st
+
+_SETTING = 'dataset.card'
+_PREPARE = 'python -m official_selftrain.datasets.prepare'
+
+
+def overrides(params: 'st.SupervisedExperiment', directory: str) -> dict[str, Any]:
+  """Reads a card into overrides of an experiment: files, number of classes and their names.
+
+  Args:
+    params: the experiment, as registered.
+    directory: of the prepared data.
+
+  Returns:
+    Nested overrides, as if they were written in a file.
+
+  Raises:
+    DataError: there is no card, or files that it names are missing.
+    ConfigError: the data is for another task, or a set is missing that the experiment needs.
+  """
+  card = dataset_card.read(directory)
+  task = params.task
+  if card.task != task.data_kind:
+    raise errors.ConfigError(
+      f'{_SETTING}: {directory} has data for {card.task}, but {params.experiment} is an experiment of '
+      f'{task.data_kind}. Choose another experiment, or prepare data with the annotations that this one needs.'
+    )
+  sets = {'train_data': 'labelled', 'validation_data': 'validation'}
+  if hasattr(task, 'pseudo_data'):
+    sets['pseudo_data'] = 'unlabelled'
+  found: dict[str, Any] = {'model': {'num_classes': len(card.classes) + 1}}
+  for stream, name in sets.items():
+    if name not in card.sets():
+      raise errors.ConfigError(
+        f'{_SETTING}: {directory} has no {name} images, which {params.experiment} needs. Prepare them: {_PREPARE} '
+        f'--{name}=...'
+      )
+    found[stream] = {'input_path': dataset_card.pattern_of(directory, card.sets()[name])}
+  if hasattr(task, 'annotation_file') and card.validation is not None:
+    found['annotation_file'] = os.path.join(directory, card.validation.annotation_file)
+  result: dict[str, Any] = {'task': found, 'dataset': {'class_names': list(card.classes)}}
+  if hasattr(params, 'report') and card.unlabelled is not None and card.unlabelled.annotation_file:
+    truth = os.path.join(directory, card.unlabelled.annotation_file)
+    result['report'] = {'unlabelled_truth': truth}
+  return result

@@ -1,0 +1,381 @@
+"""The steps of a preparation: find the images, examine them, divide them, write them."""
+
+import dataclasses
+import functools
+import importlib.metadata
+import os
+import pathlib
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from official_selftrain.core import console, dataset_card, errors, files
+from official_selftrain.datasets import faults
+from official_selftrain.datasets.preparation import (
+  coco_writer,
+  examination,
+  overlaps,
+  parallel,
+  plan,
+  set_facts,
+  shards,
+  store,
+  work,
+)
+from official_selftrain.datasets.sources import items, spec
+
+ANNOTATIONS = 'validation.json'
+HELD_OUT_TRUTH = 'held_out/unlabelled_truth.json'
+
+_WORK = '.work'
+_STORE = 'images.sqlite'
+# Under this name the store keeps which files are written.
+_WRITTEN = 'written'
+_READERS = ('official-selftrain', 'tensorflow', 'pillow')
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What is prepared, and how.
+
+  Attributes:
+    sources: SPEC by set.
+    output: directory for the result.
+    split: how labelled images are divided.
+    images_per_file: largest number of images in a TFRecord file.
+    processes: number of processes.
+    allowed: kinds of faults that would stop the preparation and do not.
+    drops_leaks: training images that are, or look like, validation images are left out.
+    has_instance_masks: records of detection hold a mask for each object.
+  """
+
+  sources: Mapping[store.Part, str]
+  output: str
+  split: plan.SplitSettings = dataclasses.field(default_factory=plan.SplitSettings)
+  images_per_file: int = 1000
+  processes: int = 1
+  allowed: frozenset[faults.Kind] = frozenset()
+  drops_leaks: bool = False
+  has_instance_masks: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+  """Examined and divided images.
+
+  Attributes:
+    sets: those that have images.
+    overlaps: images that are there twice.
+    class_names: names from class 1 on.
+    unused: classes without an object among the labelled images.
+    problems: why nothing may be written, a sentence each; empty if all is well.
+  """
+
+  sets: Mapping[store.Part, plan.SetPlan]
+  overlaps: overlaps.Overlaps
+  class_names: tuple[str, ...]
+  unused: tuple[str, ...]
+  problems: tuple[str, ...]
+
+
+class Preparation:
+  """One data set in the making; what is done stays done when the process is killed."""
+
+  def __init__(self, settings: Settings) -> None:
+    """Opens the sources and the store.
+
+    Args:
+      settings: what is prepared, and how.
+
+    Raises:
+      ConfigError: a SPEC or a share is wrong.
+      DataError: a source cannot be read, or the output directory cannot be written.
+    """
+    settings.split.check()
+    self.settings = settings
+    self._sources = {
+      part: spec.open_spec(text, f'--{part.value}', part is not store.Part.UNLABELLED)
+      for part, text in settings.sources.items()
+    }
+    digest = files.digest_of(
+      {
+        'sources': {part.value: text for part, text in settings.sources.items()},
+        'folder': os.getcwd(),
+        'versions': versions(),
+      }
+    )
+    self._work = os.path.join(settings.output, _WORK)
+    self._store_path = os.path.join(self._work, _STORE)
+    try:
+      self.store = store.open_store(self._store_path, digest)
+    except OSError as error:
+      raise errors.DataError(
+        f'{settings.output} cannot be written: {error.strerror}. Give another --output.'
+      ) from error
+
+  def close(self) -> None:
+    """Closes the store."""
+    self.store.close()
+
+  @property
+  def class_names(self) -> tuple[str, ...]:
+    """Names from class 1 on: those of the labelled images, or of the validation images without any."""
+    for part in (store.Part.LABELLED, store.Part.VALIDATION):
+      if part in self._sources:
+        return self._sources[part].class_names
+    return ()
+
+  @property
+  def task(self) -> items.Task:
+    """What the annotations teach."""
+    for part in (store.Part.LABELLED, store.Part.VALIDATION):
+      if part in self._sources:
+        return self._sources[part].task
+    return items.Task.NONE
+
+  def check(self) -> Checked:
+    """Finds, examines and divides all images.
+
+    Returns:
+      What was found.
+
+    Raises:
+      DataError: the share for validation leaves no image for training.
+    """
+    meanings = {
+      part: examination.Meaning(each.task, self.class_names, each.mask_values)
+      for part, each in self._sources.items()
+    }
+    if self.store.fact(work.MEANINGS) != meanings:
+      # An edited list of classes changes what is found in masks and boxes that are as they were.
+      self.store.forget_findings()
+      self.store.keep(_WRITTEN, {})
+      self.store.keep(work.MEANINGS, meanings)
+    for part, source in self._sources.items():
+      for _ in self.store.add(part, source.items()):
+        pass
+    self._examine()
+    sets = plan.divide(self.store, self.settings.split)
+    found = self._overlaps(sets)
+    if self.settings.drops_leaks:
+      sets, found = self._without_leaks(sets, found)
+    problems = (*self._empty(sets), *self._problems(found))
+    return Checked(sets, found, self.class_names, self._unused(sets), problems)
+
+  def _examine(self) -> None:
+    waiting = self.store.unexamined()
+    if not waiting:
+      return
+    function = functools.partial(work.examine, self._store_path)
+    with (
+      parallel.Workers(function, work.after_crash, self.settings.processes) as workers,
+      console.Progress('check', len(waiting), 'images') as progress,
+    ):
+      for done in self.store.set_findings(workers.map(waiting)):
+        progress.update(done)
+
+  def _overlaps(self, sets: Mapping[store.Part, plan.SetPlan]) -> overlaps.Overlaps:
+    validation = sets.get(store.Part.VALIDATION)
+    used = frozenset(key for each in sets.values() for key in each.keys)
+    return overlaps.find(self.store, frozenset(validation.keys if validation else ()), used)
+
+  def _without_leaks(
+    self, sets: dict[store.Part, plan.SetPlan], found: overlaps.Overlaps
+  ) -> tuple[dict[store.Part, plan.SetPlan], overlaps.Overlaps]:
+    """The sets without the training images that are validation images, too."""
+    leaking = {pair.first for pair in found.pairs if pair.kind is faults.Kind.LEAK}
+    kept = {}
+    for part, each in sets.items():
+      keys = tuple(key for key in each.keys if key not in leaking)
+      origin = each.origin
+      if len(keys) < len(each.keys):
+        origin += f', without {len(each.keys) - len(keys)} that are in the validation set'
+      if keys:
+        kept[part] = dataclasses.replace(each, keys=keys, origin=origin)
+    pairs = tuple(pair for pair in found.pairs if leaking.isdisjoint((pair.first, pair.second)))
+    return kept, dataclasses.replace(found, pairs=pairs)
+
+  def _unused(self, sets: Mapping[store.Part, plan.SetPlan]) -> tuple[str, ...]:
+    """Classes without an object among the labelled images, if there are any."""
+    if store.Part.LABELLED not in sets:
+      return ()
+    entries = (self.store.entry(key) for key in sets[store.Part.LABELLED].keys)
+    objects = set_facts.collect(entries, self.task, self.class_names).objects
+    return tuple(name for name in self.class_names if not objects[name])
+
+  def _empty(self, sets: Mapping[store.Part, plan.SetPlan]) -> Iterator[str]:
+    """Which sets were asked for and have no image."""
+    for part in self._sources:
+      if part not in sets:
+        total, good = self.store.count(part), self.store.count(part, is_good=True)
+        reason = ', and these are, or look like, validation images' if good else ''
+        yield f'No image of --{part.value} is left: {good} of {total} can be used{reason}.'
+
+  def _problems(self, found: overlaps.Overlaps) -> Iterator[str]:
+    """Why nothing may be written."""
+    allowed = self.settings.allowed
+    names = {part.value: source.class_names for part, source in self._sources.items()}
+    names.pop(store.Part.UNLABELLED.value, None)
+    if len(set(names.values())) > 1 and faults.Kind.CLASS_ORDER not in allowed:
+      told = '; '.join(f'{part}: {", ".join(each)}' for part, each in names.items())
+      yield f'The sets have different classes ({told}). Give both the same list of classes in the same order.'
+    tasks = {part.value: self._sources[part].task.value for part in self._sources}
+    tasks.pop(store.Part.UNLABELLED.value, None)
+    if len(set(tasks.values())) > 1:
+      told = '; '.join(f'{part}: {each}' for part, each in tasks.items())
+      yield f'The sets are for different tasks ({told}). Annotate both in the same way.'
+    wrong: Counter[faults.Kind] = Counter()
+    first: dict[faults.Kind, str] = {}
+    for entry in self.store.entries():
+      for fault in entry.finding.faults if entry.finding else ():
+        if fault.outcome is faults.Outcome.ERROR and fault.kind not in allowed:
+          wrong[fault.kind] += 1
+          first.setdefault(
+            fault.kind, f'{shards.display_name(entry.item.image.name)}: {fault.detail}'
+          )
+    for kind, count in wrong.items():
+      yield f'{count} x {kind.rule.meaning}; first {first[kind]}. --allow={kind.name.lower()} goes on without them.'
+    leaks = [pair for pair in found.pairs if pair.kind is faults.Kind.LEAK]
+    if leaks and faults.Kind.LEAK not in allowed:
+      one, other = (self.store.entry(key) for key in (leaks[0].first, leaks[0].second))
+      shown = [shards.display_name(each.item.image.name) for each in (one, other)]
+      yield (
+        f'{len(leaks)} x a training image is, or looks like, a validation image; first '
+        f'{shown[0]} ({one.part.value}) and {shown[1]}. '
+        '--leaks=drop leaves them out of training, --leaks=allow keeps them.'
+      )
+
+  def write(self, checked: Checked) -> dataset_card.Card:
+    """Writes records, annotations and, last, the data card.
+
+    Args:
+      checked: what `check` returned, without problems.
+
+    Returns:
+      The card.
+
+    Raises:
+      DataError: a file has changed since it was examined, or cannot be written.
+    """
+    output = self.settings.output
+    pathlib.Path(output, dataset_card.FILE_NAME).unlink(missing_ok=True)
+    jobs = {
+      part: list(plan.jobs(self.store, each, output, self.settings.images_per_file))
+      for part, each in checked.sets.items()
+    }
+    if self.settings.has_instance_masks:
+      jobs = {
+        part: [dataclasses.replace(job, has_instance_masks=True) for job in each]
+        for part, each in jobs.items()
+      }
+    digests = self._write_records([job for each in jobs.values() for job in each])
+    sets = {}
+    for part, each in checked.sets.items():
+      annotations = self._write_annotations(each)
+      sets[part.value] = self._facts(each, jobs[part], digests, annotations)
+    card = dataset_card.Card(
+      task=self.task.value,
+      classes=checked.class_names,
+      labelled=sets.get(store.Part.LABELLED.value),
+      unlabelled=sets.get(store.Part.UNLABELLED.value),
+      validation=sets.get(store.Part.VALIDATION.value),
+      split=self.settings.split.as_dict(),
+      versions=versions(),
+    )
+    self._remove_old(card)
+    dataset_card.write(card, output)
+    self.store.close()
+    shutil.rmtree(self._work)
+    return card
+
+  def _write_records(self, jobs: Sequence[shards.Job]) -> dict[str, str]:
+    """Digests of the files by path. Those that an earlier process has written are not written again."""
+    done: dict[str, tuple[str, str]] = self.store.fact(_WRITTEN) or {}
+    todo = []
+    for job in jobs:
+      known = done.get(job.path)
+      if not known or known[0] != _identity(job, self.store) or not os.path.exists(job.path):
+        todo.append(job)
+    function = functools.partial(work.write, self._store_path)
+    with (
+      parallel.Workers(function, work.not_written, self.settings.processes, batch=1) as workers,
+      console.Progress('write', len(todo), 'files') as progress,
+    ):
+      for number, (job, written) in enumerate(zip(todo, workers.map(todo), strict=True), 1):
+        if written.fault:
+          raise errors.DataError(f'{job.path} cannot be written: {written.fault}')
+        done[job.path] = (_identity(job, self.store), written.digest)
+        self.store.keep(_WRITTEN, done)
+        progress.update(number)
+    return {job.path: done[job.path][1] for job in jobs}
+
+  def _write_annotations(self, each: plan.SetPlan) -> str:
+    """COCO JSON of a set that needs one; its name."""
+    if self.task is not items.Task.DETECTION:
+      return ''
+    if each.part is store.Part.VALIDATION:
+      name, keys = ANNOTATIONS, each.keys
+    elif each.part is store.Part.UNLABELLED and each.from_labelled:
+      name, keys = HELD_OUT_TRUTH, tuple(key for key in each.keys if key in each.from_labelled)
+    else:
+      return ''
+    path = pathlib.Path(self.settings.output, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    ids = plan.ids_of(self.store, each)
+
+    def images() -> Iterator[tuple[int | str, store.Entry]]:
+      return ((ids[key], self.store.entry(key)) for key in keys)
+
+    coco_writer.write(path, self.class_names, images)
+    return name
+
+  def _facts(
+    self,
+    each: plan.SetPlan,
+    jobs: Sequence[shards.Job],
+    digests: Mapping[str, str],
+    annotation_file: str,
+  ) -> dataset_card.Set:
+    task = items.Task.NONE if each.part is store.Part.UNLABELLED else self.task
+    facts = set_facts.collect((self.store.entry(key) for key in each.keys), task, self.class_names)
+    text = self.settings.sources.get(each.part) or self.settings.sources[store.Part.LABELLED]
+    names = [os.path.basename(job.path) for job in jobs]
+    return dataset_card.Set(
+      pattern=f'{each.part.value}-*-of-{len(jobs):05d}.tfrecord',
+      images=len(each.keys),
+      objects=dict(facts.objects) if task is not items.Task.NONE else {},
+      without_objects=facts.without_objects,
+      height=facts.height,
+      width=facts.width,
+      files={name: digests[job.path] for name, job in zip(names, jobs, strict=True)},
+      source=f'{text}: {each.origin}',
+      annotation_file=annotation_file,
+      faults={kind.name.lower(): count for kind, count in facts.faults.items()},
+    )
+
+  def _remove_old(self, card: dataset_card.Card) -> None:
+    """Removes files of an earlier preparation that the patterns of this one would match, or nobody needs."""
+    named = {name for each in card.sets().values() for name in (*each.files, each.annotation_file)}
+    for name in {ANNOTATIONS, HELD_OUT_TRUTH} - named:
+      pathlib.Path(self.settings.output, name).unlink(missing_ok=True)
+    for part in store.Part:
+      for path in pathlib.Path(self.settings.output).glob(f'{part.value}-*-of-*.tfrecord'):
+        if path.name not in named:
+          path.unlink()
+
+
+def versions() -> dict[str, str]:
+  """Versions of this package and of those that read images; '' for one that is not installed."""
+  found = {}
+  for name in _READERS:
+    try:
+      found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      found[name] = ''
+  return found
+
+
+def _identity(job: shards.Job, source: store.Store) -> str:
+  """Digest of all that decides the bytes of a file."""
+  findings = [source.entry(place.key).finding for place in job.places]
+  return files.digest_of([repr(job), [repr(finding) for finding in findings]])

@@ -1,0 +1,80 @@
+"""Counts and sizes of a set of images."""
+
+import dataclasses
+import statistics
+from collections import Counter
+from collections.abc import Iterable
+
+from official_selftrain.core import keys
+from official_selftrain.datasets import faults as faults_lib
+from official_selftrain.datasets.preparation import store
+from official_selftrain.datasets.sources import items
+
+
+@dataclasses.dataclass(frozen=True)
+class SetFacts:
+  """What a set holds.
+
+  Attributes:
+    objects: by class: boxes, pixels of masks, or images; in the order of the classes, those without any included.
+    without_objects: images that have no object.
+    height: smallest, median and largest height, in pixels.
+    width: in the same way.
+    faults: images and annotations by kind of fault.
+  """
+
+  objects: Counter[str]
+  without_objects: int
+  height: tuple[int, int, int]
+  width: tuple[int, int, int]
+  faults: Counter[faults_lib.Kind]
+
+
+def collect(
+  entries: Iterable[store.Entry], task: items.Task, class_names: tuple[str, ...]
+) -> SetFacts:
+  """Counts the images of a set.
+
+  Args:
+    entries: its images, with their findings.
+    task: what their annotations teach; NONE counts no objects.
+    class_names: names from class 1 on.
+
+  Returns:
+    The counts; sizes are 0 for a set without images.
+  """
+  objects: Counter[str] = Counter(dict.fromkeys(class_names, 0))
+  found: Counter[faults_lib.Kind] = Counter()
+  heights, widths = [], []
+  empty = 0
+  for entry in entries:
+    assert entry.finding is not None
+    heights.append(entry.finding.height)
+    widths.append(entry.finding.width)
+    found.update(fault.kind for fault in entry.finding.faults)
+    here = _objects(entry, task, class_names)
+    objects.update(here)
+    empty += task is not items.Task.NONE and not here
+  return SetFacts(objects, empty, _spread(heights), _spread(widths), found)
+
+
+def _objects(entry: store.Entry, task: items.Task, class_names: tuple[str, ...]) -> Counter[str]:
+  """Objects of one image by class."""
+  assert entry.finding is not None
+  if task is items.Task.DETECTION:
+    return Counter(box.class_name for box in entry.finding.boxes)
+  if task is items.Task.SEGMENTATION:
+    counts = {
+      class_names[value - 1]: pixels
+      for value, pixels in entry.finding.pixel_counts
+      if value not in (0, keys.IGNORE_LABEL)
+    }
+    return Counter(counts)
+  return Counter([entry.item.class_name] if task is items.Task.CLASSIFICATION else [])
+
+
+def _spread(values: list[int]) -> tuple[int, int, int]:
+  """Smallest, median and largest."""
+  if not values:
+    return 0, 0, 0
+  return min(values), statistics.median_low(values), max(values)

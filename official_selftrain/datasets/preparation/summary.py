@@ -1,0 +1,126 @@
+"""What a check found, as a table, as JSON, and as rows for a page."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from official_selftrain.core import console
+from official_selftrain.datasets import faults
+from official_selftrain.datasets.preparation import overlaps, shards, store
+
+_OUTCOMES = list(faults.Outcome)
+_WORST_FIRST = sorted(faults.Kind, key=lambda kind: -_OUTCOMES.index(kind.rule.outcome))
+# Examples that are listed for each kind of fault.
+_EXAMPLES = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+  """An image with a fault.
+
+  Attributes:
+    key: its number in the store.
+    part: its set.
+    name: of the image.
+    detail: particulars of the fault.
+    other: number of the image that it is like; 0 without one.
+  """
+
+  key: int
+  part: store.Part
+  name: str
+  detail: str
+  other: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+  """All that was found.
+
+  Attributes:
+    images: number of images by set, as they were given.
+    good: number of those that can be used.
+    counts: number of faults by kind and set, the worst kinds first.
+    examples: some images of each kind, in the order of their names.
+  """
+
+  images: Mapping[store.Part, int]
+  good: Mapping[store.Part, int]
+  counts: Mapping[faults.Kind, Mapping[store.Part, int]]
+  examples: Mapping[faults.Kind, tuple[Example, ...]]
+
+
+def summarise(source: store.Store, found: overlaps.Overlaps, unused: tuple[str, ...]) -> Summary:
+  """Counts the faults of all images.
+
+  Args:
+    source: the examined images.
+    found: images that are there twice.
+    unused: classes without objects.
+
+  Returns:
+    The summary.
+  """
+  counts: dict[faults.Kind, Counter[store.Part]] = {}
+  examples: dict[faults.Kind, list[Example]] = {}
+
+  def note(kind: faults.Kind, example: Example) -> None:
+    counts.setdefault(kind, Counter())[example.part] += 1
+    listed = examples.setdefault(kind, [])
+    if len(listed) < _EXAMPLES:
+      listed.append(example)
+
+  for entry in source.entries():
+    name = shards.display_name(entry.item.image.name)
+    for fault in entry.finding.faults if entry.finding else ():
+      note(fault.kind, Example(entry.key, entry.part, name, shards.display_name(fault.detail)))
+  for pair in found.pairs:
+    first, second = source.entry(pair.first), source.entry(pair.second)
+    name = shards.display_name(first.item.image.name)
+    detail = (
+      f'{"mirrored " if pair.is_mirrored else ""}like {shards.display_name(second.item.image.name)}'
+    )
+    detail += f' ({second.part.value}), {pair.distance} of 64 bits differ'
+    note(pair.kind, Example(pair.first, first.part, name, detail, pair.second))
+  for name in unused:
+    note(faults.Kind.UNUSED_CLASS, Example(0, store.Part.LABELLED, name, ''))
+  return Summary(
+    {part: source.count(part) for part in store.Part if source.count(part)},
+    {part: source.count(part, is_good=True) for part in store.Part if source.count(part)},
+    {kind: counts[kind] for kind in _WORST_FIRST if kind in counts},
+    {kind: tuple(examples[kind]) for kind in _WORST_FIRST if kind in examples},
+  )
+
+
+def table(summary: Summary) -> str:
+  """The summary for a terminal: a row for each kind of fault, a column for each set."""
+  parts = list(summary.images)
+  rows: list[list[object]] = [['images', '', *(summary.images[part] for part in parts)]]
+  rows.append(['images that can be used', '', *(summary.good[part] for part in parts)])
+  for kind, counts in summary.counts.items():
+    rows.append(
+      [kind.rule.meaning, kind.rule.outcome.value, *(counts.get(part, 0) for part in parts)]
+    )
+  return console.table(rows, ['', 'outcome', *(part.value for part in parts)])
+
+
+def as_json(summary: Summary, problems: tuple[str, ...]) -> dict[str, Any]:
+  """The summary as one JSON-serialisable value, with why nothing may be written."""
+  return {
+    'images': {part.value: count for part, count in summary.images.items()},
+    'usable': {part.value: count for part, count in summary.good.items()},
+    'problems': list(problems),
+    'faults': {
+      kind.name.lower(): {
+        'outcome': kind.rule.outcome.value,
+        'meaning': kind.rule.meaning,
+        'counts': {part.value: count for part, count in counts.items()},
+        'examples': [
+          {'set': each.part.value, 'name': each.name, 'detail': each.detail}
+          for each in summary.examples[kind]
+        ],
+      }
+      for kind, counts in summary.counts.items()
+    },
+  }

@@ -1,0 +1,130 @@
+"""Tests for settings that come from a data card."""
+
+import dataclasses
+import os
+import tempfile
+import unittest
+
+from official_selftrain import registry_imports  # noqa: F401
+from official_selftrain.core import config, dataset_card, errors
+
+
+def _set(name, images=3, annotation_file=''):
+  return dataset_card.Set(
+    pattern=f'{name}-*-of-00001.tfrecord',
+    images=images,
+    objects={'cat': 2, 'dog': 1},
+    without_objects=0,
+    height=(10, 10, 20),
+    width=(10, 10, 20),
+    files={f'{name}-00000-of-00001.tfrecord': 'ab'},
+    source='voc:mine: all',
+    annotation_file=annotation_file,
+  )
+
+
+def _card(**changes):
+  card = dataset_card.Card(
+    task='detection',
+    classes=('cat', 'dog'),
+    labelled=_set('labelled'),
+    unlabelled=_set('unlabelled', annotation_file='held_out/unlabelled_truth.json'),
+    validation=_set('validation', annotation_file='validation.json'),
+    split={'seed': 0},
+    versions={},
+  )
+  return dataclasses.replace(card, **changes)
+
+
+class PreparedDataTest(unittest.TestCase):
+  def setUp(self):
+    folder = tempfile.TemporaryDirectory(prefix='odd[1]')
+    self.addCleanup(folder.cleanup)
+    self.folder = folder.name
+
+  def _write(self, card):
+    dataset_card.write(card, self.folder)
+    for each in card.sets().values():
+      for name in (*each.files, each.annotation_file):
+        path = os.path.join(self.folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if name:
+          open(path, 'wb').close()
+
+  def _load(self, experiment, override=''):
+    return config.load_experiment(experiment, [], override, self.folder)
+
+  def _pattern(self, name):
+    return os.path.join(self.folder.replace('[', '[[]'), f'{name}-*-of-00001.tfrecord')
+
+  def test_files_and_classes_come_from_the_card(self):
+    self._write(_card())
+    params = self._load('retinanet_resnetfpn_selftrain')
+    self.assertEqual(params.dataset.card, self.folder)
+    self.assertEqual(params.dataset.class_names, ['cat', 'dog'])
+    self.assertEqual(params.task.model.num_classes, 3)
+    self.assertEqual(params.task.train_data.input_path, self._pattern('labelled'))
+    self.assertEqual(params.task.pseudo_data.input_path, self._pattern('unlabelled'))
+    self.assertEqual(params.task.validation_data.input_path, self._pattern('validation'))
+    self.assertEqual(params.task.annotation_file, os.path.join(self.folder, 'validation.json'))
+    truth = os.path.join(self.folder, 'held_out/unlabelled_truth.json')
+    self.assertEqual(params.report.unlabelled_truth, truth)
+
+  def test_a_setting_does_the_same_as_the_flag(self):
+    self._write(_card())
+    override = f"dataset.card='{self.folder}'"
+    params = config.load_experiment('retinanet_resnetfpn_selftrain', [], override)
+    self.assertEqual(params.as_dict(), self._load('retinanet_resnetfpn_selftrain').as_dict())
+
+  def test_other_settings_win(self):
+    self._write(_card())
+    params = self._load('retinanet_resnetfpn_selftrain', 'task.pseudo_data.input_path=other')
+    self.assertEqual(params.task.pseudo_data.input_path, 'other')
+    with self.assertRaisesRegex(
+      errors.ConfigError, 'class_names has 2 names and .*num_classes is 5'
+    ):
+      self._load('retinanet_resnetfpn_selftrain', 'task.model.num_classes=5')
+
+  def test_the_supervised_experiment_needs_no_unlabelled_images(self):
+    self._write(_card(unlabelled=None))
+    params = self._load('retinanet_resnetfpn_supervised')
+    self.assertEqual(params.task.train_data.input_path, self._pattern('labelled'))
+    with self.assertRaisesRegex(
+      errors.ConfigError, 'has no unlabelled images, which retinanet_resnetfpn_selftrain needs'
+    ):
+      self._load('retinanet_resnetfpn_selftrain')
+
+  def test_data_for_another_task(self):
+    self._write(_card())
+    with self.assertRaisesRegex(
+      errors.ConfigError, 'has data for detection, but .* is an experiment of segmentation'
+    ):
+      self._load('segmentation_efficientnet_selftrain')
+
+  def test_segmentation(self):
+    self._write(
+      _card(task='segmentation', unlabelled=_set('unlabelled'), validation=_set('validation'))
+    )
+    params = self._load('segmentation_efficientnet_selftrain')
+    self.assertEqual(params.task.model.num_classes, 3)
+    self.assertEqual(params.task.validation_data.input_path, self._pattern('validation'))
+    self.assertEqual(params.report.unlabelled_truth, '')
+
+  def test_the_settings_of_a_run_do_not_need_the_card_any_more(self):
+    self._write(_card())
+    params = self._load('retinanet_resnetfpn_selftrain')
+    path = os.path.join(self.folder, 'params.yaml')
+    from official.modeling import hyperparams
+
+    hyperparams.save_params_dict_to_yaml(params, path)
+    os.remove(os.path.join(self.folder, dataset_card.FILE_NAME))
+    again = config.load_experiment('retinanet_resnetfpn_selftrain', [path])
+    self.assertEqual(again.as_dict(), params.as_dict())
+
+  def test_no_card(self):
+    with self.assertRaisesRegex(errors.DataError, 'has no dataset.json. Give a directory that'):
+      self._load('retinanet_resnetfpn_selftrain')
+
+
+if __name__ == '__main__':
+  unittest.main()

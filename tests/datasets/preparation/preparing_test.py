@@ -1,0 +1,399 @@
+"""Tests for the steps of a preparation, without processes of their own."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import tempfile
+import unittest
+from unittest import mock
+
+import numpy as np
+
+from official_selftrain.core import dataset_card, errors, keys
+from official_selftrain.datasets import faults
+from official_selftrain.datasets.preparation import parallel, plan, preparing, store, work
+from official_selftrain.datasets.sources import items
+from tests.datasets.preparation import photos
+
+LABELLED = store.Part.LABELLED
+UNLABELLED = store.Part.UNLABELLED
+VALIDATION = store.Part.VALIDATION
+
+
+def _coco(names, classes=('cat', 'dog'), category=1):
+  """COCO JSON in which each image has one box."""
+  box = {'category_id': category, 'bbox': [8, 4, 16, 12]}
+  return json.dumps(
+    {
+      'images': [{'id': 10 * n, 'file_name': name} for n, name in enumerate(names, 1)],
+      'annotations': [{'id': n, 'image_id': 10 * n, **box} for n in range(1, len(names) + 1)],
+      'categories': [{'id': n, 'name': name} for n, name in enumerate(classes, 1)],
+    }
+  )
+
+
+class PreparingTestCase(unittest.TestCase):
+  """Each test has a folder with four images for training and two for validation."""
+
+  def setUp(self):
+    self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+    self.enterContext(photos.without_processes())
+    self.output = self.folder / 'data'
+    train = {f'train/{name}.jpg': photos.jpeg(n) for n, name in enumerate('abcd')}
+    valid = {f'valid/{name}.jpg': photos.jpeg(n) for n, name in enumerate('vw', 10)}
+    photos.write(self.folder, train | valid)
+    self.annotate('train', 'abcd')
+    self.annotate('valid', 'vw')
+    self.sources = {
+      LABELLED: f'coco:{self.folder}/train/all.json',
+      VALIDATION: f'coco:{self.folder}/valid/all.json',
+    }
+
+  def annotate(self, name, images, **values):
+    content = _coco([f'{each}.jpg' for each in images], **values)
+    photos.write(self.folder, {f'{name}/all.json': content})
+
+  def prepare(self, **settings):
+    preparation = preparing.Preparation(
+      preparing.Settings(settings.pop('sources', self.sources), str(self.output), **settings)
+    )
+    self.addCleanup(preparation.close)
+    return preparation
+
+  def check(self, **settings):
+    return self.prepare(**settings).check()
+
+  def run_all(self, **settings):
+    preparation = self.prepare(**settings)
+    checked = preparation.check()
+    self.assertEqual(checked.problems, ())
+    return preparation.write(checked)
+
+  def records(self, name):
+    return photos.records(*self.output.glob(f'{name}-*.tfrecord'))
+
+
+class CheckTest(PreparingTestCase):
+  def test_sets_classes_and_task_are_found(self):
+    preparation = self.prepare()
+    checked = preparation.check()
+    self.assertEqual(
+      {part: len(each.keys) for part, each in checked.sets.items()}, {LABELLED: 4, VALIDATION: 2}
+    )
+    self.assertEqual(checked.class_names, ('cat', 'dog'))
+    self.assertEqual(checked.unused, ('dog',))
+    self.assertEqual(checked.problems, ())
+    self.assertEqual(checked.overlaps.pairs, ())
+    self.assertEqual(preparation.task, items.Task.DETECTION)
+
+  def test_validation_images_alone_have_classes_and_a_task(self):
+    preparation = self.prepare(sources={VALIDATION: self.sources[VALIDATION]})
+    checked = preparation.check()
+    self.assertEqual(checked.class_names, ('cat', 'dog'))
+    self.assertEqual(checked.unused, ())
+    self.assertEqual(preparation.task, items.Task.DETECTION)
+
+  def test_images_are_not_examined_again(self):
+    self.check()
+    with mock.patch.object(work, 'examine', side_effect=AssertionError):
+      checked = self.check()
+    self.assertEqual(len(checked.sets[LABELLED].keys), 4)
+
+  def test_only_images_that_have_changed_are_examined_again(self):
+    self.check()
+    photos.write(self.folder, {'train/b.jpg': photos.jpeg(77)})
+    with mock.patch.object(work, 'examine', wraps=work.examine) as examine:
+      preparation = self.prepare()
+      preparation.check()
+    seen = [preparation.store.entry(call.args[1]).item.image.name for call in examine.mock_calls]
+    self.assertEqual(seen, ['b.jpg'])
+
+  def test_an_edited_list_of_classes_changes_what_is_found_in_masks(self):
+    mask = np.full([photos.HEIGHT, photos.WIDTH], 2, np.uint8)
+    photos.write(
+      self.folder,
+      {'photos/a.jpg': photos.jpeg(0), 'masks/a.png': photos.png(mask), 'classes.txt': '1 cat\n'},
+    )
+    spec = f'masks:{self.folder}/photos,masks={self.folder}/masks,classes={self.folder}/classes.txt'
+    checked = self.check(sources={LABELLED: spec})
+    self.assertEqual(checked.problems, ('No image of --labelled is left: 0 of 1 can be used.',))
+    photos.write(self.folder, {'classes.txt': '1 cat\n2 dog\n'})
+    preparation = self.prepare(sources={LABELLED: spec})
+    self.assertEqual(preparation.check().problems, ())
+    (entry,) = preparation.store.entries()
+    self.assertEqual(entry.finding.pixel_counts, ((2, photos.HEIGHT * photos.WIDTH),))
+
+  def test_a_crash_loses_its_image_only(self):
+    class _Crashing(photos._Here):
+      def __init__(self, function, after_crash, *rest):
+        super().__init__(
+          lambda key: after_crash(key) if key == 2 else function(key), after_crash, *rest
+        )
+
+    with mock.patch.object(parallel, 'Workers', _Crashing):
+      preparation = self.prepare()
+      checked = preparation.check()
+    self.assertEqual(len(checked.sets[LABELLED].keys), 3)
+    expected = (faults.Fault(faults.Kind.CORRUPT, 'a decoder crashed on it'),)
+    self.assertEqual(preparation.store.entry(2).finding.faults, expected)
+
+
+class ProblemsTest(PreparingTestCase):
+  def assert_problem(self, expected, **settings):
+    (problem,) = self.check(**settings).problems
+    self.assertRegex(problem, expected)
+
+  def test_classes_must_be_in_one_order(self):
+    self.annotate('valid', 'vw', classes=('dog', 'cat'))
+    self.assert_problem(
+      r'The sets have different classes \(labelled: cat, dog; validation: dog, cat\)\. Give both the same list'
+    )
+    self.assertEqual(self.check(allowed=frozenset({faults.Kind.CLASS_ORDER})).problems, ())
+
+  def test_sets_must_be_for_one_task(self):
+    mask = np.ones([photos.HEIGHT, photos.WIDTH], np.uint8)
+    masks = {f'valid/{name}.png': photos.png(mask) for name in 'vw'}
+    photos.write(self.folder, {**masks, 'classes.txt': '1 cat\n2 dog\n'})
+    spec = f'masks:{self.folder}/valid,classes={self.folder}/classes.txt'
+    self.assert_problem(
+      r'different tasks \(labelled: detection; validation: segmentation\)',
+      sources=self.sources | {VALIDATION: spec},
+    )
+
+  def test_unknown_classes_stop_until_they_are_allowed(self):
+    self.annotate('train', 'abcd', category=3)
+    self.assert_problem(
+      r'4 x the class is not in the list of classes; first a\.jpg: annotations\[0\] \(id 1\) has the '
+      r'category_id 3\. --allow=unknown_class goes on without them\.'
+    )
+    preparation = self.prepare(allowed=frozenset({faults.Kind.UNKNOWN_CLASS}))
+    checked = preparation.check()
+    self.assertEqual(checked.problems, ())
+    self.assertEqual(preparation.write(checked).labelled.without_objects, 4)
+
+  def test_of_two_images_of_one_name_the_first_may_be_used(self):
+    self.annotate('train', 'abcda')
+    self.assert_problem(
+      r"1 x two images of a set have one name or id; first a\.jpg: file_name 'a\.jpg'\."
+    )
+    card = self.run_all(allowed=frozenset({faults.Kind.SAME_NAME}))
+    self.assertEqual(card.labelled.images, 4)
+    self.assertEqual(sorted(self.records('labelled')), ['a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'])
+
+  def test_a_set_of_which_no_image_is_left_is_a_problem(self):
+    for name in 'vw':
+      photos.write(self.folder, {f'valid/{name}.jpg': b''})
+    self.assert_problem(r'No image of --validation is left: 0 of 2 can be used\.')
+
+  def test_no_labelled_image_to_share_is_a_problem(self):
+    for name in 'abcd':
+      photos.write(self.folder, {f'train/{name}.jpg': b''})
+    self.assert_problem(
+      r'No image of --labelled is left: 0 of 4 can be used\.',
+      sources={LABELLED: self.sources[LABELLED]},
+      split=plan.SplitSettings(validation_share=0.5),
+    )
+
+
+class LeaksTest(PreparingTestCase):
+  """Images a and b are copies of validation image v."""
+
+  def setUp(self):
+    super().setUp()
+    photos.write(self.folder, {f'train/{name}.jpg': photos.jpeg(10) for name in 'ab'})
+
+  def test_leaks_are_a_problem(self):
+    (problem,) = self.check().problems
+    self.assertRegex(
+      problem,
+      r'2 x a training image is, or looks like, a validation image; first a\.jpg \(labelled\) and v\.jpg\. '
+      '--leaks=drop leaves them out of training, --leaks=allow keeps them',
+    )
+
+  def test_leaks_may_be_allowed(self):
+    card = self.run_all(allowed=frozenset({faults.Kind.LEAK}))
+    self.assertEqual(card.labelled.images, 4)
+
+  def test_all_of_them_are_dropped(self):
+    preparation = self.prepare(drops_leaks=True)
+    checked = preparation.check()
+    self.assertEqual(checked.problems, ())
+    self.assertEqual(checked.overlaps.pairs, ())
+    card = preparation.write(checked)
+    self.assertEqual(card.labelled.images, 2)
+    self.assertRegex(card.labelled.source, r': all, without 2 that are in the validation set$')
+    self.assertEqual(sorted(self.records('labelled')), ['c.jpg', 'd.jpg'])
+    self.assertEqual(card.validation.images, 2)
+
+  def test_no_training_image_may_be_left(self):
+    photos.write(self.folder, {f'train/{name}.jpg': photos.jpeg(11) for name in 'cd'})
+    checked = self.check(drops_leaks=True)
+    self.assertEqual(list(checked.sets), [VALIDATION])
+    self.assertEqual(
+      checked.problems,
+      (
+        'No image of --labelled is left: 4 of 4 can be used, and these are, or look like, validation images.',
+      ),
+    )
+
+
+class WriteTest(PreparingTestCase):
+  def test_the_card_says_what_was_written(self):
+    card = self.run_all(split=plan.SplitSettings(seed=4))
+    self.assertEqual(card, dataset_card.read(self.output))
+    self.assertEqual(card.task, 'detection')
+    self.assertEqual(card.classes, ('cat', 'dog'))
+    self.assertEqual(card.labelled.objects, {'cat': 4, 'dog': 0})
+    self.assertEqual(card.labelled.height, (photos.HEIGHT,) * 3)
+    self.assertEqual(card.labelled.source, f'{self.sources[LABELLED]}: all')
+    self.assertIsNone(card.unlabelled)
+    self.assertEqual(card.validation.annotation_file, 'validation.json')
+    self.assertEqual(card.split['seed'], 4)
+    self.assertEqual(card.versions, preparing.versions())
+    self.assertFalse((self.output / '.work').exists())
+
+  def test_versions_are_those_that_are_installed(self):
+    found = preparing.versions()
+    self.assertEqual(list(found), ['official-selftrain', 'tensorflow', 'pillow'])
+    self.assertRegex(found['pillow'], r'^11\.')
+
+  def test_files_of_an_earlier_preparation_are_removed(self):
+    split = plan.SplitSettings(fraction=0.5, rest_is_unlabelled=True)
+    self.run_all(split=split, images_per_file=1)
+    self.assertEqual(len(list(self.output.glob('*.tfrecord'))), 6)
+    self.assertTrue((self.output / preparing.HELD_OUT_TRUTH).exists())
+    self.run_all(sources={LABELLED: self.sources[LABELLED]})
+    self.assertEqual(
+      sorted(photos.contents(self.output)), ['dataset.json', 'labelled-00000-of-00001.tfrecord']
+    )
+
+  def test_an_image_that_changes_after_the_check_stops_the_run(self):
+    preparation = self.prepare()
+    checked = preparation.check()
+    photos.write(self.folder, {'train/c.jpg': photos.jpeg(55)})
+    with self.assertRaisesRegex(
+      errors.DataError,
+      r'labelled-00000-of-00001\.tfrecord cannot be written: .*c\.jpg has changed since it was examined\. Run the '
+      'command again',
+    ):
+      preparation.write(checked)
+    self.assertFalse((self.output / dataset_card.FILE_NAME).exists())
+    self.assertEqual(list(self.output.glob('labelled-*')), [])
+
+  def test_a_process_that_dies_while_it_writes_stops_the_run(self):
+    class _Dying(photos._Here):
+      def __init__(self, function, after_crash, *rest, **options):
+        super().__init__(after_crash, after_crash, *rest, **options)
+
+    preparation = self.prepare()
+    checked = preparation.check()
+    with (
+      mock.patch.object(parallel, 'Workers', _Dying),
+      self.assertRaisesRegex(
+        errors.DataError,
+        r'tfrecord cannot be written: its process died, perhaps for want of memory',
+      ),
+    ):
+      preparation.write(checked)
+
+  def test_files_that_were_written_before_a_kill_are_not_written_again(self):
+    split = plan.SplitSettings(seed=1)
+    self.run_all(split=split, images_per_file=1)
+    expected = photos.contents(self.output)
+
+    def _killed(store_path, job):
+      if 'labelled-00002' in job.path:
+        raise InterruptedError
+      return written(store_path, job)
+
+    written = work.write
+    preparation = self.prepare(split=split, images_per_file=1)
+    with mock.patch.object(work, 'write', _killed), self.assertRaises(InterruptedError):
+      preparation.write(preparation.check())
+    preparation.close()
+    with mock.patch.object(work, 'write', wraps=written) as write:
+      self.run_all(split=split, images_per_file=1)
+    self.assertEqual(
+      [os.path.basename(call.args[1].path) for call in write.mock_calls],
+      [
+        'labelled-00002-of-00004.tfrecord',
+        'labelled-00003-of-00004.tfrecord',
+        'validation-00000-of-00002.tfrecord',
+        'validation-00001-of-00002.tfrecord',
+      ],
+    )
+    self.assertEqual(photos.contents(self.output), expected)
+
+  def test_files_with_other_content_are_written_again_after_a_kill(self):
+    preparation = self.prepare()
+    checked = preparation.check()
+    with (
+      mock.patch.object(dataset_card, 'write', side_effect=InterruptedError),
+      self.assertRaises(InterruptedError),
+    ):
+      preparation.write(checked)
+    preparation.close()
+    self.annotate('train', 'abcd', category=2)
+    self.run_all()
+    names = {each[keys.BOX_CLASS_NAME][0] for each in self.records('labelled').values()}
+    self.assertEqual(names, {b'dog'})
+
+  def test_an_output_that_is_a_file_is_refused(self):
+    self.output.write_text('')
+    with self.assertRaisesRegex(
+      errors.DataError, 'data cannot be written: .*[Gg]ive another --output'
+    ):
+      self.prepare()
+
+
+class OtherTasksTest(PreparingTestCase):
+  def test_masks_become_class_ids(self):
+    values = np.zeros([photos.HEIGHT, photos.WIDTH], np.uint8)
+    values[:8], values[8:12] = 7, 255
+    photos.write(
+      self.folder,
+      {
+        'masks/a.png': photos.png(values),
+        'photos/a.jpg': photos.jpeg(0),
+        'classes.txt': '3 cat\n7 dog\n',
+      },
+    )
+    spec = f'masks:{self.folder}/photos,masks={self.folder}/masks,classes={self.folder}/classes.txt'
+    card = self.run_all(sources={LABELLED: spec})
+    self.assertEqual(card.task, 'segmentation')
+    self.assertEqual(card.labelled.objects, {'cat': 0, 'dog': 8 * photos.WIDTH})
+    self.assertEqual(card.labelled.annotation_file, '')
+    record = self.records('labelled')['a.jpg']
+    self.assertEqual(record[keys.IMAGE_ENCODED], [photos.jpeg(0)])
+    mask = photos.pixels(record[keys.SEGMENTATION_MASK][0])
+    np.testing.assert_array_equal(mask, np.where(values == 7, 2, values))
+    self.assertNotIn(keys.BOX_CLASS, record)
+
+  def test_folders_become_classes_from_zero(self):
+    photos.write(
+      self.folder,
+      {f'sorted/{name}/{n}.jpg': photos.jpeg(n) for n, name in enumerate(['dog', 'cat', 'dog'])},
+    )
+    card = self.run_all(sources={LABELLED: f'folders:{self.folder}/sorted'})
+    self.assertEqual(card.task, 'classification')
+    self.assertEqual(card.classes, ('cat', 'dog'))
+    self.assertEqual(card.labelled.objects, {'cat': 1, 'dog': 2})
+    labels = {name: each[keys.IMAGE_CLASS] for name, each in self.records('labelled').items()}
+    self.assertEqual(labels, {'dog/0.jpg': [1], 'cat/1.jpg': [0], 'dog/2.jpg': [1]})
+
+  def test_images_may_be_without_annotations_altogether(self):
+    card = self.run_all(sources={UNLABELLED: str(self.folder / 'train')})
+    self.assertEqual(card.task, 'none')
+    self.assertEqual(dataclasses.replace(card, versions={}).sets(), {'unlabelled': card.unlabelled})
+    self.assertEqual(dataset_card.read(self.output), card)
+    self.assertEqual(card.unlabelled.objects, {})
+    for record in self.records('unlabelled').values():
+      self.assertEqual(
+        sorted(record),
+        ['image/encoded', 'image/filename', 'image/height', 'image/source_id', 'image/width'],
+      )
+
+
+if __name__ == '__main__':
+  unittest.main()
