@@ -1,0 +1,151 @@
+"""Writes pseudo labels in the formats of other tools, with the teacher's scores.
+
+python -m official_selftrain.pseudo_labels.export --run=runs/mine --format=coco --output=labels-coco
+python -m official_selftrain.pseudo_labels.export --labels=labels/round-1 --images='data/unlabelled-*' --cut=0.6 \\
+    --format=label_studio --with_images --output=to-correct
+
+Labels of detection are written as coco, coco_results, yolo, voc, label_studio or cvat, those of segmentation as png,
+coco or label_studio. What each of them holds is in docs/export_labels.md.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from official_selftrain.core import console, errors, program
+
+if TYPE_CHECKING:
+  from official_selftrain.pseudo_labels import cuts as cuts_lib
+  from official_selftrain.pseudo_labels.exporters import writing
+
+FORMATS = ('coco', 'coco_results', 'yolo', 'voc', 'png', 'label_studio', 'cvat')
+
+_DEFAULT_CUT = 0.5
+_NAMES_FILE = '.txt'
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+  parser = argparse.ArgumentParser(
+    prog='python -m official_selftrain.pseudo_labels.export', description=__doc__
+  )
+  parser.formatter_class = argparse.RawDescriptionHelpFormatter
+  add = parser.add_argument
+  add('--run', help='directory of a self-training run: gives labels, images and cuts')
+  add('--labels', help="folder of label shards and their manifest.json, if not the run's")
+  add('--images', help="the image shards that were labelled, paths or a pattern, if not the run's")
+  add('--output', required=True, help='folder to write; it must not exist, or be empty')
+  add('--format', required=True, choices=FORMATS)
+  add(
+    '--cut',
+    type=float,
+    help=f"lowest score of an object, 0 for all that are stored; the run's if not given, {_DEFAULT_CUT} without a run",
+  )
+  add(
+    '--ignore_cut',
+    type=float,
+    help="lowest score in the ignore band; the run's if --cut is not given either, otherwise there is no band",
+  )
+  add(
+    '--class_names',
+    help="from class 1 on, with commas between them, or a .txt file of one per line; the labels' own if not given",
+  )
+  add('--with_images', action='store_true', help='also write the images, as they are stored')
+  return parser.parse_args(arguments)
+
+
+def _run(flags: argparse.Namespace) -> None:
+  """Exports, and says what.
+
+  Raises:
+    SelfTrainError: see `writing.export`.
+  """
+  if not flags.run and not (flags.labels and flags.images):
+    raise errors.ConfigError(
+      '--run is missing: give a run directory, or both --labels and --images.'
+    )
+  names = _class_names(flags.class_names)
+
+  from official_selftrain.pseudo_labels.exporters import writing
+
+  request = _request(flags, names)
+  _report(writing.export(request), request)
+
+
+def _request(flags: argparse.Namespace, names: tuple[str, ...]) -> 'writing.Request':
+  """What the flags ask for; what they do not say is the run's."""
+  from official_selftrain.dataloaders import tfrecords
+  from official_selftrain.pseudo_labels import manifest
+  from official_selftrain.pseudo_labels.exporters import run_settings, writing
+
+  label_dir, images, field, of_run = flags.labels, flags.images, '--images', None
+  if flags.run:
+    run = run_settings.read(flags.run)
+    label_dir, of_run = label_dir or run.label_dir, run.cuts
+    if not images:
+      images, field = run.images, run.images_field
+    names = names or manifest.Manifest.load(label_dir).class_names or run.class_names
+  return writing.Request(
+    label_dir=label_dir,
+    image_files=tfrecords.match_files(images, field),
+    cuts=_cuts(flags, of_run),
+    form=flags.format,
+    output_dir=flags.output,
+    class_names=names,
+    with_images=flags.with_images,
+  )
+
+
+def _class_names(given: str | None) -> tuple[str, ...]:
+  """The names of --class_names; none if it is not given."""
+  if given is None:
+    return ()
+  if not given.endswith(_NAMES_FILE):
+    return tuple(name.strip() for name in given.split(','))
+  try:
+    with open(given, encoding='utf-8') as lines:
+      return tuple(lines.read().splitlines())
+  except (OSError, UnicodeDecodeError) as error:
+    raise errors.DataError(
+      f'--class_names: {given} cannot be read: {errors.first_line(error)}. Give a text file with a name in each line.'
+    ) from error
+
+
+def _cuts(flags: argparse.Namespace, of_run: 'cuts_lib.Cuts | None') -> 'cuts_lib.Cuts':
+  """The cuts that were given, or those of the run."""
+  from official_selftrain.pseudo_labels import cuts as cuts_lib
+
+  if flags.cut is None and flags.ignore_cut is None and of_run is not None:
+    return of_run
+  usual = of_run.cut if of_run is not None else _DEFAULT_CUT
+  return cuts_lib.Cuts(cut=usual if flags.cut is None else flags.cut, ignore_cut=flags.ignore_cut)
+
+
+def _report(counts: 'writing.Counts', request: 'writing.Request') -> None:
+  """Prints what was exported."""
+  unit = 'object pixels' if counts.are_masks else 'objects'
+  ignored = 'pixels below the cut' if counts.are_masks else 'in the ignore band'
+  left_out = '' if counts.marks_ignored else ' (left out)'
+  headers = ('images', 'without objects', unit, ignored + left_out, 'dead letters (left out)')
+  row = (counts.images, counts.empty, counts.objects, counts.ignored, counts.dead)
+  print(console.table([row], headers))
+  ignore_cut = request.cuts.ignore_cut
+  band = '' if ignore_cut is None else f', ignore band from {ignore_cut:g}'
+  path = os.path.abspath(request.output_dir)
+  console.say(f'{request.form} with scores from {request.cuts.cut:g}{band}: {path}')
+  if counts.turned:
+    console.note(
+      f'{counts.turned} image(s) have EXIF data that asks viewers to turn them. Labels are about the pixels as they '
+      'are stored; a tool that turns the image shows them in the wrong place.'
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Runs the command line; returns the exit status."""
+  flags = _arguments(arguments)
+  return program.run(lambda: _run(flags), 'nothing was written; the same command starts over.')
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,98 @@
+"""What a self-training run says of its labels: where they are, of which images, and with which cuts they were used.
+
+Read are `params.yaml` and `labels/round-<n>/` as they are on the disk, since the code of runs is in a layer above.
+"""
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from official_selftrain.configs import datasets
+from official_selftrain.core import config, errors
+from official_selftrain.datasets import digits
+from official_selftrain.pseudo_labels import cuts as cuts_lib
+
+_PARAMS = 'params.yaml'
+_LABELS = 'labels'
+_ROUND = re.compile(r'round-(\d+)')
+_IMAGES = 'task.pseudo_data.input_path'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings:
+  """Labels of a run.
+
+  Attributes:
+    label_dir: folder of the label shards of the last round.
+    images: the image shards, as the run's settings name them.
+    images_field: dotted name of the setting, for messages.
+    cuts: with which the student read the labels.
+    class_names: from class 1 on, as the run's settings or its embedded data give them; empty if they do not.
+  """
+
+  label_dir: str
+  images: str | list[str]
+  images_field: str
+  cuts: cuts_lib.Cuts
+  class_names: tuple[str, ...]
+
+
+def read(run_dir: str) -> RunSettings:
+  """Reads a run directory.
+
+  Raises:
+    DataError: it is not the directory of a self-training run, or its labels are not finished.
+    ConfigError: its params.yaml cannot be read.
+  """
+  path = os.path.join(run_dir, _PARAMS)
+  if not os.path.exists(path):
+    raise errors.DataError(f'{path} does not exist: --run takes a directory that train.py wrote.')
+  params = config.read_override_file(path)
+  pseudo = params.get('task', {}).get('pseudo_data')
+  if not params.get('experiment') or not pseudo:
+    raise errors.DataError(
+      f'{path} is not of a self-training run: it has no task.pseudo_data, or names no experiment. Give the run '
+      'directory, not one of its models.'
+    )
+  # Runs of older versions have fewer settings.
+  dataset = params.get('dataset', {})
+  names = tuple(dataset.get('class_names', ()))
+  images = pseudo.get('input_path')
+  if not images:
+    embedded = _embedded_data(dataset, run_dir, path)
+    images, names = embedded.unlabelled, names or tuple(embedded.class_names[1:])
+  return RunSettings(
+    label_dir=pseudo.get('label_dir') or _last_round(run_dir),
+    images=images,
+    images_field=f'{path}: {_IMAGES}',
+    cuts=cuts_lib.Cuts(cut=pseudo['cut'], ignore_cut=pseudo.get('ignore_cut')),
+    class_names=names,
+  )
+
+
+def _last_round(run_dir: str) -> str:
+  """Folder of the labels of the last round."""
+  folder = os.path.join(run_dir, _LABELS)
+  found = os.listdir(folder) if os.path.isdir(folder) else []
+  rounds = [int(match[1]) for name in found if (match := _ROUND.fullmatch(name))]
+  if not rounds:
+    raise errors.DataError(
+      f'{folder} has no labels: finish the stage `labels` of the run first, with train.py.'
+    )
+  return os.path.join(folder, f'round-{max(rounds)}')
+
+
+def _embedded_data(dataset: Mapping[str, Any], run_dir: str, path: str) -> digits.DigitsFiles:
+  """The embedded data set, which a run without input paths uses.
+
+  Args:
+    dataset: the run's settings `dataset`.
+    run_dir: the run directory.
+    path: of the file with the settings, for messages.
+  """
+  settings = datasets.Digits()
+  config.apply_overrides(settings, dataset.get('digits', {}), path)
+  parent = dataset.get('directory') or os.path.dirname(os.path.abspath(run_dir))
+  return digits.locate(settings, os.path.join(parent, digits.directory_name(settings)))
