@@ -29,10 +29,15 @@ class Stream(hyperparams.Config):
     skip_errors: leave out records whose image or mask cannot be decoded, and everything after a broken record in its
       file, in training and validation; off stops at the first and names it. Labels that do not fit the model or the
       image stop the run all the same.
+    fraction: share of the labelled images to train on, in (0, 1]: drawn without replacement by image id, the same ones
+      for teacher, control and student, and among those of every larger fraction (paper, Section 3.2). Training only.
+    fraction_seed: of this draw.
     augmentation: augmentation of a training stream.
   """
 
   skip_errors: bool = False
+  fraction: float = 1.0
+  fraction_seed: int = 0
   augmentation: aug.Augmentation = dataclasses.field(default_factory=aug.Augmentation)
 
   def flip_and_jitter(self, name: str) -> tuple[hyperparams.Config, str]:
@@ -84,6 +89,7 @@ def check(stream: Stream, name: str) -> None:
       f'{name}.global_batch_size is {stream.global_batch_size}: it must be at least 1.'
     )
   _check_reading(stream, name)
+  _check_fraction(stream, name)
   if stream.is_training:
     check_augmentation(stream.augmentation, f'{name}.augmentation')
     _check_flip_and_jitter(stream, name)
@@ -111,6 +117,23 @@ def _check_reading(stream: cfg.DataConfig, name: str) -> None:
       logging.warning(
         '%s.%s has no effect: training streams are ordered by the seed alone.', name, field
       )
+
+
+def _check_fraction(stream: Stream, name: str) -> None:
+  if not 0 < stream.fraction <= 1:
+    raise errors.ConfigError(
+      f'{name}.fraction is {stream.fraction:g}: it must be above 0 and at most 1.'
+    )
+  if stream.fraction < 1 and stream.tfds_name:
+    raise errors.ConfigError(
+      f'{name}.fraction: images of tfds_name are not drawn from; use a slice in {name}.tfds_split, or input_path.'
+    )
+  if stream.fraction < 1 and (not stream.is_training or isinstance(stream, PseudoStream)):
+    raise errors.ConfigError(
+      f'{name}.fraction is {stream.fraction:g}: only labelled training images are drawn from; it must be 1 here.'
+    )
+  if stream.fraction_seed and stream.fraction == 1:
+    logging.warning('%s.fraction_seed has no effect on a fraction of 1.', name)
 
 
 def _check_no_augmentation(stream: Stream, name: str) -> None:

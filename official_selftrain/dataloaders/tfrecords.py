@@ -93,7 +93,7 @@ def _pipelines(context: tf.distribute.InputContext | None) -> tuple[int, int]:
 
 
 def record_stream(
-  files: Sequence[str] | Sequence[tuple[str, ...]],
+  files: Sequence[str] | Sequence[tuple[str | bytes, ...]],
   open_file: FileReader,
   options: StreamOptions,
   input_context: tf.distribute.InputContext | None = None,
@@ -104,7 +104,8 @@ def record_stream(
   stay unique over all hosts.
 
   Args:
-    files: paths, or tuples of paths that are read together (an image file and its labels).
+    files: paths, or tuples of paths that are read together (an image file and its labels) or of a path and what else
+      `open_file` has to know of it.
     open_file: opens one of them; receives a string tensor, [] or [n].
     options: order and start.
     input_context: the host's place among others, as given by `tf.distribute`.

@@ -11,7 +11,7 @@ from official.core import config_definitions as cfg
 
 from official_selftrain.checkpoints import restore
 from official_selftrain.core import console, keys
-from official_selftrain.dataloaders import tfrecords
+from official_selftrain.dataloaders import fractions, tfrecords
 from official_selftrain.pseudo_labels import changed_images, cuts, formats, reader
 from official_selftrain.tasks import run_state, stream_specs
 
@@ -306,7 +306,15 @@ class StreamsMixin(_Host):
   ) -> tf.data.Dataset:
     files = tfrecords.match_files(params.input_path, path_name)
     tfrecords.check_not_empty(files, path_name)
-    dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
+    if params.fraction < 1:
+      parts = fractions.choose(files, params.fraction, params.fraction_seed, params.skip_errors)
+      drawn = sum(sum(is_chosen) for _, is_chosen in parts)
+      console.note(
+        f'{path_name}: {drawn} images, a fraction of {params.fraction:g} drawn with seed {params.fraction_seed}'
+      )
+      dataset = tfrecords.record_stream(parts, fractions.open_part, options, input_context)
+    else:
+      dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
     return self._decoded(dataset, params)
 
   def _decoded(self, dataset: tf.data.Dataset, params: cfg.DataConfig) -> tf.data.Dataset:

@@ -108,6 +108,30 @@ class CheckTest(tf.test.TestCase):
       r"validation_data\.augmentation\.policy is 'S1'.*must be 'none'",
     )
 
+  def test_fractions(self):
+    task = _load('task.train_data.fraction=0.2,task.train_data.fraction_seed=3').task
+    # The teacher, the control and the student draw the same.
+    self.assertEqual(task.supervised().train_data.fraction, 0.2)
+    self.assertEqual(task.supervised().train_data.fraction_seed, 3)
+    for value in ('0', '1.5', '-0.1', '.nan'):
+      self.assert_refused(
+        f'task.train_data.fraction={value}',
+        r'train_data\.fraction is .*: it must be above 0 and at most 1',
+      )
+    for name in ('pseudo_data', 'validation_data'):
+      self.assert_refused(
+        f'task.{name}.fraction=0.5',
+        rf'{name}\.fraction is 0\.5: only labelled training images are drawn from; it must be 1',
+      )
+    self.assert_refused(
+      'task.train_data.fraction=0.5,task.train_data.tfds_name=coco,task.pseudo_data.input_path=a,'
+      'task.validation_data.input_path=b',
+      r'train_data\.fraction: images of tfds_name are not drawn from',
+    )
+    with self.assertLogs('absl', 'WARNING') as logs:
+      _load('task.train_data.fraction_seed=1')
+    self.assertRegex('\n'.join(logs.output), 'fraction_seed has no effect on a fraction of 1')
+
   def test_mixing(self):
     task = _load(
       'task.train_data.augmentation.copy_paste_probability=1,task.pseudo_data.augmentation.mixup_probability=0.5'

@@ -7,8 +7,8 @@ import unittest
 
 from pycocotools import coco
 
+from official_selftrain.core import splits
 from official_selftrain.datasets import prepare
-from official_selftrain.datasets.preparation import splits
 from tests.datasets import prepared
 
 

@@ -12,8 +12,8 @@ import numpy as np
 from pycocotools import coco
 from pycocotools import mask as coco_mask
 
-from official_selftrain.core import dataset_card, files, keys
-from official_selftrain.datasets.preparation import splits, store, work
+from official_selftrain.core import dataset_card, files, keys, splits
+from official_selftrain.datasets.preparation import store, work
 from tests.datasets import prepared
 from tests.datasets.preparation import photos
 

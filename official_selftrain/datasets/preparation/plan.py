@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from official_selftrain.core import errors
+from official_selftrain.core import errors, splits
 from official_selftrain.datasets import tf_examples
-from official_selftrain.datasets.preparation import shards, splits, store
+from official_selftrain.datasets.preparation import shards, store
 from official_selftrain.datasets.sources import items
 
 

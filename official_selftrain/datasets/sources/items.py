@@ -24,7 +24,7 @@ class ImageFile:
   Attributes:
     name: path relative to the folder or archive that was given, with `/`; unique in a source, and its order.
     path: the file, or the archive or TFRecord file that holds it.
-    member: name in the archive or index in the TFRecord file; '' for a file of its own.
+    member: where it is in the archive or TFRecord file, see `storage`; '' for a file of its own.
   """
 
   name: str

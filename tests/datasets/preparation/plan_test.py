@@ -3,8 +3,8 @@
 import tempfile
 import unittest
 
-from official_selftrain.core import errors
-from official_selftrain.datasets.preparation import plan, splits, store
+from official_selftrain.core import errors, splits
+from official_selftrain.datasets.preparation import plan, store
 from tests.datasets.preparation import examined
 
 LABELLED, UNLABELLED, VALIDATION = (

@@ -7,8 +7,7 @@ import unittest
 import hypothesis
 from hypothesis import strategies as st
 
-from official_selftrain.core import errors
-from official_selftrain.datasets.preparation import splits
+from official_selftrain.core import errors, splits
 
 _NAMES = st.lists(st.text(min_size=1, max_size=5), unique=True, max_size=30)
 

@@ -1,0 +1,85 @@
+"""A fraction of the records of some files: the same one in every process, and within every larger one.
+
+A study of how much labelled data is needed (paper, Section 3.2: 20% to 100% of COCO) varies the fraction without new
+files. `datasets.prepare --fraction` draws in the same way and can stratify.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from official_selftrain.core import errors, keys, splits
+
+_BATCH = 256
+
+# A file, and a byte for each of its records: 1 if it belongs to the fraction.
+Part = tuple[str, bytes]
+
+
+def choose(
+  files: Sequence[str], fraction: float, seed: int, is_tolerant: bool = False
+) -> list[Part]:
+  """Draws records without replacement, by their ids.
+
+  All records are read once; no image is decoded. Records without ids, or with ids that are not unique, are told apart
+  by their places in the files; then the draw is another one when the files are written anew.
+
+  Args:
+    files: TFRecord files of `tf.Example`s.
+    fraction: share of all records, in (0, 1]; see `splits.count_of`.
+    seed: of the draw. With one seed the records of a smaller fraction are among those of every larger one.
+    is_tolerant: a file ends at a record that cannot be read, as with `skip_errors`.
+
+  Returns:
+    The files in their order, without those of which no record was drawn.
+
+  Raises:
+    DataError: a record cannot be read, or there is none.
+    ConfigError: the fraction is out of its range.
+  """
+  ids = [_ids(path, is_tolerant) for path in files]
+  names = [name for each in ids for name in each]
+  if not names:
+    raise errors.DataError(f'There is no record in {len(files)} file(s), first {files[0]}.')
+  if '' in names or len(set(names)) < len(names):
+    ids = [[f'{n}:{place}' for place in range(len(each))] for n, each in enumerate(ids)]
+    names = [name for each in ids for name in each]
+  count = splits.count_of(fraction, len(names))
+  chosen = frozenset(splits.ranking(names, seed)[:count])
+  parts = [
+    (path, bytes(name in chosen for name in each)) for path, each in zip(files, ids, strict=True)
+  ]
+  return [(path, is_chosen) for path, is_chosen in parts if any(is_chosen)]
+
+
+def open_part(part: tf.Tensor) -> tf.data.Dataset:
+  """Serialized drawn records of one file.
+
+  Args:
+    part: string [2], what `choose` says of the file.
+  """
+  is_chosen = tf.io.decode_raw(part[1], tf.uint8) > 0
+  records = tf.data.TFRecordDataset(part[0]).enumerate()
+  return records.filter(lambda i, _: is_chosen[i]).map(lambda _, record: record)
+
+
+def _ids(path: str, is_tolerant: bool) -> list[str]:
+  """`image/source_id` of each record; '' where there is none."""
+  spec = {keys.SOURCE_ID: tf.io.RaggedFeature(tf.string)}
+  records = tf.data.TFRecordDataset(path)
+  if is_tolerant:
+    records = records.ignore_errors(log_warning=True)
+  dataset = records.batch(_BATCH).map(
+    lambda batch: tf.io.parse_example(batch, spec)[keys.SOURCE_ID]
+  )
+  found: list[str] = []
+  try:
+    for batch in dataset.prefetch(1):
+      found.extend(
+        values[0].decode('utf-8', 'surrogateescape') if values else '' for values in batch.to_list()
+      )
+  except tf.errors.OpError as error:
+    raise errors.DataError(
+      f'{path} cannot be read, at or after record {len(found)}: {errors.first_line(error)}'
+    ) from error
+  return found
