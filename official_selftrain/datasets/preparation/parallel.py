@@ -2,13 +2,14 @@
 
 import collections
 import concurrent.futures
+import dataclasses
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from official_selftrain.core import console
 
@@ -20,50 +21,55 @@ _BATCH = 16
 _IN_FLIGHT = 3
 
 
-class Workers(Generic[_Input, _Output]):
-  """Processes that apply a function; started on first use, since each of them imports what the function needs."""
+@dataclasses.dataclass(frozen=True)
+class Work(Generic[_Input, _Output]):
+  """What is done with each input.
 
-  def __init__(
-    self,
-    function: Callable[[_Input], _Output],
-    after_crash: Callable[[_Input], _Output],
-    processes: int,
-    batch: int = _BATCH,
-  ) -> None:
-    """Prepares the processes.
+  Attributes:
+    function: of a module, so that another process can import it; must not raise for what a user can cause.
+    after_crash: gives the result for an input on which a process died, by a fault in native code or for want of memory.
+    batch: inputs that travel to a process at once; 1 for inputs that take long.
+  """
 
-    Args:
-      function: of a module, so that another process can import it; must not raise for what a user can cause.
-      after_crash: gives the result for an input on which a process died, by a fault in native code or for want of
-        memory.
-      processes: number of processes, at least 1.
-      batch: inputs that travel to a process at once; 1 for inputs that take long.
-    """
-    self._function = function
-    self._after_crash = after_crash
+  function: Callable[[_Input], _Output]
+  after_crash: Callable[[_Input], _Output]
+  batch: int = _BATCH
+
+
+class Workers:
+  """Processes that work; started on first use, and kept until the end, since each of them imports what it needs."""
+
+  def __init__(self, processes: int) -> None:
+    """Prepares the processes; `processes` is their number, at least 1."""
     self._processes = processes
-    self._batch = batch
     self._pool: concurrent.futures.ProcessPoolExecutor | None = None
 
-  def __enter__(self) -> 'Workers[_Input, _Output]':
+  def __enter__(self) -> Self:
     return self
 
   def __exit__(self, *exception: object) -> None:
-    self._stop()
+    self.close()
 
-  def map(self, inputs: Iterable[_Input]) -> Iterator[_Output]:
-    """Applies the function to inputs, which are drawn as they are needed; yields results in the order of the inputs."""
+  def close(self) -> None:
+    """Ends the processes; further work starts others."""
+    if self._pool is not None:
+      self._pool.shutdown(cancel_futures=True)
+      self._pool = None
+
+  def map(self, work: Work[_Input, _Output], inputs: Iterable[_Input]) -> Iterator[_Output]:
+    """Works on inputs, which are drawn as they are needed; yields results in the order of the inputs."""
     pending: collections.deque[tuple[list[_Input], concurrent.futures.Future[list[_Output]]]]
     pending = collections.deque()
-    for batch in _batches(inputs, self._batch):
-      pending.append((batch, self._submit(batch)))
+    for batch in _batches(inputs, work.batch):
+      pending.append((batch, self._submit(work, batch)))
       if len(pending) >= _IN_FLIGHT * self._processes:
-        yield from self._next(pending)
+        yield from self._next(work, pending)
     while pending:
-      yield from self._next(pending)
+      yield from self._next(work, pending)
 
   def _next(
     self,
+    work: Work[_Input, _Output],
     pending: 'collections.deque[tuple[list[_Input], concurrent.futures.Future[list[_Output]]]]',
   ) -> list[_Output]:
     """Results of the oldest batch."""
@@ -72,25 +78,27 @@ class Workers(Generic[_Input, _Output]):
       return future.result()
     except BrokenProcessPool:
       # All batches in flight are lost, and any of them may hold the input that did it.
-      self._stop()
-      results = self._one_by_one(batch)
+      self.close()
+      results = self._one_by_one(work, batch)
       waiting = list(pending)
       pending.clear()
-      pending.extend((each, self._submit(each)) for each, _ in waiting)
+      pending.extend((each, self._submit(work, each)) for each, _ in waiting)
       return results
 
-  def _one_by_one(self, batch: list[_Input]) -> list[_Output]:
+  def _one_by_one(self, work: Work[_Input, _Output], batch: list[_Input]) -> list[_Output]:
     """Results of a batch in which an input may kill its process."""
     results = []
     for each in batch:
       try:
-        results.append(self._submit([each]).result()[0])
+        results.append(self._submit(work, [each]).result()[0])
       except BrokenProcessPool:
-        self._stop()
-        results.append(self._after_crash(each))
+        self.close()
+        results.append(work.after_crash(each))
     return results
 
-  def _submit(self, batch: list[_Input]) -> 'concurrent.futures.Future[list[_Output]]':
+  def _submit(
+    self, work: Work[_Input, _Output], batch: list[_Input]
+  ) -> 'concurrent.futures.Future[list[_Output]]':
     for _ in range(2):
       if self._pool is None:
         # A fork of a process in which TensorFlow runs would hang.
@@ -100,15 +108,10 @@ class Workers(Generic[_Input, _Output]):
           initializer=_start,
         )
       try:
-        return self._pool.submit(_apply, self._function, batch)
+        return self._pool.submit(_apply, work.function, batch)
       except BrokenProcessPool:
-        self._stop()
+        self.close()
     raise AssertionError('A new pool is not broken.')
-
-  def _stop(self) -> None:
-    if self._pool is not None:
-      self._pool.shutdown(cancel_futures=True)
-      self._pool = None
 
 
 def _start() -> None:

@@ -104,6 +104,7 @@ class Preparation:
         'versions': versions(),
       }
     )
+    self._workers = parallel.Workers(settings.processes)
     self._work = os.path.join(settings.output, _WORK)
     self._store_path = os.path.join(self._work, _STORE)
     try:
@@ -114,7 +115,8 @@ class Preparation:
       ) from error
 
   def close(self) -> None:
-    """Closes the store."""
+    """Ends the processes and closes the store."""
+    self._workers.close()
     self.store.close()
 
   @property
@@ -167,11 +169,9 @@ class Preparation:
     if not waiting:
       return
     function = functools.partial(work.examine, self._store_path)
-    with (
-      parallel.Workers(function, work.after_crash, self.settings.processes) as workers,
-      console.Progress('check', len(waiting), 'images') as progress,
-    ):
-      for done in self.store.set_findings(workers.map(waiting)):
+    examining = parallel.Work(function, work.after_crash)
+    with console.Progress('check', len(waiting), 'images') as progress:
+      for done in self.store.set_findings(self._workers.map(examining, waiting)):
         progress.update(done)
 
   def _overlaps(self, sets: Mapping[store.Part, plan.SetPlan]) -> overlaps.Overlaps:
@@ -284,7 +284,7 @@ class Preparation:
     )
     self._remove_old(card)
     dataset_card.write(card, output)
-    self.store.close()
+    self.close()
     shutil.rmtree(self._work)
     return card
 
@@ -297,11 +297,10 @@ class Preparation:
       if not known or known[0] != _identity(job, self.store) or not os.path.exists(job.path):
         todo.append(job)
     function = functools.partial(work.write, self._store_path)
-    with (
-      parallel.Workers(function, work.not_written, self.settings.processes, batch=1) as workers,
-      console.Progress('write', len(todo), 'files') as progress,
-    ):
-      for number, (job, written) in enumerate(zip(todo, workers.map(todo), strict=True), 1):
+    writing = parallel.Work(function, work.not_written, batch=1)
+    with console.Progress('write', len(todo), 'files') as progress:
+      results = self._workers.map(writing, todo)
+      for number, (job, written) in enumerate(zip(todo, results, strict=True), 1):
         if written.fault:
           raise errors.DataError(f'{job.path} cannot be written: {written.fault}')
         done[job.path] = (_identity(job, self.store), written.digest)

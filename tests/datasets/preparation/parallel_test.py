@@ -1,5 +1,6 @@
 """Tests for work in several processes."""
 
+import dataclasses
 import itertools
 import os
 import pathlib
@@ -14,11 +15,13 @@ from official_selftrain.datasets.preparation import parallel
 from tests.datasets.preparation import working
 
 _REPOSITORY = pathlib.Path(__file__).parents[3]
+_DOUBLE = parallel.Work(working.double, working.after_crash)
+_DOUBLE_OR_DIE = parallel.Work(working.double_or_die, working.after_crash, batch=1)
 
 
 def _map(function, inputs, processes=1, batch=16):
-  with parallel.Workers(function, working.after_crash, processes, batch) as workers:
-    return list(workers.map(inputs))
+  with parallel.Workers(processes) as workers:
+    return list(workers.map(parallel.Work(function, working.after_crash, batch), inputs))
 
 
 class MapTest(unittest.TestCase):
@@ -30,13 +33,21 @@ class MapTest(unittest.TestCase):
     self.assertEqual(_map(working.double, range(7), batch=3), [0, 2, 4, 6, 8, 10, 12])
 
   def test_processes_are_used_again_for_further_inputs(self):
-    with parallel.Workers(working.double, working.after_crash, 1) as workers:
-      self.assertEqual(list(workers.map([1, 2])), [2, 4])
-      self.assertEqual(list(workers.map([3])), [6])
+    with parallel.Workers(1) as workers:
+      self.assertEqual(list(workers.map(_DOUBLE, [1, 2])), [2, 4])
+      processes = list(workers._pool._processes)
+      self.assertEqual(list(workers.map(_DOUBLE_OR_DIE, [3])), [6])
+      self.assertEqual(list(workers._pool._processes), processes)
+
+  def test_closed_workers_can_work_again(self):
+    with parallel.Workers(1) as workers:
+      self.assertEqual(list(workers.map(_DOUBLE, [1])), [2])
+      workers.close()
+      self.assertEqual(list(workers.map(_DOUBLE, [2])), [4])
 
   def test_without_inputs_no_process_is_started(self):
-    with parallel.Workers(working.double, working.after_crash, 1) as workers:
-      self.assertEqual(list(workers.map([])), [])
+    with parallel.Workers(1) as workers:
+      self.assertEqual(list(workers.map(_DOUBLE, [])), [])
       self.assertIsNone(workers._pool)
 
   def test_inputs_are_drawn_as_they_are_needed(self):
@@ -48,8 +59,8 @@ class MapTest(unittest.TestCase):
         drawn.append(value)
         yield value
 
-    with parallel.Workers(working.double, working.after_crash, 2, batch=2) as workers:
-      results = workers.map(_inputs())
+    with parallel.Workers(2) as workers:
+      results = workers.map(dataclasses.replace(_DOUBLE, batch=2), _inputs())
       for count in range(1, 40):
         self.assertEqual(next(results), 2 * (count - 1))
         # Three batches for each of two processes, and the rest of the batch whose result this is.
@@ -72,9 +83,9 @@ class CrashTest(unittest.TestCase):
     self.assertEqual(_map(working.double_or_die, [13], batch=1), [-13])
 
   def test_work_goes_on_after_a_crash_at_the_end(self):
-    with parallel.Workers(working.double_or_die, working.after_crash, 1, batch=1) as workers:
-      self.assertEqual(list(workers.map([1, 30])), [2, -30])
-      self.assertEqual(list(workers.map([2])), [4])
+    with parallel.Workers(1) as workers:
+      self.assertEqual(list(workers.map(_DOUBLE_OR_DIE, [1, 30])), [2, -30])
+      self.assertEqual(list(workers.map(_DOUBLE_OR_DIE, [2])), [4])
 
 
 class KillTest(unittest.TestCase):

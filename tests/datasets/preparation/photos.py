@@ -80,19 +80,16 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
 class _Here:
   """Takes the place of `parallel.Workers`, and works in this process."""
 
-  def __init__(self, function, after_crash, processes, batch=16):
-    del after_crash, processes, batch
-    self._function = function
+  def __init__(self, processes: int) -> None:
+    del processes
+    self.close()
 
-  def __enter__(self) -> '_Here':
-    return self
-
-  def __exit__(self, *exception: object) -> None:
-    # As when its processes end.
+  def close(self) -> None:
+    # Processes start and end with nothing open.
     work._open.cache_clear()
 
-  def map(self, inputs: Iterable) -> Iterator:
-    return map(self._function, inputs)
+  def map(self, task: parallel.Work, inputs: Iterable) -> Iterator:
+    return map(task.function, inputs)
 
 
 def without_processes() -> contextlib.AbstractContextManager:

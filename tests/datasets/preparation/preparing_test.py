@@ -126,10 +126,8 @@ class CheckTest(PreparingTestCase):
 
   def test_a_crash_loses_its_image_only(self):
     class _Crashing(photos._Here):
-      def __init__(self, function, after_crash, *rest):
-        super().__init__(
-          lambda key: after_crash(key) if key == 2 else function(key), after_crash, *rest
-        )
+      def map(self, task, inputs):
+        return (task.after_crash(key) if key == 2 else task.function(key) for key in inputs)
 
     with mock.patch.object(parallel, 'Workers', _Crashing):
       preparation = self.prepare()
@@ -283,17 +281,16 @@ class WriteTest(PreparingTestCase):
 
   def test_a_process_that_dies_while_it_writes_stops_the_run(self):
     class _Dying(photos._Here):
-      def __init__(self, function, after_crash, *rest, **options):
-        super().__init__(after_crash, after_crash, *rest, **options)
+      def map(self, task, inputs):
+        dies = task.after_crash is work.not_written
+        return map(task.after_crash if dies else task.function, inputs)
 
-    preparation = self.prepare()
+    with mock.patch.object(parallel, 'Workers', _Dying):
+      preparation = self.prepare()
     checked = preparation.check()
-    with (
-      mock.patch.object(parallel, 'Workers', _Dying),
-      self.assertRaisesRegex(
-        errors.DataError,
-        r'tfrecord cannot be written: its process died, perhaps for want of memory',
-      ),
+    with self.assertRaisesRegex(
+      errors.DataError,
+      r'tfrecord cannot be written: its process died, perhaps for want of memory',
     ):
       preparation.write(checked)
 

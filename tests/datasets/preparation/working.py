@@ -39,5 +39,5 @@ def wait_for_one(folder: str) -> None:
   """Starts a process that notes itself, and waits for it."""
   from official_selftrain.datasets.preparation import parallel
 
-  with parallel.Workers(note_process, note_process, 1, batch=1) as workers:
-    list(workers.map([folder]))
+  with parallel.Workers(1) as workers:
+    list(workers.map(parallel.Work(note_process, note_process), [folder]))
