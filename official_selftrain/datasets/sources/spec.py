@@ -75,6 +75,9 @@ def open_spec(text: str, flag: str, is_labelled: bool) -> items.Source:
     )
   form = FORMATS[name]
   options = dict(_option(pair, name, flag) for pair in pairs)
+  # Unlabelled images can be a pattern.
+  if name != 'images':
+    _check_exists(path, flag)
   module = importlib.import_module(f'{__package__}.{form.module}')
   source: items.Source = module.open_source(path, **options)
   return source
@@ -108,10 +111,7 @@ def _detect(path: str, flag: str) -> str:
     raise errors.DataError(f'{flag}: {path} cannot be read: {error.strerror}.') from error
   if len(candidates) == 1:
     return candidates[0]
-  if not os.path.lexists(path):
-    raise errors.DataError(
-      f'{flag}: {path} does not exist. Check the path and the working directory.'
-    )
+  _check_exists(path, flag)
   if candidates:
     reason = f'it could be {" or ".join(candidates)}'
   else:
@@ -121,6 +121,13 @@ def _detect(path: str, flag: str) -> str:
     f'{flag}: the format of {path} is not clear: {reason}. Say which: {flag}={example}:{path}. Formats: '
     f'{", ".join(FORMATS)}.'
   )
+
+
+def _check_exists(path: str, flag: str) -> None:
+  if not os.path.lexists(path):
+    raise errors.DataError(
+      f'{flag}: {path} does not exist. Check the path and the working directory.'
+    )
 
 
 def _is_coco(path: str) -> bool:

@@ -185,6 +185,8 @@ class DetectionTest(SpecTestCase):
   def test_a_path_that_does_not_exist(self):
     path = self.folder / 'gone.json'
     expected = f'^--labelled: {path} does not exist. Check the path and the working directory.$'
+    for name in set(spec.FORMATS) - {'images'}:
+      self.assert_error(errors.DataError, f'{name}:{path}', expected)
     self.assert_error(errors.DataError, str(path), expected)
 
   def test_a_path_that_cannot_be_read(self):
