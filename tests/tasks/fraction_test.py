@@ -11,6 +11,10 @@ from official_selftrain.core import splits
 from official_selftrain.datasets import tf_examples
 from official_selftrain.tasks import contract, stream_specs
 
+# They register the classes of the tasks.
+from official_selftrain.tasks import detection as _detection_tasks  # noqa: F401
+from official_selftrain.tasks import segmentation as _segmentation_tasks  # noqa: F401
+
 SIZE = 32
 NUM_CLASSES = 4
 NUM_IMAGES = 10
