@@ -96,6 +96,7 @@ class SameFunctionTest(parameterized.TestCase, tf.test.TestCase):
     self.assertGreater(max(differences.values()), 4 * TOLERANCE)
 
 
+@pytest.mark.slow
 class WholeDetectorTest(tf.test.TestCase):
   """SpineNet-49 from images to detections and losses, as the task builds it."""
 
