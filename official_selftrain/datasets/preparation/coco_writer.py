@@ -7,7 +7,7 @@ from typing import TextIO
 
 from official_selftrain.core import files
 from official_selftrain.datasets.preparation import shards, store
-from official_selftrain.datasets.sources import items
+from official_selftrain.datasets.sources import image_names, items
 
 # Images with their ids; called twice, because images and annotations are two lists of the file.
 Images = Callable[[], Iterable[tuple[int | str, store.Entry]]]
@@ -38,7 +38,7 @@ def _image(image_id: int | str, entry: store.Entry) -> dict[str, object]:
   assert entry.finding is not None
   return {
     'id': image_id,
-    'file_name': shards.display_name(entry.item.image.name),
+    'file_name': image_names.display_name(entry.item.image.name),
     'height': entry.finding.height,
     'width': entry.finding.width,
   }

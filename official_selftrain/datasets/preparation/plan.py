@@ -7,7 +7,7 @@ from typing import Any
 from official_selftrain.core import errors, splits
 from official_selftrain.datasets import tf_examples
 from official_selftrain.datasets.preparation import shards, store
-from official_selftrain.datasets.sources import items
+from official_selftrain.datasets.sources import image_names, items
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _names_as_ids(plan: SetPlan, found: dict[int, items.Item]) -> dict[int, int 
   ids: dict[int, int | str] = {}
   taken: set[str] = set()
   for key, item in found.items():
-    name = shards.display_name(item.image.name)
+    name = image_names.display_name(item.image.name)
     place = store.Part.LABELLED if key in plan.from_labelled else plan.part
     while name in taken:
       name = f'{place.value}/{name}'

@@ -22,7 +22,7 @@ from official_selftrain.datasets.preparation import (
   store,
   work,
 )
-from official_selftrain.datasets.sources import items, spec
+from official_selftrain.datasets.sources import image_names, items, spec
 
 ANNOTATIONS = 'validation.json'
 HELD_OUT_TRUTH = 'held_out/unlabelled_truth.json'
@@ -231,14 +231,14 @@ class Preparation:
         if fault.outcome is faults.Outcome.ERROR and fault.kind not in allowed:
           wrong[fault.kind] += 1
           first.setdefault(
-            fault.kind, f'{shards.display_name(entry.item.image.name)}: {fault.detail}'
+            fault.kind, f'{image_names.display_name(entry.item.image.name)}: {fault.detail}'
           )
     for kind, count in wrong.items():
       yield f'{count} x {kind.rule.meaning}; first {first[kind]}. --allow={kind.name.lower()} goes on without them.'
     leaks = [pair for pair in found.pairs if pair.kind is faults.Kind.LEAK]
     if leaks and faults.Kind.LEAK not in allowed:
       one, other = (self.store.entry(key) for key in (leaks[0].first, leaks[0].second))
-      shown = [shards.display_name(each.item.image.name) for each in (one, other)]
+      shown = [image_names.display_name(each.item.image.name) for each in (one, other)]
       yield (
         f'{len(leaks)} x a training image is, or looks like, a validation image; first '
         f'{shown[0]} ({one.part.value}) and {shown[1]}. '

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from official_selftrain.core import errors, files, keys
 from official_selftrain.datasets import tf_examples
 from official_selftrain.datasets.preparation import examination, store
-from official_selftrain.datasets.sources import items
+from official_selftrain.datasets.sources import image_names, items
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,9 @@ class Writer:
       features = tf_examples.encoded_image_features(
         content.image, finding.height, finding.width, place.source_id
       )
-      features[keys.FILE_NAME] = tf_examples.text_feature(display_name(entry.item.image.name))
+      features[keys.FILE_NAME] = tf_examples.text_feature(
+        image_names.display_name(entry.item.image.name)
+      )
       if job.has_annotations:
         features |= self._annotations(entry, finding, content, job.has_instance_masks)
       yield tf_examples.serialize(features)
@@ -127,11 +129,6 @@ class Writer:
 def area_of(box: items.Box) -> float:
   """Area of an object in pixels: of its mask, if it is known, else of its box."""
   return box.area if box.area is not None else (box.ymax - box.ymin) * (box.xmax - box.xmin)
-
-
-def display_name(name: str) -> str:
-  """A file name as text: bytes that are no UTF-8 become question marks."""
-  return name.encode('utf-8', 'replace').decode('utf-8')
 
 
 def _masks(boxes: tuple[items.Box, ...], height: int, width: int) -> Iterator[np.ndarray]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from official_selftrain.core import errors
 from official_selftrain.datasets import faults as faults_lib
-from official_selftrain.datasets.sources import items
+from official_selftrain.datasets.sources import image_names, items
 
 # Written between two commits; so many are examined again after a kill.
 COMMIT_EVERY = 256
@@ -156,7 +156,7 @@ class Store:
     scan = (self.fact('scans') or 0) + 1
     self.keep('scans', scan)
     for count, item in enumerate(found, 1):
-      name = _text(item.image.name)
+      name = image_names.display_name(item.image.name)
       known = self._known(part, name)
       if known and known[-1] == scan:
         # Most readers have seen it themselves.
@@ -289,8 +289,3 @@ def _conditions(part: Part | None, is_good: bool | None) -> tuple[str, Sequence[
     terms.append('is_good = ?')
     values.append(int(is_good))
   return ('WHERE ' + ' AND '.join(terms) if terms else ''), values
-
-
-def _text(name: str) -> str:
-  """A name as SQLite can hold it: bytes that are no UTF-8 as question marks."""
-  return name.encode('utf-8', 'replace').decode('utf-8')

@@ -7,7 +7,8 @@ from typing import Any
 
 from official_selftrain.core import console
 from official_selftrain.datasets import faults
-from official_selftrain.datasets.preparation import overlaps, shards, store
+from official_selftrain.datasets.preparation import overlaps, store
+from official_selftrain.datasets.sources import image_names
 
 _OUTCOMES = list(faults.Outcome)
 _WORST_FIRST = sorted(faults.Kind, key=lambda kind: -_OUTCOMES.index(kind.rule.outcome))
@@ -72,15 +73,13 @@ def summarise(source: store.Store, found: overlaps.Overlaps, unused: tuple[str, 
       listed.append(example)
 
   for entry in source.entries():
-    name = shards.display_name(entry.item.image.name)
+    name = image_names.display_name(entry.item.image.name)
     for fault in entry.finding.faults if entry.finding else ():
-      note(fault.kind, Example(entry.key, entry.part, name, shards.display_name(fault.detail)))
+      note(fault.kind, Example(entry.key, entry.part, name, image_names.display_name(fault.detail)))
   for pair in found.pairs:
     first, second = source.entry(pair.first), source.entry(pair.second)
-    name = shards.display_name(first.item.image.name)
-    detail = (
-      f'{"mirrored " if pair.is_mirrored else ""}like {shards.display_name(second.item.image.name)}'
-    )
+    name = image_names.display_name(first.item.image.name)
+    detail = f'{"mirrored " if pair.is_mirrored else ""}like {image_names.display_name(second.item.image.name)}'
     detail += f' ({second.part.value}), {pair.distance} of 64 bits differ'
     note(pair.kind, Example(pair.first, first.part, name, detail, pair.second))
   for name in unused:

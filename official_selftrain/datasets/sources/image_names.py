@@ -22,6 +22,11 @@ def is_image_name(name: str) -> bool:
   return name.lower().endswith(EXTENSIONS)
 
 
+def display_name(name: str) -> str:
+  """A name as text that can be printed and stored: bytes that are no UTF-8 become question marks."""
+  return name.encode('utf-8', 'replace').decode('utf-8')
+
+
 def check_name(name: str) -> faults.Fault | None:
   """Finds what keeps a name from being that of a file in a folder.
 
