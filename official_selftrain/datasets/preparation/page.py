@@ -67,18 +67,12 @@ def _kind(
 
 
 def _table(found: summary.Summary) -> str:
-  parts = list(found.images)
-  head = ''.join(f'<th class="number">{part.value}</th>' for part in parts)
-  rows = [('images', '', [found.images[part] for part in parts])]
-  rows.append(('images that can be used', '', [found.good[part] for part in parts]))
-  for kind, counts in found.counts.items():
-    row = [counts.get(part, 0) for part in parts]
-    rows.append((kind.rule.meaning, kind.rule.outcome.value, row))
+  head = ''.join(f'<th class="number">{part.value}</th>' for part in found.images)
   body = ''.join(
     f'<tr><td>{html.escape(meaning)}</td><td>{outcome}</td>'
     + ''.join(f'<td class="number">{count:,}</td>' for count in counts)
     + '</tr>'
-    for meaning, outcome, counts in rows
+    for meaning, outcome, counts in summary.rows(found)
   )
   return f'<table><tr><th></th><th>outcome</th>{head}</tr>{body}</table>'
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from official_selftrain.core import errors, splits
+from official_selftrain.core import errors, keys, splits
 from official_selftrain.datasets import tf_examples
 from official_selftrain.datasets.preparation import shards, store
 from official_selftrain.datasets.sources import image_names, items
@@ -140,7 +140,11 @@ def _validation(
 
 
 def jobs(
-  source: store.Store, plan: SetPlan, directory: str, images_per_file: int
+  source: store.Store,
+  plan: SetPlan,
+  directory: str,
+  images_per_file: int,
+  has_instance_masks: bool = False,
 ) -> Iterator[shards.Job]:
   """The files of a set.
 
@@ -149,6 +153,7 @@ def jobs(
     plan: the set.
     directory: where the files go.
     images_per_file: largest number of images in a file.
+    has_instance_masks: records have a mask for each box.
 
   Yields:
     Jobs, in the order of the files. Ids of validation images are whole numbers, as the COCO evaluator needs them:
@@ -164,6 +169,7 @@ def jobs(
       f'{directory}/{name}',
       tuple(shards.Place(key, str(ids[key])) for key in plan.keys[first:last]),
       has_annotations=plan.part is not store.Part.UNLABELLED,
+      has_instance_masks=has_instance_masks,
     )
 
 
@@ -202,5 +208,7 @@ def _classes(entry: store.Entry) -> tuple[str, ...]:
   if entry.item.class_name:
     return (entry.item.class_name,)
   if entry.finding.pixel_counts:
-    return tuple(str(index) for index, _ in entry.finding.pixel_counts if index not in (0, 255))
+    return tuple(
+      str(index) for index, _ in entry.finding.pixel_counts if index not in (0, keys.IGNORE_LABEL)
+    )
   return tuple(box.class_name for box in entry.finding.boxes)

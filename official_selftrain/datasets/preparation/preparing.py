@@ -257,17 +257,14 @@ class Preparation:
     Raises:
       DataError: a file has changed since it was examined, or cannot be written.
     """
-    output = self.settings.output
+    settings, output = self.settings, self.settings.output
     pathlib.Path(output, dataset_card.FILE_NAME).unlink(missing_ok=True)
     jobs = {
-      part: list(plan.jobs(self.store, each, output, self.settings.images_per_file))
+      part: list(
+        plan.jobs(self.store, each, output, settings.images_per_file, settings.has_instance_masks)
+      )
       for part, each in checked.sets.items()
     }
-    if self.settings.has_instance_masks:
-      jobs = {
-        part: [dataclasses.replace(job, has_instance_masks=True) for job in each]
-        for part, each in jobs.items()
-      }
     digests = self._write_records([job for each in jobs.values() for job in each])
     sets = {}
     for part, each in checked.sets.items():
@@ -279,7 +276,7 @@ class Preparation:
       labelled=sets.get(store.Part.LABELLED.value),
       unlabelled=sets.get(store.Part.UNLABELLED.value),
       validation=sets.get(store.Part.VALIDATION.value),
-      split=self.settings.split.as_dict(),
+      split=settings.split.as_dict(),
       versions=versions(),
     )
     self._remove_old(card)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from official_selftrain.core import console
@@ -92,16 +92,19 @@ def summarise(source: store.Store, found: overlaps.Overlaps, unused: tuple[str, 
   )
 
 
+def rows(summary: Summary) -> Iterator[tuple[str, str, list[int]]]:
+  """What was found, its outcome, and how often in each of the sets, which are in the order of `summary.images`."""
+  parts = list(summary.images)
+  yield 'images', '', [summary.images[part] for part in parts]
+  yield 'images that can be used', '', [summary.good[part] for part in parts]
+  for kind, counts in summary.counts.items():
+    yield kind.rule.meaning, kind.rule.outcome.value, [counts.get(part, 0) for part in parts]
+
+
 def table(summary: Summary) -> str:
   """The summary for a terminal: a row for each kind of fault, a column for each set."""
-  parts = list(summary.images)
-  rows: list[list[object]] = [['images', '', *(summary.images[part] for part in parts)]]
-  rows.append(['images that can be used', '', *(summary.good[part] for part in parts)])
-  for kind, counts in summary.counts.items():
-    rows.append(
-      [kind.rule.meaning, kind.rule.outcome.value, *(counts.get(part, 0) for part in parts)]
-    )
-  return console.table(rows, ['', 'outcome', *(part.value for part in parts)])
+  cells = [(meaning, outcome, *counts) for meaning, outcome, counts in rows(summary)]
+  return console.table(cells, ['', 'outcome', *(part.value for part in summary.images)])
 
 
 def as_json(summary: Summary, problems: tuple[str, ...]) -> dict[str, Any]:
