@@ -84,13 +84,9 @@ def _list_folders(root: str) -> list[str]:
 
 def _read_names(path: str, folders: list[str]) -> dict[str, str]:
   """What classes are called, by folder."""
-  try:
-    with open(path, encoding='utf-8-sig') as stream:
-      lines = [line.strip().partition(' ') for line in stream]
-  except (OSError, UnicodeDecodeError) as error:
-    raise errors.DataError(f'{path} cannot be read: {storage.reason(error)}.') from error
   called: dict[str, str] = {}
-  for number, (folder, _, name) in enumerate(lines, 1):
+  for number, line in enumerate(storage.read_lines(path), 1):
+    folder, _, name = line.partition(' ')
     if folder in called:
       raise errors.DataError(f'{path}, line {number}: the folder {folder} has a name already.')
     if folder:

@@ -133,12 +133,8 @@ def _read_classes(path: str) -> tuple[tuple[str, ...], dict[_Value, int]]:
   """Names from class 1 on, and the class id by value or colour."""
   names: list[str] = []
   values: dict[_Value, int] = {}
-  try:
-    with open(path, encoding='utf-8-sig') as stream:
-      lines = [line.split() for line in stream]
-  except (OSError, UnicodeDecodeError) as error:
-    raise errors.DataError(f'{path} cannot be read: {storage.reason(error)}.') from error
-  for number, fields in enumerate(lines, 1):
+  for number, line in enumerate(storage.read_lines(path), 1):
+    fields = line.split()
     if not fields:
       continue
     value, name = _parse(fields, f'{path}, line {number}')

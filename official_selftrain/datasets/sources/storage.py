@@ -145,6 +145,19 @@ def read_bytes(image: items.ImageFile) -> bytes:
   return cast(Reader, _of_thread.reader).read_bytes(image)
 
 
+def read_lines(path: str) -> list[str]:
+  """The lines of a text file that says something of the classes, blank ones included, without blanks at their ends.
+
+  Raises:
+    DataError: it cannot be read, or is not UTF-8.
+  """
+  try:
+    with open(path, encoding='utf-8-sig') as stream:
+      return [line.strip() for line in stream]
+  except (OSError, UnicodeDecodeError) as error:
+    raise errors.DataError(f'{path} cannot be read: {reason(error)}.') from error
+
+
 def container_of(path: str) -> Container | None:
   """What a file is by its content; None for something else, such as an image.
 
