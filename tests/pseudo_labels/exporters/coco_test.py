@@ -13,35 +13,15 @@ from pycocotools import cocoeval
 from pycocotools import mask as coco_mask
 
 from official_selftrain.pseudo_labels.exporters import base, coco, output
+from tests.pseudo_labels.exporters import exporting
 
 NAMES = ('cat', 'dog & <co>', 'Eule "ü"')
-FACTS = base.Facts(
-  class_names=NAMES,
-  num_images=2,
-  origin=base.Origin(
-    teacher_sha256='ab' * 32,
-    teacher_step=7,
-    labelled_with='official-selftrain 0.1.0',
-    exported_with='official-selftrain 0.2.0',
-    labels_sha256='cd' * 32,
-    cut=0.5,
-    ignore_cut=0.25,
-  ),
-)
+FACTS = exporting.facts(*NAMES)
 
 
 def _image(number: int, image_id: int, height: int = 40, width: int = 60) -> base.Image:
-  return base.Image(
-    number=number,
-    image_id=image_id,
-    source_id=f'a/{image_id}',
-    stem=f'a_{image_id}',
-    extension='.jpg',
-    content=b'',
-    height=height,
-    width=width,
-    channels=3,
-  )
+  more = {'number': number, 'image_id': image_id, 'source_id': f'a/{image_id}'}
+  return exporting.image(f'a_{image_id}', height, width, '.jpg', **more)
 
 
 def _random(rng: np.random.Generator, count: int) -> base.Boxes:

@@ -2,28 +2,14 @@
 
 import io
 import json
-import os
-import pathlib
-import tempfile
 import unittest
 
 from lxml import etree
 
-from official_selftrain.pseudo_labels.exporters import base, cvat, output
+from official_selftrain.pseudo_labels.exporters import base, cvat
+from tests.pseudo_labels.exporters import exporting
 
-FACTS = base.Facts(
-  class_names=('cat', 'dog & "co" <x>'),
-  num_images=2,
-  origin=base.Origin(
-    teacher_sha256='ab' * 32,
-    teacher_step=7,
-    labelled_with='official-selftrain 0.1.0',
-    exported_with='official-selftrain 0.2.0',
-    labels_sha256='cd' * 32,
-    cut=0.5,
-    ignore_cut=0.25,
-  ),
-)
+FACTS = exporting.facts('cat', 'dog & "co" <x>')
 
 # "XML annotation format" in CVAT's documentation, version 1.1, annotation of images; `pseudo_labels` in `meta` is ours.
 DTD = """
@@ -60,29 +46,11 @@ DTD = """
 
 
 def _image(number: int, stem: str) -> base.Image:
-  return base.Image(
-    number=number,
-    image_id=number,
-    source_id=stem,
-    stem=stem,
-    extension='.jpg',
-    content=b'',
-    height=40,
-    width=60,
-    channels=3,
-  )
+  return exporting.image(stem, extension='.jpg', number=number, image_id=number)
 
 
 def _write(*pairs) -> dict[str, bytes]:
-  """Contents of the files by name."""
-  with tempfile.TemporaryDirectory() as root:
-    path = os.path.join(root, 'out')
-    with output.new_folder(path) as folder:
-      exporter = cvat.Annotations(folder, FACTS)
-      for image, labels in pairs:
-        exporter.add(image, labels)
-      exporter.finish()
-    return {each.name: each.read_bytes() for each in pathlib.Path(path).iterdir()}
+  return exporting.written(cvat.Annotations, FACTS, pairs)
 
 
 BOXES = base.Boxes(

@@ -1,29 +1,20 @@
 """Label Studio's tasks, compared with JSON written by hand after its documentation."""
 
+import dataclasses
 import json
-import os
-import pathlib
-import tempfile
 import unittest
 from urllib import parse
 
 import numpy as np
 from lxml import etree
 
-from official_selftrain.pseudo_labels.exporters import base, brush, label_studio, output
+from official_selftrain.pseudo_labels.exporters import base, brush, label_studio
+from tests.pseudo_labels.exporters import exporting
 
-FACTS = base.Facts(
-  class_names=('cat', 'dog & "co" <x>'),
-  num_images=2,
-  origin=base.Origin(
-    teacher_sha256='0123456789abcdef' * 4,
-    teacher_step=7,
-    labelled_with='official-selftrain 0.1.0',
-    exported_with='official-selftrain 0.2.0',
-    labels_sha256='cd' * 32,
-    cut=0.5,
-    ignore_cut=0.25,
-  ),
+FACTS = exporting.facts(
+  'cat',
+  'dog & "co" <x>',
+  origin=dataclasses.replace(exporting.ORIGIN, teacher_sha256='0123456789abcdef' * 4),
 )
 
 # Two objects, one of them in the ignore band; then an image without any.
@@ -79,29 +70,12 @@ EXPECTED = """
 
 
 def _image(number: int, stem: str, height: int = 40, width: int = 60) -> base.Image:
-  return base.Image(
-    number=number,
-    image_id=number,
-    source_id=f'x/{stem}',
-    stem=stem,
-    extension='.png',
-    content=b'',
-    height=height,
-    width=width,
-    channels=3,
-  )
+  more = {'number': number, 'image_id': number, 'source_id': f'x/{stem}'}
+  return exporting.image(stem, height, width, **more)
 
 
 def _write(make, *pairs) -> dict[str, bytes]:
-  """Contents of the files by name."""
-  with tempfile.TemporaryDirectory() as root:
-    path = os.path.join(root, 'out')
-    with output.new_folder(path) as folder:
-      exporter = make(folder, FACTS)
-      for image, labels in pairs:
-        exporter.add(image, labels)
-      exporter.finish()
-    return {each.name: each.read_bytes() for each in pathlib.Path(path).iterdir()}
+  return exporting.written(make, FACTS, pairs)
 
 
 class RectanglesTest(unittest.TestCase):

@@ -1,29 +1,15 @@
 """PNG masks, read back chunk by chunk by the definition of PNG."""
 
-import os
-import pathlib
 import struct
-import tempfile
 import unittest
 import zlib
 
 import numpy as np
 
-from official_selftrain.pseudo_labels.exporters import base, output, png
+from official_selftrain.pseudo_labels.exporters import base, png
+from tests.pseudo_labels.exporters import exporting
 
-FACTS = base.Facts(
-  class_names=('cat', 'dog ü'),
-  num_images=2,
-  origin=base.Origin(
-    teacher_sha256='ab',
-    teacher_step=7,
-    labelled_with='official-selftrain 0.1.0',
-    exported_with='official-selftrain 0.2.0',
-    labels_sha256='cd',
-    cut=0.5,
-    ignore_cut=None,
-  ),
-)
+FACTS = exporting.facts('cat', 'dog ü')
 
 # Colours of the first classes and of void, from the page of the VOC challenge.
 COLOURS = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 15: (192, 128, 128), 255: (224, 224, 192)}
@@ -63,30 +49,11 @@ def _read(content: bytes) -> tuple[int, np.ndarray, np.ndarray]:
 
 
 def _image(stem: str, height: int, width: int) -> base.Image:
-  return base.Image(
-    number=1,
-    image_id=1,
-    source_id=stem,
-    stem=stem,
-    extension='.jpg',
-    content=b'',
-    height=height,
-    width=width,
-    channels=3,
-  )
+  return exporting.image(stem, height, width, '.jpg')
 
 
 def _write(*pairs) -> dict[str, bytes]:
-  """Contents of the files by name."""
-  with tempfile.TemporaryDirectory() as root:
-    path = os.path.join(root, 'out')
-    with output.new_folder(path) as folder:
-      exporter = png.Masks(folder, FACTS)
-      for image, labels in pairs:
-        exporter.add(image, labels)
-      exporter.finish()
-    found = (each for each in pathlib.Path(path).rglob('*') if each.is_file())
-    return {str(each.relative_to(path)): each.read_bytes() for each in found}
+  return exporting.written(png.Masks, FACTS, pairs)
 
 
 class MasksTest(unittest.TestCase):

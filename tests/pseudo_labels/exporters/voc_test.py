@@ -1,28 +1,20 @@
 """XML files of PASCAL VOC, read back by lxml and checked against the definition of the format."""
 
-import os
-import pathlib
-import tempfile
+import dataclasses
 import unittest
 
 import hypothesis
 from hypothesis import strategies as st
 from lxml import etree
 
-from official_selftrain.pseudo_labels.exporters import base, output, voc
+from official_selftrain.pseudo_labels.exporters import base, voc
+from tests.pseudo_labels.exporters import exporting
 
-FACTS = base.Facts(
-  class_names=('cat', 'dog & <co>', 'Eule "ü"'),
-  num_images=2,
-  origin=base.Origin(
-    teacher_sha256='ab' * 32,
-    teacher_step=None,
-    labelled_with='official-selftrain 0.1.0',
-    exported_with='official-selftrain 0.2.0',
-    labels_sha256='cd' * 32,
-    cut=0.5,
-    ignore_cut=0.25,
-  ),
+FACTS = exporting.facts(
+  'cat',
+  'dog & <co>',
+  'Eule "ü"',
+  origin=dataclasses.replace(exporting.ORIGIN, teacher_step=None),
 )
 
 # The children of every element of VOC's annotations of detection, with what is added here: score, and facts in source.
@@ -39,30 +31,11 @@ CHILDREN = {
 
 
 def _image(stem: str, height: int = 40, width: int = 60) -> base.Image:
-  return base.Image(
-    number=1,
-    image_id=1,
-    source_id=f'x/{stem}\0.png',
-    stem=stem,
-    extension='.png',
-    content=b'',
-    height=height,
-    width=width,
-    channels=1,
-  )
+  return exporting.image(stem, height, width, source_id=f'x/{stem}\0.png', channels=1)
 
 
 def _write(*pairs) -> dict[str, bytes]:
-  """Contents of the files by name."""
-  with tempfile.TemporaryDirectory() as root:
-    path = os.path.join(root, 'out')
-    with output.new_folder(path) as folder:
-      exporter = voc.Annotations(folder, FACTS)
-      for image, labels in pairs:
-        exporter.add(image, labels)
-      exporter.finish()
-    found = (each for each in pathlib.Path(path).rglob('*') if each.is_file())
-    return {str(each.relative_to(path)): each.read_bytes() for each in found}
+  return exporting.written(voc.Annotations, FACTS, pairs)
 
 
 def _parse(image: base.Image, *boxes: base.Box) -> etree._Element:

@@ -1,8 +1,5 @@
 """YOLO files, read back by the definition of the format."""
 
-import os
-import pathlib
-import tempfile
 import unittest
 
 import hypothesis
@@ -10,51 +7,18 @@ import numpy as np
 import yaml
 from hypothesis import strategies as st
 
-from official_selftrain.pseudo_labels.exporters import base, output, yolo
+from official_selftrain.pseudo_labels.exporters import base, yolo
+from tests.pseudo_labels.exporters import exporting
 
-FACTS = base.Facts(
-  class_names=('cat', 'no', 'dog: "ü"', '7'),
-  num_images=2,
-  origin=base.Origin(
-    teacher_sha256='ab',
-    teacher_step=7,
-    labelled_with='official-selftrain 0.1.0',
-    exported_with='official-selftrain 0.2.0',
-    labels_sha256='cd',
-    cut=0.5,
-    ignore_cut=None,
-  ),
-)
+FACTS = exporting.facts('cat', 'no', 'dog: "ü"', '7')
 
 # What is written has eight decimals: half of the last one, in the centre and in half of a side.
 TOLERANCE = 1e-8
 
 
-def _image(stem: str) -> base.Image:
-  return base.Image(
-    number=1,
-    image_id=1,
-    source_id=stem,
-    stem=stem,
-    extension='.png',
-    content=b'',
-    height=40,
-    width=60,
-    channels=3,
-  )
-
-
 def _write(*pairs) -> dict[str, str]:
-  """Contents of the files by name."""
-  with tempfile.TemporaryDirectory() as root:
-    path = os.path.join(root, 'out')
-    with output.new_folder(path) as folder:
-      exporter = yolo.Labels(folder, FACTS)
-      for image, labels in pairs:
-        exporter.add(image, labels)
-      exporter.finish()
-    found = (each for each in pathlib.Path(path).rglob('*') if each.is_file())
-    return {str(each.relative_to(path)): each.read_text(encoding='utf-8') for each in found}
+  found = exporting.written(yolo.Labels, FACTS, pairs)
+  return {name: content.decode('utf-8') for name, content in found.items()}
 
 
 def _read(text: str) -> list[tuple[int, list[float], float]]:
@@ -86,7 +50,7 @@ class YoloTest(unittest.TestCase):
         base.Box(1, 0.50001, False, 0.0, 0.0, 1.0, 0.125),
       )
     )
-    found = _write((_image('a'), boxes), (_image('b'), base.Boxes(())))
+    found = _write((exporting.image('a'), boxes), (exporting.image('b'), base.Boxes(())))
     self.assertEqual(
       found['labels/a.txt'],
       '2 0.75000000 0.50000000 0.50000000 0.50000000 0.9\n'
@@ -97,7 +61,7 @@ class YoloTest(unittest.TestCase):
 
   @hypothesis.given(st.lists(_boxes(), max_size=4))
   def test_boxes_and_scores_come_back(self, boxes):
-    text = _write((_image('a'), base.Boxes(tuple(boxes))))['labels/a.txt']
+    text = _write((exporting.image('a'), base.Boxes(tuple(boxes))))['labels/a.txt']
     found = _read(text)
     self.assertEqual(len(found), len(boxes))
     for (class_index, edges, confidence), box in zip(found, boxes, strict=True):
