@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from official_selftrain.core import console, errors, program
+from official_selftrain.core import class_names, console, errors, program
 
 if TYPE_CHECKING:
   from official_selftrain.pseudo_labels import cuts as cuts_lib
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 FORMATS = ('coco', 'coco_results', 'yolo', 'voc', 'png', 'label_studio', 'cvat')
 
 _DEFAULT_CUT = 0.5
-_NAMES_FILE = '.txt'
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -65,7 +64,7 @@ def _run(flags: argparse.Namespace) -> None:
     raise errors.ConfigError(
       '--run is missing: give a run directory, or both --labels and --images.'
     )
-  names = _class_names(flags.class_names)
+  names = class_names.read(flags.class_names)
 
   from official_selftrain.pseudo_labels.exporters import writing
 
@@ -95,21 +94,6 @@ def _request(flags: argparse.Namespace, names: tuple[str, ...]) -> 'writing.Requ
     class_names=names,
     with_images=flags.with_images,
   )
-
-
-def _class_names(given: str | None) -> tuple[str, ...]:
-  """The names of --class_names; none if it is not given."""
-  if given is None:
-    return ()
-  if not given.endswith(_NAMES_FILE):
-    return tuple(name.strip() for name in given.split(','))
-  try:
-    with open(given, encoding='utf-8') as lines:
-      return tuple(lines.read().splitlines())
-  except (OSError, UnicodeDecodeError) as error:
-    raise errors.DataError(
-      f'--class_names: {given} cannot be read: {errors.first_line(error)}. Give a text file with a name in each line.'
-    ) from error
 
 
 def _cuts(flags: argparse.Namespace, of_run: 'cuts_lib.Cuts | None') -> 'cuts_lib.Cuts':

@@ -9,22 +9,19 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 
-import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from official_selftrain.core import errors, keys
 from official_selftrain.pseudo_labels import batches, formats, shards
+from official_selftrain.pseudo_labels import label_shard as label_shard_lib
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 
 PredictFn = Callable[[dict[str, tf.Tensor]], formats.Predictions]
-
-_NUM_DETECTIONS = 'num_detections'
-# Per shard; the manifest and dead_letters.jsonl have the others.
-_MAX_WARNINGS = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,100 +41,6 @@ class Progress:
   bytes_total: int
   shards_done: int
   shards_total: int
-
-
-class _LabelShard:
-  """The label shard that is being made, in memory: a shard's labels are small."""
-
-  def __init__(self, image_file: str, label_format: formats.LabelFormat):
-    self.image_file = image_file
-    self.image_name = os.path.basename(image_file)
-    self.serialized: dict[int, bytes] = {}
-    self.statuses: collections.Counter[str] = collections.Counter()
-    self.letters: list[manifest_lib.DeadLetter] = []
-    self.summary = label_format.new_summary()
-    self._format = label_format
-
-  def _add(
-    self, image: batches.ImageRecord, status: str, features: Mapping[str, tf.train.Feature]
-  ) -> None:
-    """Adds the record of one image."""
-    common = {
-      keys.LABEL_STATUS: formats.bytes_feature(status.encode()),
-      keys.LABEL_INDEX: formats.int64_feature([image.index]),
-      keys.SOURCE_ID: formats.bytes_feature(self._source_id(image).encode()),
-      keys.IMAGE_FINGERPRINT: formats.int64_feature([image.fingerprint]),
-      keys.IMAGE_HEIGHT: formats.int64_feature([image.height]),
-      keys.IMAGE_WIDTH: formats.int64_feature([image.width]),
-    }
-    example = tf.train.Example(features=tf.train.Features(feature={**common, **features}))
-    # Features are a protobuf map: without this their order, and so the file's digest, would vary
-    # between processes.
-    self.serialized[image.index] = example.SerializeToString(deterministic=True)
-    self.statuses[status] += 1
-
-  def _source_id(self, image: batches.ImageRecord) -> str:
-    """The record's id, or where it is when it has none."""
-    return image.source_id or f'{self.image_name}:{image.index}'
-
-  def add_predictions(
-    self, images: Sequence[batches.ImageRecord], outputs: formats.Predictions
-  ) -> None:
-    """Adds images that the teacher has seen; rows of `outputs` after the last one are padding."""
-    found = self._format.postprocess(outputs)
-    arrays = {name: np.asarray(value) for name, value in found.items()}
-    for row, image in enumerate(images):
-      try:
-        features = self._format.encode(_prediction(arrays, row))
-      except formats.UnusablePredictionError as error:
-        self._add_dead(image, str(error))
-        continue
-      self._format.count(self.summary, features)
-      has_labels = self._format.num_objects(features) > 0
-      self._add(image, formats.LABELLED if has_labels else formats.EMPTY, features)
-
-  def _add_dead(self, image: batches.ImageRecord, reason: str) -> None:
-    """Adds an image without a usable prediction."""
-    letter = manifest_lib.DeadLetter(
-      shard=self.image_name, index=image.index, source_id=self._source_id(image), reason=reason
-    )
-    if len(self.letters) < _MAX_WARNINGS:
-      logging.warning('%s, record %d (%s) gets no labels: %s', *dataclasses.astuple(letter))
-    self.letters.append(letter)
-    self._add(image, formats.DEAD, {})
-
-  def add_unseen(self, end: batches.EndOfShard) -> None:
-    """Adds the positions that never reached the teacher."""
-    found = {index: ('', reason) for index, reason in end.unreadable.items()} | end.undecodable
-    for index, (source_id, reason) in sorted(found.items()):
-      self._add_dead(batches.ImageRecord(index=index, source_id=source_id), reason)
-
-  def write(
-    self, label_file: str, end: batches.EndOfShard, settings: str
-  ) -> manifest_lib.ShardResult:
-    """Writes the label shard, then its marker."""
-    in_order = [self.serialized[index] for index in range(end.records)]
-    digest = shards.write(label_file, in_order)
-    entry = manifest_lib.ShardEntry(
-      image_file=self.image_name,
-      image_bytes=shards.file_size(self.image_file),
-      records=end.records,
-      label_file=os.path.basename(label_file),
-      label_bytes=os.path.getsize(label_file),
-      label_sha256=digest,
-      labelled=self.statuses[formats.LABELLED],
-      empty=self.statuses[formats.EMPTY],
-      dead=self.statuses[formats.DEAD],
-      damaged=bool(end.unreadable),
-    )
-    result = manifest_lib.ShardResult(
-      entry=entry,
-      summary=self.summary,
-      dead_letters=tuple(sorted(self.letters, key=lambda letter: letter.index)),
-      settings=settings,
-    )
-    manifest_lib.write_marker(label_file, result)
-    return result
 
 
 class Labeller:
@@ -258,6 +161,11 @@ class Labeller:
     _check_any_usable(manifest)
     return manifest
 
+  def _predict(self, batch: batches.Batch, shard: label_shard_lib.LabelShard) -> Callable[[], None]:
+    """Runs the teacher on a batch; returns the host's work with what came out, which another thread does."""
+    outputs = self._predict_fn(batch.features)
+    return functools.partial(shard.add_predictions, batch.records, outputs)
+
   def _finished(self, label_file: str, image_bytes: int) -> manifest_lib.ShardResult | None:
     """The result of an earlier run if it is valid for these images and settings, else None."""
     result = manifest_lib.read_marker(label_file)
@@ -288,29 +196,20 @@ class Labeller:
       # The host processes a batch while the model works on the next one.
       encoder = stack.enter_context(concurrent.futures.ThreadPoolExecutor(max_workers=1))
       for image_file, label_file in pending:
-        shard = _LabelShard(image_file, self._format)
+        shard = label_shard_lib.LabelShard(image_file, self._format)
         encoding = None
         images = 0
         while isinstance(item := next(reading), batches.Batch):
-          outputs = self._predict_fn(item.features)
+          work = self._predict(item, shard)
           if encoding is not None:
             encoding.result()
-          encoding = encoder.submit(shard.add_predictions, item.records, outputs)
+          encoding = encoder.submit(work)
           images += len(item.records)
           report(images, item.records[-1].end)
         if encoding is not None:
           encoding.result()
         shard.add_unseen(item)
         yield shard.write(label_file, item, self._settings)
-
-
-def _prediction(outputs: Mapping[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
-  """The prediction for one image of a batch, without the rows after its last detection."""
-  image = {name: value[row] for name, value in outputs.items()}
-  if _NUM_DETECTIONS not in image:
-    return image
-  count = int(image.pop(_NUM_DETECTIONS))
-  return {name: value[:count] if value.ndim else value for name, value in image.items()}
 
 
 def check_image_files(image_files: Sequence[str]) -> list[int]:

@@ -15,6 +15,7 @@ from official_selftrain.datasets.sources import (
   image_names,
   items,
   json_stream,
+  json_values,
   run_lengths,
   spool,
 )
@@ -62,12 +63,14 @@ def open_source(
   for entry in lists.entries():
     if entry.name == _IMAGES:
       image = _file_name(entry)
-      store.add_image(image, _id(_get(entry.value, 'id')), entry.text)
+      store.add_image(image, json_values.id_of(json_values.get(entry.value, 'id')), entry.text)
       if not first and _has_file_name(entry.value) and not image_names.check_name(image):
         first = image
     elif entry.name == _ANNOTATIONS:
       # The place in the list is for messages.
-      store.add_annotation(_id(_get(entry.value, 'image_id')), f'{entry.number} {entry.text}')
+      store.add_annotation(
+        json_values.id_of(json_values.get(entry.value, 'image_id')), f'{entry.number} {entry.text}'
+      )
     else:
       _add_category(categories, entry, name)
   missing = sorted({_IMAGES, _ANNOTATIONS, _CATEGORIES} - lists.found)
@@ -97,14 +100,16 @@ class _Source:
 
   def _item(self, image: spool.Image, is_first_of_name: bool) -> items.Item:
     entry = json.loads(image.text)
-    source_id, size = _id(_get(entry, 'id')) or '', _size(entry)
+    source_id, size = json_values.id_of(json_values.get(entry, 'id')) or '', _size(entry)
     name_fault = image_names.check_name(image.name)
     # A name that leads elsewhere must not be opened by anyone.
     path = '' if name_fault else os.path.join(self._folder, image.name)
     found = [name_fault] if name_fault else []
     if not source_id or not _has_file_name(entry):
-      detail = f'an entry of images has the id {_short(_get(entry, "id"))} and the file_name '
-      detail += _short(_get(entry, 'file_name'))
+      detail = (
+        f'an entry of images has the id {_short(json_values.get(entry, "id"))} and the file_name '
+      )
+      detail += _short(json_values.get(entry, 'file_name'))
       found = [faults.Fault(faults.Kind.UNREADABLE, detail)]
     elif not name_fault and not image.has_file and not os.path.isfile(path):
       found.append(faults.Fault(faults.Kind.MISSING, path))
@@ -126,7 +131,7 @@ class _Source:
     # Only objects have an image_id to be found by.
     entry: dict[str, Any] = json.loads(text)
     place = f'annotations[{number}]' + (f' (id {_short(entry["id"])})' if 'id' in entry else '')
-    category = _integer(entry.get('category_id'))
+    category = json_values.as_integer(entry.get('category_id'))
     if category is None:
       return _malformed(f'{place} has the category_id {_short(entry.get("category_id"))}')
     if category not in self._categories:
@@ -137,10 +142,10 @@ class _Source:
     except ValueError as error:
       return _malformed(f'the segmentation of {place} {error}')
     bbox = entry.get('bbox')
-    edges = _edges(bbox) if bbox or mask is None else run_lengths.tight_box(mask)
+    edges = json_values.edges_of(bbox) if bbox or mask is None else run_lengths.tight_box(mask)
     if edges is None:
       return _malformed(f'{place} has the bbox {_short(bbox)}')
-    area = _number(entry.get('area'))
+    area = json_values.as_number(entry.get('area'))
     return items.Box(
       self._categories[category],
       *edges,
@@ -148,7 +153,7 @@ class _Source:
       is_crowd=entry.get('iscrowd') in (1, '1'),
       area=area if area is not None and math.isfinite(area) else None,
       run_lengths=mask,
-      score=_number(entry.get('score')),
+      score=json_values.as_number(entry.get('score')),
     )
 
   # The last method, because its name hides the module `items` from annotations after it.
@@ -177,19 +182,22 @@ def _file_name(entry: json_stream.Entry) -> str:
   """Name of an image's file with slashes, as short as it can be; one made up where the file has none."""
   if not _has_file_name(entry.value):
     return f'images[{entry.number}]'
-  name = str(_get(entry.value, 'file_name'))
+  name = str(json_values.get(entry.value, 'file_name'))
   # A name that must be refused stays as it is.
   return name if image_names.check_name(name) else posixpath.normpath(name.replace('\\', '/'))
 
 
 def _has_file_name(entry: object) -> bool:
-  name = _get(entry, 'file_name')
+  name = json_values.get(entry, 'file_name')
   return isinstance(name, str) and bool(name)
 
 
 def _add_category(categories: dict[int, str], entry: json_stream.Entry, path: str) -> None:
   place = f'{path}: categories[{entry.number}]'
-  category, name = _integer(_get(entry.value, 'id')), _get(entry.value, 'name')
+  category, name = (
+    json_values.as_integer(json_values.get(entry.value, 'id')),
+    json_values.get(entry.value, 'name'),
+  )
   if category is None or not isinstance(name, str) or not name:
     raise errors.DataError(f'{place} has no id that is an integer, or no name. {_EXPECTED}')
   if category in categories:
@@ -199,46 +207,12 @@ def _add_category(categories: dict[int, str], entry: json_stream.Entry, path: st
   categories[category] = name
 
 
-def _get(entry: object, name: str) -> object:
-  return entry.get(name) if isinstance(entry, dict) else None
-
-
-def _id(value: object) -> str | None:
-  """An id as text, so that 7, 7.0 and '7' are one."""
-  if isinstance(value, str):
-    return value or None
-  integer = _integer(value)
-  return None if integer is None else str(integer)
-
-
-def _integer(value: object) -> int | None:
-  if isinstance(value, float) and value.is_integer():
-    return int(value)
-  return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _number(value: object) -> float | None:
-  if isinstance(value, bool) or not isinstance(value, int | float):
-    return None
-  try:
-    return float(value)
-  except OverflowError:
-    return None
-
-
 def _size(entry: object) -> tuple[int, int] | None:
-  height, width = _integer(_get(entry, 'height')), _integer(_get(entry, 'width'))
+  height, width = (
+    json_values.as_integer(json_values.get(entry, 'height')),
+    json_values.as_integer(json_values.get(entry, 'width')),
+  )
   return (height, width) if height and width and height > 0 and width > 0 else None
-
-
-def _edges(bbox: object) -> tuple[float, float, float, float] | None:
-  """(ymin, xmin, ymax, xmax) in pixels of `[x, y, width, height]`; None if they are not four numbers."""
-  found = [_number(value) for value in bbox] if isinstance(bbox, list) else []
-  numbers = [number for number in found if number is not None]
-  if len(found) != 4 or len(numbers) != 4:
-    return None
-  left, top, width, height = numbers
-  return top, left, top + height, left + width
 
 
 def _malformed(detail: str) -> faults.Fault:

@@ -1,5 +1,6 @@
 """Reads the long lists of a JSON file one entry at a time, so that memory does not grow with the file."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -54,19 +55,8 @@ class Lists:
     Raises:
       DataError: the file cannot be read, is no JSON or no object, or one of the lists is something else.
     """
-    try:
-      with open(self.path, encoding='utf-8-sig', newline='') as stream:
-        yield from self._entries(_Text(stream))
-    except RecursionError:
-      raise errors.DataError(f'{self.path} is no JSON: it is nested too deeply.') from None
-    except OSError as error:
-      raise errors.DataError(f'{self.path} cannot be read: {error.strerror}.') from error
-    except UnicodeDecodeError as error:
-      raise errors.DataError(
-        f'{self.path} cannot be read: it is not UTF-8 ({error.reason}). Save it as UTF-8.'
-      ) from error
-    except _SyntaxError as error:
-      raise errors.DataError(f'{self.path} is no JSON: {error}. Restore the file.') from error
+    with _opened(self.path) as text:
+      yield from self._entries(text)
 
   def _entries(self, text: '_Text') -> Iterator[Entry]:
     if text.peek() not in ('{', ''):
@@ -81,11 +71,42 @@ class Lists:
       self.found.add(name)
       for number in text.parts('[', ']'):
         yield Entry(name, number, *text.value())
-    if text.peek():
-      raise _SyntaxError(f'there is more after its end, at {text.place()}')
+    text.end()
 
   def _expected(self) -> str:
     return f'Expected: an object with the lists {", ".join(sorted(self._names))}.'
+
+
+def items_of(path: str) -> Iterator[Any]:
+  """The items of a file that is one JSON list, one at a time.
+
+  Raises:
+    DataError: the file cannot be read, is no JSON or no list.
+  """
+  with _opened(path) as text:
+    if text.peek() not in ('[', ''):
+      raise errors.DataError(f'{path} does not hold a JSON list.')
+    for _ in text.parts('[', ']'):
+      yield text.value()[0]
+    text.end()
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator['_Text']:
+  """Opens a file of JSON in UTF-8; errors of reading it become those for the user."""
+  try:
+    with open(path, encoding='utf-8-sig', newline='') as stream:
+      yield _Text(stream)
+  except RecursionError:
+    raise errors.DataError(f'{path} is no JSON: it is nested too deeply.') from None
+  except OSError as error:
+    raise errors.DataError(f'{path} cannot be read: {error.strerror}.') from error
+  except UnicodeDecodeError as error:
+    raise errors.DataError(
+      f'{path} cannot be read: it is not UTF-8 ({error.reason}). Save it as UTF-8.'
+    ) from error
+  except _SyntaxError as error:
+    raise errors.DataError(f'{path} is no JSON: {error}. Restore the file.') from error
 
 
 class _SyntaxError(Exception):
@@ -172,6 +193,11 @@ class _Text:
         self.value()
     else:
       self.value()
+
+  def end(self) -> None:
+    """Raises an error if there is more than blanks."""
+    if self.peek():
+      raise _SyntaxError(f'there is more after its end, at {self.place()}')
 
   def _take(self, character: str) -> None:
     if self.peek() != character:

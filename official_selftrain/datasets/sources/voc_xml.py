@@ -82,27 +82,29 @@ class _Listed(NamedTuple):
   has_image: bool
 
 
-class _Object(NamedTuple):
-  """An object of an XML file: its name ('' without one), box and flag.
+class Object(NamedTuple):
+  """An object of an XML file: its name ('' without one), box, flag and score.
 
   The box is (xmin, ymin, xmax, ymax) as the file has them; None if they are not four numbers, whose texts are `texts`.
+  The score is a text, '' without one.
   """
 
   name: str
   box: tuple[float, float, float, float] | None
   texts: tuple[str, ...]
   is_difficult: bool
+  score: str = ''
 
 
-class _Annotation(NamedTuple):
+class Annotation(NamedTuple):
   """The content of an XML file; `size` is (height, width), None if the file does not say."""
 
   filename: str
   size: tuple[int, int] | None
-  objects: list[_Object]
+  objects: list[Object]
 
 
-class _UnreadableError(Exception):
+class UnreadableError(Exception):
   """Why an XML file cannot be read."""
 
 
@@ -138,8 +140,8 @@ class _Source:
       found.append(faults.Fault(faults.Kind.NO_ANNOTATION))
     else:
       try:
-        annotation = _read(xml_path)
-      except _UnreadableError as error:
+        annotation = read_annotation(xml_path)
+      except UnreadableError as error:
         found.append(faults.Fault(faults.Kind.UNREADABLE, f'{xml_path}: {error}'))
     if annotation is None:
       return items.Item(image, faults=tuple(found))
@@ -152,7 +154,7 @@ class _Source:
     found += [each for each in made if isinstance(each, faults.Fault)]
     return items.Item(image, boxes, size=annotation.size, faults=tuple(found))
 
-  def _box(self, each: _Object, place: str) -> items.Box | faults.Fault:
+  def _box(self, each: Object, place: str) -> items.Box | faults.Fault:
     if not each.name or each.box is None:
       detail = f'{place}: name {each.name!r}, bndbox {", ".join(each.texts)}'
       return faults.Fault(faults.Kind.MALFORMED, detail)
@@ -225,8 +227,8 @@ class _Index:
   def _filename(self, path: str) -> str:
     """What an XML file says of the image's name; takes in what else must be known of it."""
     try:
-      annotation = _read(path)
-    except _UnreadableError:
+      annotation = read_annotation(path)
+    except UnreadableError:
       # Told of when it is read for its item.
       return ''
     self.class_names.update(each.name for each in annotation.objects if each.name)
@@ -291,8 +293,12 @@ def _read_lines(path: str) -> list[str]:
   return lines
 
 
-def _read(path: str) -> _Annotation:
-  """Reads an XML file; nothing outside it, whatever it refers to."""
+def read_annotation(path: str) -> Annotation:
+  """Reads an XML file; nothing outside it, whatever it refers to.
+
+  Raises:
+    UnreadableError: it is no XML, or is about something else.
+  """
   # An entity stays an entity, and nobody asks for its content.
   parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
   try:
@@ -300,14 +306,14 @@ def _read(path: str) -> _Annotation:
     with open(path, 'rb') as stream:
       root = etree.parse(stream, parser).getroot()
   except (etree.LxmlError, OSError) as error:
-    raise _UnreadableError(str(error)) from error
+    raise UnreadableError(str(error)) from error
   if root.tag != 'annotation':
-    raise _UnreadableError(f'it begins with <{root.tag}>, expected <annotation>')
+    raise UnreadableError(f'it begins with <{root.tag}>, expected <annotation>')
   filename = _text(root, 'filename').replace('\\', '/')
-  return _Annotation(filename, _size(root), [_object(each) for each in root.findall('object')])
+  return Annotation(filename, _size(root), [_object(each) for each in root.findall('object')])
 
 
-def _object(element: Any) -> _Object:
+def _object(element: Any) -> Object:
   texts = tuple(_text(element, f'bndbox/{edge}') for edge in _EDGES)
   box = None
   try:
@@ -315,7 +321,8 @@ def _object(element: Any) -> _Object:
     box = (xmin, ymin, xmax, ymax)
   except ValueError:
     texts = tuple(reprlib.repr(text) for text in texts)
-  return _Object(_text(element, 'name'), box, texts, _text(element, 'difficult') == '1')
+  is_difficult = _text(element, 'difficult') == '1'
+  return Object(_text(element, 'name'), box, texts, is_difficult, _text(element, 'score'))
 
 
 def _size(root: Any) -> tuple[int, int] | None:

@@ -156,36 +156,10 @@ class _Source:
     except (OSError, UnicodeDecodeError) as error:
       return [faults.Fault(faults.Kind.UNREADABLE, f'{path}: {error}')]
     return [
-      self._box(line.split(), f'{path}, line {number}')
+      read_box(line.split(), self._names, f'{path}, line {number}')
       for number, line in enumerate(lines, start=1)
       if line.strip()
     ]
-
-  def _box(self, fields: Sequence[str], place: str) -> items.Box | faults.Fault:
-    try:
-      numbers = [float(field) for field in fields]
-    except ValueError:
-      numbers = []
-    is_box = len(numbers) in _BOX_FIELDS
-    is_polygon = len(numbers) >= _MIN_POLYGON_FIELDS and len(numbers) % 2
-    if not (is_box or is_polygon) or not numbers[0].is_integer():
-      detail = f'{place}: {reprlib.repr(" ".join(fields))}'
-      return faults.Fault(faults.Kind.MALFORMED, detail)
-    name = self._names.get(int(numbers[0]))
-    if name is None:
-      return faults.Fault(faults.Kind.UNKNOWN_CLASS, f'{place}: class {fields[0]}')
-    if is_polygon:
-      x, y = numbers[1::2], numbers[2::2]
-      return items.Box(name, min(y), min(x), max(y), max(x))
-    _, x_centre, y_centre, width, height = numbers[:5]
-    return items.Box(
-      name,
-      y_centre - height / 2,
-      x_centre - width / 2,
-      y_centre + height / 2,
-      x_centre + width / 2,
-      score=numbers[5] if len(numbers) > 5 else None,
-    )
 
   # The last method, because its name hides the module `items` from annotations after it.
   def items(self) -> Iterator[items.Item]:
@@ -198,6 +172,54 @@ class _Source:
         image, image.name == last, lambda path: _label_path(path, labels_of), files_of
       )
       last = image.name
+
+
+def read_box(
+  fields: Sequence[str], names: Mapping[int, str], place: str
+) -> items.Box | faults.Fault:
+  """Reads a line of a text file.
+
+  Args:
+    fields: its parts between blanks.
+    names: the classes by number.
+    place: file and line, for messages.
+
+  Returns:
+    The box, in fractions of the image's sides, or what is wrong with the line.
+  """
+  try:
+    numbers = [float(field) for field in fields]
+  except ValueError:
+    numbers = []
+  is_box = len(numbers) in _BOX_FIELDS
+  is_polygon = len(numbers) >= _MIN_POLYGON_FIELDS and len(numbers) % 2
+  if not (is_box or is_polygon) or not numbers[0].is_integer():
+    detail = f'{place}: {reprlib.repr(" ".join(fields))}'
+    return faults.Fault(faults.Kind.MALFORMED, detail)
+  name = names.get(int(numbers[0]))
+  if name is None:
+    return faults.Fault(faults.Kind.UNKNOWN_CLASS, f'{place}: class {fields[0]}')
+  if is_polygon:
+    x, y = numbers[1::2], numbers[2::2]
+    return items.Box(name, min(y), min(x), max(y), max(x))
+  _, x_centre, y_centre, width, height = numbers[:5]
+  return items.Box(
+    name,
+    y_centre - height / 2,
+    x_centre - width / 2,
+    y_centre + height / 2,
+    x_centre + width / 2,
+    score=numbers[5] if len(numbers) > 5 else None,
+  )
+
+
+def read_class_names(path: str) -> dict[int, str]:
+  """The classes of a data.yaml, by number, sorted.
+
+  Raises:
+    DataError: the file is missing or no YAML, or has no names or wrong ones.
+  """
+  return _class_names(_read_yaml(path), path)
 
 
 def _label_path(image_path: str, labels_of: Callable[[str], str]) -> str:

@@ -1,0 +1,1 @@
+"""Reads labels that another program made or changed, in the formats that `exporters` writes."""

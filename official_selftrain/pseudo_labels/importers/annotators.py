@@ -1,0 +1,138 @@
+"""Boxes from the programs in which people correct labels: Label Studio and CVAT."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from lxml import etree  # type: ignore[import-untyped]
+
+from official_selftrain.core import errors
+from official_selftrain.datasets.sources import json_stream, json_values
+from official_selftrain.pseudo_labels.importers import entries
+
+_RECTANGLE = 'rectanglelabels'
+_TRUE = 'true'
+_IGNORED_NOTE = 'ignore band'
+
+
+def read_label_studio(path: str, class_names: Sequence[str]) -> entries.Entries:
+  """Reads tasks in Label Studio's JSON: of each task the last annotation, or the last prediction without one.
+
+  A task whose annotation was cancelled (skipped) is an image that must not be learned from.
+
+  Args:
+    path: the JSON that Label Studio exports (not JSON_MIN), or `tasks.json` of our own export.
+    class_names: not needed.
+
+  Raises:
+    DataError: it cannot be read, or a task is wrong.
+  """
+  del class_names
+  made = entries.Entries()
+  for number, task in enumerate(json_stream.items_of(path)):
+    place = f'{path}, task {number}'
+    data = json_values.get(task, 'data')
+    called = [json_values.get(data, name) for name in ('source_id', 'image')]
+    names = [each for each in called if isinstance(each, str) and each]
+    if not names:
+      raise errors.DataError(f'{place} has neither data.source_id nor data.image.')
+    made.add_image(names[0], *(name.rpartition('?d=')[2] for name in names[1:]))
+    made.add(names[0], _of_task(task, place))
+  made.seal()
+  return made
+
+
+def _of_task(task: Any, place: str) -> entries.Boxes:
+  """The labels of a task."""
+  for kind in ('annotations', 'predictions'):
+    found = json_values.get(task, kind)
+    if not isinstance(found, list) or not found:
+      continue
+    last = found[-1]
+    if json_values.get(last, 'was_cancelled') is True:
+      return entries.Boxes(is_rejected=True)
+    result = json_values.get(last, 'result')
+    if not isinstance(result, list):
+      raise errors.DataError(f'{place}: {kind} has no result. Export the tasks as JSON.')
+    regions = (region for region in result if json_values.get(region, 'type') == _RECTANGLE)
+    return entries.Boxes(tuple(_region(each, place) for each in regions), is_relative=True)
+  return entries.Boxes()
+
+
+def _region(region: Any, place: str) -> entries.Box:
+  value = json_values.get(region, 'value')
+  numbers = [
+    json_values.as_number(json_values.get(value, name)) for name in ('x', 'y', 'width', 'height')
+  ]
+  known = [number / 100 for number in numbers if number is not None]
+  labels = json_values.get(value, _RECTANGLE)
+  if len(known) < len(numbers) or not isinstance(labels, list) or len(labels) != 1:
+    raise errors.DataError(
+      f'{place}: the region {json_values.get(region, "id")!r} has no x, y, width and height, or not one label.'
+    )
+  if json_values.get(value, 'rotation'):
+    raise errors.DataError(
+      f'{place}: the region {json_values.get(region, "id")!r} is turned. Boxes must be upright.'
+    )
+  left, top, width, height = known
+  text = json_values.get(json_values.get(region, 'meta'), 'text')
+  # A score that stands beside what a person has drawn is that of the prediction it began with.
+  score = json_values.as_number(json_values.get(region, 'score'))
+  is_ignored = isinstance(text, list) and _IGNORED_NOTE in text
+  return entries.Box(str(labels[0]), top, left, top + height, left + width, score, is_ignored)
+
+
+def read_cvat(path: str, class_names: Sequence[str]) -> entries.Entries:
+  """Reads CVAT for images 1.1.
+
+  Args:
+    path: `annotations.xml`.
+    class_names: not needed.
+
+  Raises:
+    DataError: it cannot be read, or a box is wrong.
+  """
+  del class_names
+  made = entries.Entries()
+  count = 0
+  try:
+    with open(path, 'rb') as stream:
+      # Nothing outside the file, whatever it refers to; one image at a time.
+      parsed = etree.iterparse(
+        stream, tag='image', resolve_entities=False, no_network=True, load_dtd=False
+      )
+      for _, image in parsed:
+        count += 1
+        name, size = image.get('name'), (image.get('height', ''), image.get('width', ''))
+        if not name:
+          raise errors.DataError(f'{path}, image {count} has no name.')
+        boxes = tuple(_cvat_boxes(image, f'{path}, image {name}'))
+        made.add_image(name)
+        is_known = all(each.isdecimal() for each in size)
+        made.add(
+          name, entries.Boxes(boxes, size=(int(size[0]), int(size[1])) if is_known else None)
+        )
+        image.clear()
+  except (etree.LxmlError, OSError) as error:
+    raise errors.DataError(f'{path} cannot be read as XML: {error}.') from error
+  if not count:
+    raise errors.DataError(f'{path} has no image in it. Export the task as CVAT for images 1.1.')
+  made.seal()
+  return made
+
+
+def _cvat_boxes(image: Any, place: str) -> Iterator[entries.Box]:
+  for number, box in enumerate(image.findall('box'), start=1):
+    try:
+      ymin, xmin, ymax, xmax = (float(box.get(name)) for name in ('ytl', 'xtl', 'ybr', 'xbr'))
+      attributes = {
+        each.get('name'): (each.text or '').strip() for each in box.findall('attribute')
+      }
+      score = float(attributes['score']) if attributes.get('score') else None
+    except (TypeError, ValueError):
+      raise errors.DataError(
+        f'{place}, box {number}: xtl, ytl, xbr, ybr or score is no number.'
+      ) from None
+    if not box.get('label'):
+      raise errors.DataError(f'{place}, box {number} has no label.')
+    is_ignored = attributes.get('ignored') == _TRUE
+    yield entries.Box(box.get('label'), ymin, xmin, ymax, xmax, score, is_ignored)

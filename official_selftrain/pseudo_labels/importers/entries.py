@@ -1,0 +1,216 @@
+"""What every format is read into, and where it waits until its image is met: a temporary database."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+from official_selftrain.core import errors
+from official_selftrain.pseudo_labels.exporters import names
+
+_FILE = 'labels.sqlite3'
+# `rank` says how an image is called: by its id, by its name, by its name as an export would call its file, or by the
+# last part of that. The lower one wins; a name of the same rank for two images is nobody's.
+_TABLES = """
+CREATE TABLE images (key TEXT PRIMARY KEY, is_used INTEGER DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE names (name TEXT, rank INTEGER, key TEXT);
+CREATE TABLE labels (number INTEGER PRIMARY KEY, key TEXT, content TEXT);
+"""
+_INDEXES = """
+CREATE INDEX by_name ON names (name, rank);
+CREATE INDEX by_key ON labels (key, number);
+"""
+_FIND = """
+SELECT key FROM names WHERE name = ? AND rank = ? GROUP BY key LIMIT 2
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Box:
+  """One object.
+
+  Attributes:
+    class_name: its class.
+    ymin: upper edge, in pixels of the image or in fractions of its height, see `Boxes.is_relative`.
+    xmin: left edge.
+    ymax: lower edge, one past the last pixel of a whole-pixel box.
+    xmax: right edge, in the same way.
+    score: how sure the program was, in [0, 1]; None where it does not say, as for a person's box.
+    is_ignored: it was marked as one to leave alone: a crowd, a difficult object, or one in the ignore band.
+  """
+
+  class_name: str
+  ymin: float
+  xmin: float
+  ymax: float
+  xmax: float
+  score: float | None = None
+  is_ignored: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Boxes:
+  """Objects of one image.
+
+  Attributes:
+    boxes: the objects.
+    is_relative: edges are fractions of the image's sides.
+    size: (height, width) of the image in pixels, as far as the file says it.
+    is_rejected: a person decided that the image must not be learned from.
+  """
+
+  boxes: tuple[Box, ...] = ()
+  is_relative: bool = False
+  size: tuple[int, int] | None = None
+  is_rejected: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mask:
+  """The class of each pixel of one image.
+
+  Attributes:
+    path: PNG of class ids, 0 for the background and 255 for pixels to leave alone.
+    confidence: PNG of confidences in steps of 1/255; '' without one, which makes all pixels sure.
+  """
+
+  path: str
+  confidence: str = ''
+
+
+Labels: TypeAlias = Boxes | Mask
+
+
+class Entries:
+  """Labels of images by everything that the images may be called.
+
+  All are added first, then `seal` is called, then they can be found. The database lies in the folder for temporary
+  files (TMPDIR) and is deleted with the object. Every method raises DataError when there is no room.
+  """
+
+  def __init__(self) -> None:
+    """Makes an empty one."""
+    with _database_errors():
+      folder = tempfile.mkdtemp(prefix='selftrain-')
+      weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+      path = os.path.join(folder, _FILE)
+      # Labels are found in the thread that reads images ahead.
+      self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+      weakref.finalize(self, self._connection.close)
+      self._connection.executescript(
+        f'PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES} BEGIN;'
+      )
+
+  def add_image(self, key: str, *called: str) -> None:
+    """Adds an image, with labels or without.
+
+    Args:
+      key: what its labels are added with.
+      called: its id, if the key is none, and its names or paths.
+    """
+    with _database_errors():
+      self._connection.execute('INSERT OR IGNORE INTO images (key) VALUES (?)', [key])
+      for name in (key, *called):
+        for rank, form in enumerate(_forms(name)):
+          self._connection.execute('INSERT INTO names VALUES (?, ?, ?)', [form, rank, key])
+
+  def add(self, key: str, labels: Labels) -> None:
+    """Adds labels to an image that was added, or will be; boxes may come one at a time."""
+    kind = 'mask' if isinstance(labels, Mask) else 'boxes'
+    text = json.dumps([kind, dataclasses.astuple(labels)])
+    with _database_errors():
+      self._connection.execute('INSERT INTO labels (key, content) VALUES (?, ?)', [key, text])
+
+  def add_each(self, found: Iterable[tuple[str, Labels]]) -> None:
+    """`add_image` and `add` for (name, labels) of files that are about one image each."""
+    for name, labels in found:
+      self.add_image(name)
+      self.add(name, labels)
+
+  def seal(self) -> None:
+    """Ends the adding."""
+    with _database_errors():
+      self._connection.execute('COMMIT')
+      self._connection.executescript(_INDEXES)
+
+  def find(self, source_id: str) -> Labels | None:
+    """The labels of an image.
+
+    Args:
+      source_id: the id in the image's record, which may be its name.
+
+    Returns:
+      Its labels; an image that was added without any has no boxes. None for an image that is not there.
+    """
+    with _database_errors():
+      for rank, form in enumerate(_forms(source_id)):
+        keys = self._connection.execute(_FIND, [form, rank]).fetchall()
+        if len(keys) == 1:
+          return self._labels(keys[0][0])
+    return None
+
+  @property
+  def num_images(self) -> int:
+    """Number of images that were added."""
+    return self._count('SELECT count(*) FROM images')
+
+  @property
+  def num_used(self) -> int:
+    """Number of images whose labels were found."""
+    return self._count('SELECT count(*) FROM images WHERE is_used')
+
+  def examples(self, count: int) -> list[str]:
+    """The first few images, for messages."""
+    with _database_errors():
+      rows = self._connection.execute('SELECT key FROM images ORDER BY key LIMIT ?', [count])
+      return [key for (key,) in rows]
+
+  def _count(self, query: str) -> int:
+    with _database_errors():
+      return int(self._connection.execute(query).fetchone()[0])
+
+  def _labels(self, key: str) -> Labels:
+    self._connection.execute('UPDATE images SET is_used = 1 WHERE key = ?', [key])
+    query = 'SELECT content FROM labels WHERE key = ? ORDER BY number'
+    found = [_labels(text) for (text,) in self._connection.execute(query, [key])]
+    masks = [each for each in found if isinstance(each, Mask)]
+    if masks:
+      return masks[0]
+    parts = [each for each in found if isinstance(each, Boxes)]
+    boxes = tuple(box for each in parts for box in each.boxes)
+    first = parts[0] if parts else Boxes()
+    return dataclasses.replace(first, boxes=boxes)
+
+
+def _labels(text: str) -> Labels:
+  kind, values = json.loads(text)
+  if kind == 'mask':
+    return Mask(*values)
+  boxes, is_relative, size, is_rejected = values
+  made = tuple(Box(*box) for box in boxes)
+  return Boxes(made, is_relative, tuple(size) if size else None, is_rejected)
+
+
+def _forms(name: str) -> Iterator[str]:
+  """What an image may be called, the surest first."""
+  name = name.replace('\\', '/')
+  yield name
+  yield names.stem(name)
+  yield names.stem(name.rpartition('/')[2])
+
+
+@contextlib.contextmanager
+def _database_errors() -> Iterator[None]:
+  try:
+    yield
+  except (sqlite3.Error, OSError) as error:
+    raise errors.DataError(
+      f'Labels cannot be kept in the folder for temporary files, {tempfile.gettempdir()}: {error}. Make room there, or '
+      'set the environment variable TMPDIR to a folder that has room.'
+    ) from error
