@@ -6,20 +6,26 @@ python -m official_selftrain.export --run=runs/retinanet_selftrain --model=teach
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from official_selftrain.core import console, errors, program
 
-_MODELS = ('student', 'teacher', 'control')
+_MODEL = re.compile('(teacher|(student|control)(-[0-9]+)?)')
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser = argparse.ArgumentParser(prog='python -m official_selftrain.export', description=__doc__)
   parser.formatter_class = argparse.RawDescriptionHelpFormatter
   parser.add_argument('--run', required=True, help='run or model directory, with its params.yaml')
-  parser.add_argument('--model', default='student', choices=_MODELS, help='of a self-training run')
+  parser.add_argument(
+    '--model',
+    default='',
+    help='of a self-training run: teacher, control or student, of a later round control-2, student-2 and so on; the '
+    'last student if not given',
+  )
   parser.add_argument('--checkpoint', default='', help='prefix, if not the latest of the model')
   parser.add_argument('--output', required=True, help='where the SavedModel goes')
   parser.add_argument(
@@ -45,9 +51,23 @@ def _load(run: str) -> Any:
   return config.load_experiment(name, [path])
 
 
+def _model(name: str, params: Any) -> str:
+  """The folder of a model in a run directory; ConfigError for a name that no model has."""
+  name = name or ('student' if params.rounds == 1 else f'student-{params.rounds}')
+  if not _MODEL.fullmatch(name):
+    raise errors.ConfigError(
+      f'--model={name}: choose teacher, control or student, or control-N or student-N of round N.'
+    )
+  return name
+
+
 def _run(flags: argparse.Namespace) -> None:
   params = _load(flags.run)
-  model_dir = os.path.join(flags.run, flags.model) if hasattr(params, 'teacher') else flags.run
+  model_dir = (
+    os.path.join(flags.run, _model(flags.model, params))
+    if hasattr(params, 'teacher')
+    else flags.run
+  )
   from official_selftrain.pipeline import classes
   from official_selftrain.serving import saved_model
 

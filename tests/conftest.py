@@ -3,7 +3,9 @@
 import ctypes
 import gc
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 
 # Read when TensorFlow is first imported: no start-up messages from native code.
@@ -19,6 +21,22 @@ flags.FLAGS.mark_as_parsed()
 # The same examples in every run, and no failure for being slow on a busy machine.
 hypothesis.settings.register_profile('repeatable', derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile('repeatable')
+
+
+# Folder in which all processes of a session share what is dear to make, see `testing.tiny_run`.
+_SHARED = 'SELFTRAIN_TESTS_SHARED'
+
+
+def pytest_configure(config: pytest.Config) -> None:
+  """Makes the shared folder, in the process that starts the others."""
+  if not hasattr(config, 'workerinput'):
+    os.environ[_SHARED] = tempfile.mkdtemp(prefix='selftrain-shared-')
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+  """Removes the shared folder."""
+  if not hasattr(config, 'workerinput'):
+    shutil.rmtree(os.environ.pop(_SHARED), ignore_errors=True)
 
 
 def pytest_collection_finish() -> None:

@@ -54,7 +54,7 @@ class MainTest(unittest.TestCase):
       mode='train',
       model_dir=folder,
       config_file=tiny_run.config_files(tiny_run.SUPERVISED),
-      params_override=f'{rate},dataset.directory={tiny_run.root()}',
+      params_override=f'{rate},dataset.directory={tiny_run.shared()}',
     )
     self.assertEqual(code, 2)
     self.assertEqual(

@@ -32,12 +32,15 @@ class Stream(hyperparams.Config):
     fraction: share of the labelled images to train on, in (0, 1]: drawn without replacement by image id, the same ones
       for teacher, control and student, and among those of every larger fraction (paper, Section 3.2). Training only.
     fraction_seed: of this draw.
+    corrected_path: further labelled images, all of them whatever the fraction: those whose pseudo labels a person
+      corrected. Set by a run of several rounds.
     augmentation: augmentation of a training stream.
   """
 
   skip_errors: bool = False
   fraction: float = 1.0
   fraction_seed: int = 0
+  corrected_path: str = ''
   augmentation: aug.Augmentation = dataclasses.field(default_factory=aug.Augmentation)
 
   def flip_and_jitter(self, name: str) -> tuple[hyperparams.Config, str]:

@@ -260,6 +260,8 @@ class SelfTrainingExperiment(SupervisedExperiment):
   Attributes:
     teacher: the teacher.
     labels: the pseudo labels.
+    rounds: how often labels are made and a student is trained on them: the student of one round labels the images for
+      the next. Each round has a control of equal steps.
     control: the honest baseline.
     report: the report.
     export: the SavedModel.
@@ -267,6 +269,7 @@ class SelfTrainingExperiment(SupervisedExperiment):
 
   teacher: Teacher = dataclasses.field(default_factory=Teacher)
   labels: Labelling = dataclasses.field(default_factory=Labelling)
+  rounds: int = 1
   control: Control = dataclasses.field(default_factory=Control)
   report: Report = dataclasses.field(default_factory=Report)
   export: Export = dataclasses.field(default_factory=Export)
@@ -281,6 +284,8 @@ class SelfTrainingExperiment(SupervisedExperiment):
         self.teacher.augmentation, 'teacher.augmentation', self.task.train_data
       )
     self.labels.check('labels', self.task.pseudo_data)
+    if self.rounds < 1:
+      raise errors.ConfigError(f'rounds is {self.rounds}: it must be at least 1.')
     self.report.check('report')
     init = self.task.self_training.student_init
     if init == 'checkpoint' and not self.task.init_checkpoint:

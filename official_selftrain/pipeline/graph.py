@@ -92,6 +92,7 @@ class Stage:
     needs: names of the stages whose products it is made from.
     reads: settings that its product depends on.
     files: dotted settings that name the input files that its product depends on.
+    additions: paths below the run directory where a person may put what its product then depends on.
     makes: files and folders below the run directory that hold its product.
     is_cheap: run again when something changed; the others refuse, since a mistake would cost hours.
   """
@@ -101,6 +102,7 @@ class Stage:
   needs: tuple[str, ...] = ()
   reads: Reads = dataclasses.field(default_factory=Reads)
   files: tuple[str, ...] = ()
+  additions: tuple[str, ...] = ()
   makes: tuple[str, ...] = ()
   is_cheap: bool = False
 

@@ -8,6 +8,7 @@ from official.core import config_definitions as cfg
 from official_selftrain.configs import self_training as st
 from official_selftrain.pipeline import graph, selftrain_graph, training
 from official_selftrain.pipeline.selftrain_graph import STUDENT, TEACHER
+from official_selftrain.pseudo_labels import corrections
 
 # Families of streams: the control must not see the teacher's crops again, or its further steps would be worth less.
 # Each round draws anew.
@@ -40,7 +41,35 @@ class Jobs:
     """The self-training task of a round; its own copy."""
     task = self.params.task.replace()
     task.pseudo_data.label_dir = self.label_dir(round_number)
+    self._add_corrections(task, round_number)
     return task
+
+  def corrections(self, round_number: int) -> dict[str, corrections.Corrections]:
+    """What people corrected in the rounds before one, by the folder it is in."""
+    folders = [corrections.folder_of(self.label_dir(earlier)) for earlier in range(1, round_number)]
+    found = {folder: corrections.load(folder) for folder in folders}
+    return {folder: each for folder, each in found.items() if each is not None}
+
+  def corrections_digest(self, round_number: int) -> str:
+    """Digest of what people corrected in the labels of a round; '' if that is nothing."""
+    found = corrections.load(corrections.folder_of(self.label_dir(round_number)))
+    return found.digest() if found else ''
+
+  def left_out(self, round_number: int) -> dict[str, str]:
+    """Why images get no pseudo labels in a round, by id: people have decided about them."""
+    found: dict[str, str] = {}
+    for each in self.corrections(round_number).values():
+      found |= each.reasons()
+    return found
+
+  def _add_corrections(self, task: cfg.TaskConfig, round_number: int) -> None:
+    paths = [
+      os.path.join(folder, name)
+      for folder, each in self.corrections(round_number).items()
+      for name in each.records
+    ]
+    if paths:
+      task.train_data.corrected_path = ','.join(paths)
 
   def make(self, kind: str, round_number: int = 1, start: str = '') -> training.Job:
     """The job of a model.
@@ -58,6 +87,7 @@ class Jobs:
       task = self.task(round_number)
     else:
       task = params.task.supervised()
+      self._add_corrections(task, round_number)
       both = task.train_data.global_batch_size + params.task.pseudo_data.global_batch_size
       own = params.teacher if kind == TEACHER else params.control
       task.train_data.global_batch_size = own.global_batch_size or both

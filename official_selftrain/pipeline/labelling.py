@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -11,7 +12,7 @@ from official.core import config_definitions as cfg
 from official_selftrain.checkpoints import restore
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import config as config_lib
-from official_selftrain.core import console
+from official_selftrain.core import console, files
 from official_selftrain.pipeline import training
 from official_selftrain.pseudo_labels import cuts, formats, labeller, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
@@ -57,6 +58,7 @@ class Request:
     class_names: from id 1; empty if unknown.
     precision: the Keras policy of the run, for the provenance.
     seed: of the run.
+    left_out: why images get no labels, by id.
   """
 
   task: cfg.TaskConfig
@@ -67,6 +69,7 @@ class Request:
   class_names: tuple[str, ...] = ()
   precision: str | None = None
   seed: int = 0
+  left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def run(request: Request) -> manifest_lib.Manifest:
@@ -93,10 +96,12 @@ def run(request: Request) -> manifest_lib.Manifest:
         'task.model': _model_settings(request.task),
         'precision': request.precision,
         'labels': {name: getattr(labels, name) for name in labels.deciding()},
+        **({'left_out': files.digest_of(request.left_out)} if request.left_out else {}),
       },
       class_names=request.class_names,
     ),
     batch_size=labels.batch_size,
+    left_out=request.left_out,
   )
   console.say(f'labels: {len(images)} shard(s) of unlabelled images')
   started = time.monotonic()

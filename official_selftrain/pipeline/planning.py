@@ -34,14 +34,15 @@ def keys(
   Args:
     stages: the graph.
     settings: all settings, flattened to dotted names.
-    file_digests: digest of the files that a setting names, for all that any stage has in `files`.
+    file_digests: digest of the files that a setting names, and of the additions, for all that any stage has in `files`
+      or `additions`.
 
   Returns:
     Hex digest by stage.
   """
   found: dict[str, str] = {}
   for stage in stages.stages:
-    own = {name: file_digests[name] for name in stage.files}
+    own = {name: file_digests[name] for name in (*stage.files, *stage.additions)}
     needs = {need: found[need] for need in stage.needs}
     found[stage.name] = files.digest_of([stage.kind, stage.reads.select(settings), own, needs])
   return found

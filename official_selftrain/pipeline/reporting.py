@@ -14,6 +14,7 @@ from official_selftrain.core import config as config_lib
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.evaluation import resampling
 from official_selftrain.pipeline import actions, labelling, run_facts, training
+from official_selftrain.pseudo_labels import corrections, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.report import contents, judgement, page, summary, table
 
@@ -93,6 +94,7 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
     class_names=shown.shown_classes,
     per_class={name: shown.per_class(values) for name, values in run.metrics.items()},
     pseudo_labels=labels,
+    rounds=tuple(_round(run, each) for each in run.rounds),
     loss_curves={name: _curves(folder) for name, folder in folders.items()},
     sheets=tuple(_sheets(run)),
     settings=_shown_settings(run),
@@ -112,6 +114,26 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
     num_labelled_images=num_labelled,
     num_validation_images=sum(1 for _ in _validation_records(run)),
     comparisons=_comparisons(run.params.report.primary_metric, folders),
+  )
+
+
+def _round(run: run_facts.RunFacts, found: run_facts.RoundFacts) -> contents.Round:
+  """The facts of one round of several."""
+  metric = run.params.report.primary_metric
+  folders = {name: model.job.model_dir for name, model in found.models.items()}
+  compared = _comparisons(metric, folders)
+  labels, _ = run.presentation.facts(
+    found.label_dir, run.cuts, _labelled(run), _measured(run, found.label_dir)
+  )
+  corrected = corrections.load(corrections.folder_of(found.label_dir))
+  return contents.Round(
+    number=found.number,
+    metrics={name: values.get(metric) for name, values in found.metrics.items()},
+    comparison=compared.get(comparison.name('student', 'control')),
+    labels_per_image=labels.labels_per_image,
+    quality=labels.quality_at_cut,
+    corrected=len(corrected.corrected) if corrected else 0,
+    rejected=len(corrected.rejected) if corrected else 0,
   )
 
 
@@ -152,15 +174,23 @@ def _changed_settings(run: run_facts.RunFacts) -> dict[str, Any]:
 
 def _label_facts(run: run_facts.RunFacts) -> tuple[contents.PseudoLabelFacts, int]:
   """Facts about the pseudo labels, and the number of human ones; writes `quality.json` where truth is known."""
-  truth = run.data.unlabelled_truth
-  measured = None
-  if truth and tf.io.gfile.exists(truth):
-    measured = run.presentation.measure_labels(run.label_dir, truth)
+  measured = _measured(run, run.label_dir)
+  if measured is not None:
     files.write_json(os.path.join(run.model_dir, 'labels', QUALITY_FILE), measured)
-  labelled = tfrecords.match_files(
-    run.params.task.train_data.input_path, 'task.train_data.input_path'
-  )
-  return run.presentation.facts(run.label_dir, run.cuts, labelled, measured)
+  return run.presentation.facts(run.label_dir, run.cuts, _labelled(run), measured)
+
+
+def _measured(run: run_facts.RunFacts, label_dir: str) -> quality.Measured | None:
+  """Labels against the held-out truth, if there is any."""
+  truth = run.data.unlabelled_truth
+  if not truth or not tf.io.gfile.exists(truth):
+    return None
+  return run.presentation.measure_labels(label_dir, truth)
+
+
+def _labelled(run: run_facts.RunFacts) -> list[str]:
+  field = 'task.train_data.input_path'
+  return tfrecords.match_files(run.params.task.train_data.input_path, field)
 
 
 def _validation_records(run: run_facts.RunFacts) -> Iterator[tf.Tensor]:
@@ -174,8 +204,11 @@ def _sheets(run: run_facts.RunFacts) -> Iterator[contents.Sheet]:
   shown, pseudo = run.presentation, run.params.task.pseudo_data
   images = tfrecords.match_files(pseudo.input_path, 'task.pseudo_data.input_path')
   yield shown.pseudo_label_sheet(images, run.label_dir, run.cuts, count)
+  compared: tuple[tuple[contents.Kind, contents.Model], ...]
+  compared = (('teacher', 'teacher'), ('student', 'student'))
   models: dict[contents.Kind, tf.keras.Model] = {
-    'teacher': labelling.load_model(shown.task, run.models['teacher'].checkpoint),
-    'student': labelling.load_model(shown.task, run.models['student'].checkpoint),
+    kind: labelling.load_model(shown.task, run.models[name].checkpoint)
+    for kind, name in compared
+    if name in run.models
   }
   yield shown.validation_sheet(itertools.islice(_validation_records(run), count), models)

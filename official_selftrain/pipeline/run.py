@@ -26,7 +26,7 @@ def run(
   Args:
     params: a loaded and checked experiment.
     mode: one of `MODES`. For a self-training experiment the modes that train run the stages, the others evaluate
-      the student, or the model that `stage` names.
+      the student of the last round, or the model that `stage` names.
     model_dir: run or model directory.
     stage: the only stage to run.
     restart: a stage whose product, and what was made from it, is removed first.
@@ -44,8 +44,9 @@ def run(
     return
   work = selftrain.SelfTrainingRun(params, model_dir, mode)
   if 'train' not in mode:
-    model = 'student' if stage == ALL_STAGES else stage
     models = [each.name for each in work.stages if each.kind in contents.MODELS]
+    # The last one is the student of the last round.
+    model = models[-1] if stage == ALL_STAGES else stage
     if model not in models:
       raise errors.ConfigError(
         f'--stage={stage}: mode {mode} evaluates one of {", ".join(models)}.'

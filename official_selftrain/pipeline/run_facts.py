@@ -27,6 +27,23 @@ class TrainedModel:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class RoundFacts:
+  """A finished round.
+
+  Attributes:
+    number: from 1.
+    label_dir: its labels.
+    models: its control, if there is one, and its student.
+    metrics: their metrics under the evaluator's names.
+  """
+
+  number: int
+  label_dir: str
+  models: Mapping[contents.Model, TrainedModel]
+  metrics: Mapping[contents.Model, Mapping[str, float]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RunFacts:
   """A run whose models are finished.
 
@@ -35,12 +52,13 @@ class RunFacts:
     settings: the settings as the user gave them, flattened to dotted names.
     model_dir: the run directory.
     data: facts about the data.
-    label_dir: the labels that the student was trained on.
+    label_dir: the labels that the student of the last round was trained on.
     cuts: the cuts with which it read them.
     presentation: how the task is shown.
-    models: teacher, control if there is one, and student.
+    models: teacher and control, if there are any, and student; those of the last round.
     metrics: their metrics under the evaluator's names.
     seconds: wall time by stage.
+    rounds: all of them, if there are several.
   """
 
   params: st.SelfTrainingExperiment
@@ -53,3 +71,4 @@ class RunFacts:
   models: Mapping[contents.Model, TrainedModel]
   metrics: Mapping[contents.Model, Mapping[str, float]]
   seconds: Mapping[str, float]
+  rounds: tuple[RoundFacts, ...] = ()

@@ -19,6 +19,7 @@ from official_selftrain.pipeline import (
   label_summaries,
   labelling,
   ledger,
+  outlines,
   planning,
   reporting,
   run_facts,
@@ -31,7 +32,7 @@ from official_selftrain.pipeline.selftrain_graph import CONTROL, STUDENT, TEACHE
 from official_selftrain.presentation import base as presentations
 from official_selftrain.pseudo_labels import cuts
 from official_selftrain.report import contents
-from official_selftrain.tasks import contract, stream_specs
+from official_selftrain.tasks import contract
 
 ALL_STAGES = 'all'
 
@@ -59,7 +60,7 @@ class SelfTrainingRun:
     self._jobs = jobs.Jobs(self._params, model_dir, self._data.class_names)
     self._ledger = ledger.Ledger(model_dir)
     self._digests: dict[str, str] = {}
-    self._graph = selftrain_graph.build(_outline(self._params, mode))
+    self._graph = selftrain_graph.build(outlines.of(self._params, mode))
     self._graph.check_settings(self._settings)
 
   @property
@@ -100,7 +101,7 @@ class SelfTrainingRun:
     """
     planning.choose(self._graph, name, 'restart', self._where)
     # An earlier start may have reported and exported, whatever this one is asked for.
-    outline = dataclasses.replace(_outline(self._params, self._mode), reports=True, exports=True)
+    outline = dataclasses.replace(outlines.of(self._params, self._mode), reports=True, exports=True)
     self._ledger.remove(planning.restarted(selftrain_graph.build(outline), name))
 
   def evaluate(self, name: str) -> dict[str, float]:
@@ -164,17 +165,23 @@ class SelfTrainingRun:
 
   def _inputs(self, stage: graph.Stage) -> planning.Inputs:
     """The current inputs of a stage, as far as they are known."""
-    digests: dict[str, str | None] = {name: self._file_digest(name) for name in stage.files}
+    names = (*stage.files, *stage.additions)
+    digests: dict[str, str | None] = {name: self._file_digest(name) for name in names}
     for need in stage.needs:
       is_done = self._ledger.is_done(need)
       digests[need] = self._ledger.result(need)['digest'] if is_done else None
     return planning.Inputs(stage.reads.select(self._settings), digests)
 
-  def _file_digest(self, setting: str) -> str:
-    """Digest of the files that a setting names, computed once per start."""
-    if setting not in self._digests:
-      self._digests[setting] = data.input_digest(self._params, setting)
-    return self._digests[setting]
+  def _file_digest(self, name: str) -> str:
+    """Digest of the files that a setting names, or of an addition, computed once per start."""
+    if name not in self._digests:
+      rounds = range(1, self._params.rounds + 1)
+      additions = {selftrain_graph.corrections_dir(number): number for number in rounds}
+      if name in additions:
+        self._digests[name] = self._jobs.corrections_digest(additions[name])
+      else:
+        self._digests[name] = data.input_digest(self._params, name)
+    return self._digests[name]
 
   def _decide(self, stage: graph.Stage) -> planning.Action:
     record = self._ledger.read(stage.name)
@@ -189,7 +196,7 @@ class SelfTrainingRun:
       return False
     for need in stage.needs:
       self._ledger.result(need)  # Raises for one that is not finished.
-    names = {name for each in self._graph.stages for name in each.files}
+    names = {name for each in self._graph.stages for name in (*each.files, *each.additions)}
     file_digests = {name: self._file_digest(name) for name in names}
     keys = planning.keys(self._graph, self._settings, file_digests)
     training.write_params(self._given, self._model_dir)
@@ -210,10 +217,14 @@ class SelfTrainingRun:
     return self._model_facts(given)
 
   def _train_control(self, stage: graph.Stage) -> dict[str, Any]:
-    return self._train(stage, self._checkpoint(selftrain_graph.control_from(stage.round)))
+    return self._train(stage, self._start_of(selftrain_graph.control_from(stage.round)))
 
   def _train_student(self, stage: graph.Stage) -> dict[str, Any]:
-    return self._train(stage, self._checkpoint(selftrain_graph.labels_from(stage.round)))
+    return self._train(stage, self._start_of(selftrain_graph.labels_from(stage.round)))
+
+  def _start_of(self, model: str) -> str:
+    """The checkpoint that another model may start from; '' in a run without that model."""
+    return self._checkpoint(model) if model in self._graph else ''
 
   def _train(self, stage: graph.Stage, start: str) -> dict[str, Any]:
     job = self._jobs.make(stage.kind, stage.round, start)
@@ -242,6 +253,7 @@ class SelfTrainingRun:
       class_names=self._data.class_names,
       precision=self._params.runtime.mixed_precision_dtype,
       seed=self._params.seed,
+      left_out=self._jobs.left_out(stage.round),
     )
     manifest = labelling.run(request)
     digests = [shard.label_sha256 for shard in manifest.shards]
@@ -273,8 +285,8 @@ class SelfTrainingRun:
     return shown(task, task.label_format(self._params.labels), self._data.class_names)
 
   def _write_report(self, stage: graph.Stage) -> dict[str, Any]:
-    models = self._models(stage)
     last = max(self._graph[need].round for need in stage.needs)
+    models = self._models(stage, last)
     found = run_facts.RunFacts(
       params=self._params,
       settings=self._settings,
@@ -286,15 +298,27 @@ class SelfTrainingRun:
       models=models,
       metrics={kind: self._metrics(model) for kind, model in models.items()},
       seconds=self._ledger.seconds(self._graph.names),
+      rounds=tuple(self._round(stage, n) for n in range(1, last + 1)) if last > 1 else (),
     )
     return reporting.write(found)
 
-  def _models(self, stage: graph.Stage) -> dict[contents.Model, run_facts.TrainedModel]:
-    """The finished models that a stage needs, those of the last round."""
-    last = max(self._graph[need].round for need in stage.needs)
-    found = {}
+  def _round(self, stage: graph.Stage, number: int) -> run_facts.RoundFacts:
+    found = self._models(stage, number)
+    models = {kind: model for kind, model in found.items() if kind != TEACHER}
+    return run_facts.RoundFacts(
+      number=number,
+      label_dir=self._jobs.label_dir(number),
+      models=models,
+      metrics={kind: self._metrics(model) for kind, model in models.items()},
+    )
+
+  def _models(
+    self, stage: graph.Stage, number: int
+  ) -> dict[contents.Model, run_facts.TrainedModel]:
+    """The finished models that a stage needs: the teacher, and those of a round."""
+    found: dict[contents.Model, run_facts.TrainedModel] = {}
     for kind in contents.MODELS:
-      round_number = 1 if kind == TEACHER else last
+      round_number = 1 if kind == TEACHER else number
       if stage_name(kind, round_number) in stage.needs:
         found[kind] = self._model(kind, round_number)
     return found
@@ -331,35 +355,3 @@ _WORK: dict[str, Callable[[SelfTrainingRun, graph.Stage], dict[str, Any]]] = {
   selftrain_graph.REPORT: SelfTrainingRun._write_report,
   selftrain_graph.EXPORT: SelfTrainingRun._export,
 }
-
-
-def _outline(params: st.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outline:
-  """The shape of an experiment's graph."""
-  names = contract.setting_names(params.task)
-  task = contract.make(params.task)
-  labelled = [
-    stream.dotted
-    for stream in task.training_streams()
-    if stream.role is not stream_specs.Role.PSEUDO
-  ]
-  inference = graph.Reads(names.inference)
-  model = graph.Reads(names.model, names.inference)
-  labelling_reads = tuple(f'labels.{name}' for name in params.labels.deciding())
-  return selftrain_graph.Outline(
-    model=model,
-    training=graph.Reads(names.training),
-    inference=inference,
-    evaluation=graph.Reads(names.evaluation),
-    labelling=(graph.Reads(labelling_reads) + model + inference).minus(*names.not_for_labels),
-    gate=graph.Reads(('task.pseudo_data', *(f'labels.{n}' for n in params.labels.gating()))),
-    has_given_teacher=bool(params.teacher.checkpoint),
-    has_given_labels=bool(params.task.pseudo_data.label_dir),
-    has_control=params.control.enabled,
-    has_teacher_augmentation=params.teacher.augmentation is not None,
-    adds_teacher_batch=not params.teacher.global_batch_size,
-    adds_control_batch=not params.control.global_batch_size,
-    reports=mode == 'train_and_eval',
-    exports=mode == 'train_and_eval' and params.export.enabled,
-    training_files=tuple(f'{name}.input_path' for name in labelled),
-    validation_files=data.validation_files(params.task),
-  )

@@ -45,6 +45,7 @@ class Outline:
     gate: settings that decide whether labels are worth training a student on.
     has_given_teacher: whether the teacher comes from outside.
     has_given_labels: whether the labels of the first round do.
+    has_teacher: whether there is one; with given labels a student that does not start from it needs none.
     has_control: whether a control is trained.
     has_teacher_augmentation: whether the teacher's differs from the student's.
     adds_teacher_batch: whether the teacher's batch is the sum of both streams'.
@@ -64,6 +65,7 @@ class Outline:
   gate: Reads
   has_given_teacher: bool = False
   has_given_labels: bool = False
+  has_teacher: bool = True
   has_control: bool = True
   has_teacher_augmentation: bool = False
   adds_teacher_batch: bool = True
@@ -77,7 +79,7 @@ class Outline:
 
 def build(outline: Outline) -> graph.Graph:
   """The graph of a run of self-training."""
-  stages = [_teacher(outline)]
+  stages = [_teacher(outline)] if outline.has_teacher else []
   for number in range(1, outline.rounds + 1):
     stages += _round(outline, number)
   models = tuple(stage.name for stage in stages if stage.kind in (TEACHER, CONTROL, STUDENT))
@@ -108,6 +110,11 @@ def build(outline: Outline) -> graph.Graph:
 def labels_dir(round_number: int) -> str:
   """Folder of a round's labels, below the run directory."""
   return os.path.join(LABELS, f'round-{round_number}')
+
+
+def corrections_dir(round_number: int) -> str:
+  """Folder of what people corrected in a round's labels, below the run directory; the next rounds learn from it."""
+  return os.path.join(labels_dir(round_number), 'corrections')
 
 
 def labels_from(round_number: int) -> str:
@@ -143,6 +150,8 @@ def _round(outline: Outline, number: int) -> list[Stage]:
     _LABELLED_DATA + _PRECISION + _START + Reads(('trainer',)) + outline.model + outline.training
   )
   stages = []
+  corrections = tuple(corrections_dir(earlier) for earlier in range(1, number))
+  starts = outline.has_teacher or number > 1
   labels: tuple[str, ...] = ()
   given_labels: tuple[str, ...] = ()
   if outline.has_given_labels and number == 1:
@@ -156,6 +165,7 @@ def _round(outline: Outline, number: int) -> list[Stage]:
         needs=(labels_from(number),),
         reads=_UNLABELLED_DATA + _NAMES + _PRECISION + outline.labelling,
         files=(_PSEUDO_FILES,),
+        additions=corrections,
         makes=(labels_dir(number),),
       )
     )
@@ -171,9 +181,10 @@ def _round(outline: Outline, number: int) -> list[Stage]:
       Stage(
         kind=CONTROL,
         round=number,
-        needs=(control_from(number),),
+        needs=(control_from(number),) if starts else (),
         reads=reads + _PSEUDO_BATCH if outline.adds_control_batch else reads.minus(_BATCH),
         files=(*outline.training_files, _INIT),
+        additions=corrections,
         makes=(stage_name(CONTROL, number),),
       )
     )
@@ -181,9 +192,10 @@ def _round(outline: Outline, number: int) -> list[Stage]:
     Stage(
       kind=STUDENT,
       round=number,
-      needs=(labels_from(number), *labels, stage_name(GATE, number)),
+      needs=(*((labels_from(number),) if starts else ()), *labels, stage_name(GATE, number)),
       reads=training + Reads(('task.pseudo_data', 'task.self_training')),
       files=(*outline.training_files, _INIT, *given_labels),
+      additions=corrections,
       makes=(stage_name(STUDENT, number),),
     )
   )

@@ -116,6 +116,12 @@ class Presentation(abc.ABC):
     return dataclasses.replace(found, ignore_cut=self.ignored_from(cuts)), human.images
 
 
+def side_by_side(models: Iterable[str]) -> str:
+  """What the columns of a validation sheet are, for its explanation."""
+  *others, last = ('Truth', *models)
+  return f'{", ".join(others)} and {last} side by side'
+
+
 def label_shards(label_dir: str) -> list[str]:
   """Paths of the label shards that a manifest names."""
   manifest = manifest_lib.Manifest.load(label_dir)

@@ -110,7 +110,7 @@ class DetectionPresentation(base.Presentation):
         tiles.append(contents.Tile(image, boxes, name))
     return contents.Sheet(
       'Validation images',
-      f'Truth, teacher and student side by side; boxes with a score of at least {_SHOWN_SCORE:g}.',
+      f'{base.side_by_side(functions)}; boxes with a score of at least {_SHOWN_SCORE:g}.',
       columns=1 + len(functions),
       tiles=tuple(tiles),
     )

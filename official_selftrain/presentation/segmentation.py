@@ -110,7 +110,7 @@ class SegmentationPresentation(base.Presentation):
         tiles.append(contents.Tile(image, (), _caption(name, found, truth), '', found))
     return self._sheet(
       'Validation images',
-      'Truth, teacher and student side by side; each model sees the image once, at the size of its input.',
+      f'{base.side_by_side(functions)}; each model sees the image once, at the size of its input.',
       1 + len(functions),
       tiles,
     )

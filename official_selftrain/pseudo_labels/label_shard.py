@@ -21,12 +21,18 @@ _MAX_WARNINGS = 3
 class LabelShard:
   """The label shard that is being made, in memory: a shard's labels are small."""
 
-  def __init__(self, image_file: str, label_format: formats.LabelFormat):
+  def __init__(
+    self,
+    image_file: str,
+    label_format: formats.LabelFormat,
+    left_out: Mapping[str, str] | None = None,
+  ):
     """Starts without an image.
 
     Args:
       image_file: path of the image shard.
       label_format: how labels are stored.
+      left_out: why images become dead letters, by id.
     """
     self.image_file = image_file
     self.image_name = os.path.basename(image_file)
@@ -35,6 +41,7 @@ class LabelShard:
     self.letters: list[manifest_lib.DeadLetter] = []
     self.summary = label_format.new_summary()
     self._format = label_format
+    self._left_out = left_out or {}
 
   def _add(
     self, image: batches.ImageRecord, status: str, features: Mapping[str, tf.train.Feature]
@@ -69,6 +76,9 @@ class LabelShard:
 
   def add(self, image: batches.ImageRecord, prediction: Mapping[str, np.ndarray]) -> None:
     """Adds an image with what the format's `encode` takes; one that is not usable makes it a dead letter."""
+    if image.source_id in self._left_out:
+      self.add_dead(image, self._left_out[image.source_id])
+      return
     try:
       features = self._format.encode(prediction)
     except formats.UnusablePredictionError as error:

@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 
 import tensorflow as tf
 from absl import logging
@@ -58,6 +58,7 @@ class Labeller:
     provenance: manifest_lib.Provenance,
     batch_size: int = 16,
     num_parallel_calls: int = batches.PARALLEL_BATCHES,
+    left_out: Mapping[str, str] | None = None,
   ):
     """Builds the labeller.
 
@@ -71,6 +72,7 @@ class Labeller:
       provenance: what is recorded about teacher and settings.
       batch_size: images per call of `predict_fn`.
       num_parallel_calls: batches preprocessed at a time; each needs the memory of a batch of inputs.
+      left_out: why images become dead letters, by id. It must be in the provenance.
 
     Raises:
       ConfigError: `batch_size` is below 1.
@@ -82,6 +84,7 @@ class Labeller:
       )
     self._format = label_format
     self._predict_fn = predict_fn
+    self._left_out = left_out or {}
     self._provenance = provenance
     self._settings = provenance.digest(label_format)
     self._batches = batches.ImageBatches(preprocess_fn, batch_size, num_parallel_calls)
@@ -196,7 +199,7 @@ class Labeller:
       # The host processes a batch while the model works on the next one.
       encoder = stack.enter_context(concurrent.futures.ThreadPoolExecutor(max_workers=1))
       for image_file, label_file in pending:
-        shard = label_shard_lib.LabelShard(image_file, self._format)
+        shard = label_shard_lib.LabelShard(image_file, self._format, self._left_out)
         encoding = None
         images = 0
         while isinstance(item := next(reading), batches.Batch):

@@ -210,6 +210,29 @@ class PseudoLabelFacts:
     return min(self.quality, key=lambda row: abs(row.cut - self.cut))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Round:
+  """One round of a run that has several.
+
+  Attributes:
+    number: from 1.
+    metrics: the primary metric of control and student; None where there is none.
+    comparison: the student's lead over the control of its round, with its interval; None where that is not known.
+    labels_per_image: pseudo labels per readable image at the cut.
+    quality: of the pseudo labels at the cut, or None when there is no held-out truth.
+    corrected: images whose pseudo labels of this round a person corrected: labelled images of the next rounds.
+    rejected: images that a person rejected.
+  """
+
+  number: int
+  metrics: Mapping[str, float | None]
+  comparison: comparison.Comparison | None
+  labels_per_image: float
+  quality: QualityAtCut | None = None
+  corrected: int = 0
+  rejected: int = 0
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ReportInputs:
   """Everything a report shows.
@@ -224,7 +247,8 @@ class ReportInputs:
       trained.
     class_names: in the order of the class ids.
     per_class: each model's `class_metric` by class name.
-    pseudo_labels: None when there were none.
+    pseudo_labels: those of the last round; None when there were none.
+    rounds: all rounds, if there are several; models and labels are else those of the last one.
     loss_curves: stage -> name of the curve -> `(step, value)` in rising order of steps.
     sheets: contact sheets.
     settings: the config fields worth reading, by dotted name.
@@ -251,6 +275,7 @@ class ReportInputs:
   class_names: tuple[str, ...] = ()
   per_class: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
   pseudo_labels: PseudoLabelFacts | None = None
+  rounds: tuple[Round, ...] = ()
   loss_curves: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]] = dataclasses.field(
     default_factory=dict
   )

@@ -3,7 +3,15 @@
 import os
 
 from official_selftrain.core import files
-from official_selftrain.report import contents, judgement, markup, pseudo_section, sections, style
+from official_selftrain.report import (
+  contents,
+  judgement,
+  markup,
+  pseudo_section,
+  rounds_section,
+  sections,
+  style,
+)
 
 # The browser itself then refuses anything that is not inside the file.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -23,6 +31,7 @@ def render_html(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> st
     ('results', 'Results', sections.results(inputs)),
     ('classes', 'Classes', sections.per_class(inputs)),
     ('confusion', 'Confusions', sections.confusion(inputs)),
+    ('rounds', 'Rounds', rounds_section.rounds(inputs)),
     ('pseudo-labels', 'Pseudo labels', pseudo_section.pseudo_labels(inputs)),
     ('losses', 'Losses', sections.losses(inputs)),
     *(

@@ -22,8 +22,8 @@ def to_json(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> dict[s
   Returns:
     A dictionary with the keys teacher, control, student (each its metrics under the evaluator's names, null when the
     model was not trained), comparisons (the primary metric's differences with their intervals), per_class,
-    class_metric, confusion, pseudo_labels, verdict, seed, steps, experiment, settings, settings_not_default, seconds,
-    versions and command. Missing, NaN and infinite values are null.
+    class_metric, confusion, pseudo_labels, rounds (empty for a run of one), verdict, seed, steps, experiment, settings,
+    settings_not_default, seconds, versions and command. Missing, NaN and infinite values are null.
   """
   facts = inputs.pseudo_labels
   pseudo_labels = None
@@ -35,6 +35,7 @@ def to_json(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> dict[s
     'class_metric': inputs.class_metric,
     'confusion': inputs.confusion,
     'pseudo_labels': pseudo_labels,
+    'rounds': [dataclasses.asdict(each) for each in inputs.rounds],
     'verdict': dataclasses.asdict(verdict) | {'metric': inputs.primary_metric},
     'seed': inputs.seed,
     'steps': inputs.steps,

@@ -306,14 +306,17 @@ class StreamsMixin(_Host):
   ) -> tf.data.Dataset:
     files = tfrecords.match_files(params.input_path, path_name)
     tfrecords.check_not_empty(files, path_name)
+    corrected = _corrected_files(params, path_name)
     if params.fraction < 1:
       parts = fractions.choose(files, params.fraction, params.fraction_seed, params.skip_errors)
       drawn = sum(sum(is_chosen) for _, is_chosen in parts)
       console.note(
         f'{path_name}: {drawn} images, a fraction of {params.fraction:g} drawn with seed {params.fraction_seed}'
       )
+      parts += fractions.choose(corrected, 1.0, 0, params.skip_errors) if corrected else []
       dataset = tfrecords.record_stream(parts, fractions.open_part, options, input_context)
     else:
+      files = [*files, *corrected]
       dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
     return self._decoded(dataset, params)
 
@@ -354,6 +357,14 @@ class StreamsMixin(_Host):
       list(zip(images, labels, strict=True)), _open, options, input_context
     )
     return dataset.map(_join, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _corrected_files(params: cfg.DataConfig, path_name: str) -> list[str]:
+  if not params.is_training or not params.corrected_path:
+    return []
+  return tfrecords.match_files(
+    params.corrected_path, f'{path_name.removesuffix("input_path")}corrected_path'
+  )
 
 
 def _find_changed_image(params: cfg.DataConfig) -> str | None:

@@ -1,6 +1,7 @@
 """Settings of keras-cv's networks: what is refused and why, and that the named architectures are keras-cv's."""
 
 import keras_cv as library
+import pytest
 import tensorflow as tf
 from official.vision.configs import decoders
 
@@ -169,6 +170,7 @@ class ArgumentsTest(tf.test.TestCase):
         known = getattr(library.models, name).presets_without_weights
         self.assertEqual(set(presets), set(known), name)
 
+  @pytest.mark.slow
   def test_presets_have_their_published_numbers_of_parameters(self):
     self.assertEqual({*SMALLEST, keras_cv.SPINENET}, set(keras_cv.PRESETS))
     for name, (preset, expected) in SMALLEST.items():

@@ -52,7 +52,7 @@ class ChooseTest(FractionsTestCase):
       expected = set(splits.ranking(self.ids, 7)[:count])
       self.assertEqual(self.chosen(fraction, 7), [each for each in self.ids if each in expected])
 
-  @hypothesis.settings(deadline=None, max_examples=15)
+  @hypothesis.settings(deadline=None, max_examples=6)
   @hypothesis.given(
     st.floats(0.01, 1.0), st.floats(0.01, 1.0), st.integers(0, 2**40), st.permutations(range(3))
   )

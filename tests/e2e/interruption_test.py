@@ -41,7 +41,7 @@ class InterruptionTest(tf.test.TestCase):
   def _command(self, stop_at=None):
     """Runs train.py in its own process, which sends itself a signal if asked to."""
     start = ['-m', 'tests.testing.train_and_stop', *stop_at] if stop_at else ['train.py']
-    override = tiny_run.with_teacher(f'dataset.directory={tiny_run.root()}')
+    override = tiny_run.with_teacher(f'dataset.directory={tiny_run.shared()}')
     arguments = [
       '--experiment=retinanet_selftrain',
       '--mode=train_and_eval',

@@ -116,6 +116,7 @@ class FinishedRunTest(tf.test.TestCase):
       self.assertAllEqual(batch['confidences'][i, height:], np.zeros([64 - height, 100]))
       self.assertAllEqual(batch['classes'][i, :, width:], np.zeros([64, 100 - width]))
 
+  @pytest.mark.slow
   def test_pixels_as_input(self):
     folder = os.path.join(tiny_run.root(), 'export_pixels')
     student = os.path.join(self.run_dir, 'student')

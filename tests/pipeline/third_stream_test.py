@@ -141,6 +141,7 @@ class ThirdStreamTest(tf.test.TestCase):
     differing = [n for n in floats if left.get_tensor(n).tobytes() != right.get_tensor(n).tobytes()]
     self.assertEqual(differing, [])
 
+  @pytest.mark.slow
   def test_with_weight_0_a_run_is_to_the_bit_one_that_never_had_it(self):
     without = _train('without', steps=2, weight=0.0)
     names = set(actions.read_history(without))

@@ -1,11 +1,14 @@
-"""Runs that take seconds, and one finished run that all tests of a process share."""
+"""Runs that take seconds, and finished runs that all tests of a session share."""
 
 import atexit
+import contextlib
+import fcntl
 import functools
 import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 from official.core import config_definitions as cfg
 
@@ -39,18 +42,39 @@ def root() -> str:
   return folder
 
 
+@functools.cache
+def shared() -> str:
+  """A folder for all processes of a session, with data and finished runs; only to be read."""
+  return os.environ.get('SELFTRAIN_TESTS_SHARED') or root()
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+  """While one process is in here, the others wait."""
+  with open(os.path.join(shared(), 'lock'), 'w') as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    yield
+
+
 def load(experiment: str = SELFTRAIN, override: str = '') -> cfg.ExperimentConfig:
   """A tiny experiment on the data set that all of them share."""
-  directory = f'dataset.directory={root()}'
+  directory = f'dataset.directory={shared()}'
+  _prepare_data(experiment)
   return config.load_experiment(
     experiment, config_files(experiment), ','.join(filter(None, [directory, override]))
   )
 
 
+@functools.cache
+def _prepare_data(experiment: str) -> digits.DigitsFiles:
+  settings = config.load_experiment(experiment, config_files(experiment)).dataset.digits
+  with _alone():
+    return digits.prepare(settings, os.path.join(shared(), digits.directory_name(settings)))
+
+
 def data(experiment: str = SELFTRAIN) -> digits.DigitsFiles:
   """The data set of a tiny experiment; all of one task share it."""
-  settings = load(experiment).dataset.digits
-  return digits.prepare(settings, os.path.join(root(), digits.directory_name(settings)))
+  return _prepare_data(experiment)
 
 
 def copy_of_data(folder: str, experiment: str = SELFTRAIN) -> tuple[digits.DigitsFiles, str]:
@@ -84,8 +108,13 @@ def _below(original: digits.DigitsFiles, path: str) -> str:
 @functools.cache
 def finished(experiment: str = SELFTRAIN) -> str:
   """Run directory of a whole `train_and_eval`; only to be read, or run again unchanged."""
-  model_dir = os.path.join(root(), f'finished_{experiment}')
-  run.run(load(experiment), 'train_and_eval', model_dir)
+  model_dir = os.path.join(shared(), f'finished_{experiment}')
+  is_done = f'{model_dir}.done'
+  params = load(experiment)
+  with _alone():
+    if not os.path.exists(is_done):
+      run.run(params, 'train_and_eval', model_dir)
+      pathlib.Path(is_done).touch()
   return model_dir
 
 

@@ -177,8 +177,7 @@ def read_mask(labels: entries.Mask, height: int, width: int, num_classes: int) -
   Raises:
     UnusableLabelsError: a file cannot be read, does not fit the image, or has values that are no class.
   """
-  values: mask_checks.Values = {v: v for v in (*range(num_classes), keys.IGNORE_LABEL)}
-  classes = _read_png(labels.path, height, width, values)
+  classes = read_classes(labels.path, height, width, num_classes)
   steps = np.full_like(classes, masks.CONFIDENCE_STEPS)
   if labels.confidence:
     steps = _read_png(labels.confidence, height, width, {value: value for value in range(256)})
@@ -195,6 +194,16 @@ def read_mask(labels: entries.Mask, height: int, width: int, num_classes: int) -
     'counts': counts.numpy(),
     'is_finite': True,
   }
+
+
+def read_classes(path: str, height: int, width: int, num_classes: int) -> np.ndarray:
+  """The class of each pixel in a PNG, uint8 [height, width], 255 where nobody labelled.
+
+  Raises:
+    UnusableLabelsError: the file cannot be read, does not fit the image, or has values that are no class.
+  """
+  values: mask_checks.Values = {v: v for v in (*range(num_classes), keys.IGNORE_LABEL)}
+  return _read_png(path, height, width, values)
 
 
 def _read_png(path: str, height: int, width: int, values: mask_checks.Values) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from official_selftrain.core import errors, files
@@ -43,7 +43,11 @@ FORMATS = {
 
 
 def read(
-  form: str, path: str, class_names: Sequence[str], options: dict[str, str]
+  form: str,
+  path: str,
+  class_names: Sequence[str],
+  options: Mapping[str, str],
+  flag: str = '--labels',
 ) -> entries.Entries:
   """Reads labels.
 
@@ -52,6 +56,7 @@ def read(
     path: where they are.
     class_names: from class 1 on.
     options: by name, those that are given.
+    flag: that gave the path, for messages.
 
   Raises:
     ConfigError: the format has no such option.
@@ -64,7 +69,7 @@ def read(
       raise errors.ConfigError(f'--{name} is given, but only {takes} takes it, not {form}.')
   if not os.path.exists(path):
     raise errors.DataError(
-      f'--labels: {path} does not exist. Check the path and the working directory.'
+      f'{flag}: {path} does not exist. Check the path and the working directory.'
     )
   return found.read(path, class_names, **options)
 

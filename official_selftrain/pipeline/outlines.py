@@ -1,0 +1,51 @@
+"""The outline of an experiment's graph of stages: which there are, and which settings they depend on."""
+
+from official_selftrain.configs import self_training as st
+from official_selftrain.pipeline import data, graph, selftrain_graph
+from official_selftrain.tasks import contract, stream_specs
+
+
+def of(params: st.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outline:
+  """The outline of an experiment.
+
+  Args:
+    params: the experiment.
+    mode: `train` or `train_and_eval`.
+  """
+  names = contract.setting_names(params.task)
+  task = contract.make(params.task)
+  labelled = [
+    stream.dotted
+    for stream in task.training_streams()
+    if stream.role is not stream_specs.Role.PSEUDO
+  ]
+  inference = graph.Reads(names.inference)
+  model = graph.Reads(names.model, names.inference)
+  labelling_reads = tuple(f'labels.{name}' for name in params.labels.deciding())
+  return selftrain_graph.Outline(
+    model=model,
+    training=graph.Reads(names.training),
+    inference=inference,
+    evaluation=graph.Reads(names.evaluation),
+    labelling=(graph.Reads(labelling_reads) + model + inference).minus(*names.not_for_labels),
+    gate=graph.Reads(('task.pseudo_data', *(f'labels.{n}' for n in params.labels.gating()))),
+    has_given_teacher=bool(params.teacher.checkpoint),
+    has_given_labels=bool(params.task.pseudo_data.label_dir),
+    has_teacher=_has_teacher(params),
+    rounds=params.rounds,
+    has_control=params.control.enabled,
+    has_teacher_augmentation=params.teacher.augmentation is not None,
+    adds_teacher_batch=not params.teacher.global_batch_size,
+    adds_control_batch=not params.control.global_batch_size,
+    reports=mode == 'train_and_eval',
+    exports=mode == 'train_and_eval' and params.export.enabled,
+    training_files=tuple(f'{name}.input_path' for name in labelled),
+    validation_files=data.validation_files(params.task),
+  )
+
+
+def _has_teacher(params: st.SelfTrainingExperiment) -> bool:
+  """Labels from elsewhere need none, unless models start from it, or one is given to be compared with."""
+  has_labels = bool(params.task.pseudo_data.label_dir)
+  starts_there = params.task.self_training.student_init == 'teacher'
+  return not has_labels or starts_there or bool(params.teacher.checkpoint)

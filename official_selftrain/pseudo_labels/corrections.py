@@ -1,0 +1,87 @@
+"""What people decided about pseudo labels: labelled records, and a list of the images that they looked at.
+
+They lie in `corrections` in the folder of the label shards. In the next round the labelled records are human labels
+like all others, and none of the images has pseudo labels, whether it was corrected or rejected.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+
+from official_selftrain.core import errors, files
+
+FOLDER = 'corrections'
+FILE_NAME = 'corrections.json'
+RECORDS_NAME = 'corrected'
+
+_REASONS = {
+  'corrected': 'a person corrected the labels: the image is among the labelled ones now',
+  'rejected': 'a person rejected the image',
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Corrections:
+  """Decisions about the images of one folder of label shards.
+
+  Attributes:
+    corrected: ids of images whose labels are those of a person now.
+    rejected: ids of images that nobody should learn from.
+    records: TFRecord files with the corrected images, without folder.
+    records_sha256: their digests.
+    labels_sha256: digest of the label shards that were looked at.
+    source: where the decisions come from.
+  """
+
+  corrected: tuple[str, ...] = ()
+  rejected: tuple[str, ...] = ()
+  records: tuple[str, ...] = ()
+  records_sha256: tuple[str, ...] = ()
+  labels_sha256: str = ''
+  source: str = ''
+
+  def reasons(self) -> dict[str, str]:
+    """Why images have no pseudo labels any more, by id."""
+    found = dict.fromkeys(self.corrected, _REASONS['corrected'])
+    return found | dict.fromkeys(self.rejected, _REASONS['rejected'])
+
+  def digest(self) -> str:
+    """Digest of all decisions; the same whenever and wherever they were made."""
+    return files.digest_of([self.corrected, self.rejected, self.records_sha256])
+
+  def save(self, folder: str) -> None:
+    """Writes `corrections.json`, last of all."""
+    files.write_json(pathlib.Path(folder, FILE_NAME), dataclasses.asdict(self))
+
+
+def folder_of(label_dir: str) -> str:
+  """Folder of the corrections of some label shards."""
+  return os.path.join(label_dir, FOLDER)
+
+
+def load(folder: str) -> Corrections | None:
+  """Reads `corrections.json`; None if there is none.
+
+  Raises:
+    DataError: it was written by another version, or one of its records is missing.
+  """
+  path = pathlib.Path(folder, FILE_NAME)
+  try:
+    value: Mapping[str, object] = files.read_json(path)
+    found = Corrections(
+      **{name: tuple(each) if isinstance(each, list) else each for name, each in value.items()}  # type: ignore[arg-type]
+    )
+  except FileNotFoundError:
+    return None
+  except (TypeError, json.JSONDecodeError) as error:
+    raise errors.DataError(
+      f'{path} does not hold corrections of this version ({errors.first_line(error)}). Import them again.'
+    ) from error
+  for name in found.records:
+    if not os.path.exists(os.path.join(folder, name)):
+      raise errors.DataError(
+        f'{os.path.join(folder, name)} is missing. Import the corrections again.'
+      )
+  return found
