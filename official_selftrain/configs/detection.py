@@ -35,14 +35,17 @@ class PseudoDataConfig(inputs.PseudoStream, DataConfig):
   def check(self, prefix: str) -> None:
     """Raises ConfigError for cuts out of range or order; `prefix` is the dotted name of this config."""
     super().check(prefix)
-    if self.ignore_cut is not None and not 0 < self.ignore_cut < self.cut:
+    highest = max(self.cuts(), default=1.0)
+    if self.ignore_cut is not None and not 0 < self.ignore_cut < highest:
       raise errors.ConfigError(
-        f'{prefix}.ignore_cut is {self.ignore_cut}: it must be in (0, {prefix}.cut = {self.cut}), or be null.'
+        f'{prefix}.ignore_cut is {self.ignore_cut}: it must be in (0, {prefix}.cut = {highest}), or be null.'
       )
 
   def lowest_cut(self) -> float:
     """See `PseudoStream`."""
-    return self.ignore_cut or self.cut
+    lowest = super().lowest_cut()
+    # That of a calibrated cut is chosen with it.
+    return lowest if self.is_calibrated else self.ignore_cut or lowest
 
 
 @dataclasses.dataclass

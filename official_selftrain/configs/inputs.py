@@ -1,6 +1,7 @@
 """Settings shared by the input streams of all tasks, and their checks."""
 
 import dataclasses
+from typing import Literal
 
 from absl import logging
 from official.core import config_definitions as cfg
@@ -17,6 +18,10 @@ _WITHOUT_EFFECT = (
   'enable_tf_data_service',
   'prefetch_buffer_size',
 )
+
+
+# The lowest cut that calibration can choose.
+LOWEST_CALIBRATED = 0.05
 
 
 # The classes below hold only what is ours. A task adds them to a Model Garden config; they do not inherit from
@@ -58,12 +63,15 @@ class PseudoStream(hyperparams.Config):
 
   Attributes:
     label_dir: folder with label shards and manifest; empty takes those that this run makes.
-    cut: labels with at least this score are taught (paper: 0.5).
+    cut: labels with at least this score are taught (paper: 0.5); `calibrated` chooses cuts by class, see
+      `configs.calibration`.
+    class_cuts: cuts of the classes from 1 on, in place of `cut`; empty takes `cut` for all.
     keep_empty: train on images without any object above the cut.
   """
 
   label_dir: str = ''
-  cut: float = 0.5
+  cut: float | Literal['calibrated'] = 0.5
+  class_cuts: list[float] = dataclasses.field(default_factory=list)
   keep_empty: bool = True
 
   def check(self, prefix: str) -> None:
@@ -72,12 +80,27 @@ class PseudoStream(hyperparams.Config):
     Args:
       prefix: the dotted name of this config.
     """
-    if not 0 < self.cut <= 1:
-      raise errors.ConfigError(f'{prefix}.cut is {self.cut}: scores are in (0, 1].')
+    if self.is_calibrated and self.class_cuts:
+      raise errors.ConfigError(f"{prefix}.cut is 'calibrated': {prefix}.class_cuts must be empty.")
+    named = {f'class_cuts[{n}]': cut for n, cut in enumerate(self.class_cuts)}
+    if not isinstance(self.cut, str):
+      named['cut'] = self.cut
+    for name, cut in named.items():
+      if not 0 < cut <= 1:
+        raise errors.ConfigError(f'{prefix}.{name} is {cut}: scores are in (0, 1].')
+
+  @property
+  def is_calibrated(self) -> bool:
+    """Whether the cuts are still to be chosen."""
+    return isinstance(self.cut, str)
+
+  def cuts(self) -> list[float]:
+    """All cuts that are known."""
+    return [*([] if isinstance(self.cut, str) else [self.cut]), *self.class_cuts]
 
   def lowest_cut(self) -> float:
-    """The score from which on labels matter to training."""
-    return self.cut
+    """The score from which on labels may matter to training."""
+    return min(self.cuts(), default=LOWEST_CALIBRATED)
 
 
 def check(stream: Stream, name: str) -> None:

@@ -9,7 +9,7 @@ from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import datasets, digit_settings, inputs, prepared_data
+from official_selftrain.configs import calibration, datasets, digit_settings, inputs, prepared_data
 from official_selftrain.core import comparison, errors
 
 # The parts of a model that can be loaded alone.
@@ -260,6 +260,7 @@ class SelfTrainingExperiment(SupervisedExperiment):
   Attributes:
     teacher: the teacher.
     labels: the pseudo labels.
+    calibration: cuts by class from labelled images, with `task.pseudo_data.cut: calibrated`.
     rounds: how often labels are made and a student is trained on them: the student of one round labels the images for
       the next. Each round has a control of equal steps.
     control: the honest baseline.
@@ -269,6 +270,7 @@ class SelfTrainingExperiment(SupervisedExperiment):
 
   teacher: Teacher = dataclasses.field(default_factory=Teacher)
   labels: Labelling = dataclasses.field(default_factory=Labelling)
+  calibration: calibration.Calibration = dataclasses.field(default_factory=calibration.Calibration)
   rounds: int = 1
   control: Control = dataclasses.field(default_factory=Control)
   report: Report = dataclasses.field(default_factory=Report)
@@ -284,6 +286,8 @@ class SelfTrainingExperiment(SupervisedExperiment):
         self.teacher.augmentation, 'teacher.augmentation', self.task.train_data
       )
     self.labels.check('labels', self.task.pseudo_data)
+    self.calibration.check('calibration')
+    self.calibration.check_use('calibration', self.task.pseudo_data, self.task.model.num_classes)
     if self.rounds < 1:
       raise errors.ConfigError(f'rounds is {self.rounds}: it must be at least 1.')
     self.report.check('report')

@@ -6,9 +6,9 @@ import os
 from official.core import config_definitions as cfg
 
 from official_selftrain.configs import self_training as st
-from official_selftrain.pipeline import graph, selftrain_graph, training
+from official_selftrain.pipeline import graph, outlines, selftrain_graph, training
 from official_selftrain.pipeline.selftrain_graph import STUDENT, TEACHER
-from official_selftrain.pseudo_labels import corrections
+from official_selftrain.pseudo_labels import calibration, corrections
 
 # Families of streams: the control must not see the teacher's crops again, or its further steps would be worth less.
 # Each round draws anew.
@@ -42,7 +42,24 @@ class Jobs:
     task = self.params.task.replace()
     task.pseudo_data.label_dir = self.label_dir(round_number)
     self._add_corrections(task, round_number)
+    self._set_cuts(task)
     return task
+
+  @property
+  def calibration_dir(self) -> str:
+    """Folder of the calibrated cuts."""
+    return os.path.join(self.model_dir, selftrain_graph.CALIBRATION)
+
+  def _set_cuts(self, task: cfg.TaskConfig) -> None:
+    """Puts calibrated cuts, once they are known, in the place of the setting."""
+    pseudo = task.pseudo_data
+    found = calibration.load(self.calibration_dir) if pseudo.is_calibrated else None
+    if found is None:
+      return
+    pseudo.cut = found.cut
+    pseudo.class_cuts = found.class_cuts(task.model.num_classes)
+    if getattr(pseudo, 'ignore_cut', None) is not None:
+      pseudo.ignore_cut = found.ignore_cut
 
   def corrections(self, round_number: int) -> dict[str, corrections.Corrections]:
     """What people corrected in the rounds before one, by the folder it is in."""
@@ -95,6 +112,8 @@ class Jobs:
     if kind == TEACHER:
       trainer = params.teacher.trainer.replace(validation_steps=params.trainer.validation_steps)
       _make_teachers(task, params.teacher)
+      if outlines.holds_out(params):
+        task.train_data.fraction *= 1.0 - params.calibration.share
     else:
       _set_start(task, params.task.self_training.student_init, start)
     name = graph.stage_name(kind, round_number)

@@ -1,8 +1,9 @@
 """The report stage: gathers the facts of a finished run and hands them to `report`."""
 
+import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from official_selftrain.core import comparison, files
 from official_selftrain.core import config as config_lib
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.evaluation import resampling
-from official_selftrain.pipeline import actions, labelling, run_facts, training
-from official_selftrain.pseudo_labels import corrections, quality
+from official_selftrain.pipeline import actions, labelling, run_facts, selftrain_graph, training
+from official_selftrain.presentation import label_facts
+from official_selftrain.pseudo_labels import calibration, corrections, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.report import contents, judgement, page, summary, table
 
@@ -94,6 +96,7 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
     class_names=shown.shown_classes,
     per_class={name: shown.per_class(values) for name, values in run.metrics.items()},
     pseudo_labels=labels,
+    calibration=_calibration(run),
     rounds=tuple(_round(run, each) for each in run.rounds),
     loss_curves={name: _curves(folder) for name, folder in folders.items()},
     sheets=tuple(_sheets(run)),
@@ -115,6 +118,48 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
     num_validation_images=sum(1 for _ in _validation_records(run)),
     comparisons=_comparisons(run.params.report.primary_metric, folders),
   )
+
+
+def _calibration(run: run_facts.RunFacts) -> contents.Calibration | None:
+  """The calibrated cuts; None where the settings have numbers."""
+  settings, names = run.params.calibration, run.presentation.class_names
+  if not run.params.task.pseudo_data.is_calibrated:
+    return None
+  found = calibration.load(os.path.join(run.model_dir, selftrain_graph.CALIBRATION))
+  assert found is not None
+  rule = 'as many labels as people drew'
+  if settings.rule == 'f_beta':
+    rule = f'the highest F-beta, with beta {settings.beta:g}'
+  overall = found.curves['overall']
+  row = min(overall['cuts'], key=lambda row: abs(row['cut'] - found.cut))
+  whole = calibration.ClassCut(
+    cut=found.cut,
+    truths=overall['truths'],
+    precision=row['precision'],
+    recall=row['recall'],
+    is_own=False,
+  )
+  return contents.Calibration(
+    images=found.images,
+    rule=rule,
+    ignore_cut=run.cuts.ignore_cut,
+    overall=_calibrated('all classes', whole, overall['cuts']),
+    classes=tuple(
+      _calibrated(
+        label_facts.class_name(names, class_id),
+        each,
+        found.curves['per_class'][str(class_id)]['cuts'],
+      )
+      for class_id, each in sorted(found.classes.items())
+    ),
+  )
+
+
+def _calibrated(
+  name: str, found: calibration.ClassCut, rows: Sequence[Mapping[str, Any]]
+) -> contents.CalibratedClass:
+  curve = tuple((row['cut'], row['precision'], row['recall']) for row in rows)
+  return contents.CalibratedClass(name=name, curve=curve, **dataclasses.asdict(found))
 
 
 def _round(run: run_facts.RunFacts, found: run_facts.RoundFacts) -> contents.Round:

@@ -10,6 +10,7 @@ from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, files
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import (
+  calibrating,
   classes,
   data,
   diagnosis,
@@ -30,7 +31,7 @@ from official_selftrain.pipeline import (
 from official_selftrain.pipeline.graph import stage_name
 from official_selftrain.pipeline.selftrain_graph import CONTROL, STUDENT, TEACHER
 from official_selftrain.presentation import base as presentations
-from official_selftrain.pseudo_labels import cuts
+from official_selftrain.pseudo_labels import calibration, cuts
 from official_selftrain.report import contents
 from official_selftrain.tasks import contract
 
@@ -263,7 +264,7 @@ class SelfTrainingRun:
   def _pass_gate(self, stage: graph.Stage) -> dict[str, Any]:
     """Raises GateError when too few pseudo labels survive the cut to train a student on."""
     label_dir, task = self._jobs.label_dir(stage.round), self._jobs.task(stage.round)
-    if stage.needs:
+    if any(need.startswith(selftrain_graph.LABELS) for need in stage.needs):
       # Here and not with the labels, because it shows what the cuts leave of them.
       images = tfrecords.match_files(task.pseudo_data.input_path, 'task.pseudo_data.input_path')
       shown, count = self._presentation(), self._params.report.num_pictures
@@ -276,7 +277,16 @@ class SelfTrainingRun:
 
   def _cuts(self) -> cuts.Cuts:
     """The cuts that the student trains with."""
-    return contract.make(self._params.task).label_cuts(self._params.task.pseudo_data)
+    task = self._jobs.task()
+    return contract.make(task).label_cuts(task.pseudo_data)
+
+  def _calibrate(self, stage: graph.Stage) -> dict[str, Any]:
+    teacher = self._checkpoint(TEACHER) if TEACHER in stage.needs else ''
+    made = calibrating.run(self._jobs, teacher, self._presentation(), self._data.class_names)
+    return {
+      'digest': files.sha256(os.path.join(self._path(*stage.makes), calibration.FILE_NAME)),
+      'cut': made.cut,
+    }
 
   def _presentation(self) -> presentations.Presentation:
     """The presentation of this run's task."""
@@ -349,6 +359,7 @@ class SelfTrainingRun:
 _WORK: dict[str, Callable[[SelfTrainingRun, graph.Stage], dict[str, Any]]] = {
   TEACHER: SelfTrainingRun._make_teacher,
   selftrain_graph.LABELS: SelfTrainingRun._make_labels,
+  selftrain_graph.CALIBRATION: SelfTrainingRun._calibrate,
   selftrain_graph.GATE: SelfTrainingRun._pass_gate,
   CONTROL: SelfTrainingRun._train_control,
   STUDENT: SelfTrainingRun._train_student,

@@ -10,6 +10,7 @@ from official_selftrain.pipeline import graph
 from official_selftrain.pipeline.graph import Reads, Stage, stage_name
 
 TEACHER, LABELS, GATE, CONTROL, STUDENT = 'teacher', 'labels', 'gate', 'control', 'student'
+CALIBRATION = 'calibration'
 REPORT, EXPORT = 'report', 'export'
 
 # The place of the data and the names of its classes change no weight; the files themselves are compared.
@@ -25,10 +26,12 @@ _PSEUDO_BATCH = Reads(('task.pseudo_data.global_batch_size',))
 _START = Reads(
   ('task.self_training.student_init', 'task.init_checkpoint', 'task.init_checkpoint_modules')
 )
+_FRACTION = Reads(('task.train_data.fraction', 'task.train_data.fraction_seed'))
 _BATCH = 'task.train_data.global_batch_size'
 _INIT = 'task.init_checkpoint'
 _TRAIN_FILES = 'task.train_data.input_path'
 _PSEUDO_FILES = 'task.pseudo_data.input_path'
+_SHARE = 'calibration.share'
 _LABEL_FILES = 'task.pseudo_data.label_dir'
 
 
@@ -46,6 +49,8 @@ class Outline:
     has_given_teacher: whether the teacher comes from outside.
     has_given_labels: whether the labels of the first round do.
     has_teacher: whether there is one; with given labels a student that does not start from it needs none.
+    calibrates: whether the cuts are chosen on labelled images.
+    holds_out: whether these are held out from the teacher.
     has_control: whether a control is trained.
     has_teacher_augmentation: whether the teacher's differs from the student's.
     adds_teacher_batch: whether the teacher's batch is the sum of both streams'.
@@ -66,6 +71,8 @@ class Outline:
   has_given_teacher: bool = False
   has_given_labels: bool = False
   has_teacher: bool = True
+  calibrates: bool = False
+  holds_out: bool = False
   has_control: bool = True
   has_teacher_augmentation: bool = False
   adds_teacher_batch: bool = True
@@ -80,6 +87,8 @@ class Outline:
 def build(outline: Outline) -> graph.Graph:
   """The graph of a run of self-training."""
   stages = [_teacher(outline)] if outline.has_teacher else []
+  if outline.calibrates:
+    stages.append(_calibration(outline))
   for number in range(1, outline.rounds + 1):
     stages += _round(outline, number)
   models = tuple(stage.name for stage in stages if stage.kind in (TEACHER, CONTROL, STUDENT))
@@ -134,6 +143,8 @@ def _teacher(outline: Outline) -> Stage:
       kind=TEACHER, reads=Reads((given,)) + outline.model, files=(given,), makes=(TEACHER,)
     )
   reads = Reads((TEACHER,)) + _LABELLED_DATA + _PRECISION + outline.model + outline.training
+  if outline.holds_out:
+    reads += Reads((_SHARE,))
   if outline.has_teacher_augmentation:
     reads = reads.minus('task.train_data.augmentation')
   return Stage(
@@ -144,12 +155,24 @@ def _teacher(outline: Outline) -> Stage:
   )
 
 
+def _calibration(outline: Outline) -> Stage:
+  """The cuts, chosen once for all rounds."""
+  return Stage(
+    kind=CALIBRATION,
+    needs=(TEACHER,) if outline.has_teacher else (),
+    reads=_LABELLED_DATA + _PRECISION + Reads((CALIBRATION,)) + _FRACTION + outline.labelling,
+    files=(*outline.training_files, 'calibration.label_dir'),
+    makes=(CALIBRATION,),
+  )
+
+
 def _round(outline: Outline, number: int) -> list[Stage]:
   """The stages of one round."""
   training = (
     _LABELLED_DATA + _PRECISION + _START + Reads(('trainer',)) + outline.model + outline.training
   )
   stages = []
+  cuts = (CALIBRATION,) if outline.calibrates else ()
   corrections = tuple(corrections_dir(earlier) for earlier in range(1, number))
   starts = outline.has_teacher or number > 1
   labels: tuple[str, ...] = ()
@@ -172,7 +195,12 @@ def _round(outline: Outline, number: int) -> list[Stage]:
   # Cheap, and before any training of the round: if the gate is closed, training would be a waste of hours.
   stages.append(
     Stage(
-      kind=GATE, round=number, needs=labels, reads=outline.gate, files=given_labels, is_cheap=True
+      kind=GATE,
+      round=number,
+      needs=(*cuts, *labels),
+      reads=outline.gate,
+      files=given_labels,
+      is_cheap=True,
     )
   )
   if outline.has_control:
@@ -192,7 +220,7 @@ def _round(outline: Outline, number: int) -> list[Stage]:
     Stage(
       kind=STUDENT,
       round=number,
-      needs=(*((labels_from(number),) if starts else ()), *labels, stage_name(GATE, number)),
+      needs=(*((labels_from(number),) if starts else ()), *cuts, *labels, stage_name(GATE, number)),
       reads=training + Reads(('task.pseudo_data', 'task.self_training')),
       files=(*outline.training_files, _INIT, *given_labels),
       additions=corrections,

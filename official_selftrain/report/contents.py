@@ -233,6 +233,48 @@ class Round:
   rejected: int = 0
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CalibratedClass:
+  """The calibrated cut of a class, or of all classes together.
+
+  Attributes:
+    name: of the class.
+    cut: labels of the class from this score on are objects.
+    truths: true objects (or pixels) in the held-out images.
+    precision: share of the labels at the cut that are right; None without any.
+    recall: share of the true ones that are found; None without any.
+    is_own: whether it was chosen for this class alone.
+    curve: (cut, precision, recall), with None where there is nothing to divide by.
+  """
+
+  name: str
+  cut: float
+  truths: int
+  precision: float | None
+  recall: float | None
+  is_own: bool
+  curve: tuple[tuple[float, float | None, float | None], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calibration:
+  """Cuts that were chosen on labelled images which the teacher had not learned from.
+
+  Attributes:
+    images: number of these images.
+    rule: how the cuts were chosen, in words.
+    ignore_cut: lower end of the ignore band that comes with them; None for no band.
+    overall: of all classes together.
+    classes: in the order of their ids.
+  """
+
+  images: int
+  rule: str
+  ignore_cut: float | None
+  overall: CalibratedClass
+  classes: tuple[CalibratedClass, ...]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ReportInputs:
   """Everything a report shows.
@@ -249,6 +291,7 @@ class ReportInputs:
     per_class: each model's `class_metric` by class name.
     pseudo_labels: those of the last round; None when there were none.
     rounds: all rounds, if there are several; models and labels are else those of the last one.
+    calibration: of the cuts; None where they are numbers in the settings.
     loss_curves: stage -> name of the curve -> `(step, value)` in rising order of steps.
     sheets: contact sheets.
     settings: the config fields worth reading, by dotted name.
@@ -276,6 +319,7 @@ class ReportInputs:
   per_class: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
   pseudo_labels: PseudoLabelFacts | None = None
   rounds: tuple[Round, ...] = ()
+  calibration: Calibration | None = None
   loss_curves: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]] = dataclasses.field(
     default_factory=dict
   )

@@ -4,6 +4,7 @@ import os
 
 from official_selftrain.core import files
 from official_selftrain.report import (
+  calibration_section,
   contents,
   judgement,
   markup,
@@ -33,6 +34,7 @@ def render_html(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> st
     ('confusion', 'Confusions', sections.confusion(inputs)),
     ('rounds', 'Rounds', rounds_section.rounds(inputs)),
     ('pseudo-labels', 'Pseudo labels', pseudo_section.pseudo_labels(inputs)),
+    ('calibration', 'Calibration', calibration_section.calibration(inputs)),
     ('losses', 'Losses', sections.losses(inputs)),
     *(
       (f'sheet-{i}', contact.title, sections.sheet(i, contact))

@@ -22,8 +22,9 @@ def to_json(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> dict[s
   Returns:
     A dictionary with the keys teacher, control, student (each its metrics under the evaluator's names, null when the
     model was not trained), comparisons (the primary metric's differences with their intervals), per_class,
-    class_metric, confusion, pseudo_labels, rounds (empty for a run of one), verdict, seed, steps, experiment, settings,
-    settings_not_default, seconds, versions and command. Missing, NaN and infinite values are null.
+    class_metric, confusion, pseudo_labels, rounds (empty for a run of one), calibration (null without one), verdict,
+    seed, steps, experiment, settings, settings_not_default, seconds, versions and command. Missing, NaN and infinite
+    values are null.
   """
   facts = inputs.pseudo_labels
   pseudo_labels = None
@@ -35,6 +36,7 @@ def to_json(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> dict[s
     'class_metric': inputs.class_metric,
     'confusion': inputs.confusion,
     'pseudo_labels': pseudo_labels,
+    'calibration': dataclasses.asdict(inputs.calibration) if inputs.calibration else None,
     'rounds': [dataclasses.asdict(each) for each in inputs.rounds],
     'verdict': dataclasses.asdict(verdict) | {'metric': inputs.primary_metric},
     'seed': inputs.seed,

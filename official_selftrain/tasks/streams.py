@@ -170,7 +170,8 @@ class StreamsMixin(_Host):
   def label_cuts(self, params: cfg.DataConfig) -> cuts.Cuts:
     """The cuts with which `params`, a pseudo-labelled stream, is read."""
     ignore_cut = getattr(params, 'ignore_cut', None)
-    return cuts.Cuts(cut=params.cut, ignore_cut=ignore_cut, keep_empty=params.keep_empty)
+    per_class = dict(enumerate(params.class_cuts, start=1)) or None
+    return cuts.Cuts(params.cut, ignore_cut, per_class, params.keep_empty)
 
   def batch_evaluation(
     self, dataset: tf.data.Dataset, size: int, drop_remainder: bool

@@ -12,10 +12,12 @@ from typing import Any
 from official_selftrain.configs import datasets
 from official_selftrain.core import config, errors
 from official_selftrain.datasets import digits
+from official_selftrain.pseudo_labels import calibration
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 
 _PARAMS = 'params.yaml'
 _LABELS = 'labels'
+_CALIBRATION = 'calibration'
 _ROUND = re.compile(r'round-(\d+)')
 _IMAGES = 'task.pseudo_data.input_path'
 
@@ -67,9 +69,24 @@ def read(run_dir: str) -> RunSettings:
     label_dir=pseudo.get('label_dir') or _last_round(run_dir),
     images=images,
     images_field=f'{path}: {_IMAGES}',
-    cuts=cuts_lib.Cuts(cut=pseudo['cut'], ignore_cut=pseudo.get('ignore_cut')),
+    cuts=_cuts(pseudo, run_dir),
     class_names=names,
   )
+
+
+def _cuts(pseudo: Mapping[str, Any], run_dir: str) -> cuts_lib.Cuts:
+  """The cuts in settings of the pseudo stream; those that the run has calibrated, if it has."""
+  cut, ignore_cut = pseudo['cut'], pseudo.get('ignore_cut')
+  per_class = dict(enumerate(pseudo.get('class_cuts', ()), start=1))
+  if isinstance(cut, str):
+    found = calibration.load(os.path.join(run_dir, _CALIBRATION))
+    if found is None:
+      raise errors.DataError(
+        f'The cuts of {run_dir} are not calibrated yet: finish its stage `calibration` first, or give --cut.'
+      )
+    cut, per_class = found.cut, {name: each.cut for name, each in found.classes.items()}
+    ignore_cut = None if ignore_cut is None else found.ignore_cut
+  return cuts_lib.Cuts(cut=cut, ignore_cut=ignore_cut, per_class=per_class or None)
 
 
 def _last_round(run_dir: str) -> str:
