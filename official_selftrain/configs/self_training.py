@@ -9,7 +9,8 @@ from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import calibration, datasets, digit_settings, inputs, prepared_data
+from official_selftrain.configs import calibration as calibration_lib
+from official_selftrain.configs import datasets, digit_settings, inputs, prepared_data
 from official_selftrain.core import comparison, errors
 
 # The parts of a model that can be loaded alone.
@@ -270,7 +271,9 @@ class SelfTrainingExperiment(SupervisedExperiment):
 
   teacher: Teacher = dataclasses.field(default_factory=Teacher)
   labels: Labelling = dataclasses.field(default_factory=Labelling)
-  calibration: calibration.Calibration = dataclasses.field(default_factory=calibration.Calibration)
+  calibration: calibration_lib.Calibration = dataclasses.field(
+    default_factory=calibration_lib.Calibration
+  )
   rounds: int = 1
   control: Control = dataclasses.field(default_factory=Control)
   report: Report = dataclasses.field(default_factory=Report)

@@ -15,7 +15,7 @@ from official_selftrain.datasets import tf_examples
 from official_selftrain.pipeline import jobs as jobs_lib
 from official_selftrain.pipeline import labelling
 from official_selftrain.presentation import base
-from official_selftrain.pseudo_labels import calibration, reader
+from official_selftrain.pseudo_labels import calibration, reader, segmentation
 
 _TRUTH = 'truth.json'
 _LABELS = 'labels'
@@ -67,7 +67,8 @@ def run(
       )
     )
   truth = os.path.join(folder, _TRUTH)
-  files.write_json(truth, _truth(images, params.task.model.num_classes))
+  are_masks = presentation.label_format.name == segmentation.MaskFormat.name
+  files.write_json(truth, _truth(images, params.task.model.num_classes, are_masks))
   settings = params.calibration
   made = calibration.calibrate(
     presentation.measure_labels(label_dir, truth),
@@ -130,18 +131,24 @@ class _Truth:
     self.annotations.append(entry | more)
 
 
-def _truth(paths: Sequence[str], num_classes: int) -> dict[str, Any]:
-  """The labels of people in records, as COCO JSON whose image ids are the ids in label shards."""
+def _truth(paths: Sequence[str], num_classes: int, are_masks: bool) -> dict[str, Any]:
+  """The labels of people in records, as COCO JSON whose image ids are the ids in label shards.
+
+  Args:
+    paths: TFRecord files; a record may have boxes and a mask.
+    num_classes: with the background.
+    are_masks: whether the masks are wanted.
+  """
   truth = _Truth()
   for path in paths:
     for index, record in enumerate(tf.data.TFRecordDataset(path)):
       features = tf.train.Example.FromString(record.numpy()).features.feature
-      _add(truth, features, f'{os.path.basename(path)}:{index}')
+      _add(truth, features, f'{os.path.basename(path)}:{index}', are_masks)
   names = [{'id': class_id, 'name': str(class_id)} for class_id in range(1, num_classes)]
   return {'images': truth.images, 'annotations': truth.annotations, 'categories': names}
 
 
-def _add(truth: _Truth, features: Any, place: str) -> None:
+def _add(truth: _Truth, features: Any, place: str, are_masks: bool) -> None:
   """Adds one record; `place` is the id of an image without one."""
   ids = features[keys.SOURCE_ID].bytes_list.value
   image_id = (ids[0].decode('utf-8', 'replace') if ids else '') or place
@@ -149,9 +156,9 @@ def _add(truth: _Truth, features: Any, place: str) -> None:
     features[keys.IMAGE_ENCODED].bytes_list.value[0], expand_animations=False
   ).shape[:2]
   truth.images.append({'id': image_id, 'height': height, 'width': width})
-  masks = features[keys.SEGMENTATION_MASK].bytes_list.value
-  if masks:
-    _add_mask(truth, image_id, tf.io.decode_png(masks[0], channels=1).numpy()[..., 0])
+  if are_masks:
+    encoded = features[keys.SEGMENTATION_MASK].bytes_list.value[0]
+    _add_mask(truth, image_id, tf.io.decode_png(encoded, channels=1).numpy()[..., 0])
     return
   sides = (keys.BOX_XMIN, keys.BOX_YMIN, keys.BOX_XMAX, keys.BOX_YMAX)
   edges = np.array([features[side].float_list.value for side in sides], np.float64).T

@@ -163,6 +163,8 @@ def _calibration(outline: Outline) -> Stage:
     reads=_LABELLED_DATA + _PRECISION + Reads((CALIBRATION,)) + _FRACTION + outline.labelling,
     files=(*outline.training_files, 'calibration.label_dir'),
     makes=(CALIBRATION,),
+    # Without images of its own it only reads labels.
+    is_cheap=not outline.holds_out,
   )
 
 

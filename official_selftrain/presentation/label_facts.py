@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -71,12 +72,21 @@ def gather(
     ignore_cut=cuts.ignore_cut,
     suggested_cut=_cut_by_human_count(manifest, readable, human),
     teacher_digest=manifest.provenance.teacher.get('sha256', ''),
+    source=_source(manifest),
     dead_letters=tuple(
       contents.DeadLetter(**dataclasses.asdict(letter))
       for letter in manifest.dead_letters[:_MAX_DEAD_LETTERS]
     ),
     accuracy_by_confidence=_by_confidence(measured),
   )
+
+
+def _source(manifest: manifest_lib.Manifest) -> str:
+  """Format and file of imported labels; '' for those of a teacher."""
+  origin = manifest.provenance.teacher
+  if 'format' not in origin:
+    return ''
+  return f'{origin["format"]}, {os.path.basename(os.path.normpath(origin["labels"]))}'
 
 
 def class_name(names: tuple[str, ...], class_id: int) -> str:

@@ -167,7 +167,8 @@ class PseudoLabelFacts:
     ignore_cut: lower end of the ignore band, None when there is no band.
     suggested_cut: the cut at which labels per image come closest to what people draw; None when
       unknown.
-    teacher_digest: hex digest of the teacher's checkpoint.
+    teacher_digest: hex digest of the teacher's checkpoint, or of the files of another program.
+    source: format and file of labels that another program made; '' for a teacher's.
     dead_letters: a sample.
     accuracy_by_confidence: for masks with held-out truth, (confidence, share of the pixels that is right).
   """
@@ -187,6 +188,7 @@ class PseudoLabelFacts:
   ignore_cut: float | None = None
   suggested_cut: float | None = None
   teacher_digest: str = ''
+  source: str = ''
   dead_letters: tuple[DeadLetter, ...] = ()
   accuracy_by_confidence: tuple[tuple[float, float], ...] = ()
 

@@ -40,8 +40,12 @@ def _lead(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> st
       'background.'
     )
   digest = f' Written by the teacher {facts.teacher_digest[:_DIGEST_LENGTH]}.'
+  what = 'What the teacher wrote on the unlabelled images.'
+  if facts.source:
+    what = f'What another program found in the unlabelled images: {facts.source}.'
+    digest = f' Digest of its labels: {facts.teacher_digest[:_DIGEST_LENGTH]}.'
   return (
-    f'What the teacher wrote on the unlabelled images. The student sees {inputs.unit} that score '
+    f'{what} The student sees {inputs.unit} that score '
     f'{facts.cut:g} or more.{band}{digest if facts.teacher_digest else ""}'
   )
 

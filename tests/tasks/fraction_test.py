@@ -72,6 +72,26 @@ class FractionTest(tf.test.TestCase):
       self.assertLen(ranked, NUM_IMAGES)
       self.assertEqual(sorted(set(shades)), [ranked[int(name)] for name in sorted(drawn, key=int)])
 
+  def test_images_that_people_corrected_are_added_whole(self):
+    folder = self.create_tempdir().full_path
+    for name, numbers in (('data', range(5)), ('corrected', (8, 9))):
+      with tf.io.TFRecordWriter(os.path.join(folder, name)) as writer:
+        for number in numbers:
+          writer.write(_record(number))
+    config = _detection().supervised()
+    config.train_data.input_path = os.path.join(folder, 'data')
+    config.train_data.global_batch_size = 1
+    config.train_data.override(
+      {'fraction': 0.4, 'corrected_path': os.path.join(folder, 'corrected')}
+    )
+    few = set(self._shades(config))
+    self.assertLen(few, 4)
+    config.train_data.override({'fraction': 1.0})
+    all_shades = {*self._shades(config), *self._shades(config, step=6)}
+    self.assertLen(all_shades, 7)
+    # The lightest two are those that people corrected.
+    self.assertLess(set(sorted(all_shades)[-2:]), few)
+
 
 if __name__ == '__main__':
   tf.test.main()

@@ -1,0 +1,132 @@
+"""The images on which cuts are calibrated: none that the teacher learns from, and their truth as COCO JSON."""
+
+import os
+from unittest import mock
+
+import numpy as np
+import pycocotools.mask
+import tensorflow as tf
+
+from official_selftrain.core import errors, keys
+from official_selftrain.dataloaders import fractions
+from official_selftrain.datasets import tf_examples
+from official_selftrain.pipeline import calibrating, jobs
+from official_selftrain.pipeline.selftrain_graph import CONTROL, TEACHER
+from tests.pseudo_labels import unlabelled
+from tests.testing import tiny_run
+
+
+def _ids(path_parts):
+  """Ids of drawn records."""
+  found = []
+  for path, chosen in path_parts:
+    part = tf.stack([tf.constant(path), tf.constant(chosen)])
+    found += [
+      unlabelled.parse(each.numpy())[keys.SOURCE_ID][0] for each in fractions.open_part(part)
+    ]
+  return found
+
+
+class HeldOutTest(tf.test.TestCase):
+  def make(self, override):
+    """Jobs of a run in a folder of its own, and the files of the labelled images."""
+    folder = self.create_tempdir().full_path
+    params = tiny_run.load(override=f'task.pseudo_data.cut=calibrated,{override}').replace()
+    params.task.train_data.input_path = tiny_run.data().train
+    made = jobs.Jobs(params, folder)
+    os.makedirs(made.calibration_dir)
+    return made, sorted(tf.io.gfile.glob(tiny_run.data().train))
+
+  def test_the_teacher_learns_from_none_of_them_and_control_from_all(self):
+    for override, total, held in (
+      ('calibration.share=0.25', 8, 2),
+      ('calibration.share=0.5,task.train_data.fraction=0.5,task.train_data.fraction_seed=3', 4, 2),
+    ):
+      made, paths = self.make(override)
+      path = calibrating._write_held_out(paths, made)
+      found = [
+        unlabelled.parse(each.numpy())[keys.SOURCE_ID][0] for each in tf.data.TFRecordDataset(path)
+      ]
+      self.assertLen(found, held)
+      learned = {}
+      for kind in (TEACHER, CONTROL):
+        train = made.make(kind).params.task.train_data
+        learned[kind] = _ids(fractions.choose(paths, train.fraction, train.fraction_seed))
+      self.assertEmpty(set(found) & set(learned[TEACHER]))
+      self.assertCountEqual([*found, *learned[TEACHER]], learned[CONTROL])
+      self.assertLen(learned[CONTROL], total)
+
+  def test_too_few_to_hold_out(self):
+    made, paths = self.make('calibration.share=0.01')
+    with self.assertRaisesRegex(
+      errors.DataError, 'share of 0.01 holds out none of 8 labelled images'
+    ):
+      calibrating._write_held_out(paths, made)
+
+  def test_a_number_holds_out_nothing(self):
+    params = tiny_run.load().replace()
+    made = jobs.Jobs(params, '/nowhere')
+    self.assertEqual(made.make(TEACHER).params.task.train_data.fraction, 1.0)
+
+  def test_cuts_get_into_the_task_of_the_student(self):
+    made, _ = self.make('calibration.share=0.25,task.pseudo_data.ignore_cut=0.1')
+    self.assertEqual(made.task().pseudo_data.cut, 'calibrated')
+    found = mock.Mock(cut=0.4, ignore_cut=0.2)
+    found.class_cuts.return_value = [0.3] * 10
+    with mock.patch.object(jobs.calibration, 'load', return_value=found):
+      pseudo = made.task().pseudo_data
+    self.assertEqual((pseudo.cut, pseudo.ignore_cut, pseudo.class_cuts), (0.4, 0.2, [0.3] * 10))
+
+
+class TruthTest(tf.test.TestCase):
+  def truth(self, are_masks):
+    """Of an image of 8 x 16 pixels with a box of class 2, a crowd of class 1, and a mask."""
+    mask = np.zeros([8, 16], np.uint8)
+    mask[:2], mask[7] = 2, keys.IGNORE_LABEL
+    features = tf_examples.image_features(np.zeros([8, 16, 3], np.uint8), 5)
+    edges = np.array([[0.0, 0.0, 0.5, 0.25], [0.5, 0.5, 1.0, 1.0]])
+    features |= tf_examples.box_features(
+      edges, np.array([2, 1]), np.array([0, 1]), np.array([16.0, 32.0])
+    )
+    features |= tf_examples.class_map_features(mask)
+    path = os.path.join(self.create_tempdir().full_path, 'a.tfrecord')
+    tf_examples.write_shard(path, [tf_examples.serialize(features)])
+    return calibrating._truth([path], 3, are_masks)
+
+  def test_boxes(self):
+    truth = self.truth(are_masks=False)
+    self.assertEqual(truth['images'], [{'id': '5', 'height': 8, 'width': 16}])
+    common = {'image_id': '5'}
+    self.assertEqual(
+      truth['annotations'],
+      [
+        {
+          **common,
+          'id': 1,
+          'category_id': 2,
+          'bbox': [0.0, 0.0, 4.0, 4.0],
+          'area': 16.0,
+          'iscrowd': 0,
+        },
+        {
+          **common,
+          'id': 2,
+          'category_id': 1,
+          'bbox': [8.0, 4.0, 8.0, 4.0],
+          'area': 32.0,
+          'iscrowd': 1,
+        },
+      ],
+    )
+
+  def test_masks(self):
+    found = self.truth(are_masks=True)['annotations']
+    self.assertEqual(
+      [(a['category_id'], a['iscrowd'], a['area']) for a in found], [(2, 0, 32), (1, 1, 16)]
+    )
+    pixels = pycocotools.mask.decode(found[0]['segmentation'])
+    self.assertAllEqual(np.flatnonzero(pixels.any(axis=1)), [0, 1])
+
+
+if __name__ == '__main__':
+  tf.test.main()
