@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -148,7 +148,9 @@ def _truth(paths: Sequence[str], num_classes: int, are_masks: bool) -> dict[str,
   return {'images': truth.images, 'annotations': truth.annotations, 'categories': names}
 
 
-def _add(truth: _Truth, features: Any, place: str, are_masks: bool) -> None:
+def _add(
+  truth: _Truth, features: Mapping[str, tf.train.Feature], place: str, are_masks: bool
+) -> None:
   """Adds one record; `place` is the id of an image without one."""
   ids = features[keys.SOURCE_ID].bytes_list.value
   image_id = (ids[0].decode('utf-8', 'replace') if ids else '') or place

@@ -11,8 +11,7 @@ import tensorflow as tf
 from official_selftrain.core import keys
 from official_selftrain.pipeline import run
 from official_selftrain.pseudo_labels import calibration, import_labels
-from tests.pseudo_labels import unlabelled
-from tests.testing import tiny_run
+from tests.testing import records, tiny_run
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -24,7 +23,7 @@ def _results(files):
   results = []
   for path in sorted(tf.io.gfile.glob(files)):
     for record in tf.data.TFRecordDataset(path):
-      parsed = unlabelled.parse(record.numpy())
+      parsed = records.parse(record.numpy())
       sides = (keys.BOX_XMIN, keys.BOX_YMIN, keys.BOX_XMAX, keys.BOX_YMAX)
       edges = np.array([parsed[side] for side in sides]).T.reshape(-1, 4) * SIDE
       for (xmin, ymin, xmax, ymax), class_id in zip(

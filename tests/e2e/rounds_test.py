@@ -12,8 +12,7 @@ from official_selftrain.core import errors, keys
 from official_selftrain.pipeline import run
 from official_selftrain.pseudo_labels import corrections, review
 from official_selftrain.pseudo_labels import manifest as manifest_lib
-from tests.pseudo_labels import unlabelled
-from tests.testing import tiny_run
+from tests.testing import records, tiny_run
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -28,8 +27,8 @@ class RoundsTest(tf.test.TestCase):
     cls.run_dir = os.path.join(tiny_run.root(), 'rounds')
     shutil.copytree(tiny_run.finished(), cls.run_dir)
     labels = os.path.join(cls.run_dir, 'labels', 'round-1')
-    records = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(f'{labels}/*.labels.tfrecord')))
-    cls.ids = [unlabelled.parse(each.numpy())[keys.SOURCE_ID][0].decode() for each in records]
+    found = tf.data.TFRecordDataset(sorted(tf.io.gfile.glob(f'{labels}/*.labels.tfrecord')))
+    cls.ids = [records.parse(each.numpy())[keys.SOURCE_ID][0].decode() for each in found]
     shards = manifest_lib.Manifest.load(labels).shards
     page = os.path.join(cls.run_dir, 'review.html')
     assert review.main([f'--run={cls.run_dir}', f'--output={page}']) == 0

@@ -12,8 +12,7 @@ from official_selftrain.dataloaders import fractions
 from official_selftrain.datasets import tf_examples
 from official_selftrain.pipeline import calibrating, jobs
 from official_selftrain.pipeline.selftrain_graph import CONTROL, TEACHER
-from tests.pseudo_labels import unlabelled
-from tests.testing import tiny_run
+from tests.testing import records, tiny_run
 
 
 def _ids(path_parts):
@@ -21,9 +20,7 @@ def _ids(path_parts):
   found = []
   for path, chosen in path_parts:
     part = tf.stack([tf.constant(path), tf.constant(chosen)])
-    found += [
-      unlabelled.parse(each.numpy())[keys.SOURCE_ID][0] for each in fractions.open_part(part)
-    ]
+    found += [records.parse(each.numpy())[keys.SOURCE_ID][0] for each in fractions.open_part(part)]
   return found
 
 
@@ -45,7 +42,7 @@ class HeldOutTest(tf.test.TestCase):
       made, paths = self.make(override)
       path = calibrating._write_held_out(paths, made)
       found = [
-        unlabelled.parse(each.numpy())[keys.SOURCE_ID][0] for each in tf.data.TFRecordDataset(path)
+        records.parse(each.numpy())[keys.SOURCE_ID][0] for each in tf.data.TFRecordDataset(path)
       ]
       self.assertLen(found, held)
       learned = {}

@@ -11,6 +11,7 @@ import tensorflow as tf
 from official_selftrain.core import errors, files, keys
 from official_selftrain.pseudo_labels import labeller, manifest, shards
 from tests.pseudo_labels import unlabelled
+from tests.testing import records
 
 
 class _Case(tf.test.TestCase):
@@ -27,7 +28,7 @@ class _Case(tf.test.TestCase):
 
   def _labels(self, image_file):
     path = os.path.join(self.output, shards.label_shard_name(image_file))
-    return [unlabelled.parse(record.serialized) for record in shards.iterate(path)]
+    return [records.parse(record.serialized) for record in shards.iterate(path)]
 
   def _statuses(self, image_file):
     return [label[keys.LABEL_STATUS][0].decode() for label in self._labels(image_file)]

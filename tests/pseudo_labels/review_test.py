@@ -14,6 +14,7 @@ from PIL import Image
 from official_selftrain.core import keys
 from official_selftrain.pseudo_labels import corrections, export, review
 from tests.pseudo_labels import exported, unlabelled
+from tests.testing import records
 
 CUT = '--cut=0.5'
 
@@ -42,8 +43,8 @@ class _Case(exported.ExportCase):
     folder = corrections.folder_of(self.labels)
     found = corrections.load(folder)
     paths = [os.path.join(folder, name) for name in found.records]
-    records = [unlabelled.parse(each.numpy()) for each in tf.data.TFRecordDataset(paths)]
-    return found, {each[keys.SOURCE_ID][0].decode(): each for each in records}
+    found_records = [records.parse(each.numpy()) for each in tf.data.TFRecordDataset(paths)]
+    return found, {each[keys.SOURCE_ID][0].decode(): each for each in found_records}
 
   def save(self, images, **changes):
     """Writes a review.json."""

@@ -135,11 +135,3 @@ def make_labeller(teacher: FakeTeacher | None = None, **config: Any) -> labeller
 def contents(folder: str | os.PathLike[str]) -> dict[str, bytes]:
   """All files of a folder by name."""
   return {path.name: path.read_bytes() for path in sorted(pathlib.Path(folder).iterdir())}
-
-
-def parse(serialized: bytes) -> dict[str, Any]:
-  """Features of a record as plain lists."""
-  features = tf.train.Example.FromString(serialized).features.feature
-  return {
-    name: list(getattr(value, value.WhichOneof('kind')).value) for name, value in features.items()
-  }

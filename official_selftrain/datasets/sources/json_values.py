@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def get(entry: Any, name: str) -> Any:
+def get(entry: object, name: str) -> Any:
   """A value of an object; None if it is not there, or `entry` is no object."""
   return entry.get(name) if isinstance(entry, dict) else None
 

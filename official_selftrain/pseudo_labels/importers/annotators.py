@@ -41,7 +41,7 @@ def read_label_studio(path: str, class_names: Sequence[str]) -> entries.Entries:
   return made
 
 
-def _of_task(task: Any, place: str) -> entries.Boxes:
+def _of_task(task: object, place: str) -> entries.Boxes:
   """The labels of a task."""
   for kind in ('annotations', 'predictions'):
     found = json_values.get(task, kind)
@@ -58,7 +58,7 @@ def _of_task(task: Any, place: str) -> entries.Boxes:
   return entries.Boxes()
 
 
-def _region(region: Any, place: str) -> entries.Box:
+def _region(region: object, place: str) -> entries.Box:
   value = json_values.get(region, 'value')
   numbers = [
     json_values.as_number(json_values.get(value, name)) for name in ('x', 'y', 'width', 'height')

@@ -1,7 +1,6 @@
 """COCO: a data set with scores, or detection results."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from official_selftrain.core import errors
 from official_selftrain.datasets.sources import json_stream, json_values
@@ -99,7 +98,7 @@ def _place(path: str, entry: json_stream.Entry) -> str:
   return f'{path}, {entry.name} {entry.number}'
 
 
-def _add_image(made: entries.Entries, value: Any, place: str) -> None:
+def _add_image(made: entries.Entries, value: object, place: str) -> None:
   image_id, name = (
     json_values.id_of(json_values.get(value, 'id')),
     json_values.get(value, 'file_name'),
@@ -110,7 +109,7 @@ def _add_image(made: entries.Entries, value: Any, place: str) -> None:
   made.add_image(image_id, *(each for each in names if isinstance(each, str) and each))
 
 
-def _add_category(categories: dict[str, str], value: Any, place: str) -> None:
+def _add_category(categories: dict[str, str], value: object, place: str) -> None:
   category_id, name = (
     json_values.id_of(json_values.get(value, 'id')),
     json_values.get(value, 'name'),
@@ -120,7 +119,9 @@ def _add_category(categories: dict[str, str], value: Any, place: str) -> None:
   categories[category_id] = name
 
 
-def _add_box(made: entries.Entries, value: Any, categories: Mapping[str, str], place: str) -> None:
+def _add_box(
+  made: entries.Entries, value: object, categories: Mapping[str, str], place: str
+) -> None:
   bbox, score = json_values.get(value, 'bbox'), json_values.get(value, 'score')
   edges, number = json_values.edges_of(bbox), json_values.as_number(score)
   if edges is None or (number is None and score is not None):
@@ -139,7 +140,7 @@ def _add_box(made: entries.Entries, value: Any, categories: Mapping[str, str], p
   made.add(_image_id(value, place), entries.Boxes((entries.Box(name, *edges, number, is_crowd),)))
 
 
-def _image_id(value: Any, place: str) -> str:
+def _image_id(value: object, place: str) -> str:
   image_id = json_values.id_of(json_values.get(value, 'image_id'))
   if image_id is None:
     raise errors.DataError(f'{place} has no image_id.')

@@ -11,6 +11,7 @@ import tensorflow as tf
 from official_selftrain.core import keys
 from official_selftrain.pseudo_labels import boxes, import_labels, manifest
 from tests.pseudo_labels import unlabelled
+from tests.testing import records
 
 NAMES = 'cat,dog,owl'
 
@@ -70,7 +71,7 @@ class ImportCase(tf.test.TestCase):
   def records(self):
     """All label records, parsed."""
     shard = self.path('labels', 'images.labels.tfrecord')
-    return [unlabelled.parse(each.numpy()) for each in tf.data.TFRecordDataset(shard)]
+    return [records.parse(each.numpy()) for each in tf.data.TFRecordDataset(shard)]
 
   def statuses(self):
     return [each[keys.LABEL_STATUS][0].decode() for each in self.records()]

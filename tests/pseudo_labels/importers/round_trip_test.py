@@ -10,7 +10,8 @@ from absl.testing import parameterized
 
 from official_selftrain.core import keys
 from official_selftrain.pseudo_labels import import_labels
-from tests.pseudo_labels import exported, unlabelled
+from tests.pseudo_labels import exported
+from tests.testing import records
 
 # Where an export has its labels, and how far off edges may be in pixels: VOC has whole ones.
 _PLACES = {
@@ -25,7 +26,7 @@ _PLACES = {
 
 def _records(folder):
   shard = os.path.join(folder, 'a.labels.tfrecord')
-  return [unlabelled.parse(each.numpy()) for each in tf.data.TFRecordDataset(shard)]
+  return [records.parse(each.numpy()) for each in tf.data.TFRecordDataset(shard)]
 
 
 def _edges(record):
