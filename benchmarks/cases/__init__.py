@@ -3,6 +3,7 @@
 # In the order in which they run and are printed.
 NAMES = (
   'startup',
+  'preparation',
   'labelling',
   'segmentation_labelling',
   'student_step',

@@ -60,8 +60,11 @@ class PageTest(_Case):
     self.label()
     text, data = self.page('--side=12')
     self.assertEqual(data['class_names'], list(exported.NAMES))
-    # Scores are 0.75, 0.5 and 0.25, and the cut is 0.5: one box has a distance of 0.25, two have 0, none has 1.
-    self.assertEqual([each['sureness'] for each in data['images']], [0, 0, 0.25, 0.25, 1, 1])
+    # Scores are 0.75, 0.5 and 0.25, and the cut is 0.5: the mean distance of one box is
+    # 0.25, that of two boxes above the cut 0.125, and an image without a box has 1.
+    self.assertEqual(
+      [each['sureness'] for each in data['images']], [0.125, 0.125, 0.25, 0.25, 1, 1]
+    )
     first = data['images'][0]
     self.assertEqual(first['boxes'][0], [1, 0.0, 0.0, 0.5, 0.5, 0.75, 0])
     self.assertEqual((first['width'], first['height']), (12, 8))
@@ -73,7 +76,7 @@ class PageTest(_Case):
     self.label()
     _, data = self.page('--max_images=2')
     self.assertLen(data['images'], 2)
-    self.assertEqual([each['sureness'] for each in data['images']], [0, 0])
+    self.assertEqual([each['sureness'] for each in data['images']], [0.125, 0.125])
 
   def test_a_name_cannot_end_the_script(self):
     records = [unlabelled.record(unlabelled.png(1), '</script><b>')]

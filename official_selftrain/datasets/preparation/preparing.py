@@ -106,9 +106,9 @@ class Preparation:
     )
     self._workers = parallel.Workers(settings.processes)
     self._work = os.path.join(settings.output, _WORK)
-    self._store_path = os.path.join(self._work, _STORE)
+    self.store_path = os.path.join(self._work, _STORE)
     try:
-      self.store = store.open_store(self._store_path, digest)
+      self.store = store.open_store(self.store_path, digest)
     except OSError as error:
       raise errors.DataError(
         f'{settings.output} cannot be written: {error.strerror}. Give another --output.'
@@ -168,7 +168,7 @@ class Preparation:
     waiting = self.store.unexamined()
     if not waiting:
       return
-    function = functools.partial(work.examine, self._store_path)
+    function = functools.partial(work.examine, self.store_path)
     examining = parallel.Work(function, work.after_crash)
     with console.Progress('check', len(waiting), 'images') as progress:
       for done in self.store.set_findings(self._workers.map(examining, waiting)):
@@ -293,7 +293,7 @@ class Preparation:
       known = done.get(job.path)
       if not known or known[0] != _identity(job, self.store) or not os.path.exists(job.path):
         todo.append(job)
-    function = functools.partial(work.write, self._store_path)
+    function = functools.partial(work.write, self.store_path)
     writing = parallel.Work(function, work.not_written, batch=1)
     with console.Progress('write', len(todo), 'files') as progress:
       results = self._workers.map(writing, todo)

@@ -135,11 +135,12 @@ def _read(labelled: reading.Labelled) -> Iterator[reading.Read[Any]]:
 
 
 def _sureness(labels: base.Boxes | base.Mask, cuts: cuts_lib.Cuts) -> float:
-  """How far labels keep away from being others: of boxes the least distance of a score to the cut, of pixels the share
+  """How far labels keep away from being others: of boxes the mean distance of scores to the cut, of pixels the share
   above it."""
   if isinstance(labels, base.Mask):
     return 1.0 - labels.num_ignored / max(labels.classes.size, 1)
-  return min((abs(box.score - cuts.of(box.class_id)) for box in labels.boxes), default=_SURE)
+  distances = [abs(box.score - cuts.of(box.class_id)) for box in labels.boxes]
+  return sum(distances) / len(distances) if distances else _SURE
 
 
 def _images(
