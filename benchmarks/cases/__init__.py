@@ -3,7 +3,6 @@
 # In the order in which they run and are printed.
 NAMES = (
   'startup',
-  'preparation',
   'labelling',
   'segmentation_labelling',
   'student_step',
@@ -15,4 +14,5 @@ NAMES = (
   'parser',
   'augmentation',
   'augmentation_ops',
+  'preparation',
 )
