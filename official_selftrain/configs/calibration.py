@@ -8,9 +8,6 @@ from official.modeling import hyperparams
 from official_selftrain.configs import inputs
 from official_selftrain.core import errors
 
-# The value of `task.pseudo_data.cut` with which the settings below are used.
-CALIBRATED = 'calibrated'
-
 
 @dataclasses.dataclass
 class Calibration(hyperparams.Config):

@@ -77,10 +77,10 @@ def run(
     settings.min_objects,
   )
   made.save(folder)
+  cuts = made.class_cuts(params.task.model.num_classes)
   console.note(
-    f'cuts calibrated on {made.images} labelled images: {made.cut:g} for all classes together, '
-    f'{min(made.class_cuts(params.task.model.num_classes)):g} to '
-    f'{max(made.class_cuts(params.task.model.num_classes)):g} by class'
+    f'cuts calibrated on {made.images} labelled images: {made.cut:g} for all classes together, {min(cuts):g} to '
+    f'{max(cuts):g} by class'
   )
   return made
 

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -131,7 +131,7 @@ def _calibration(run: run_facts.RunFacts) -> contents.Calibration | None:
   if settings.rule == 'f_beta':
     rule = f'the highest F-beta, with beta {settings.beta:g}'
   overall = found.curves['overall']
-  row = min(overall['cuts'], key=lambda row: abs(row['cut'] - found.cut))
+  row = calibration.row_at(overall['cuts'], found.cut)
   whole = calibration.ClassCut(
     cut=found.cut,
     truths=overall['truths'],
@@ -249,11 +249,10 @@ def _sheets(run: run_facts.RunFacts) -> Iterator[contents.Sheet]:
   shown, pseudo = run.presentation, run.params.task.pseudo_data
   images = tfrecords.match_files(pseudo.input_path, 'task.pseudo_data.input_path')
   yield shown.pseudo_label_sheet(images, run.label_dir, run.cuts, count)
-  compared: tuple[tuple[contents.Kind, contents.Model], ...]
-  compared = (('teacher', 'teacher'), ('student', 'student'))
+  compared: tuple[Literal['teacher', 'student'], ...] = ('teacher', 'student')
   models: dict[contents.Kind, tf.keras.Model] = {
-    kind: labelling.load_model(shown.task, run.models[name].checkpoint)
-    for kind, name in compared
+    name: labelling.load_model(shown.task, run.models[name].checkpoint)
+    for name in compared
     if name in run.models
   }
   yield shown.validation_sheet(itertools.islice(_validation_records(run), count), models)

@@ -257,9 +257,8 @@ class SelfTrainingRun:
       left_out=self._jobs.left_out(stage.round),
     )
     manifest = labelling.run(request)
-    digests = [shard.label_sha256 for shard in manifest.shards]
     totals = {name: getattr(manifest, name) for name in ('images', 'labelled', 'empty', 'dead')}
-    return {'digest': files.digest_of(digests), **totals}
+    return {'digest': manifest.labels_sha256, **totals}
 
   def _pass_gate(self, stage: graph.Stage) -> dict[str, Any]:
     """Raises GateError when too few pseudo labels survive the cut to train a student on."""

@@ -124,7 +124,7 @@ def calibrate(
     own = None
     if curve['truths'] >= min_objects:
       own = _choose(curve['cuts'], rule, beta)
-    row = _row_at(curve['cuts'], best['cut']) if own is None else own
+    row = row_at(curve['cuts'], best['cut']) if own is None else own
     classes[int(name)] = ClassCut(
       cut=row['cut'],
       truths=curve['truths'],
@@ -157,13 +157,14 @@ def _f_beta(row: Row, beta: float) -> float:
   return (1 + weight) * precision * recall / (weight * precision + recall)
 
 
-def _row_at(rows: Sequence[Row], cut: float) -> Row:
+def row_at(rows: Sequence[Row], cut: float) -> Row:
+  """The row of a curve that is nearest to a cut."""
   return min(rows, key=lambda row: abs(row['cut'] - cut))
 
 
 def _ignore_cut(rows: Sequence[Row], cut: float, highest: float) -> float | None:
   """The lowest cut down to which the labels between it and `cut` are true often enough; None for no band."""
-  at_cut = _row_at(rows, cut)
+  at_cut = row_at(rows, cut)
   found = None
   for row in rows:
     more = _kept(row) - _kept(at_cut)

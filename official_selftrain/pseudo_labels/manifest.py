@@ -189,6 +189,11 @@ class Manifest:
     return self.provenance.class_names
 
   @property
+  def labels_sha256(self) -> str:
+    """Digest of the digests of all label shards: tells labels from others."""
+    return files.digest_of([shard.label_sha256 for shard in self.shards])
+
+  @property
   def damaged(self) -> bool:
     """Whether any image shard needs the reader that survives damage."""
     return any(shard.damaged for shard in self.shards)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 
 import official_selftrain
-from official_selftrain.core import console, errors, files
+from official_selftrain.core import console, errors
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.pseudo_labels import segmentation
@@ -149,7 +149,7 @@ def _origin(manifest: manifest_lib.Manifest, cuts: cuts_lib.Cuts) -> base.Origin
     teacher_step=teacher.get('global_step'),
     labelled_with=f'{_PACKAGE} {versions.get(_PACKAGE, "")}'.rstrip(),
     exported_with=f'{_PACKAGE} {official_selftrain.__version__}',
-    labels_sha256=files.digest_of([shard.label_sha256 for shard in manifest.shards]),
+    labels_sha256=manifest.labels_sha256,
     cut=cuts.cut,
     ignore_cut=cuts.ignore_cut,
   )

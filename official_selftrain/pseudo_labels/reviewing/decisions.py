@@ -138,7 +138,7 @@ def take(request: Request) -> corrections.Corrections:
     rejected=tuple(taken.rejected),
     records=tuple(writer.names),
     records_sha256=tuple(files.sha256(os.path.join(folder, name)) for name in writer.names),
-    labels_sha256=files.digest_of([shard.label_sha256 for shard in labelled.manifest.shards]),
+    labels_sha256=labelled.manifest.labels_sha256,
     source=f'{request.form}: {os.path.basename(os.path.normpath(request.path))}',
   )
   made.save(folder)
@@ -167,7 +167,7 @@ def _read(request: Request, labelled: reading.Labelled) -> entries.Entries:
 
 def _check_labels(path: str, labelled: reading.Labelled) -> None:
   """Raises DataError when a review is about other labels than these: boxes may be of another teacher."""
-  digest = files.digest_of([shard.label_sha256 for shard in labelled.manifest.shards])
+  digest = labelled.manifest.labels_sha256
   try:
     theirs = files.read_json(path).get('labels_sha256', digest)
   except (OSError, ValueError, AttributeError):

@@ -82,7 +82,7 @@ def write(request: Request, path: str) -> int:
   data = {
     'format': decisions.FORMAT,
     'task': manifest.format,
-    'labels_sha256': files.digest_of([shard.label_sha256 for shard in manifest.shards]),
+    'labels_sha256': manifest.labels_sha256,
     'cut': request.cuts.cut,
     'class_names': labelled.class_names,
     'colours': [_hex(drawing.class_colour(1 + n % _MAX_COLOURS)) for n in range(_MAX_COLOURS)],
