@@ -46,7 +46,8 @@ test test-slow: export MALLOC_ARENA_MAX := 2
 .PHONY: test
 test: $(STAMP) ## Run the tests, except the slow ones
 # Two processes: TensorFlow leaves half of two cores idle in such small models. A file's tests share what they set up.
-	python -m pytest -n 2 --dist=loadfile -m "not slow"
+# In the order of tests/conftest.py, not by the number of tests in a file.
+	python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder -m "not slow"
 
 .PHONY: test-slow
 test-slow: $(STAMP) ## Run the tests that take minutes or gigabytes

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from official_selftrain.core import console, errors, program
+from official_selftrain.core import class_names, console, errors, program
 
 _MODEL = re.compile('(teacher|(student|control)(-[0-9]+)?)')
 
@@ -68,7 +68,6 @@ def _run(flags: argparse.Namespace) -> None:
     if hasattr(params, 'teacher')
     else flags.run
   )
-  from official_selftrain.pipeline import classes
   from official_selftrain.serving import saved_model
 
   checkpoint = flags.checkpoint or model_dir
@@ -78,7 +77,7 @@ def _run(flags: argparse.Namespace) -> None:
     flags.output,
     flags.input_type,
     flags.batch_size,
-    classes.names_of(checkpoint),
+    class_names.of_model(checkpoint),
   )
   console.say(f'SavedModel with input {flags.input_type}: {flags.output}')
 

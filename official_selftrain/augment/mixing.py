@@ -232,9 +232,8 @@ def mix_stream(dataset: tf.data.Dataset, mixers: Sequence[Mixer]) -> tf.data.Dat
   """
   for mixer in mixers:
     neighbours = _with_followers(dataset, mixer.num_examples)
-    dataset = neighbours.map(
-      _of_tuple(mixer), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
+    as_written = tf.autograph.experimental.do_not_convert(_of_tuple(mixer))
+    dataset = neighbours.map(as_written, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
   return dataset
 
 

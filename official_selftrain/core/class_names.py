@@ -1,6 +1,15 @@
-"""Class names as a flag gives them."""
+"""Class names as a flag gives them, and those that lie beside a model."""
 
-from official_selftrain.core import errors
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from official_selftrain.core import errors, files
+
+# Beside the checkpoints of a model.
+MODEL_FILE = 'classes.json'
+# In a SavedModel; line n names class n.
+ASSET = 'class_names.txt'
 
 _FILE = '.txt'
 
@@ -25,3 +34,44 @@ def read(given: str | None) -> tuple[str, ...]:
     raise errors.DataError(
       f'--class_names: {given} cannot be read: {errors.first_line(error)}. Give a text file with a name in each line.'
     ) from error
+
+
+def of_model(path: str) -> tuple[str, ...]:
+  """Names of the classes that a model was trained for, from id 1; empty if unknown.
+
+  Args:
+    path: a model directory, the prefix of a checkpoint, or a SavedModel.
+  """
+  asset = os.path.join(path, 'assets', ASSET)
+  if os.path.isfile(asset):
+    return read(asset)
+  found = beside(path)
+  return tuple(found['class_names']) if found else ()
+
+
+def beside(checkpoint: str) -> dict[str, Any] | None:
+  """What lies beside a checkpoint, which may be in a subfolder such as `best_ckpt`; None if nothing does.
+
+  Args:
+    checkpoint: its prefix, or a model directory.
+
+  Returns:
+    `num_classes`, and `class_names` from id 1, which are empty if they were unknown.
+  """
+  directory = checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
+  for folder in (directory, os.path.dirname(os.path.abspath(directory))):
+    path = os.path.join(folder, MODEL_FILE)
+    if os.path.exists(path):
+      return files.read_json(path)
+  return None
+
+
+def first_difference(theirs: Sequence[str], ours: Sequence[str]) -> str | None:
+  """The first class that has another name, in words; None if none has, or if one side has no names at all."""
+  if not theirs or not ours:
+    return None
+  for class_id in range(1, max(len(theirs), len(ours)) + 1):
+    pair = [names[class_id - 1] if class_id <= len(names) else None for names in (theirs, ours)]
+    if pair[0] != pair[1]:
+      return f'class {class_id} is {pair[0]!r} there and {pair[1]!r} here'
+  return None

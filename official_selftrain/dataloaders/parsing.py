@@ -1,7 +1,7 @@
 """Shared by the training parsers of all tasks."""
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -47,12 +47,7 @@ class TrainingParser(abc.ABC):
     def _seeded(ordinal: tf.Tensor, example: Example) -> Example:
       return {**example, keys.SEED: tfrecords.example_seed(stream_seed, ordinal)}
 
-    def _map(
-      dataset: tf.data.Dataset, function: Callable[..., Example | tuple[tf.Tensor, Labels]]
-    ) -> tf.data.Dataset:
-      return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
     if not self._mixers:
-      return _map(dataset, lambda ordinal, example: self(_seeded(ordinal, example)))
-    augmented = _map(dataset, lambda ordinal, example: self.augment(_seeded(ordinal, example)))
-    return _map(mixing.mix_stream(augmented, self._mixers), self.targets)
+      return tfrecords.map_in_order(dataset, lambda *pair: self(_seeded(*pair)))
+    augmented = tfrecords.map_in_order(dataset, lambda *pair: self.augment(_seeded(*pair)))
+    return tfrecords.map_in_order(mixing.mix_stream(augmented, self._mixers), self.targets)

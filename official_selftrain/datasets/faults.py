@@ -61,7 +61,10 @@ class Kind(enum.Enum):
   # Annotations.
   UNREADABLE = Rule(Outcome.SKIPPED, 'the annotation file of the image cannot be read')
   NO_ANNOTATION = Rule(Outcome.SKIPPED, 'the image has no annotation file, which this format needs')
-  NO_IMAGE = Rule(Outcome.DROPPED, 'the annotation is of an image that is not there')
+  NO_IMAGE = Rule(Outcome.DROPPED, 'there are annotations of images that are not there')
+  FROM_ZERO = Rule(
+    Outcome.NOTED, 'a coordinate is 0, so all are taken to count from 0 and not, as in VOC, from 1'
+  )
   SIZE = Rule(Outcome.SKIPPED, 'the size in the annotations is not that of the image')
   MALFORMED = Rule(Outcome.DROPPED, 'the annotation has not the numbers that its format asks for')
   NO_AREA = Rule(Outcome.DROPPED, 'the box has no area')
@@ -74,6 +77,9 @@ class Kind(enum.Enum):
   UNKNOWN_CLASS = Rule(Outcome.ERROR, 'the class is not in the list of classes')
   UNUSED_CLASS = Rule(Outcome.NOTED, 'no object of the class is there')
   # Between images and between sets.
+  TEACHER_CLASSES = Rule(
+    Outcome.ERROR, 'classes differ from those of the teacher in number, order or names'
+  )
   CLASS_ORDER = Rule(Outcome.ERROR, 'classes of two sets differ in number, order or names')
   SAME_NAME = Rule(Outcome.ERROR, 'two images of a set have one name or id')
   DUPLICATE = Rule(Outcome.NOTED, 'the image is there twice')

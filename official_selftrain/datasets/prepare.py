@@ -76,6 +76,12 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   add(
     '--instance_masks', action='store_true', help='records of detection hold the masks of objects'
   )
+  add(
+    '--teacher',
+    default='',
+    metavar='DIR',
+    help='model whose classes the labelled images must have: a model directory or a SavedModel',
+  )
   add('--images_per_file', type=int, default=1000, help='%(default)s if not given')
   add('--processes', type=int, default=os.cpu_count() or 1, help='%(default)s if not given')
   return parser.parse_args(arguments)
@@ -114,6 +120,7 @@ def _settings(flags: argparse.Namespace) -> 'preparing.Settings':
     allowed | {faults.Kind.LEAK} if flags.leaks == 'allow' else allowed,
     flags.leaks == 'drop',
     flags.instance_masks,
+    flags.teacher,
   )
 
 
@@ -163,7 +170,7 @@ def _report(preparation: 'preparing.Preparation', checked: 'preparing.Checked') 
   """Prints the table; writes JSON and page."""
   from official_selftrain.datasets.preparation import page, summary
 
-  found = summary.summarise(preparation.store, checked.overlaps, checked.unused)
+  found = summary.summarise(preparation.store, checked.overlaps, checked.unused, checked.notes)
   output = preparation.settings.output
   console.say(summary.table(found))
   files.write_json(os.path.join(output, _REPORT), summary.as_json(found, checked.problems))

@@ -24,32 +24,13 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
 from official_selftrain.core import console, errors, files, program
-from official_selftrain.datasets import tf_examples
-
-# Names by class id.
-CLASS_NAMES = (
-  'background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'diningtable',
-  'dog', 'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor',
-)  # fmt: skip
-
-# Value of pixels that belong to no class: outlines, and objects that were hard to label.
-IGNORE = 255
-
-_LISTS = 'ImageSets/Segmentation'
-_IMAGES = 'JPEGImages'
-_MASKS = 'SegmentationClass'
-_AUGMENTED_MASKS = 'SegmentationClassAug'
-_AUGMENTED_SPLIT = 'trainaug'
-
-# Where the data set may be inside the folder that a user gives.
-_ROOTS = ('', 'VOC2012', 'VOCdevkit/VOC2012')
+from official_selftrain.datasets import tf_examples, voc_layout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +40,8 @@ class Converted:
   Attributes:
     pattern: glob of the TFRecord files.
     num_images: number of records.
-    pixels: number of pixels of each class, by name, in the order of `CLASS_NAMES`; None when no masks were written.
+    pixels: number of pixels of each class, by name, in the order of `voc_layout.CLASS_NAMES`; None when no masks were
+      written.
     void_pixels: number of pixels that belong to no class; None when no masks were written.
   """
 
@@ -67,14 +49,6 @@ class Converted:
   num_images: int
   pixels: dict[str, int] | None = None
   void_pixels: int | None = None
-
-
-class _Listed(NamedTuple):
-  """An image of a list, with the paths of its files."""
-
-  source_id: str
-  image: str
-  mask: str
 
 
 def convert(
@@ -112,9 +86,9 @@ def convert(
     ConfigError: `num_shards` is not in 1..number of images.
     DataError: a file is missing, damaged or not as the layout says, or the output cannot be written.
   """
-  folder = _find_root(pathlib.Path(root))
-  list_path = folder / _LISTS / f'{split}.txt'
-  images = _read_list(folder, list_path)
+  folder = voc_layout.find_root(pathlib.Path(root))
+  list_path = folder / voc_layout.LISTS / f'{split}.txt'
+  images = voc_layout.read_list(folder, list_path)
   total = len(images)
   if not 1 <= num_shards <= total:
     raise errors.ConfigError(
@@ -132,22 +106,8 @@ def convert(
   pattern = os.path.join(glob.escape(str(output)), tf_examples.shard_pattern(prefix, num_shards))
   if counts is None:
     return Converted(pattern, total)
-  pixels = {name: int(counts[class_id]) for class_id, name in enumerate(CLASS_NAMES)}
-  return Converted(pattern, total, pixels, int(counts[IGNORE]))
-
-
-@functools.cache
-def colour_map() -> np.ndarray:
-  """The colours of VOC by value, uint8 `[256, 3]`, RGB; not writable.
-
-  The bits of a value, from the lowest on, go in turn to red, green and blue, which they fill from the highest bit down.
-  """
-  values = np.arange(256)
-  colours = np.zeros([256, 3], np.uint8)
-  for bit in range(8):
-    colours[:, bit % 3] |= ((values >> bit & 1) << (7 - bit // 3)).astype(np.uint8)
-  colours.flags.writeable = False
-  return colours
+  pixels = {name: int(counts[class_id]) for class_id, name in enumerate(voc_layout.CLASS_NAMES)}
+  return Converted(pattern, total, pixels, int(counts[voc_layout.IGNORE]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -191,13 +151,13 @@ def _run(options: argparse.Namespace) -> None:
 def _class_rows(pixels: dict[str, int], void_pixels: int) -> list[tuple[int, str, int, float]]:
   """Value, name, pixels and percentage of all pixels, for each class and for void."""
   total = sum(pixels.values()) + void_pixels
-  entries = [*enumerate(pixels.items()), (IGNORE, ('void', void_pixels))]
+  entries = [*enumerate(pixels.items()), (voc_layout.IGNORE, ('void', void_pixels))]
   return [(value, name, count, 100 * count / total) for value, (name, count) in entries]
 
 
 def _write(
   paths: Sequence[pathlib.Path],
-  images: Sequence[_Listed],
+  images: Sequence[voc_layout.Listed],
   counts: np.ndarray | None,
   progress: Callable[[int, int], None] | None,
 ) -> None:
@@ -224,71 +184,15 @@ def _write(
     ) from error
 
 
-def _find_root(given: pathlib.Path) -> pathlib.Path:
-  for inner in _ROOTS:
-    if (given / inner / _LISTS).is_dir():
-      return given / inner
-  raise errors.DataError(
-    f'{given} is not the VOC2012 folder: there is no {_LISTS} in it, nor in {_ROOTS[1]} or {_ROOTS[2]} in it. Give the '
-    f'folder that has {_LISTS} and {_IMAGES}.'
-  )
-
-
-def _read_list(root: pathlib.Path, path: pathlib.Path) -> list[_Listed]:
-  """The images of a list, in its order; at least one."""
-  names = sorted(each.stem for each in (root / _LISTS).glob('*.txt'))
-  if path.parent != root / _LISTS or path.stem not in names:
-    raise errors.DataError(
-      f'{path} is missing. Give a split whose list is there ({", ".join(names) or "there is none"}), or add the list.'
-    )
-  try:
-    # Some editors put a mark at the beginning, which utf-8-sig drops.
-    lines = path.read_text(encoding='utf-8-sig').splitlines()
-  except (OSError, UnicodeDecodeError) as error:
-    raise errors.DataError(f'{path} cannot be read as text: {error}. Restore it.') from error
-  is_augmented = path.stem == _AUGMENTED_SPLIT and (root / _AUGMENTED_MASKS).is_dir()
-  usual_folder = _AUGMENTED_MASKS if is_augmented else _MASKS
-  images: dict[str, _Listed] = {}
-  for number, line in enumerate(lines, start=1):
-    if not line.strip():
-      continue
-    where = f'{path}, line {number}'
-    source_id, mask_folder = _parse_line(line, where)
-    if source_id in images:
-      raise errors.DataError(f'{where}: {source_id} is in the list already; delete this line.')
-    if not mask_folder or not (root / mask_folder).is_dir():
-      mask_folder = usual_folder
-    images[source_id] = _Listed(
-      source_id,
-      str(root / _IMAGES / f'{source_id}.jpg'),
-      str(root / mask_folder / f'{source_id}.png'),
-    )
-  if not images:
-    raise errors.DataError(f'{path} names no image; write one id per line into it.')
-  return list(images.values())
-
-
-def _parse_line(line: str, where: str) -> tuple[str, str]:
-  """Id and, or '', folder of the mask, from `a` or `/JPEGImages/a.jpg /SegmentationClassAug/a.png`."""
-  fields = line.split()
-  if len(fields) == 1 and '/' not in line:
-    return fields[0], ''
-  image, mask = (pathlib.PurePosixPath(field) for field in (fields * 2)[:2])
-  if len(fields) != 2 or (image.suffix, mask.suffix, mask.stem) != ('.jpg', '.png', image.stem):
-    raise errors.DataError(
-      f'{where} is {line.strip()!r}; expected an id such as 2007_000032, or the paths of an image and of its mask such '
-      f'as /{_IMAGES}/2007_000032.jpg /{_MASKS}/2007_000032.png.'
-    )
-  return image.stem, mask.parent.name
-
-
-def _check_presence(images: Sequence[_Listed], list_path: pathlib.Path, unlabelled: bool) -> None:
+def _check_presence(
+  images: Sequence[voc_layout.Listed], list_path: pathlib.Path, unlabelled: bool
+) -> None:
   """Raises DataError if a file is missing, before anything is written."""
   kinds = [('images', [each.image for each in images], 'Unpack all of the data set')]
   if not unlabelled:
     advice = (
-      f'Give a split whose masks are there ({_AUGMENTED_SPLIT} needs the folder {_AUGMENTED_MASKS}), or write images '
-      'without masks (unlabelled)'
+      f'Give a split whose masks are there ({voc_layout.AUGMENTED_SPLIT} needs the folder '
+      f'{voc_layout.AUGMENTED_MASKS}), or write images without masks (unlabelled)'
     )
     kinds.append(('masks', [each.mask for each in images], advice))
   for kind, paths, advice in kinds:
@@ -299,7 +203,7 @@ def _check_presence(images: Sequence[_Listed], list_path: pathlib.Path, unlabell
       )
 
 
-def _example(listed: _Listed, counts: np.ndarray | None) -> bytes:
+def _example(listed: voc_layout.Listed, counts: np.ndarray | None) -> bytes:
   """A serialized example; adds the values of the mask to `counts`, int64 `[256]`, or leaves the mask out for None."""
   encoded, image = _decoded(listed.image, 'JPEG')
   features = tf_examples.encoded_image_features(
@@ -318,7 +222,7 @@ def _example(listed: _Listed, counts: np.ndarray | None) -> bytes:
 
 
 def _class_map(path: str) -> np.ndarray:
-  """Class ids and IGNORE of a mask, uint8 `[height, width]`."""
+  """Class ids and 255 of a mask, uint8 `[height, width]`."""
   encoded, image = _decoded(path, 'PNG')
   # The 25th byte of a PNG is the number of bits per value. Values of fewer bits would be scaled to 0..255.
   if image.mode == 'L' and encoded[24] == 8:
@@ -333,11 +237,11 @@ def _class_map(path: str) -> np.ndarray:
       'it as 8-bit greyscale with the class ids as values.'
     )
   used = np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-  wrong = used[(used >= len(CLASS_NAMES)) & (used != IGNORE)]
+  wrong = used[(used >= len(voc_layout.CLASS_NAMES)) & (used != voc_layout.IGNORE)]
   if wrong.size:
     raise errors.DataError(
-      f'{path} has the value {wrong[0]}; allowed are 0..{len(CLASS_NAMES) - 1} and {IGNORE} (void). Take the masks of '
-      f'classes, from {_MASKS} or {_AUGMENTED_MASKS}.'
+      f'{path} has the value {wrong[0]}; allowed are 0..{len(voc_layout.CLASS_NAMES) - 1} and {voc_layout.IGNORE} '
+      f'(void). Take the masks of classes, from {voc_layout.MASKS} or {voc_layout.AUGMENTED_MASKS}.'
     )
   return values
 
@@ -352,8 +256,8 @@ def _values_of_palette(indices: np.ndarray, palette: Sequence[int], path: str) -
   colours = np.full([256, 3], 255, np.uint8)
   colours[: len(palette) // 3] = np.reshape(palette, [-1, 3])
   grey = np.repeat(np.arange(256)[:, None], 3, axis=1)
-  is_usual = (colours == colour_map()).all(axis=1) | (colours == grey).all(axis=1)
-  if (is_usual[used] | (used == IGNORE)).all():
+  is_usual = (colours == voc_layout.colour_map()).all(axis=1) | (colours == grey).all(axis=1)
+  if (is_usual[used] | (used == voc_layout.IGNORE)).all():
     return indices
   values = np.zeros([256], np.uint8)
   values[used] = _values_of_colours(colours[used], path)
@@ -361,11 +265,11 @@ def _values_of_palette(indices: np.ndarray, palette: Sequence[int], path: str) -
 
 
 def _values_of_colours(colours: np.ndarray, path: str) -> np.ndarray:
-  """Class ids and IGNORE, uint8 `[...]`, for the colours of VOC, uint8 `[..., 3]`; `path` is for messages."""
-  values = np.array([*range(len(CLASS_NAMES)), IGNORE], np.uint8)
+  """Class ids and 255, uint8 `[...]`, for the colours of VOC, uint8 `[..., 3]`; `path` is for messages."""
+  values = np.array([*range(len(voc_layout.CLASS_NAMES)), voc_layout.IGNORE], np.uint8)
   # One number for each colour.
   weights = np.array([1 << 16, 1 << 8, 1])
-  known = colour_map()[values] @ weights
+  known = voc_layout.colour_map()[values] @ weights
   order = np.argsort(known)
   numbers = colours @ weights
   places = order[np.searchsorted(known, numbers, sorter=order).clip(max=len(order) - 1)]

@@ -13,14 +13,14 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 from official.vision.serving import export_saved_model_lib
 
-from official_selftrain.core import errors
+from official_selftrain.core import class_names, errors
 from official_selftrain.modeling import precision
 from official_selftrain.serving import modules
 
 INPUT_TYPES = ('image_bytes', 'image_tensor')
 
 # In the folder `assets` of a SavedModel: line n names class n.
-CLASS_NAMES_FILE = 'class_names.txt'
+CLASS_NAMES_FILE = class_names.ASSET
 
 
 def export_model(

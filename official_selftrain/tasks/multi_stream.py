@@ -146,6 +146,8 @@ class MultiStreamMixin(_Host):
     del stream
     return self.source_statistics(labels)
 
+  # AutoGraph stays out, see `tfrecords.map_in_order`.
+  @tf.autograph.experimental.do_not_convert
   def train_step(
     self,
     inputs: ByStream,

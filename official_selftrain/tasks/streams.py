@@ -224,7 +224,7 @@ class StreamsMixin(_Host):
     dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
     parse = self.evaluation_parser(params)
     dataset = self._decoded(dataset, params)
-    dataset = dataset.map(lambda _, example: parse(example), num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = tfrecords.map_in_order(dataset, lambda _, example: parse(example))
     return _batch(dataset, params, input_context, self.batch_evaluation)
 
   def stream_batches(
@@ -248,6 +248,8 @@ class StreamsMixin(_Host):
     dataset = stream.parser(params).parse_stream(examples, options.seed)
     return _batch(dataset, params, input_context, tf.data.Dataset.batch)
 
+  # AutoGraph stays out, see `tfrecords.map_in_order`.
+  @tf.autograph.experimental.do_not_convert
   def train_step(
     self,
     inputs: Any,
@@ -324,12 +326,10 @@ class StreamsMixin(_Host):
   def _decoded(self, dataset: tf.data.Dataset, params: cfg.DataConfig) -> tf.data.Dataset:
     """From ordinals and records to ordinals and examples; `skip_errors` concerns decoding alone."""
     decode, check = self.decoding_steps(params)
-    dataset = dataset.map(
-      lambda i, record: (i, decode(record)), num_parallel_calls=tf.data.AUTOTUNE
-    )
+    dataset = tfrecords.map_in_order(dataset, lambda i, record: (i, decode(record)))
     if params.skip_errors:
       dataset = dataset.ignore_errors(log_warning=True)
-    return dataset.map(lambda i, example: (i, check(example)), num_parallel_calls=tf.data.AUTOTUNE)
+    return tfrecords.map_in_order(dataset, lambda i, example: (i, check(example)))
 
   def _pseudo_examples(
     self,
@@ -357,7 +357,7 @@ class StreamsMixin(_Host):
     dataset = tfrecords.record_stream(
       list(zip(images, labels, strict=True)), _open, options, input_context
     )
-    return dataset.map(_join, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return tfrecords.map_in_order(dataset, _join)
 
 
 def _corrected_files(params: cfg.DataConfig, path_name: str) -> list[str]:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 
+import pytest
 import tensorflow as tf
 import yaml
 from official.core import task_factory
@@ -61,6 +62,7 @@ class ImportTest(tf.test.TestCase):
     for name, value in tiny.tf1_names.variables(model).items():
       self.assertAllEqual(value, self.values[name])
 
+  @pytest.mark.slow
   def test_the_backbone_of_a_classifier(self):
     named = tiny.tf1_names.of_layers(tiny.tf1_names.backbone(self.model.backbone))
     tiny.write(self.checkpoint, {name: self.values[name] for name in named})
@@ -71,6 +73,7 @@ class ImportTest(tf.test.TestCase):
     self.assertLen(accounting.restored, len(named))
     self.assertLen(accounting.fresh, len(model.head.variables))
 
+  @pytest.mark.slow
   def test_a_checkpoint_of_another_model_leaves_nothing_behind(self):
     tiny.write(self.checkpoint, tiny.values(tiny.build(num_filters=16)))
     status, _, complaint = self._import(f'--config_file={self.settings}')

@@ -134,7 +134,8 @@ class FlagsTest(prepared.HereTestCase):
   def test_only_faults_that_stop_can_be_allowed(self):
     for text in ('cmyk', 'unknown_class,leek'):
       self.assert_error(
-        rf'--allow={text.rpartition(",")[2]}: allowed are class_order, leak, same_name, unknown_class\.',
+        rf'--allow={text.rpartition(",")[2]}: allowed are class_order, leak, same_name, teacher_classes, '
+        r'unknown_class\.',
         f'--labelled={self.root}/voc',
         f'--allow={text}',
       )

@@ -12,7 +12,7 @@ from official.vision.dataloaders import segmentation_input
 from PIL import Image
 
 from official_selftrain.core import errors, keys
-from official_selftrain.datasets import voc
+from official_selftrain.datasets import voc, voc_layout
 
 # Height and width of the images of the split `train`, by id, in the order of its list.
 _SIZES = {'2007_000039': (24, 16), '2007_000032': (20, 30), '2008_000008': (18, 18)}
@@ -32,7 +32,9 @@ def _class_map(height: int, width: int) -> np.ndarray:
 def _palette_image(indices: np.ndarray, palette: np.ndarray | None = None) -> Image.Image:
   """A palette image, with the colours of VOC if no others are given."""
   image = Image.fromarray(indices)
-  image.putpalette((voc.colour_map() if palette is None else palette).astype(np.uint8).tobytes())
+  image.putpalette(
+    (voc_layout.colour_map() if palette is None else palette).astype(np.uint8).tobytes()
+  )
   return image
 
 
@@ -83,18 +85,6 @@ class VocTestCase(tf.test.TestCase):
     return sorted(path.name for path in self.output.glob('*'))
 
 
-class ColourMapTest(tf.test.TestCase):
-  def test_colours_of_the_development_kit(self):
-    colours = voc.colour_map()
-    self.assertEqual((colours.shape, colours.dtype), ((256, 3), np.uint8))
-    self.assertAllEqual(colours[:4], [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]])
-    known = {'car': (128, 128, 128), 'cat': (64, 0, 0), 'person': (192, 128, 128)}
-    known |= {'diningtable': (192, 128, 0), 'tvmonitor': (0, 64, 128)}
-    self.assertEqual({name: tuple(colours[voc.CLASS_NAMES.index(name)]) for name in known}, known)
-    self.assertAllEqual(colours[voc.IGNORE], [224, 224, 192])
-    self.assertLen({tuple(colour) for colour in colours}, 256)
-
-
 class RoundTripTest(VocTestCase):
   def test_images_and_ids_are_those_of_the_files(self):
     made = self.convert()
@@ -120,7 +110,9 @@ class RoundTripTest(VocTestCase):
   def test_pixels_are_counted(self):
     made = self.convert()
     values = np.concatenate([_class_map(*size).ravel() for size in _SIZES.values()])
-    expected = {name: int((values == index).sum()) for index, name in enumerate(voc.CLASS_NAMES)}
+    expected = {
+      name: int((values == index).sum()) for index, name in enumerate(voc_layout.CLASS_NAMES)
+    }
     self.assertEqual(list(made.pixels.items()), list(expected.items()))
     self.assertEqual(made.void_pixels, 2 * (16 + 30 + 18))
 
@@ -147,10 +139,10 @@ class MaskFormsTest(VocTestCase):
   def test_grey_and_colours(self):
     class_map = _class_map(18, 18)
     self.assert_converts(Image.fromarray(class_map), 'L', class_map)
-    self.assert_converts(Image.fromarray(voc.colour_map()[class_map]), 'RGB', class_map)
+    self.assert_converts(Image.fromarray(voc_layout.colour_map()[class_map]), 'RGB', class_map)
 
   def test_other_palettes(self):
-    class_map, colours = _class_map(18, 18), voc.colour_map()
+    class_map, colours = _class_map(18, 18), voc_layout.colour_map()
     greys = np.repeat(np.arange(256)[:, None], 3, axis=1)
     black_void = np.where(np.arange(256)[:, None] < 21, colours, 0)
     for palette in (greys, black_void, colours[:21]):
@@ -164,7 +156,7 @@ class MaskFormsTest(VocTestCase):
     order = np.array([255, *reversed(range(21))])
     indices = np.zeros([256], np.uint8)
     indices[order] = np.arange(22)
-    image = _palette_image(indices[_class_map(18, 18)], voc.colour_map()[order])
+    image = _palette_image(indices[_class_map(18, 18)], voc_layout.colour_map()[order])
     self.assert_converts(image, 'P', _class_map(18, 18))
 
 
@@ -326,13 +318,13 @@ class ErrorTest(VocTestCase):
       self.assert_bad_mask(message, _palette_image(class_map), Image.fromarray(class_map))
 
   def test_colour_of_no_class(self):
-    class_map, changed = _class_map(18, 18), voc.colour_map().copy()
+    class_map, changed = _class_map(18, 18), voc_layout.colour_map().copy()
     changed[7] = (128, 1, 0)
     rest = 'which is neither a class nor void in the colour map of VOC. Take a mask that was neither resized nor '
     rest += 'compressed with loss.'
     images = (_palette_image(class_map, changed), Image.fromarray(changed[class_map]))
     self.assert_bad_mask(f'has the colour (128, 1, 0), {rest}', *images)
-    without_colour = _palette_image(class_map, voc.colour_map()[:17])
+    without_colour = _palette_image(class_map, voc_layout.colour_map()[:17])
     self.assert_bad_mask(f'has the colour (255, 255, 255), {rest}', without_colour)
 
   def test_forms_of_masks_that_are_not_read(self):
@@ -341,7 +333,7 @@ class ErrorTest(VocTestCase):
       image = Image.fromarray(_class_map(18, 18)).convert(mode)
       self.assert_bad_mask(f'is a PNG of mode {mode} with {bits} bits; {rest}', image)
     # Grey of 4 bits, which decoders scale by 17: a palette image that has its type and checksum changed.
-    _palette_image(_class_map(18, 18) % 16, voc.colour_map()[:16]).save(self.mask)
+    _palette_image(_class_map(18, 18) % 16, voc_layout.colour_map()[:16]).save(self.mask)
     content = bytearray(self.mask.read_bytes())
     content[25] = 0
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, 'big')
@@ -379,7 +371,7 @@ class CommandLineTest(VocTestCase):
     expected = ['train', '3', f'{self.output}/train-*-of-00002.tfrecord']
     self.assertEqual((status, lines[2]), (0, expected))
     self.assertEqual(lines[4], ['value', 'class', 'pixels', '%'])
-    self.assertEqual([line[1] for line in lines[6:]], [*voc.CLASS_NAMES, 'void'])
+    self.assertEqual([line[1] for line in lines[6:]], [*voc_layout.CLASS_NAMES, 'void'])
     # The images have 24 * 16 + 20 * 30 + 18 * 18 = 1,308 pixels.
     self.assertEqual(sum(int(line[2]) for line in lines[6:]), 1308)
     self.assertEqual(lines[-1], ['255', 'void', '128', '9.786'])

@@ -17,6 +17,7 @@ OVERRIDE = (
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 class KerasCVTest(tf.test.TestCase):
   def test_from_training_to_export(self):
     params = tiny_run.load(tiny_run.SUPERVISED, OVERRIDE)

@@ -3,6 +3,7 @@
 import os
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from official_selftrain.core import errors, keys
@@ -32,6 +33,7 @@ def _batches(count, start_step=0, replicas=1, override=_MIXED):
 
 
 class MixingTest(tf.test.TestCase):
+  @pytest.mark.slow
   def test_resumes_with_the_same_bytes_at_any_number_of_replicas(self):
     # Batches of 2.
     whole = _batches(4)

@@ -187,6 +187,7 @@ class FinishedRunTest(_Case):
       _run(tiny_run.load(), 'eval', self.run_dir, stage='labels')
 
 
+@pytest.mark.slow
 class StageByStageTest(_Case):
   """Stages alone, mode train, a teacher that is given, restart, and the report of a run that was only trained."""
 

@@ -7,6 +7,7 @@ import os
 import pathlib
 from unittest import mock
 
+import pytest
 import tensorflow as tf
 
 from official_selftrain.core import errors
@@ -22,6 +23,7 @@ def _run(mode, model_dir, override='', **options):
   return printed.getvalue()
 
 
+@pytest.mark.slow
 class ModesTest(tf.test.TestCase):
   def test_all_modes_in_turn(self):
     folder = os.path.join(tiny_run.root(), 'supervised')
@@ -100,6 +102,7 @@ class WrongTrainingDataTest(tf.test.TestCase):
     message = self.assert_refused(r'task\.model\.num_classes is 11\); ids found: \[11\]', edit)
     self.assertIn(f'{self.file}, record 7: class id outside 1..10', message)
 
+  @pytest.mark.slow
   def test_validation_data_is_searched_too(self):
     def edit(copy):
       damage.change(damage.one_file(copy.validation), 4, damage.break_image)

@@ -7,7 +7,7 @@ from unittest import mock
 import tensorflow as tf
 
 from official_selftrain import registry_imports  # noqa: F401
-from official_selftrain.core import config, errors, files
+from official_selftrain.core import class_names, config, errors, files
 from official_selftrain.pipeline import classes, jobs, planning, selftrain
 from tests.testing import tiny_run
 
@@ -197,7 +197,7 @@ class ClassesTest(tf.test.TestCase):
     classes.write(self.folder, self.task, [])
     classes.check_teacher(self.folder, self.task, ['cat'])
     self.assertEqual(
-      files.read_json(os.path.join(self.folder, classes.FILE_NAME)),
+      files.read_json(os.path.join(self.folder, class_names.MODEL_FILE)),
       {'num_classes': 11, 'class_names': []},
     )
 

@@ -130,6 +130,7 @@ class ThirdStreamTest(tf.test.TestCase):
     self.assertBetween(losses[0], 0.5 * np.log(11), 1.5 * np.log(11))
     self.assertTrue(np.isfinite(losses).all())
 
+  @pytest.mark.slow
   def test_it_resumes_to_the_bit(self):
     _train('pieces', steps=2)
     pieces = _train('pieces', steps=4)
@@ -160,6 +161,7 @@ class ThirdStreamTest(tf.test.TestCase):
       float(np.abs(tf.train.load_checkpoint(self.whole).get_tensor(head)).max()), 0
     )
 
+  @pytest.mark.slow
   def test_a_loss_that_is_not_finite_is_named_by_its_stream(self):
     with self.assertRaisesRegex(
       errors.NonFiniteLossError, f'^student: the {CLASSES} loss became NaN or infinite at step 1'

@@ -49,9 +49,9 @@ def shared() -> str:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-  """While one process is in here, the others wait."""
-  with open(os.path.join(shared(), 'lock'), 'w') as lock:
+def _alone(name: str) -> Iterator[None]:
+  """While one process makes the thing of this name, others that want it wait."""
+  with open(os.path.join(shared(), f'{name}.lock'), 'w') as lock:
     fcntl.flock(lock, fcntl.LOCK_EX)
     yield
 
@@ -68,8 +68,9 @@ def load(experiment: str = SELFTRAIN, override: str = '') -> cfg.ExperimentConfi
 @functools.cache
 def _prepare_data(experiment: str) -> digits.DigitsFiles:
   settings = config.load_experiment(experiment, config_files(experiment)).dataset.digits
-  with _alone():
-    return digits.prepare(settings, os.path.join(shared(), digits.directory_name(settings)))
+  name = digits.directory_name(settings)
+  with _alone(name):
+    return digits.prepare(settings, os.path.join(shared(), name))
 
 
 def data(experiment: str = SELFTRAIN) -> digits.DigitsFiles:
@@ -111,7 +112,7 @@ def finished(experiment: str = SELFTRAIN) -> str:
   model_dir = os.path.join(shared(), f'finished_{experiment}')
   is_done = f'{model_dir}.done'
   params = load(experiment)
-  with _alone():
+  with _alone(experiment):
     if not os.path.exists(is_done):
       run.run(params, 'train_and_eval', model_dir)
       pathlib.Path(is_done).touch()

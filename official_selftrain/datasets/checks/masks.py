@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from official_selftrain.core import errors
+from official_selftrain.core import errors, keys
 from official_selftrain.datasets import faults
 from official_selftrain.datasets.checks import contents, images
 
@@ -16,6 +16,8 @@ Values = Mapping[int | tuple[int, int, int], int]
 # How many values without a class are named.
 _NAMED = 5
 _PNG_END = b'\0\0\0\0IEND\xaeB`\x82'
+# Of red, green and blue in the code of a colour.
+_WEIGHTS = np.array([1 << 16, 1 << 8, 1])
 # The code of the colour (1, 1, 1).
 _GREY = np.int64(0x010101)
 
@@ -64,7 +66,9 @@ def check(encoded: bytes, name: str, height: int, width: int, mask_values: Value
   """Examines the mask of an image, and makes class ids of its values.
 
   Values are what a greyscale image has, and the indices of an image with a palette, as in PASCAL VOC; where
-  `mask_values` has colours, the colours of the palette. Grey of fewer than 8 bits means its bits, or, if not all of
+  `mask_values` has colours, the colours of the palette. Where it has both, indices are values if the palette has for
+  each of them the colour of its class, or grey of that brightness, and colours otherwise, since programs that make
+  files smaller renumber palettes. Grey of fewer than 8 bits means its bits, or, if not all of
   them have a class, the brightness 0..255. Colours with equal channels are grey where `mask_values` has no colours.
 
   A PNG of 8-bit greyscale whose values are the class ids stays as it is, unless it is damaged after its pixels.
@@ -147,7 +151,7 @@ def _pixels(image: Image.Image, bits: int, name: str, mask_values: Values) -> _P
   if image.mode == 'P':
     if not has_colours:
       return _Pixels(np.asarray(image))
-    image = image.convert('RGB')
+    return _pixels_of_palette(image, mask_values)
   if image.mode == 'RGB' and bits <= 8:
     return _pixels_of_colours(np.asarray(image), has_colours)
   if image.mode in ('1', 'L') and bits <= 8:
@@ -165,11 +169,26 @@ def _pixels(image: Image.Image, bits: int, name: str, mask_values: Values) -> _P
   raise _UnusableError(faults.Kind.UNREADABLE, text)
 
 
+def _pixels_of_palette(image: Image.Image, mask_values: Values) -> _Pixels:
+  """Indices of an image with a palette if they are values, otherwise its colours."""
+  indices = np.asarray(image)
+  palette = np.array(image.getpalette('RGB') or [], np.int64).reshape(-1, 3).tolist()
+  for index in np.unique(indices).tolist():
+    class_id = mask_values.get(index)
+    # Copies of palettes that end with the last class have no colour for void.
+    if class_id == keys.IGNORE_LABEL or (class_id is not None and index >= len(palette)):
+      continue
+    colour = (palette[index][0], palette[index][1], palette[index][2])
+    if class_id is None or (colour != (index,) * 3 and mask_values.get(colour) != class_id):
+      return _pixels_of_colours(np.asarray(image.convert('RGB')), has_colours=True)
+  return _Pixels(indices)
+
+
 def _pixels_of_colours(colours: np.ndarray, has_colours: bool) -> _Pixels:
   """Colours, uint8 [h, w, 3], as codes; values of grey if no class has a colour."""
   if not has_colours and (colours == colours[..., :1]).all():
     return _Pixels(colours[..., 0])
-  return _Pixels(colours @ np.array([1 << 16, 1 << 8, 1]), are_colours=True)
+  return _Pixels(colours @ _WEIGHTS, are_colours=True)
 
 
 def _class_ids(pixels: _Pixels, mask_values: Values, name: str) -> np.ndarray:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from official_selftrain.core import errors
-from official_selftrain.datasets import faults
+from official_selftrain.datasets import faults, tf_examples
 from official_selftrain.datasets.checks import boxes as box_checks
+from official_selftrain.datasets.checks import class_maps, similarity
 from official_selftrain.datasets.checks import images as image_checks
 from official_selftrain.datasets.checks import masks as mask_checks
-from official_selftrain.datasets.checks import similarity
 from official_selftrain.datasets.preparation import store
 from official_selftrain.datasets.sources import items, storage
 
@@ -94,7 +94,9 @@ class Examiner:
       finding = dataclasses.replace(finding, boxes=kept)
       found += more
     elif meaning.task is items.Task.SEGMENTATION:
-      finding, content, more = self._with_mask(finding, content, entry.item, meaning)
+      finding, content, more = self._with_mask(
+        finding, content, entry.item, meaning, image.turned_from
+      )
       found += more
     elif meaning.task is items.Task.CLASSIFICATION:
       is_known = entry.item.class_name in meaning.class_names
@@ -119,8 +121,9 @@ class Examiner:
     assert entry.finding is not None
     encoded = self._reader.read_bytes(entry.item.image)
     if hashlib.sha256(encoded).digest() == entry.finding.digest:
-      # Only what must be changed, or has a mask to convert, is decoded again.
-      if not entry.finding.is_changed and entry.item.mask is None:
+      # Only what must be changed, or has a mask to convert or to draw, is decoded again.
+      has_mask = self._meanings[entry.part].task is items.Task.SEGMENTATION
+      if not entry.finding.is_changed and not has_mask:
         return Content(encoded)
       finding, content = self.examine(entry)
       if content is not None and finding == entry.finding:
@@ -130,11 +133,16 @@ class Examiner:
     )
 
   def _with_mask(
-    self, finding: store.Finding, content: Content, item: items.Item, meaning: Meaning
+    self,
+    finding: store.Finding,
+    content: Content,
+    item: items.Item,
+    meaning: Meaning,
+    turned_from: tuple[int, int] | None,
   ) -> tuple[store.Finding, Content, tuple[faults.Fault, ...]]:
     """Adds the mask of an image."""
     if item.mask is None:
-      return finding, content, (faults.Fault(faults.Kind.NO_ANNOTATION, 'no mask'),)
+      return self._with_drawn_mask(finding, content, item, meaning, turned_from)
     try:
       encoded = self._reader.read_bytes(item.mask)
     except errors.DataError as error:
@@ -144,9 +152,31 @@ class Examiner:
     )
     if checked.encoded is None:
       return finding, content, checked.faults
-    counts = tuple((index, int(count)) for index, count in enumerate(checked.counts) if count)
-    finding = dataclasses.replace(finding, pixel_counts=counts)
+    finding = dataclasses.replace(finding, pixel_counts=_counted(checked.counts))
     return finding, dataclasses.replace(content, mask=checked.encoded), checked.faults
+
+  def _with_drawn_mask(
+    self,
+    finding: store.Finding,
+    content: Content,
+    item: items.Item,
+    meaning: Meaning,
+    turned_from: tuple[int, int] | None,
+  ) -> tuple[store.Finding, Content, tuple[faults.Fault, ...]]:
+    """Adds the mask of an image whose objects have masks."""
+    height, width = finding.height, finding.width
+    kept, found = box_checks.check(
+      item.boxes, height, width, item.is_relative, meaning.class_names, turned_from
+    )
+    drawn = class_maps.draw(kept, height, width, meaning.class_names)
+    counts = np.bincount(drawn.ravel(), minlength=256)
+    finding = dataclasses.replace(finding, pixel_counts=_counted(counts))
+    return finding, dataclasses.replace(content, mask=tf_examples.encode_png(drawn)), found
+
+
+def _counted(counts: np.ndarray) -> tuple[tuple[int, int], ...]:
+  """Class ids that a mask has, with their numbers of pixels."""
+  return tuple((index, int(count)) for index, count in enumerate(counts) if count)
 
 
 def _hashes(pixels: np.ndarray | None) -> bytes:

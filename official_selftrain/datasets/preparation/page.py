@@ -79,7 +79,8 @@ def _table(found: summary.Summary) -> str:
 
 def _figure(each: summary.Example, source: store.Store, reader: storage.Reader) -> str:
   pictures = [_picture(key, source, reader) for key in (each.key, each.other) if key]
-  caption = f'{each.part.value}: {each.name}' + (f' ({each.detail})' if each.detail else '')
+  told = f'{each.name} ({each.detail})' if each.name and each.detail else each.name or each.detail
+  caption = f'{each.part.value}: {told}'
   return f'<figure>{"".join(pictures)}<figcaption>{html.escape(caption)}</figcaption></figure>'
 
 

@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import pathlib
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from official_selftrain.core import console, dataset_card, errors, files
@@ -22,7 +21,8 @@ from official_selftrain.datasets.preparation import (
   store,
   work,
 )
-from official_selftrain.datasets.sources import image_names, items, spec
+from official_selftrain.datasets.preparation import problems as problems_lib
+from official_selftrain.datasets.sources import items, spec
 
 ANNOTATIONS = 'validation.json'
 HELD_OUT_TRUTH = 'held_out/unlabelled_truth.json'
@@ -47,6 +47,7 @@ class Settings:
     allowed: kinds of faults that would stop the preparation and do not.
     drops_leaks: training images that are, or look like, validation images are left out.
     has_instance_masks: records of detection hold a mask for each object.
+    teacher: model directory, checkpoint or SavedModel of a model whose classes the data must have; '' for none.
   """
 
   sources: Mapping[store.Part, str]
@@ -57,6 +58,7 @@ class Settings:
   allowed: frozenset[faults.Kind] = frozenset()
   drops_leaks: bool = False
   has_instance_masks: bool = False
+  teacher: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Checked:
     overlaps: images that are there twice.
     class_names: names from class 1 on.
     unused: classes without an object among the labelled images.
+    notes: what was found that belongs to no image, by set.
     problems: why nothing may be written, a sentence each; empty if all is well.
   """
 
@@ -75,6 +78,7 @@ class Checked:
   overlaps: overlaps.Overlaps
   class_names: tuple[str, ...]
   unused: tuple[str, ...]
+  notes: Mapping[store.Part, tuple[faults.Fault, ...]]
   problems: tuple[str, ...]
 
 
@@ -161,8 +165,14 @@ class Preparation:
     found = self._overlaps(sets)
     if self.settings.drops_leaks:
       sets, found = self._without_leaks(sets, found)
-    problems = (*self._empty(sets), *self._problems(found))
-    return Checked(sets, found, self.class_names, self._unused(sets), problems)
+    notes = {part: source.notes for part, source in self._sources.items()}
+    unlike = problems_lib.unlike_teacher(self.settings.teacher, self.class_names)
+    if unlike and store.Part.LABELLED in notes:
+      notes[store.Part.LABELLED] += (unlike,)
+    problems = problems_lib.find(
+      self.store, self._sources, sets, found, notes, self.settings.allowed
+    )
+    return Checked(sets, found, self.class_names, self._unused(sets), notes, problems)
 
   def _examine(self) -> None:
     waiting = self.store.unexamined()
@@ -202,48 +212,6 @@ class Preparation:
     entries = (self.store.entry(key) for key in sets[store.Part.LABELLED].keys)
     objects = set_facts.collect(entries, self.task, self.class_names).objects
     return tuple(name for name in self.class_names if not objects[name])
-
-  def _empty(self, sets: Mapping[store.Part, plan.SetPlan]) -> Iterator[str]:
-    """Which sets were asked for and have no image."""
-    for part in self._sources:
-      if part not in sets:
-        total, good = self.store.count(part), self.store.count(part, is_good=True)
-        reason = ', and these are, or look like, validation images' if good else ''
-        yield f'No image of --{part.value} is left: {good} of {total} can be used{reason}.'
-
-  def _problems(self, found: overlaps.Overlaps) -> Iterator[str]:
-    """Why nothing may be written."""
-    allowed = self.settings.allowed
-    names = {part.value: source.class_names for part, source in self._sources.items()}
-    names.pop(store.Part.UNLABELLED.value, None)
-    if len(set(names.values())) > 1 and faults.Kind.CLASS_ORDER not in allowed:
-      told = '; '.join(f'{part}: {", ".join(each)}' for part, each in names.items())
-      yield f'The sets have different classes ({told}). Give both the same list of classes in the same order.'
-    tasks = {part.value: self._sources[part].task.value for part in self._sources}
-    tasks.pop(store.Part.UNLABELLED.value, None)
-    if len(set(tasks.values())) > 1:
-      told = '; '.join(f'{part}: {each}' for part, each in tasks.items())
-      yield f'The sets are for different tasks ({told}). Annotate both in the same way.'
-    wrong: Counter[faults.Kind] = Counter()
-    first: dict[faults.Kind, str] = {}
-    for entry in self.store.entries():
-      for fault in entry.finding.faults if entry.finding else ():
-        if fault.outcome is faults.Outcome.ERROR and fault.kind not in allowed:
-          wrong[fault.kind] += 1
-          first.setdefault(
-            fault.kind, f'{image_names.display_name(entry.item.image.name)}: {fault.detail}'
-          )
-    for kind, count in wrong.items():
-      yield f'{count} x {kind.rule.meaning}; first {first[kind]}. --allow={kind.name.lower()} goes on without them.'
-    leaks = [pair for pair in found.pairs if pair.kind is faults.Kind.LEAK]
-    if leaks and faults.Kind.LEAK not in allowed:
-      one, other = (self.store.entry(key) for key in (leaks[0].first, leaks[0].second))
-      shown = [image_names.display_name(each.item.image.name) for each in (one, other)]
-      yield (
-        f'{len(leaks)} x a training image is, or looks like, a validation image; first '
-        f'{shown[0]} ({one.part.value}) and {shown[1]}. '
-        '--leaks=drop leaves them out of training, --leaks=allow keeps them.'
-      )
 
   def write(self, checked: Checked) -> dataset_card.Card:
     """Writes records, annotations and, last, the data card.

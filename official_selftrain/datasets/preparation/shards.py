@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
-from pycocotools import mask as coco_mask
 
 from official_selftrain.core import errors, files, keys
 from official_selftrain.datasets import tf_examples
+from official_selftrain.datasets.checks import class_maps
 from official_selftrain.datasets.preparation import examination, store
 from official_selftrain.datasets.sources import image_names, items
 
@@ -122,22 +122,12 @@ class Writer:
     )
     features[keys.BOX_CLASS_NAME] = tf_examples.text_feature(*(box.class_name for box in boxes))
     if has_instance_masks:
-      features |= tf_examples.mask_features(_masks(boxes, finding.height, finding.width))
+      features |= tf_examples.mask_features(
+        class_maps.mask_of(box, finding.height, finding.width) for box in boxes
+      )
     return features
 
 
 def area_of(box: items.Box) -> float:
   """Area of an object in pixels: of its mask, if it is known, else of its box."""
   return box.area if box.area is not None else (box.ymax - box.ymin) * (box.xmax - box.xmin)
-
-
-def _masks(boxes: tuple[items.Box, ...], height: int, width: int) -> Iterator[np.ndarray]:
-  """Mask of each object, uint8 [height, width]; a box without one is its mask."""
-  for box in boxes:
-    if box.run_lengths is not None:
-      yield coco_mask.decode(dict(box.run_lengths))
-    else:
-      mask = np.zeros([height, width], np.uint8)
-      rows = slice(round(box.ymin), max(round(box.ymax), round(box.ymin) + 1))
-      mask[rows, round(box.xmin) : max(round(box.xmax), round(box.xmin) + 1)] = 1
-      yield mask

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from official_selftrain.core import console
@@ -21,9 +21,9 @@ class Example:
   """An image with a fault.
 
   Attributes:
-    key: its number in the store.
+    key: its number in the store; 0 for what belongs to no image.
     part: its set.
-    name: of the image.
+    name: of the image, or of the class; '' without one.
     detail: particulars of the fault.
     other: number of the image that it is like; 0 without one.
   """
@@ -52,13 +52,19 @@ class Summary:
   examples: Mapping[faults.Kind, tuple[Example, ...]]
 
 
-def summarise(source: store.Store, found: overlaps.Overlaps, unused: tuple[str, ...]) -> Summary:
+def summarise(
+  source: store.Store,
+  found: overlaps.Overlaps,
+  unused: tuple[str, ...],
+  notes: Mapping[store.Part, Sequence[faults.Fault]],
+) -> Summary:
   """Counts the faults of all images.
 
   Args:
     source: the examined images.
     found: images that are there twice.
     unused: classes without objects.
+    notes: what was found that belongs to no image, by set.
 
   Returns:
     The summary.
@@ -82,6 +88,9 @@ def summarise(source: store.Store, found: overlaps.Overlaps, unused: tuple[str, 
     detail = f'{"mirrored " if pair.is_mirrored else ""}like {image_names.display_name(second.item.image.name)}'
     detail += f' ({second.part.value}), {pair.distance} of 64 bits differ'
     note(pair.kind, Example(pair.first, first.part, name, detail, pair.second))
+  for part, each in notes.items():
+    for fault in each:
+      note(fault.kind, Example(0, part, '', fault.detail))
   for name in unused:
     note(faults.Kind.UNUSED_CLASS, Example(0, store.Part.LABELLED, name, ''))
   return Summary(

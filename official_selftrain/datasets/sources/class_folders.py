@@ -46,6 +46,7 @@ class _Source:
   _called: Mapping[str, str]
   task: items.Task = items.Task.CLASSIFICATION
   mask_values: Mapping[int | tuple[int, int, int], int] = dataclasses.field(default_factory=dict)
+  notes: tuple[faults.Fault, ...] = ()
 
   @property
   def class_names(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from official_selftrain.core import errors
+from official_selftrain.core import errors, keys
 from official_selftrain.datasets import faults
 from official_selftrain.datasets.sources import (
   image_names,
@@ -23,6 +23,8 @@ from official_selftrain.datasets.sources import (
 # Where images are looked for, from the folder of the JSON file on.
 _FOLDERS = ('', 'images', '../images', 'JPEGImages')
 
+_TASKS = (items.Task.DETECTION.value, items.Task.SEGMENTATION.value)
+
 _IMAGES, _ANNOTATIONS, _CATEGORIES = 'images', 'annotations', 'categories'
 _EXPECTED = (
   'Expected: lists of images with id and file_name, of annotations with image_id, category_id and bbox, and of '
@@ -31,7 +33,9 @@ _EXPECTED = (
 
 
 def open_source(
-  path: str | os.PathLike[str], images: str | os.PathLike[str] | None = None
+  path: str | os.PathLike[str],
+  images: str | os.PathLike[str] | None = None,
+  task: str = items.Task.DETECTION.value,
 ) -> items.Source:
   """Opens a COCO annotation file.
 
@@ -47,14 +51,18 @@ def open_source(
     path: the JSON file.
     images: the folder that file names start from. By default the first of these that has the first image: the folder of
       the JSON file, `images` in it, `images` beside it, `JPEGImages` in it.
+    task: 'detection', or 'segmentation' to draw class maps from the masks of the objects, see `checks.class_maps`.
 
   Returns:
-    The source. It has one more attribute, `orphans`: the number of annotations of images that the file does not list.
+    The source. Its notes tell of annotations of images that the file does not list.
 
   Raises:
+    ConfigError: `task` is something else.
     DataError: the file is missing, no JSON or without images, annotations or categories; a category has no id or name
       of its own; or the images are not found.
   """
+  if task not in _TASKS:
+    raise errors.ConfigError(f'task is {task!r}; allowed are {", ".join(_TASKS)}.')
   name = os.fspath(path)
   lists = json_stream.Lists(name, (_IMAGES, _ANNOTATIONS, _CATEGORIES))
   store = spool.Spool()
@@ -73,6 +81,10 @@ def open_source(
       )
     else:
       _add_category(categories, entry, name)
+  if task == items.Task.SEGMENTATION.value and len(categories) >= keys.IGNORE_LABEL:
+    raise errors.DataError(
+      f'{name} has {len(categories)} categories; class maps have at most {keys.IGNORE_LABEL - 1}.'
+    )
   missing = sorted({_IMAGES, _ANNOTATIONS, _CATEGORIES} - lists.found)
   if missing:
     raise errors.DataError(f'{name} has no list {" and no list ".join(missing)}. {_EXPECTED}')
@@ -83,7 +95,12 @@ def open_source(
   store.add_files(image.name for image in image_names.list_images(folder))
   orphans = store.seal()
   ordered = dict(sorted(categories.items()))
-  return _Source(tuple(ordered.values()), orphans, folder, ordered, store)
+  notes = (
+    (faults.Fault(faults.Kind.NO_IMAGE, f'{orphans} annotations in {name}'),) if orphans else ()
+  )
+  return _Source(
+    tuple(ordered.values()), folder, ordered, store, task=items.Task(task), notes=notes
+  )
 
 
 @dataclasses.dataclass(eq=False)
@@ -91,12 +108,12 @@ class _Source:
   """See `open_source`."""
 
   class_names: tuple[str, ...]
-  orphans: int
   _folder: str
   _categories: Mapping[int, str]
   _store: spool.Spool
   task: items.Task = items.Task.DETECTION
   mask_values: Mapping[int | tuple[int, int, int], int] = dataclasses.field(default_factory=dict)
+  notes: tuple[faults.Fault, ...] = ()
 
   def _item(self, image: spool.Image, is_first_of_name: bool) -> items.Item:
     entry = json.loads(image.text)

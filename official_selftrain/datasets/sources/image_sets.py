@@ -47,6 +47,7 @@ class _Source:
   task: items.Task = items.Task.NONE
   class_names: tuple[str, ...] = ()
   mask_values: Mapping[int | tuple[int, int, int], int] = dataclasses.field(default_factory=dict)
+  notes: tuple[faults.Fault, ...] = ()
 
   def items(self) -> Iterator[items.Item]:
     """See `items.Source`."""

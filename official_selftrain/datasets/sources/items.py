@@ -102,5 +102,9 @@ class Source(Protocol):
     `(red, green, blue)` for masks in colours.
     """
 
+  @property
+  def notes(self) -> tuple[faults_lib.Fault, ...]:
+    """What the reader found that belongs to no image."""
+
   def items(self) -> Iterator[Item]:
     """The images in a fixed order, one at a time; what is wrong with one of them never ends the iteration."""

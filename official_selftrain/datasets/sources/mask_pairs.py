@@ -47,7 +47,7 @@ def open_source(
     raise errors.ConfigError(
       'Masks need classes=FILE, a text file with a line `value name` or `red green blue name` for each class.'
     )
-  names, values = _read_classes(os.fspath(classes))
+  names, values = read_classes(os.fspath(classes))
   images = os.fspath(path)
   next(image_names.list_images(images))
   folder = images if masks is None else os.fspath(masks)
@@ -78,6 +78,7 @@ class _Source:
   _inner: str
   task: items.Task = items.Task.SEGMENTATION
   _suffix: str = ''
+  notes: tuple[faults.Fault, ...] = ()
 
   def choose_suffix(self) -> None:
     """Finds how masks are called; DataError if no image has one."""
@@ -90,6 +91,12 @@ class _Source:
       raise errors.DataError(
         f'No image in {self._images} has a mask in {self._masks}. Masks have the names of their images.'
       )
+    if self._suffix or self._inner != os.curdir:
+      # A file whose name is that of an image with nothing behind it may be anything where masks lie among images.
+      masks = sum(stem.endswith(self._suffix) for stem in self._by_stem)
+      lost = masks - counts[self._suffix]
+      if lost > 0:
+        self.notes = (faults.Fault(faults.Kind.NO_IMAGE, f'{lost} masks in {self._masks}'),)
 
   def _mask_of(self, image: items.ImageFile, suffix: str) -> items.ImageFile | None:
     """The mask of an image; never the image itself."""
@@ -129,8 +136,12 @@ def _rank(name: str) -> int:
   return _ENDINGS.index(os.path.splitext(name)[1].lower())
 
 
-def _read_classes(path: str) -> tuple[tuple[str, ...], dict[_Value, int]]:
-  """Names from class 1 on, and the class id by value or colour."""
+def read_classes(path: str) -> tuple[tuple[str, ...], dict[_Value, int]]:
+  """Names from class 1 on, and the class id by value or colour, from a text file; see `open_source`.
+
+  Raises:
+    DataError: the file cannot be read or gives a value or a name twice.
+  """
   names: list[str] = []
   values: dict[_Value, int] = {}
   for number, line in enumerate(storage.read_lines(path), 1):

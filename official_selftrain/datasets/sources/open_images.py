@@ -46,7 +46,7 @@ def open_source(
       both cases only those that the boxes of the whole CSV file use, in the folder or not.
 
   Returns:
-    The source. It has one more attribute, `orphans`: the number of boxes of images that are not in the folder.
+    The source. Its notes tell of boxes of images that are not in the folder.
 
   Raises:
     DataError: a file is missing or wrong, the folder has no images, or no box is of one of them.
@@ -59,7 +59,9 @@ def open_source(
   labels, orphans = _read_boxes(name, store, folder)
   names = _class_names(labels, classes)
   store.seal()
-  return _Source(tuple(names.values()), orphans, folder, name, names, store)
+  detail = f'{orphans} boxes in {name}'
+  notes = (faults.Fault(faults.Kind.NO_IMAGE, detail),) if orphans else ()
+  return _Source(tuple(names.values()), folder, name, names, store, notes=notes)
 
 
 @dataclasses.dataclass(eq=False)
@@ -67,7 +69,6 @@ class _Source:
   """See `open_source`."""
 
   class_names: tuple[str, ...]
-  orphans: int
   _folder: str
   # The CSV file, for messages.
   _path: str
@@ -76,6 +77,7 @@ class _Source:
   _store: spool.Spool
   task: items.Task = items.Task.DETECTION
   mask_values: Mapping[int | tuple[int, int, int], int] = dataclasses.field(default_factory=dict)
+  notes: tuple[faults.Fault, ...] = ()
 
   def _item(self, image: spool.Image) -> items.Item:
     source_id = _image_id(image.name)

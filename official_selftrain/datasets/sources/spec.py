@@ -8,6 +8,7 @@ import os
 import re
 
 from official_selftrain.core import errors
+from official_selftrain.datasets import voc_layout
 from official_selftrain.datasets.sources import items
 
 
@@ -27,8 +28,9 @@ class Format:
 
 
 FORMATS = {
-  'coco': Format('coco_json', ('images',), 'COCO JSON; images=FOLDER if it is not beside'),
+  'coco': Format('coco_json', ('images', 'task'), 'COCO JSON; images=FOLDER if not beside; task=segmentation'),
   'voc': Format('voc_xml', ('split', 'classes', 'difficult'), 'folder with Annotations/*.xml and JPEGImages'),
+  'voc_masks': Format('voc_masks', ('split', 'classes'), 'folder with JPEGImages and SegmentationClass'),
   'yolo': Format('yolo', ('split',), 'data.yaml, or the folder with it; split=train, val or test'),
   'open_images': Format('open_images', ('images', 'classes'), 'CSV of boxes; images=FOLDER'),
   'masks': Format('mask_pairs', ('classes', 'masks'), 'folder of images; masks=FOLDER, classes=FILE'),
@@ -135,8 +137,11 @@ def _is_coco(path: str) -> bool:
 
 
 def _is_voc(path: str) -> bool:
-  roots = ('', 'VOC2012', 'VOCdevkit/VOC2012')
-  return any(os.path.isdir(os.path.join(path, root, 'Annotations')) for root in roots)
+  return any(os.path.isdir(os.path.join(path, root, 'Annotations')) for root in voc_layout.ROOTS)
+
+
+def _is_voc_masks(path: str) -> bool:
+  return any(os.path.isdir(os.path.join(path, root, voc_layout.MASKS)) for root in voc_layout.ROOTS)
 
 
 def _is_yolo(path: str) -> bool:
@@ -154,7 +159,7 @@ def _is_open_images(path: str) -> bool:
 
 def _is_class_folders(path: str) -> bool:
   """Whether a folder holds nothing but folders, none of which has a name that means something else."""
-  if not os.path.isdir(path) or _is_voc(path) or _is_yolo(path):
+  if not os.path.isdir(path) or _is_voc(path) or _is_voc_masks(path) or _is_yolo(path):
     return False
   names = [name for name in os.listdir(path) if not name.startswith('.')]
   named = {'images', 'labels', 'masks', 'annotations', 'jpegimages', 'segmentationclass'}
@@ -166,6 +171,7 @@ def _is_class_folders(path: str) -> bool:
 _SIGNS = {
   'coco': _is_coco,
   'voc': _is_voc,
+  'voc_masks': _is_voc_masks,
   'yolo': _is_yolo,
   'open_images': _is_open_images,
   'folders': _is_class_folders,

@@ -54,7 +54,7 @@ def open_source(
     difficult: 'crowd', 'object' to treat difficult objects like others, or 'drop' to leave them out.
 
   Returns:
-    The source. It has one more attribute, `counts_from_zero`: whether coordinates were found to count from 0.
+    The source. Its notes say so if coordinates were found to count from 0.
 
   Raises:
     ConfigError: `difficult` is something else.
@@ -113,13 +113,19 @@ class _Source:
   """See `open_source`."""
 
   class_names: tuple[str, ...]
-  counts_from_zero: bool
+  _counts_from_zero: bool
   _annotations: str
   _images: str
   _difficult: str
   _listed: tuple[_Listed, ...]
   task: items.Task = items.Task.DETECTION
   mask_values: Mapping[int | tuple[int, int, int], int] = dataclasses.field(default_factory=dict)
+
+  @property
+  def notes(self) -> tuple[faults.Fault, ...]:
+    """See `items.Source`."""
+    fault = faults.Fault(faults.Kind.FROM_ZERO, self._annotations)
+    return (fault,) if self._counts_from_zero else ()
 
   def _item(self, listed: _Listed, is_first: bool) -> items.Item:
     name_fault = image_names.check_name(listed.image)
@@ -161,7 +167,7 @@ class _Source:
     if each.name not in self.class_names:
       return faults.Fault(faults.Kind.UNKNOWN_CLASS, f'{place}: {each.name!r}')
     xmin, ymin, xmax, ymax = each.box
-    shift = 0 if self.counts_from_zero else 1
+    shift = 0 if self._counts_from_zero else 1
     is_crowd = each.is_difficult and self._difficult == 'crowd'
     return items.Box(each.name, ymin - shift, xmin - shift, ymax, xmax, is_crowd=is_crowd)
 

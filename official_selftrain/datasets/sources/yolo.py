@@ -91,6 +91,15 @@ class _Source:
   task: items.Task = items.Task.DETECTION
   mask_values: Mapping[int | tuple[int, int, int], int] = dataclasses.field(default_factory=dict)
 
+  @functools.cached_property
+  def notes(self) -> tuple[faults.Fault, ...]:
+    """See `items.Source`."""
+    return tuple(
+      faults.Fault(faults.Kind.NO_IMAGE, f'{lost} files in {_labels_folder(folder)}')
+      for folder in self._folders
+      if (lost := _count_lost(folder))
+    )
+
   def check_labels(self, file: str, split: str) -> None:
     """Raises DataError if no image has a file of boxes, as when the labels lie somewhere else."""
     labels_of = functools.cache(_labels_folder)
@@ -234,6 +243,16 @@ def _labels_folder(folder: str) -> str:
     parts[len(parts) - 1 - parts[::-1].index(_IMAGES)] = _LABELS
   labels = os.sep.join(parts)
   return labels if os.path.isdir(labels) else folder
+
+
+def _count_lost(folder: str) -> int:
+  """Files of boxes whose image is not in a folder of images; 0 where both lie in one folder."""
+  labels = _labels_folder(folder)
+  if labels == folder:
+    return 0
+  stems = {os.path.splitext(image.name)[0] for image in image_names.list_images(folder)}
+  names = (name for name, _ in image_names.list_files(labels, ('.txt',)))
+  return sum(os.path.splitext(name)[0] not in stems for name in names)
 
 
 def _files_of(folder: str) -> frozenset[str]:

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from urllib import parse
 from xml.etree import ElementTree as ET
 
-from official_selftrain.datasets import voc
+from official_selftrain.datasets import voc_layout
 from official_selftrain.pseudo_labels.exporters import base, brush, output
 
 # Names of the tags in the configuration.
@@ -118,7 +118,7 @@ def _config(tag: str, names: Sequence[str]) -> str:
   root = ET.Element('View')
   ET.SubElement(root, 'Image', {'name': _IMAGE, 'value': '$image'})
   labels = ET.SubElement(root, tag, {'name': _LABELS, 'toName': _IMAGE})
-  colours = voc.colour_map()
+  colours = voc_layout.colour_map()
   for place, name in enumerate(names):
     # The first colour of VOC is black, the background's; the others come again when there are more classes.
     red, green, blue = colours[1 + place % (len(colours) - 1)].tolist()

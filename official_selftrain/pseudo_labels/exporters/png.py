@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 from PIL import Image
 
-from official_selftrain.datasets import voc
+from official_selftrain.datasets import voc_layout
 from official_selftrain.pseudo_labels.exporters import base, output
 
 
@@ -23,7 +23,7 @@ class Masks:
   def __init__(self, folder: output.Folder, facts: base.Facts) -> None:
     """See `Exporter`."""
     self._folder = folder
-    self._palette = voc.colour_map().tobytes()
+    self._palette = voc_layout.colour_map().tobytes()
     self._list = folder.open('ImageSets/Segmentation/pseudo.txt')
     # Line n names value n, from 0.
     names = ('background', *facts.class_names)

@@ -301,5 +301,55 @@ class EquivalenceTest(MasksTestCase):
       np.testing.assert_array_equal(decoded, expected)
 
 
+class ValuesAndColoursTest(MasksTestCase):
+  """Classes that have both a value and a colour, as those of PASCAL VOC."""
+
+  BOTH = {**IDENTITY, **COLOURS}
+
+  def assert_ids(self, image: Image.Image) -> None:
+    # With fewer bits Pillow would cut the indices.
+    checked = self.check(saved(image, bits=8), self.BOTH)
+    self.assertEqual(checked.faults, ())
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(checked.encoded))), IDS)
+
+  def test_indices_whose_colours_are_those_of_their_classes(self):
+    self.assert_ids(palette_image())
+
+  def test_a_renumbered_palette_stands_for_its_colours(self):
+    order = np.array([2, 0, 255, 1])
+    indices = np.searchsorted(np.sort(order), IDS)
+    # Index k has the colour of the class that a program has put there.
+    places = np.array([int(np.flatnonzero(order == value)[0]) for value in np.sort(order)])
+    self.assert_ids(palette_image(places[indices].astype(np.uint8), PALETTE[order]))
+
+  def test_a_palette_of_grey_stands_for_its_indices(self):
+    self.assert_ids(palette_image(palette=np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1)))
+
+  def test_a_palette_without_a_colour_for_void(self):
+    # Pillow fills what is missing with black.
+    self.assert_ids(palette_image(palette=PALETTE[:3]))
+
+  def test_an_index_beyond_the_palette_is_a_value(self):
+    image = palette_image(palette=PALETTE[:2])
+    content = saved(image, bits=8)
+    place = content.index(b'PLTE')
+    # The chunk with two colours alone, and a checksum to go with it.
+    colours = b'PLTE' + PALETTE[:2].tobytes()
+    chunk = struct.pack('>I', 6) + colours + struct.pack('>I', zlib.crc32(colours))
+    end = place + 4 + 768 + 4
+    checked = self.check(content[: place - 4] + chunk + content[end:], self.BOTH)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(checked.encoded))), IDS)
+
+  def test_greyscale_has_values_and_rgb_has_colours(self):
+    self.assert_ids(Image.fromarray(IDS))
+    self.assert_ids(Image.fromarray(PALETTE[IDS]))
+
+  def test_what_is_neither_is_named(self):
+    palette = PALETTE.copy()
+    palette[2] = (9, 8, 7)
+    (fault,) = self.check(saved(palette_image(palette=palette), bits=8), self.BOTH).faults
+    self.assertRegex(fault.detail, r'no class has \(9, 8, 7\) \(3 pixels\)')
+
+
 if __name__ == '__main__':
   unittest.main()

@@ -1,10 +1,6 @@
 """Tests for the steps of a preparation, without processes of their own."""
 
-import dataclasses
-import json
 import os
-import pathlib
-import tempfile
 import unittest
 from unittest import mock
 
@@ -12,69 +8,16 @@ import numpy as np
 
 from official_selftrain.core import dataset_card, errors, keys
 from official_selftrain.datasets import faults
-from official_selftrain.datasets.preparation import parallel, plan, preparing, store, work
+from official_selftrain.datasets.preparation import parallel, plan, preparing, work
 from official_selftrain.datasets.sources import items
-from tests.datasets.preparation import photos
+from tests.datasets.preparation import photos, preparing_case
 
-LABELLED = store.Part.LABELLED
-UNLABELLED = store.Part.UNLABELLED
-VALIDATION = store.Part.VALIDATION
-
-
-def _coco(names, classes=('cat', 'dog'), category=1):
-  """COCO JSON in which each image has one box."""
-  box = {'category_id': category, 'bbox': [8, 4, 16, 12]}
-  return json.dumps(
-    {
-      'images': [{'id': 10 * n, 'file_name': name} for n, name in enumerate(names, 1)],
-      'annotations': [{'id': n, 'image_id': 10 * n, **box} for n in range(1, len(names) + 1)],
-      'categories': [{'id': n, 'name': name} for n, name in enumerate(classes, 1)],
-    }
-  )
+LABELLED = preparing_case.LABELLED
+UNLABELLED = preparing_case.UNLABELLED
+VALIDATION = preparing_case.VALIDATION
 
 
-class PreparingTestCase(unittest.TestCase):
-  """Each test has a folder with four images for training and two for validation."""
-
-  def setUp(self):
-    self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-    self.enterContext(photos.without_processes())
-    self.output = self.folder / 'data'
-    train = {f'train/{name}.jpg': photos.jpeg(n) for n, name in enumerate('abcd')}
-    valid = {f'valid/{name}.jpg': photos.jpeg(n) for n, name in enumerate('vw', 10)}
-    photos.write(self.folder, train | valid)
-    self.annotate('train', 'abcd')
-    self.annotate('valid', 'vw')
-    self.sources = {
-      LABELLED: f'coco:{self.folder}/train/all.json',
-      VALIDATION: f'coco:{self.folder}/valid/all.json',
-    }
-
-  def annotate(self, name, images, **values):
-    content = _coco([f'{each}.jpg' for each in images], **values)
-    photos.write(self.folder, {f'{name}/all.json': content})
-
-  def prepare(self, **settings):
-    preparation = preparing.Preparation(
-      preparing.Settings(settings.pop('sources', self.sources), str(self.output), **settings)
-    )
-    self.addCleanup(preparation.close)
-    return preparation
-
-  def check(self, **settings):
-    return self.prepare(**settings).check()
-
-  def run_all(self, **settings):
-    preparation = self.prepare(**settings)
-    checked = preparation.check()
-    self.assertEqual(checked.problems, ())
-    return preparation.write(checked)
-
-  def records(self, name):
-    return photos.records(*self.output.glob(f'{name}-*.tfrecord'))
-
-
-class CheckTest(PreparingTestCase):
+class CheckTest(preparing_case.PreparingTestCase):
   def test_sets_classes_and_task_are_found(self):
     preparation = self.prepare()
     checked = preparation.check()
@@ -137,64 +80,7 @@ class CheckTest(PreparingTestCase):
     self.assertEqual(preparation.store.entry(2).finding.faults, expected)
 
 
-class ProblemsTest(PreparingTestCase):
-  def assert_problem(self, expected, **settings):
-    (problem,) = self.check(**settings).problems
-    self.assertRegex(problem, expected)
-
-  def test_classes_must_be_in_one_order(self):
-    self.annotate('valid', 'vw', classes=('dog', 'cat'))
-    self.assert_problem(
-      r'The sets have different classes \(labelled: cat, dog; validation: dog, cat\)\. Give both the same list'
-    )
-    self.assertEqual(self.check(allowed=frozenset({faults.Kind.CLASS_ORDER})).problems, ())
-
-  def test_sets_must_be_for_one_task(self):
-    mask = np.ones([photos.HEIGHT, photos.WIDTH], np.uint8)
-    masks = {f'valid/{name}.png': photos.png(mask) for name in 'vw'}
-    photos.write(self.folder, {**masks, 'classes.txt': '1 cat\n2 dog\n'})
-    spec = f'masks:{self.folder}/valid,classes={self.folder}/classes.txt'
-    self.assert_problem(
-      r'different tasks \(labelled: detection; validation: segmentation\)',
-      sources=self.sources | {VALIDATION: spec},
-    )
-
-  def test_unknown_classes_stop_until_they_are_allowed(self):
-    self.annotate('train', 'abcd', category=3)
-    self.assert_problem(
-      r'4 x the class is not in the list of classes; first a\.jpg: annotations\[0\] \(id 1\) has the '
-      r'category_id 3\. --allow=unknown_class goes on without them\.'
-    )
-    preparation = self.prepare(allowed=frozenset({faults.Kind.UNKNOWN_CLASS}))
-    checked = preparation.check()
-    self.assertEqual(checked.problems, ())
-    self.assertEqual(preparation.write(checked).labelled.without_objects, 4)
-
-  def test_of_two_images_of_one_name_the_first_may_be_used(self):
-    self.annotate('train', 'abcda')
-    self.assert_problem(
-      r"1 x two images of a set have one name or id; first a\.jpg: file_name 'a\.jpg'\."
-    )
-    card = self.run_all(allowed=frozenset({faults.Kind.SAME_NAME}))
-    self.assertEqual(card.labelled.images, 4)
-    self.assertEqual(sorted(self.records('labelled')), ['a.jpg', 'b.jpg', 'c.jpg', 'd.jpg'])
-
-  def test_a_set_of_which_no_image_is_left_is_a_problem(self):
-    for name in 'vw':
-      photos.write(self.folder, {f'valid/{name}.jpg': b''})
-    self.assert_problem(r'No image of --validation is left: 0 of 2 can be used\.')
-
-  def test_no_labelled_image_to_share_is_a_problem(self):
-    for name in 'abcd':
-      photos.write(self.folder, {f'train/{name}.jpg': b''})
-    self.assert_problem(
-      r'No image of --labelled is left: 0 of 4 can be used\.',
-      sources={LABELLED: self.sources[LABELLED]},
-      split=plan.SplitSettings(validation_share=0.5),
-    )
-
-
-class LeaksTest(PreparingTestCase):
+class LeaksTest(preparing_case.PreparingTestCase):
   """Images a and b are copies of validation image v."""
 
   def setUp(self):
@@ -236,7 +122,7 @@ class LeaksTest(PreparingTestCase):
     )
 
 
-class WriteTest(PreparingTestCase):
+class WriteTest(preparing_case.PreparingTestCase):
   def test_the_card_says_what_was_written(self):
     card = self.run_all(split=plan.SplitSettings(seed=4))
     self.assertEqual(card, dataset_card.read(self.output))
@@ -342,54 +228,6 @@ class WriteTest(PreparingTestCase):
       errors.DataError, 'data cannot be written: .*[Gg]ive another --output'
     ):
       self.prepare()
-
-
-class OtherTasksTest(PreparingTestCase):
-  def test_masks_become_class_ids(self):
-    values = np.zeros([photos.HEIGHT, photos.WIDTH], np.uint8)
-    values[:8], values[8:12] = 7, 255
-    photos.write(
-      self.folder,
-      {
-        'masks/a.png': photos.png(values),
-        'photos/a.jpg': photos.jpeg(0),
-        'classes.txt': '3 cat\n7 dog\n',
-      },
-    )
-    spec = f'masks:{self.folder}/photos,masks={self.folder}/masks,classes={self.folder}/classes.txt'
-    card = self.run_all(sources={LABELLED: spec})
-    self.assertEqual(card.task, 'segmentation')
-    self.assertEqual(card.labelled.objects, {'cat': 0, 'dog': 8 * photos.WIDTH})
-    self.assertEqual(card.labelled.annotation_file, '')
-    record = self.records('labelled')['a.jpg']
-    self.assertEqual(record[keys.IMAGE_ENCODED], [photos.jpeg(0)])
-    mask = photos.pixels(record[keys.SEGMENTATION_MASK][0])
-    np.testing.assert_array_equal(mask, np.where(values == 7, 2, values))
-    self.assertNotIn(keys.BOX_CLASS, record)
-
-  def test_folders_become_classes_from_zero(self):
-    photos.write(
-      self.folder,
-      {f'sorted/{name}/{n}.jpg': photos.jpeg(n) for n, name in enumerate(['dog', 'cat', 'dog'])},
-    )
-    card = self.run_all(sources={LABELLED: f'folders:{self.folder}/sorted'})
-    self.assertEqual(card.task, 'classification')
-    self.assertEqual(card.classes, ('cat', 'dog'))
-    self.assertEqual(card.labelled.objects, {'cat': 1, 'dog': 2})
-    labels = {name: each[keys.IMAGE_CLASS] for name, each in self.records('labelled').items()}
-    self.assertEqual(labels, {'dog/0.jpg': [1], 'cat/1.jpg': [0], 'dog/2.jpg': [1]})
-
-  def test_images_may_be_without_annotations_altogether(self):
-    card = self.run_all(sources={UNLABELLED: str(self.folder / 'train')})
-    self.assertEqual(card.task, 'none')
-    self.assertEqual(dataclasses.replace(card, versions={}).sets(), {'unlabelled': card.unlabelled})
-    self.assertEqual(dataset_card.read(self.output), card)
-    self.assertEqual(card.unlabelled.objects, {})
-    for record in self.records('unlabelled').values():
-      self.assertEqual(
-        sorted(record),
-        ['image/encoded', 'image/filename', 'image/height', 'image/source_id', 'image/width'],
-      )
 
 
 if __name__ == '__main__':

@@ -29,8 +29,8 @@ class SummaryTest(unittest.TestCase):
       self.store, VALIDATION, {'v.jpg': examined.good(faults=(area,))}
     )
 
-  def summarise(self, *pairs, unused=()):
-    return summary.summarise(self.store, overlaps.Overlaps(pairs, 0), unused)
+  def summarise(self, *pairs, unused=(), notes=None):
+    return summary.summarise(self.store, overlaps.Overlaps(pairs, 0), unused, notes or {})
 
   def test_images_and_faults_are_counted_by_set(self):
     found = self.summarise()
@@ -84,6 +84,12 @@ class SummaryTest(unittest.TestCase):
     expected = tuple(summary.Example(0, LABELLED, name, '') for name in ('cow', 'sheep'))
     self.assertEqual(found.examples[Kind.UNUSED_CLASS], expected)
     self.assertEqual(found.counts[Kind.UNUSED_CLASS], {LABELLED: 2})
+
+  def test_what_belongs_to_no_image_is_an_example_without_a_name(self):
+    found = self.summarise(notes={VALIDATION: (faults.Fault(Kind.NO_IMAGE, '3 boxes'),)})
+    expected = (summary.Example(0, VALIDATION, '', '3 boxes'),)
+    self.assertEqual(found.examples[Kind.NO_IMAGE], expected)
+    self.assertEqual(found.counts[Kind.NO_IMAGE], {VALIDATION: 1})
 
   def test_the_table_has_a_row_for_each_kind_and_a_column_for_each_set(self):
     lines = summary.table(self.summarise()).splitlines()

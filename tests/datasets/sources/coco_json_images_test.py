@@ -171,7 +171,8 @@ class ImagesTest(coco_case.CocoTestCase):
     orphans = [self.annotation(image_id=8), self.annotation(image_id=None), 'text', None]
     self.write(self.annotation(), *orphans)
     source = coco_json.open_source(self.path)
-    self.assertEqual(source.orphans, 4)
+    expected = faults.Fault(faults.Kind.NO_IMAGE, f'4 annotations in {self.path}')
+    self.assertEqual(source.notes, (expected,))
     self.assertEqual([len(item.boxes) for item in source.items()], [1])
 
 

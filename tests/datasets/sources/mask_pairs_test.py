@@ -52,6 +52,13 @@ class MaskPairsTestCase(unittest.TestCase):
 
 
 class TwoFoldersTest(MaskPairsTestCase):
+  def test_masks_without_an_image_are_counted(self):
+    self.add('images/a.jpg', 'masks/a_mask.png')
+    self.assertEqual(self.open().notes, ())
+    self.add('masks/b_mask.png', 'masks/c_mask.png', 'masks/d.png')
+    expected = faults.Fault(faults.Kind.NO_IMAGE, f'2 masks in {self.masks}')
+    self.assertEqual(self.open().notes, (expected,))
+
   def test_an_image_and_the_mask_of_its_name(self):
     self.add('images/a.jpg', 'masks/a.png')
     source = self.open()

@@ -135,7 +135,10 @@ class ImagesTest(OpenImagesTestCase):
     self.add_image('a.jpg')
     self.write(_row('a'), _row('b'), _row('b'), _row(''))
     source = self.open()
-    self.assertEqual((source.orphans, [len(item.boxes) for item in source.items()]), (3, [1]))
+    (note,) = source.notes
+    self.assertEqual(note.kind, faults.Kind.NO_IMAGE)
+    self.assertRegex(note.detail, '^3 boxes in .*csv$')
+    self.assertEqual([len(item.boxes) for item in source.items()], [1])
 
   def test_two_images_of_one_id(self):
     self.add_image('train/a.jpg', 'val/a.png')

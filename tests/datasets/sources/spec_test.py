@@ -39,7 +39,7 @@ class FormatsTest(unittest.TestCase):
     self.assertEqual(first, 'SPEC is [FORMAT:]PATH[,KEY=VALUE...]. Formats:')
     self.assertEqual([line.split()[0] for line in lines], list(spec.FORMATS))
     self.assertEqual(
-      lines[2], '  yolo         data.yaml, or the folder with it; split=train, val or test [split]'
+      lines[3], '  yolo         data.yaml, or the folder with it; split=train, val or test [split]'
     )
     self.assertRegex(lines[-1], 'without annotations$')
 
@@ -123,6 +123,15 @@ class DetectionTest(SpecTestCase):
       source = self.open(str(self.folder / root.split('/')[0]))
       self.assertEqual((source.class_names, len(list(source.items()))), (('dog',), 1))
 
+  def test_voc_masks(self):
+    for root in ('voc', 'one/VOC2012', 'two/VOCdevkit/VOC2012'):
+      self.add(f'{root}/JPEGImages/a.jpg')
+      self.add(f'{root}/SegmentationClass/a.png')
+      source = self.open(str(self.folder / root.split('/')[0]))
+      self.assertEqual((source.task, len(source.class_names)), (items.Task.SEGMENTATION, 20))
+    self.add_voc('voc')
+    self.assert_error(errors.ConfigError, str(self.folder / 'voc'), 'it could be voc or voc_masks')
+
   def test_yolo(self):
     root = self.add_yolo()
     self.add('yolo/other.YML', 'train: images/val\nnames: [yak]\n')
@@ -154,7 +163,7 @@ class DetectionTest(SpecTestCase):
     self.assert_unclear(path, 'nothing in it tells')
 
   def test_folders_with_names_that_mean_something_else_are_no_classes(self):
-    for name in ('images', 'Labels', 'masks', 'SegmentationClass'):
+    for name in ('images', 'Labels', 'masks'):
       with self.subTest(name=name):
         self.add(f'{name}_set/{name}/a.jpg')
         self.assert_unclear(str(self.folder / f'{name}_set'), 'nothing in it tells')
@@ -179,7 +188,7 @@ class DetectionTest(SpecTestCase):
       errors.ConfigError,
       path,
       f'^--labelled: the format of {path} is not clear: {reason}. Say which: --labelled={example}:{path}. '
-      'Formats: coco, voc, yolo, open_images, masks, folders, images.$',
+      'Formats: coco, voc, voc_masks, yolo, open_images, masks, folders, images.$',
     )
 
   def test_a_path_that_does_not_exist(self):
@@ -242,7 +251,7 @@ class FormatTest(SpecTestCase):
     self.assertEqual(self.names('photos:may', is_labelled=False), ['a.jpg'])
 
   def test_an_unknown_format(self):
-    known = 'Formats: coco, voc, yolo, open_images, masks, folders, images.'
+    known = 'Formats: coco, voc, voc_masks, yolo, open_images, masks, folders, images.'
     self.assert_error(
       errors.ConfigError,
       'yollo:x',

@@ -29,11 +29,12 @@ class BoxesTest(voc_case.VocTestCase):
 
   def test_a_zero_in_one_file_makes_all_files_count_from_zero(self):
     self.add('a', voc_case.object('cat', (1, 2, 10, 20)))
-    self.assertFalse(voc_xml.open_source(self.root).counts_from_zero)
+    self.assertEqual(voc_xml.open_source(self.root).notes, ())
     for box in ((0, 5, 9, 9), (5, 0, 9, 9), (5, '0.0', 9, 9), (-3, 5, 0, 9)):
       self.add('b', voc_case.object('cat', box))
       source = voc_xml.open_source(self.root)
-      self.assertTrue(source.counts_from_zero)
+      (note,) = source.notes
+      self.assertEqual(note.kind, faults.Kind.FROM_ZERO)
       first = next(source.items()).boxes
       self.assertEqual(first, (items.Box('cat', ymin=2.0, xmin=1.0, ymax=20.0, xmax=10.0),))
 
@@ -87,7 +88,7 @@ class BoxesTest(voc_case.VocTestCase):
       ),
     )
     source = voc_xml.open_source(self.root)
-    self.assertEqual((source.class_names, source.counts_from_zero), (('person',), False))
+    self.assertEqual((source.class_names, source.notes), (('person',), ()))
     self.assertEqual([box.class_name for item in source.items() for box in item.boxes], ['person'])
 
   def test_difficult_objects(self):
@@ -237,9 +238,7 @@ class SafetyTest(voc_case.VocTestCase):
 class BloodCellsTest(unittest.TestCase):
   def test_all_images_and_boxes(self):
     source = voc_xml.open_source(voc_case.BCCD)
-    self.assertEqual(
-      (source.class_names, source.counts_from_zero), (('Platelets', 'RBC', 'WBC'), False)
-    )
+    self.assertEqual((source.class_names, source.notes), (('Platelets', 'RBC', 'WBC'), ()))
     found = list(source.items())
     self.assertEqual([fault for item in found for fault in item.faults], [])
     self.assertEqual({item.size for item in found}, {(480, 640)})

@@ -28,6 +28,16 @@ class SplitTest(yolo_case.YoloTestCase):
     self.assertEqual(self.names(), expected)
     self.assertEqual(self.names('val'), ['images/val/c.jpg'])
 
+  def test_files_of_boxes_without_an_image_are_counted(self):
+    self.write()
+    self.assertEqual(yolo.open_source(self.yaml).notes, ())
+    # Of the same name as an image elsewhere.
+    for name in ('train/s/b', 'train/a'):
+      self.add(f'labels/{name}.txt', yolo_case.LINE)
+    detail = f'2 files in {self.root}/labels/train'
+    expected = (faults.Fault(faults.Kind.NO_IMAGE, detail),)
+    self.assertEqual(yolo.open_source(self.yaml).notes, expected)
+
   def test_several_folders_sorted_together(self):
     self.write(train=['images/val', 'images/train/s'])
     self.assertEqual(self.names(), ['images/train/s/a.jpg', 'images/val/c.jpg'])
