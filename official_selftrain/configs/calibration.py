@@ -22,6 +22,9 @@ class Calibration(hyperparams.Config):
     rule: the cut of a class is the one with the highest F-beta (`f_beta`), or the one that keeps as many labels as
       people drew (`count`).
     beta: of F-beta: below 1 precision weighs more than recall.
+    min_precision: share of a class's labels that must be right at its cut, in [0, 1); the rule chooses among the cuts
+      that reach it. Where none does, the cut is the one with the largest share. Without a bound, the rule gives a weak
+      teacher, which finds little at any cut, the lowest one.
     min_objects: a class with fewer true objects (or pixels) in the held-out images gets the cut of all classes
       together.
     label_dir: label shards of the labelled images, made by `pseudo_labels.import_labels --set=labelled`: needed where
@@ -31,6 +34,7 @@ class Calibration(hyperparams.Config):
   share: float = 0.2
   rule: Literal['f_beta', 'count'] = 'f_beta'
   beta: float = 1.0
+  min_precision: float = 0.5
   min_objects: int = 10
   label_dir: str = ''
 
@@ -40,6 +44,10 @@ class Calibration(hyperparams.Config):
       raise errors.ConfigError(f'{prefix}.share is {self.share:g}: it must be above 0 and below 1.')
     if not self.beta > 0:
       raise errors.ConfigError(f'{prefix}.beta is {self.beta:g}: it must be above 0.')
+    if not 0 <= self.min_precision < 1:
+      raise errors.ConfigError(
+        f'{prefix}.min_precision is {self.min_precision:g}: it must be at least 0 and below 1.'
+      )
     if self.min_objects < 1:
       raise errors.ConfigError(
         f'{prefix}.min_objects is {self.min_objects}: it must be at least 1.'

@@ -74,6 +74,7 @@ def run(
     presentation.measure_labels(label_dir, truth),
     settings.rule,
     settings.beta,
+    settings.min_precision,
     settings.min_objects,
   )
   made.save(folder)

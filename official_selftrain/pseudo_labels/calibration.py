@@ -92,6 +92,7 @@ def calibrate(
   measured: quality.Measured,
   rule: Literal['f_beta', 'count'] = 'f_beta',
   beta: float = 1.0,
+  min_precision: float = 0.0,
   min_objects: int = 10,
 ) -> Calibration:
   """Chooses cuts.
@@ -101,6 +102,7 @@ def calibrate(
       `mask_quality.evaluate_labels` return it. The cuts that it has rows for are the candidates.
     rule: see `configs.calibration.Calibration`.
     beta: of F-beta.
+    min_precision: share of labels that must be right at a cut, as far as there is such a cut.
     min_objects: true objects, or pixels, that a class needs for a cut of its own.
 
   Returns:
@@ -109,8 +111,12 @@ def calibrate(
   Raises:
     DataError: the held-out images show no object, or nothing at all was found in them.
   """
+
+  def choose(rows: Sequence[Row]) -> Row | None:
+    return _choose(rows, rule, beta, min_precision)
+
   overall = measured['overall']
-  best = _choose(overall['cuts'], rule, beta) if overall['truths'] else None
+  best = choose(overall['cuts']) if overall['truths'] else None
   if best is None:
     what = 'nothing in them was found' if overall['truths'] else 'they show no object'
     raise errors.DataError(
@@ -123,7 +129,7 @@ def calibrate(
       continue  # The background of masks.
     own = None
     if curve['truths'] >= min_objects:
-      own = _choose(curve['cuts'], rule, beta)
+      own = choose(curve['cuts'])
     row = row_at(curve['cuts'], best['cut']) if own is None else own
     classes[int(name)] = ClassCut(
       cut=row['cut'],
@@ -142,11 +148,15 @@ def calibrate(
   )
 
 
-def _choose(rows: Sequence[Row], rule: str, beta: float) -> Row | None:
+def _choose(rows: Sequence[Row], rule: str, beta: float, min_precision: float) -> Row | None:
   """The row of the best cut, the higher one among equals; None if no cut finds anything right."""
   found = [row for row in rows if row['precision'] and row['recall']]
   if not found:
     return None
+  precise = [row for row in found if row['precision'] >= min_precision]
+  if not precise:
+    return max(found, key=lambda row: (row['precision'], row['cut']))
+  found = precise
   if rule == 'count':
     return min(found, key=lambda row: (abs(row['count_ratio'] - 1.0), -row['cut']))
   return max(found, key=lambda row: (_f_beta(row, beta), row['cut']))

@@ -1,6 +1,7 @@
 """Instance masks go through every policy with the image, the boxes and the semantic mask."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from official_selftrain.augment import build
@@ -76,6 +77,7 @@ class InstanceMasksTest(tf.test.TestCase):
           hull = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
           self.assertLess(np.abs(hull - box).max(), 1.0)
 
+  @pytest.mark.slow
   def test_motions_move_masks_and_nothing_changes_for_the_rest(self):
     for faithful in (False, True):
       config = _moving(faithful)

@@ -84,6 +84,7 @@ class SameFunctionTest(parameterized.TestCase, tf.test.TestCase):
       self.check_variables(name, model, published)
     self.assertEqual(model.variables[0].numpy().size, 0)
 
+  @pytest.mark.slow
   def test_a_wrong_variable_shows(self):
     model = models.build('spinenet49s')
     for tf1_name, variable in tf1_names.variables(model).items():

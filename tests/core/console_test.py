@@ -11,6 +11,7 @@ import warnings
 from unittest import mock
 
 import numpy as np
+import pytest
 from absl import logging as absl_logging
 
 from official_selftrain.core import console
@@ -52,6 +53,7 @@ class QuietTest(unittest.TestCase):
       timeout=200,
     )
 
+  @pytest.mark.slow
   def test_nothing_is_printed_while_the_whole_stack_is_imported(self):
     done = self._run(
       'from official_selftrain.core import console\n'

@@ -276,6 +276,7 @@ class GateTest(_Case):
 
 
 class DamagedUnlabelledDataTest(_Case):
+  @pytest.mark.slow
   def test_dead_letters_are_counted_and_the_run_continues(self):
     copy, paths = tiny_run.copy_of_data(self.folder('damaged-data'))
     first, second = (damage.one_file(copy.unlabelled, index) for index in (0, 2))

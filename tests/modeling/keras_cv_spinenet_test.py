@@ -7,6 +7,7 @@ import pathlib
 
 import keras_cv
 import numpy as np
+import pytest
 import tensorflow as tf
 from official.vision.modeling.backbones import spinenet as garden
 
@@ -59,6 +60,7 @@ class NetworkTest(tf.test.TestCase):
     shapes = [tuple(wrapped.get_layer(name).output.shape[1:]) for name in levels.values()]
     self.assertEqual(shapes, [(size, size, 48) for size in (16, 8, 4, 2, 1)])
 
+  @pytest.mark.slow
   def test_checkpoints_of_the_bare_network_fit(self):
     bare, wrapped = _bare(), _shared()
     wrapped.set_weights([np.zeros_like(weight) for weight in wrapped.get_weights()])
@@ -100,6 +102,7 @@ class ConstructionTest(tf.test.TestCase):
     with self.assertRaisesRegex(ValueError, r"preset='spinenet_50'"):
       keras_cv_spinenet.SpineNetBackbone.from_preset('spinenet_50')
 
+  @pytest.mark.slow
   def test_comes_back_from_its_config(self):
     wrapped = _wrapped(max_level=5, activation='swish', name='spine', trainable=False)
     config = tf.keras.saving.serialize_keras_object(wrapped)

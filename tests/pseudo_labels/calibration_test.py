@@ -57,6 +57,20 @@ class CalibrateTest(unittest.TestCase):
     self.assertEqual(found.classes[1].cut, 0.9)
     self.assertEqual(found.classes[2].cut, 0.5)
 
+  def test_at_least_a_share_is_right(self):
+    # Of the cats 0.4, 0.7, 0.83 and 1 are right, of the dogs 0.6 and 1.
+    found = calibration.calibrate(BOTH, min_precision=0.9)
+    self.assertEqual({name: each.cut for name, each in found.classes.items()}, {1: 0.9, 2: 0.5})
+    # At 0.1 as many dogs are kept as people drew, and too few of them are right.
+    found = calibration.calibrate(BOTH, 'count', min_precision=0.61)
+    self.assertEqual({name: each.cut for name, each in found.classes.items()}, {1: 0.5, 2: 0.5})
+
+  def test_where_no_cut_is_right_enough_the_most_precise_is_taken(self):
+    rows = ((0.1, 40, 8), (0.5, 20, 6), (0.7, 10, 3), (0.9, 0, 0))
+    # F1 is 0.27, 0.3 and 0.2; precision 0.2, 0.3 and 0.3.
+    self.assertEqual(calibration.calibrate(measured(_1=(20, rows))).cut, 0.5)
+    self.assertEqual(calibration.calibrate(measured(_1=(20, rows)), min_precision=0.5).cut, 0.7)
+
   def test_as_many_as_people_drew(self):
     found = calibration.calibrate(BOTH, 'count')
     self.assertEqual({name: each.cut for name, each in found.classes.items()}, {1: 0.5, 2: 0.1})

@@ -35,6 +35,7 @@ CREATE TABLE images (
 );
 CREATE UNIQUE INDEX by_name ON images (part, name);
 """
+_COLUMNS = 'key, part, item, finding, stamp'
 
 
 class Part(enum.Enum):
@@ -87,12 +88,14 @@ class Entry:
     part: its set.
     item: what the reader said.
     finding: what the examination found; None before it.
+    stamp: size and date of its files when it was found, see `stamp_of`.
   """
 
   key: int
   part: Part
   item: items.Item
   finding: Finding | None = None
+  stamp: str = ''
 
 
 class Store:
@@ -165,7 +168,7 @@ class Store:
           item = dataclasses.replace(item, faults=(*item.faults, fault))
         name = f'{name}#{count}'
         known = self._known(part, name)
-      stamp = _stamp(item)
+      stamp = stamp_of(item)
       if known and known[1] == stamp and pickle.loads(known[0]) == item:
         self._database.execute(
           'UPDATE images SET scan = ? WHERE part = ? AND name = ?', (scan, part.value, name)
@@ -222,19 +225,15 @@ class Store:
     """Images with their findings: of a set or of all, the good ones or all, in the order of their names."""
     where, values = _conditions(part, is_good)
     rows = self._database.cursor().execute(
-      f'SELECT key, part, item, finding FROM images {where} ORDER BY part, name', values
+      f'SELECT {_COLUMNS} FROM images {where} ORDER BY part, name', values
     )
-    for key, of_part, item, finding in rows:
-      yield Entry(
-        key, Part(of_part), pickle.loads(item), pickle.loads(finding) if finding else None
-      )
+    return map(_entry, rows)
 
   def entry(self, key: int) -> Entry:
     """One image by its number."""
-    part, item, finding = self._database.execute(
-      'SELECT part, item, finding FROM images WHERE key = ?', (key,)
-    ).fetchone()
-    return Entry(key, Part(part), pickle.loads(item), pickle.loads(finding) if finding else None)
+    return _entry(
+      self._database.execute(f'SELECT {_COLUMNS} FROM images WHERE key = ?', (key,)).fetchone()
+    )
 
   def marks(self) -> Iterator[tuple[int, Part, bytes, bytes]]:
     """Number, set, digest and perceptual hashes of the good images, in the order of `entries`."""
@@ -267,8 +266,8 @@ def open_store(path: str | os.PathLike[str], plan: str) -> Store:
   return store
 
 
-def _stamp(item: items.Item) -> str:
-  """Changes when the files of an image do."""
+def stamp_of(item: items.Item) -> str:
+  """Size and date of the files of an image; changes when they do."""
   stamps = []
   for each in (item.image, item.mask):
     try:
@@ -277,6 +276,14 @@ def _stamp(item: items.Item) -> str:
       facts = None
     stamps.append(f'{facts.st_size}:{facts.st_mtime_ns}' if facts else '-')
   return ' '.join(stamps)
+
+
+def _entry(row: tuple[int, str, bytes, bytes | None, str]) -> Entry:
+  """An entry from `_COLUMNS`."""
+  key, part, item, finding, stamp = row
+  return Entry(
+    key, Part(part), pickle.loads(item), pickle.loads(finding) if finding else None, stamp
+  )
 
 
 def _conditions(part: Part | None, is_good: bool | None) -> tuple[str, Sequence[object]]:
