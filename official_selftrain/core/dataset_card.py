@@ -27,7 +27,7 @@ class Set:
     without_objects: number of labelled images that have no object.
     height: smallest, median and largest height of the images, in pixels.
     width: in the same way.
-    files: SHA-256 by file name.
+    files: digest by file name, see `datasets.tf_examples.RecordsDigest`.
     source: what was given, as it was written, and how the set was drawn from it.
     annotation_file: COCO JSON of a validation set for detection, or of what was taken away from unlabelled images that
       came from the labelled ones; relative to the card, '' without one.

@@ -1,5 +1,6 @@
 """Tests for tf.Examples, TFRecord shards and COCO JSON."""
 
+import hashlib
 import io
 import os
 import pathlib
@@ -97,6 +98,61 @@ class FeaturesTest(tf.test.TestCase):
     features = tf_examples.annotation_features(_instances())
     backwards = dict(reversed(features.items()))
     self.assertEqual(tf_examples.serialize(features), tf_examples.serialize(backwards))
+
+
+class WithImageTest(tf.test.TestCase):
+  """An image that is put into serialized features, at sizes around those whose lengths take another byte."""
+
+  SIZES = (0, 1, 100, 127, 128, 16383, 16384, 1 << 21, (1 << 21) + 5)
+
+  def features(self, count: int) -> dict[str, tf.train.Feature]:
+    return {
+      **tf_examples.size_features(3, 5, 'x' * count),
+      'more': tf_examples.text_feature('a', 'é'),
+    }
+
+  def test_protocol_buffers_and_tensorflow_read_it(self):
+    spec = {
+      keys.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string),
+      keys.IMAGE_HEIGHT: tf.io.FixedLenFeature([], tf.int64),
+      'more': tf.io.FixedLenFeature([2], tf.string),
+    }
+    for size in self.SIZES:
+      encoded = bytes(range(256)) * (size // 256) + bytes(size % 256)
+      features = self.features(size % 200)
+      record = tf_examples.with_image(tf_examples.serialize_features(features), encoded)
+      example = tf.train.Example.FromString(record)
+      self.assertEqual(
+        dict(example.features.feature),
+        {
+          **features,
+          keys.IMAGE_ENCODED: tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
+        },
+      )
+      parsed = tf.io.parse_single_example(record, spec)
+      self.assertEqual(parsed[keys.IMAGE_ENCODED].numpy(), encoded)
+      self.assertEqual(parsed[keys.IMAGE_HEIGHT].numpy(), 3)
+      self.assertEqual(parsed['more'].numpy()[1].decode(), 'é')
+
+  def test_the_digest_of_records_is_that_of_their_parts(self):
+    made, read = tf_examples.RecordsDigest(), tf_examples.RecordsDigest()
+    for number, encoded in enumerate((b'abc', b'')):
+      serialized = tf_examples.serialize_features(self.features(number))
+      made.add(serialized, hashlib.sha256(encoded).digest())
+      read.add_record(tf_examples.with_image(serialized, encoded))
+      self.assertEqual(made.hexdigest(), read.hexdigest())
+
+  def test_the_digest_changes_with_image_features_and_order(self):
+    def digest(*records: tuple[int, bytes]) -> str:
+      made = tf_examples.RecordsDigest()
+      for number, encoded in records:
+        serialized = tf_examples.serialize_features(self.features(number))
+        made.add_record(tf_examples.with_image(serialized, encoded))
+      return made.hexdigest()
+
+    a, b = (1, b'abc'), (2, b'abd')
+    others = [(), (a,), (b,), (a, b), (b, a), (a, a), ((1, b'abd'),), ((2, b'abc'),)]
+    self.assertLen({digest(*each) for each in others}, len(others))
 
 
 class ShardTest(tf.test.TestCase):

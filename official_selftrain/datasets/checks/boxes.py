@@ -118,11 +118,11 @@ def _with_whole_object(box: items.Box, frame: _Frame) -> tuple[items.Box, list[f
     wrong = _wrong_size(box.run_lengths, frame)
     if wrong:
       found.append(_fault(faults.Kind.MALFORMED, box, f': {wrong}; only the mask is left out'))
-      box = dataclasses.replace(box, run_lengths=None)
+      box = box._replace(run_lengths=None)
   if box.area is not None and not (math.isfinite(box.area) and box.area >= 0):
     text = f': its area is {box.area}; the area of the box is taken'
     found.append(_fault(faults.Kind.MALFORMED, box, text))
-    box = dataclasses.replace(box, area=None)
+    box = box._replace(area=None)
   return box, found
 
 
@@ -153,7 +153,7 @@ def _fit(box: items.Box, frame: _Frame) -> str:
 
 
 def _moved(box: items.Box, ymin: float, xmin: float, ymax: float, xmax: float) -> items.Box:
-  return dataclasses.replace(box, ymin=ymin, xmin=xmin, ymax=ymax, xmax=xmax)
+  return box._replace(ymin=ymin, xmin=xmin, ymax=ymax, xmax=xmax)
 
 
 def _fault(kind: faults.Kind, box: items.Box, more: str = '') -> faults.Fault:

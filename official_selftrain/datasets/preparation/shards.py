@@ -1,6 +1,7 @@
 """Writes the images of a store as TFRecord files, each by itself, so that several processes can share the work."""
 
 import dataclasses
+import hashlib
 import pathlib
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -51,7 +52,7 @@ class Written:
 
   Attributes:
     path: of the file.
-    digest: hex SHA-256 of it.
+    digest: see `tf_examples.RecordsDigest`; hex.
     fault: why it was not written; '' if it was.
   """
 
@@ -76,27 +77,31 @@ class Writer:
 
   def write(self, job: Job) -> Written:
     """Writes one file; it appears only when it is whole."""
+    digest = tf_examples.RecordsDigest()
     try:
-      tf_examples.write_shard(job.path, self._records(job))
+      tf_examples.write_shard(job.path, self._records(job, digest))
     except (errors.DataError, OSError, tf.errors.OpError, sqlite3.Error) as error:
       pathlib.Path(files.temporary_path(job.path)).unlink(missing_ok=True)
       return Written(job.path, fault=errors.first_line(error))
-    return Written(job.path, files.sha256(job.path))
+    return Written(job.path, digest.hexdigest())
 
-  def _records(self, job: Job) -> Iterator[bytes]:
-    for place in job.places:
-      entry = self._store.entry(place.key)
+  def _records(self, job: Job, digest: tf_examples.RecordsDigest) -> Iterator[bytes]:
+    entries = self._store.entries_of([place.key for place in job.places])
+    for place, entry in zip(job.places, entries, strict=True):
       finding, content = entry.finding, self._examiner.content(entry)
       assert finding is not None
-      features = tf_examples.encoded_image_features(
-        content.image, finding.height, finding.width, place.source_id
-      )
+      features = tf_examples.size_features(finding.height, finding.width, place.source_id)
       features[keys.FILE_NAME] = tf_examples.text_feature(
         image_names.display_name(entry.item.image.name)
       )
       if job.has_annotations:
         features |= self._annotations(entry, finding, content, job.has_instance_masks)
-      yield tf_examples.serialize(features)
+      serialized = tf_examples.serialize_features(features)
+      is_changed = finding.is_changed
+      digest.add(
+        serialized, hashlib.sha256(content.image).digest() if is_changed else finding.digest
+      )
+      yield tf_examples.with_image(serialized, content.image)
 
   def _annotations(
     self,

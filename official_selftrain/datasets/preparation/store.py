@@ -16,6 +16,8 @@ from official_selftrain.core import errors
 from official_selftrain.datasets import faults as faults_lib
 from official_selftrain.datasets.sources import image_names, items
 
+# Images that are read at once; SQLite takes a thousand values in a statement.
+_AT_ONCE = 200
 # Written between two commits; so many are examined again after a kill.
 COMMIT_EVERY = 256
 
@@ -234,6 +236,17 @@ class Store:
     return _entry(
       self._database.execute(f'SELECT {_COLUMNS} FROM images WHERE key = ?', (key,)).fetchone()
     )
+
+  def entries_of(self, keys: Sequence[int]) -> Iterator[Entry]:
+    """Images by their numbers, in the order of these."""
+    for first in range(0, len(keys), _AT_ONCE):
+      some = keys[first : first + _AT_ONCE]
+      marks = ', '.join('?' * len(some))
+      rows = self._database.execute(
+        f'SELECT {_COLUMNS} FROM images WHERE key IN ({marks})', some
+      ).fetchall()
+      found = {row[0]: row for row in rows}
+      yield from (_entry(found[key]) for key in some)
 
   def marks(self) -> Iterator[tuple[int, Part, bytes, bytes]]:
     """Number, set, digest and perceptual hashes of the good images, in the order of `entries`."""

@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from official_selftrain.datasets import faults as faults_lib
 
@@ -17,8 +17,7 @@ class Task(enum.Enum):
   NONE = 'none'
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class ImageFile:
+class ImageFile(NamedTuple):
   """Where the bytes of an image are.
 
   Attributes:
@@ -32,9 +31,8 @@ class ImageFile:
   member: str = ''
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Box:
-  """One object.
+class Box(NamedTuple):
+  """One object; a tuple, because a data set has millions of them, which are pickled on their way.
 
   Attributes:
     class_name: its class.

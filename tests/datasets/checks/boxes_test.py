@@ -1,6 +1,5 @@
 """Tests for the examination of boxes."""
 
-import dataclasses
 import math
 import unittest
 
@@ -210,8 +209,7 @@ class PropertiesTest(unittest.TestCase):
   @hypothesis.given(st.tuples(*[st.floats(0, 1)] * 4), st.integers(1, 5000), st.integers(1, 5000))
   def test_fractions_and_their_pixels_give_the_same(self, given, height, width):
     relative = box(*given)
-    pixels = dataclasses.replace(
-      relative,
+    pixels = relative._replace(
       ymin=given[0] * height,
       xmin=given[1] * width,
       ymax=given[2] * height,

@@ -34,6 +34,16 @@ class StoreTestCase(unittest.TestCase):
 
 
 class AddTest(StoreTestCase):
+  def test_entries_by_their_numbers(self):
+    keys = examined.fill(
+      self.store, store.Part.LABELLED, {f'{n:04d}': examined.good() for n in range(450)}
+    )
+    chosen = [keys[f'{n:04d}'] for n in (449, 3, 200, 3)] + list(keys.values())
+    found = list(self.store.entries_of(chosen))
+    self.assertEqual([entry.key for entry in found], chosen)
+    self.assertEqual(found[0], self.store.entry(chosen[0]))
+    self.assertEqual(found[0].item.image.name, '0449')
+
   def test_images_come_set_after_set_in_the_order_of_their_names(self):
     counts = examined.add(self.store, UNLABELLED, examined.item('c'), examined.item('a'))
     self.assertEqual(counts, [1, 2])
