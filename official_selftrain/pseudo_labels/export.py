@@ -14,15 +14,12 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from official_selftrain.core import class_names, console, errors, program
+from official_selftrain.core import console, program
 
 if TYPE_CHECKING:
-  from official_selftrain.pseudo_labels import cuts as cuts_lib
   from official_selftrain.pseudo_labels.exporters import writing
 
 FORMATS = ('coco', 'coco_results', 'yolo', 'voc', 'png', 'label_studio', 'cvat')
-
-_DEFAULT_CUT = 0.5
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -39,7 +36,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   add(
     '--cut',
     type=float,
-    help=f"lowest score of an object, 0 for all that are stored; the run's if not given, {_DEFAULT_CUT} without a run",
+    help="lowest score of an object, 0 for all that are stored; the run's if not given, 0.5 without a run",
   )
   add(
     '--ignore_cut',
@@ -60,50 +57,22 @@ def _run(flags: argparse.Namespace) -> None:
   Raises:
     SelfTrainError: see `writing.export`.
   """
-  if not flags.run and not (flags.labels and flags.images):
-    raise errors.ConfigError(
-      '--run is missing: give a run directory, or both --labels and --images.'
-    )
-  names = class_names.read(flags.class_names)
-
-  from official_selftrain.pseudo_labels.exporters import writing
-
-  request = _request(flags, names)
-  _report(writing.export(request), request)
-
-
-def _request(flags: argparse.Namespace, names: tuple[str, ...]) -> 'writing.Request':
-  """What the flags ask for; what they do not say is the run's."""
-  from official_selftrain.dataloaders import tfrecords
-  from official_selftrain.pseudo_labels import manifest
+  # After the flags are parsed: --help must not wait for TensorFlow.
   from official_selftrain.pseudo_labels.exporters import run_settings, writing
 
-  label_dir, images, field, of_run = flags.labels, flags.images, '--images', None
-  if flags.run:
-    run = run_settings.read(flags.run)
-    label_dir, of_run = label_dir or run.label_dir, run.cuts
-    if not images:
-      images, field = run.images, run.images_field
-    names = names or manifest.Manifest.load(label_dir).class_names or run.class_names
-  return writing.Request(
-    label_dir=label_dir,
-    image_files=tfrecords.match_files(images, field),
-    cuts=_cuts(flags, of_run),
+  chosen = run_settings.choose(
+    flags.run, flags.labels, flags.images, flags.class_names, flags.cut, flags.ignore_cut
+  )
+  request = writing.Request(
+    label_dir=chosen.label_dir,
+    image_files=chosen.image_files,
+    cuts=chosen.cuts,
     form=flags.format,
     output_dir=flags.output,
-    class_names=names,
+    class_names=chosen.class_names,
     with_images=flags.with_images,
   )
-
-
-def _cuts(flags: argparse.Namespace, of_run: 'cuts_lib.Cuts | None') -> 'cuts_lib.Cuts':
-  """The cuts that were given, or those of the run."""
-  from official_selftrain.pseudo_labels import cuts as cuts_lib
-
-  if flags.cut is None and flags.ignore_cut is None and of_run is not None:
-    return of_run
-  usual = of_run.cut if of_run is not None else _DEFAULT_CUT
-  return cuts_lib.Cuts(cut=usual if flags.cut is None else flags.cut, ignore_cut=flags.ignore_cut)
+  _report(writing.export(request), request)
 
 
 def _report(counts: 'writing.Counts', request: 'writing.Request') -> None:

@@ -15,17 +15,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from official_selftrain.core import class_names as class_names_lib
 from official_selftrain.core import console, errors, program
-
-if TYPE_CHECKING:
-  from official_selftrain.pseudo_labels import cuts as cuts_lib
 
 FORMATS = ('review', 'coco', 'coco_results', 'yolo', 'voc', 'png', 'label_studio', 'cvat')
 
-_DEFAULT_CUT = 0.5
 _MAX_IMAGES, _SIDE = 2000, 640
 
 
@@ -63,32 +57,19 @@ def _run(flags: argparse.Namespace) -> None:
   Raises:
     SelfTrainError: see `page.write` and `decisions.take`.
   """
-  if not flags.run and not (flags.labels and flags.images):
-    raise errors.ConfigError(
-      '--run is missing: give a run directory, or both --labels and --images.'
-    )
   if flags.max_images < 1 or flags.side < 1:
     raise errors.ConfigError('--max_images and --side must be at least 1.')
 
-  from official_selftrain.dataloaders import tfrecords
   from official_selftrain.pseudo_labels.exporters import run_settings
   from official_selftrain.pseudo_labels.reviewing import decisions, page
 
-  label_dir, images, field, of_run = flags.labels, flags.images, '--images', None
-  names: tuple[str, ...] = ()
-  if flags.run:
-    run = run_settings.read(flags.run)
-    label_dir, of_run, names = label_dir or run.label_dir, run.cuts, run.class_names
-    if not images:
-      images, field = run.images, run.images_field
-  image_files = tfrecords.match_files(images, field)
-  cuts, names = _cuts(flags.cut, of_run), class_names_lib.read(flags.class_names) or names
+  chosen = run_settings.choose(flags.run, flags.labels, flags.images, flags.class_names, flags.cut)
   if not flags.decisions:
     request = page.Request(
-      label_dir=label_dir,
-      image_files=image_files,
-      cuts=cuts,
-      class_names=names,
+      label_dir=chosen.label_dir,
+      image_files=chosen.image_files,
+      cuts=chosen.cuts,
+      class_names=chosen.class_names,
       max_images=flags.max_images,
       side=flags.side,
     )
@@ -98,10 +79,10 @@ def _run(flags: argparse.Namespace) -> None:
   options = {'annotation_file': flags.annotation_file} if flags.annotation_file else {}
   made = decisions.take(
     decisions.Request(
-      label_dir=label_dir,
-      image_files=image_files,
-      cuts=cuts,
-      class_names=names,
+      label_dir=chosen.label_dir,
+      image_files=chosen.image_files,
+      cuts=chosen.cuts,
+      class_names=chosen.class_names,
       form=flags.format,
       path=flags.decisions,
       options=options,
@@ -112,15 +93,6 @@ def _run(flags: argparse.Namespace) -> None:
     f'{len(made.corrected)} images are labelled by people now, {len(made.rejected)} are rejected. The next round '
     'learns from them: raise `rounds` by one and start the run again.'
   )
-
-
-def _cuts(cut: float | None, of_run: 'cuts_lib.Cuts | None') -> 'cuts_lib.Cuts':
-  """The run's cuts, or that of a flag, with no ignore band."""
-  from official_selftrain.pseudo_labels import cuts as cuts_lib
-
-  if cut is None and of_run is not None:
-    return of_run
-  return cuts_lib.Cuts(cut=_DEFAULT_CUT if cut is None else cut)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

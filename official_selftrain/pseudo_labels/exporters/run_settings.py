@@ -1,6 +1,6 @@
-"""What a self-training run says of its labels: where they are, of which images, and with which cuts they were used.
+"""Which labels a program is to read, and what a self-training run says of its labels.
 
-Read are `params.yaml` and `labels/round-<n>/` as they are on the disk, since the code of runs is in a layer above.
+A run is read from the disk, `params.yaml` and `labels/round-<n>/`, since the code of runs is in a layer above.
 """
 
 import dataclasses
@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from official_selftrain.configs import datasets
-from official_selftrain.core import config, errors
+from official_selftrain.core import class_names, config, errors
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.datasets import digits
-from official_selftrain.pseudo_labels import calibration
+from official_selftrain.pseudo_labels import calibration, manifest
 from official_selftrain.pseudo_labels import cuts as cuts_lib
+
+DEFAULT_CUT = 0.5
 
 _PARAMS = 'params.yaml'
 _LABELS = 'labels'
@@ -39,6 +42,66 @@ class RunSettings:
   images_field: str
   cuts: cuts_lib.Cuts
   class_names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Labels:
+  """Pseudo labels that flags name.
+
+  Attributes:
+    label_dir: folder of the label shards.
+    image_files: the image shards that were labelled, in the order of the label shards.
+    cuts: which labels are objects, and which are in the ignore band.
+    class_names: from class 1 on; empty if nobody has named them.
+  """
+
+  label_dir: str
+  image_files: list[str]
+  cuts: cuts_lib.Cuts
+  class_names: tuple[str, ...]
+
+
+def choose(
+  run_dir: str | None,
+  label_dir: str | None,
+  images: str | None,
+  names: str | None = None,
+  cut: float | None = None,
+  ignore_cut: float | None = None,
+) -> Labels:
+  """What the flags of a program say of pseudo labels, and the run where they say nothing.
+
+  Args:
+    run_dir: --run.
+    label_dir: --labels.
+    images: --images.
+    names: --class_names; else those in the labels, else the run's.
+    cut: --cut; else the run's, else 0.5.
+    ignore_cut: --ignore_cut. If it or `cut` is given, there is no other ignore band and no cut by class.
+
+  Returns:
+    The labels.
+
+  Raises:
+    ConfigError: neither a run nor labels and images are given, or a file of settings cannot be read.
+    DataError: the run, the labels, the images or the names are not there.
+  """
+  if not run_dir and not (label_dir and images):
+    raise errors.ConfigError(
+      '--run is missing: give a run directory, or both --labels and --images.'
+    )
+  given = class_names.read(names)
+  run = read(run_dir) if run_dir else None
+  folder = label_dir or (run.label_dir if run else '')
+  cuts = run.cuts if run else cuts_lib.Cuts(cut=DEFAULT_CUT)
+  if cut is not None or ignore_cut is not None:
+    cuts = cuts_lib.Cuts(cut=cuts.cut if cut is None else cut, ignore_cut=ignore_cut)
+  own = given or manifest.Manifest.load(folder).class_names or (run.class_names if run else ())
+  if images or run is None:
+    files = tfrecords.match_files(images or '', '--images')
+  else:
+    files = tfrecords.match_files(run.images, run.images_field)
+  return Labels(label_dir=folder, image_files=files, cuts=cuts, class_names=tuple(own))
 
 
 def read(run_dir: str) -> RunSettings:

@@ -4,13 +4,14 @@ import os
 import pathlib
 import tempfile
 import unittest
+from unittest import mock
 
 import yaml
 
 from official_selftrain.configs import datasets
 from official_selftrain.core import errors
 from official_selftrain.datasets import digits
-from official_selftrain.pseudo_labels import cuts
+from official_selftrain.pseudo_labels import cuts, manifest
 from official_selftrain.pseudo_labels.exporters import run_settings
 
 
@@ -84,6 +85,77 @@ class ReadTest(unittest.TestCase):
     os.rmdir(os.path.join(self.run, 'labels', 'round-1'))
     with self.assertRaisesRegex(errors.DataError, 'labels has no labels: finish the stage'):
       self._read()
+
+
+class ChooseTest(unittest.TestCase):
+  """What flags say goes before what labels and runs say."""
+
+  def setUp(self):
+    super().setUp()
+    self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+    for name in ('a.tfrecord', 'b.tfrecord'):
+      (self.folder / name).touch()
+    self.run = run_settings.RunSettings(
+      label_dir='of the run',
+      images=str(self.folder / 'a*'),
+      images_field='params.yaml: task.pseudo_data.input_path',
+      cuts=cuts.Cuts(cut=0.6, ignore_cut=0.2, per_class={1: 0.7}),
+      class_names=('cat',),
+    )
+
+  def choose(self, *flags, of_labels=(), **more) -> run_settings.Labels:
+    self.loaded = mock.Mock(return_value=mock.Mock(class_names=of_labels))
+    with (
+      mock.patch.object(run_settings, 'read', return_value=self.run),
+      mock.patch.object(manifest.Manifest, 'load', self.loaded),
+    ):
+      return run_settings.choose(*flags, **more)
+
+  def test_everything_may_be_the_runs(self):
+    found = self.choose('run', None, None)
+    self.loaded.assert_called_once_with('of the run')
+    self.assertEqual(
+      found,
+      run_settings.Labels(
+        label_dir='of the run',
+        image_files=[str(self.folder / 'a.tfrecord')],
+        cuts=self.run.cuts,
+        class_names=('cat',),
+      ),
+    )
+
+  def test_flags_go_first(self):
+    found = self.choose('run', 'labels', str(self.folder / 'b*'), 'emu,owl', of_labels=('dog',))
+    self.assertEqual(found.label_dir, 'labels')
+    self.assertEqual(found.image_files, [str(self.folder / 'b.tfrecord')])
+    self.assertEqual(found.class_names, ('emu', 'owl'))
+
+  def test_names_in_the_labels_go_before_those_of_the_run(self):
+    self.assertEqual(self.choose('run', None, None, of_labels=('dog',)).class_names, ('dog',))
+
+  def test_a_cut_that_is_given_stands_alone(self):
+    for flags, expected in (
+      ({'cut': 0.3}, cuts.Cuts(cut=0.3)),
+      ({'ignore_cut': 0.1}, cuts.Cuts(cut=0.6, ignore_cut=0.1)),
+      ({'cut': 0.3, 'ignore_cut': 0.1}, cuts.Cuts(cut=0.3, ignore_cut=0.1)),
+      ({'cut': 0.0}, cuts.Cuts(cut=0.0)),
+    ):
+      self.assertEqual(self.choose('run', None, None, **flags).cuts, expected)
+
+  def test_without_a_run(self):
+    found = self.choose(None, 'labels', str(self.folder / '*.tfrecord'))
+    self.assertEqual((found.cuts, found.class_names), (cuts.Cuts(cut=0.5), ()))
+    self.assertEqual(len(found.image_files), 2)
+    for labels, images in ((None, 'x'), ('x', None), (None, None)):
+      with self.assertRaisesRegex(errors.ConfigError, '^--run is missing: give a run directory'):
+        self.choose(None, labels, images)
+
+  def test_images_that_are_not_there_are_named_by_what_gave_them(self):
+    with self.assertRaisesRegex(errors.DataError, '^--images'):
+      self.choose('run', None, str(self.folder / 'c*'))
+    (self.folder / 'a.tfrecord').unlink()
+    with self.assertRaisesRegex(errors.DataError, r'params\.yaml: task\.pseudo_data\.input_path'):
+      self.choose('run', None, None)
 
 
 if __name__ == '__main__':
