@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import time
 
 import numpy as np
 import tensorflow as tf
@@ -33,6 +34,24 @@ class RecordsTestCase(tf.test.TestCase):
     return [(int(i), r.numpy().decode()) for i, r in elements]
 
 
+class MapInOrderTest(tf.test.TestCase):
+  def test_results_are_in_the_order_of_the_elements(self):
+    def later_the_smaller(i):
+      def wait(value):
+        time.sleep(0.01 * (7 - int(value) % 8))
+        return value
+
+      return 10 * tf.ensure_shape(tf.py_function(wait, [i], tf.int64), [])
+
+    found = tfrecords.map_in_order(tf.data.Dataset.range(24), later_the_smaller)
+    self.assertEqual([int(value) for value in found], list(range(0, 240, 10)))
+
+  def test_autograph_stays_out(self):
+    dataset = tf.data.Dataset.range(3)
+    with self.assertRaisesRegex(tf.errors.OperatorNotAllowedInGraphError, 'as a Python .bool.'):
+      tfrecords.map_in_order(dataset, lambda i: i if i > 1 else -i)
+
+
 class RecordStreamTest(RecordsTestCase):
   def test_every_epoch_holds_every_record_once_in_a_new_order(self):
     texts = [text for _, text in self._read(60, seed=3)]
@@ -56,7 +75,45 @@ class RecordStreamTest(RecordsTestCase):
     first = self._read(is_training=False)
     self.assertEqual(first, self._read(is_training=False))
     self.assertEqual([i for i, _ in first], list(range(20)))
-    self.assertLen({text for _, text in first}, 20)
+    # One record of each file in turn.
+    self.assertEqual([text for _, text in first], [f'{n}:{i}' for i in range(5) for n in range(4)])
+    blocks = self._read(is_training=False, block_length=2, cycle_length=2)
+    self.assertEqual(
+      [text for _, text in blocks[:8]], ['0:0', '0:1', '1:0', '1:1', '0:2', '0:3', '1:2', '1:3']
+    )
+
+  def _files_of_epochs(self, epochs, **options):
+    """Order of the files in each epoch, where nothing else is shuffled."""
+    found = self._read(
+      20 * epochs, shuffle_buffer_size=1, cycle_length=1, block_length=5, **options
+    )
+    texts = [text for _, text in found]
+    self.assertEqual([text[2] for text in texts], list('01234' * 4 * epochs))
+    return [''.join(text[0] for text in texts[20 * e : 20 * e + 20 : 5]) for e in range(epochs)]
+
+  def test_training_draws_files_anew_in_each_epoch(self):
+    for order in (found := self._files_of_epochs(4)):
+      self.assertEqual(sorted(order), list('0123'))
+    self.assertGreater(len(set(found)), 1)
+
+  def test_cached_records_come_in_the_files_order_of_the_first_epoch(self):
+    self.assertLen(set(self._files_of_epochs(4, cache=True)), 1)
+
+  def test_only_cached_records_outlive_their_files(self):
+    for cache, later in ((True, set('0123')), (False, set('x'))):
+      self.setUp()
+      # A large buffer would read many epochs ahead.
+      options = tfrecords.StreamOptions(cache=cache, shuffle_buffer_size=1)
+      stream = tfrecords.record_stream(
+        self.files, tfrecords.open_tfrecord, options
+      ).as_numpy_iterator()
+      for _ in range(20):
+        next(stream)
+      for path in self.files:
+        self._write(os.path.basename(path), [f'x:{i}' for i in range(5)])
+      # What was read ahead of the second epoch is gone by the third.
+      epochs = [next(stream)[1].decode()[0] for _ in range(60)]
+      self.assertEqual(set(epochs[40:]), later)
 
   def test_pipelines_share_the_files_without_overlap(self):
     for count in (2, 4, 5):
@@ -69,6 +126,13 @@ class RecordStreamTest(RecordsTestCase):
       self.assertLen(set(texts), 20)
       ordinals = [ordinal for part in parts for ordinal, _ in part]
       self.assertLen(set(ordinals), 20)
+
+  def test_as_many_pipelines_as_files_read_one_file_each(self):
+    context = tf.distribute.InputContext(num_input_pipelines=4, input_pipeline_id=2)
+    for path in set(self.files) - {self.files[2]}:
+      os.unlink(path)
+    found = self._read(context=context, is_training=False)
+    self.assertEqual(found, [(4 * i + 2, f'2:{i}') for i in range(5)])
 
   def test_skip_errors_leaves_out_what_cannot_be_read(self):
     with open(self.files[0], 'r+b') as stream:
@@ -90,6 +154,14 @@ class ExampleSeedTest(tf.test.TestCase):
     again = tfrecords.example_seed(1, tf.constant(2**40, tf.int64))
     self.assertIn(tuple(again.numpy()), seeds)
     self.assertEqual(again.dtype, tf.int32)
+
+  def test_the_halves_of_a_place_are_folded_in_one_after_the_other(self):
+    for place, halves in ((5, (5, 0)), (2**31 + 7, (7, 1)), (3 * 2**31 - 1, (2**31 - 1, 2))):
+      expected = tf.constant([9, 0])
+      for half in halves:
+        expected = tf.random.fold_in(expected, half)
+      found = tfrecords.example_seed(9, tf.constant(place, tf.int64))
+      self.assertAllEqual(found, expected)
 
 
 class MatchFilesTest(RecordsTestCase):

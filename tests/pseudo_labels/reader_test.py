@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+from unittest import mock
 
 import tensorflow as tf
 
@@ -93,6 +94,14 @@ class ReaderTest(_Case):
     self._label()
     ids = [b'id-%d' % number for number in (0, 1, 3, 4, 5, 6, 7, 8)]
     self.assertEqual([example[keys.SOURCE_ID] for example in self._read()], ids)
+
+  def test_whole_image_shards_are_read_by_tensorflow_alone(self):
+    self._label()
+    with mock.patch.object(reader, '_surviving_records', side_effect=AssertionError('slow')):
+      pairs = list(reader.pair_files(self.images[0], self._label_files()[0]))
+      self.assertNotEmpty(pairs)
+      with self.assertRaisesRegex(tf.errors.UnknownError, 'slow'):
+        list(reader.pair_files(self.images[0], self._label_files()[0], True))
 
   def test_pair_files_inside_interleave(self):
     for damaged in (False, True):
