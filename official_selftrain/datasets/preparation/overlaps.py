@@ -1,6 +1,7 @@
 """Images that are there twice, within a set and between training and validation."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -37,7 +38,7 @@ class Overlaps:
 
   Attributes:
     pairs: of equal files all, of similar images at most 1,000; all leaks.
-    similar: number of pairs of similar images whose files differ.
+    similar: number of pairs of similar images whose files differ; copies of a file count once, but for leaks.
   """
 
   pairs: tuple[Pair, ...]
@@ -57,20 +58,37 @@ def find(source: store.Store, validation: frozenset[int], used: frozenset[int]) 
   """
   marks = [mark for mark in source.marks() if mark[0] in used]
   pairs = _equal([(key, digest) for key, _, digest, _ in marks], validation)
-  hashes = np.zeros([len(marks), 2], np.uint64)
-  for row, (_, _, _, found) in enumerate(marks):
-    if found:
-      hashes[row] = np.frombuffer(found, np.uint64)
+  # Equal files are compared once: thousands of copies of one image have millions of pairs.
+  members: dict[bytes, tuple[list[int], list[int]]] = {}
+  hashes_of: dict[bytes, bytes] = {}
+  for key, _, digest, found in marks:
+    members.setdefault(digest, ([], []))[key in validation].append(key)
+    hashes_of[digest] = found
+  digests = list(members)
+  hashes = np.zeros([len(digests), 2], np.uint64)
+  for row, digest in enumerate(digests):
+    if hashes_of[digest]:
+      hashes[row] = np.frombuffer(hashes_of[digest], np.uint64)
   similar = 0
   for one, other, distance, is_mirrored in similarity.find_near_duplicates(hashes):
-    first, second = sorted((marks[one][0], marks[other][0]))
-    if marks[one][2] == marks[other][2]:
-      continue
-    similar += 1
-    pair = _pair(first, second, validation, faults.Kind.NEAR_DUPLICATE)
-    if pair.kind is faults.Kind.LEAK or similar <= _MAX_LISTED:
-      pairs.append(dataclasses.replace(pair, distance=distance, is_mirrored=is_mirrored))
+    for pair in _similar(members[digests[one]], members[digests[other]]):
+      similar += 1
+      if pair.kind is faults.Kind.LEAK or similar <= _MAX_LISTED:
+        pairs.append(dataclasses.replace(pair, distance=distance, is_mirrored=is_mirrored))
   return Overlaps(tuple(sorted(pairs, key=lambda p: (p.distance, p.first, p.second))), similar)
+
+
+def _similar(
+  one: tuple[list[int], list[int]], other: tuple[list[int], list[int]]
+) -> Iterator[Pair]:
+  """Pairs of the images of two contents, each for training and for validation: one of a side, and every leak."""
+  for side in (False, True):
+    if one[side] and other[side]:
+      first, second = sorted((one[side][0], other[side][0]))
+      yield Pair(faults.Kind.NEAR_DUPLICATE, first, second)
+  for training, validation in ((one[False], other[True]), (other[False], one[True])):
+    for key in training if validation else ():
+      yield Pair(faults.Kind.LEAK, key, validation[0])
 
 
 def _equal(marks: list[tuple[int, bytes]], validation: frozenset[int]) -> list[Pair]:
@@ -86,10 +104,3 @@ def _equal(marks: list[tuple[int, bytes]], validation: frozenset[int]) -> list[P
     if key not in validation and other is not None:
       pairs.append(Pair(faults.Kind.LEAK, key, other))
   return pairs
-
-
-def _pair(first: int, second: int, validation: frozenset[int], kind: faults.Kind) -> Pair:
-  if (first in validation) == (second in validation):
-    return Pair(kind, first, second)
-  training, other = (second, first) if first in validation else (first, second)
-  return Pair(faults.Kind.LEAK, training, other)

@@ -7,6 +7,7 @@ from unittest import mock
 import numpy as np
 
 from official_selftrain.datasets import faults
+from official_selftrain.datasets.checks import similarity
 from official_selftrain.datasets.preparation import overlaps, store
 from tests.datasets.preparation import examined
 
@@ -128,6 +129,31 @@ class OverlapsTest(unittest.TestCase):
     # 6 images make 15 pairs, and 6 with the one for validation.
     self.assertEqual(self.similar, 21)
 
+  def test_copies_of_a_file_are_compared_once(self):
+    copies = {f'{n:03d}': (b'A', _hashes(_ONE)) for n in range(300)}
+    self.add(store.Part.LABELLED, **copies, b=(b'B', _hashes(_ONE ^ 1)))
+    with mock.patch.object(
+      similarity, 'find_near_duplicates', wraps=similarity.find_near_duplicates
+    ) as search:
+      found = self.find()
+    self.assertEqual(search.call_args.args[0].shape, (2, 2))
+    self.assertEqual([each for each in found if each[0] is NEAR], [(NEAR, '000', 'b', 1, False)])
+    self.assertEqual(self.similar, 1)
+
+  def test_every_copy_that_looks_like_a_validation_image_is_a_leak(self):
+    one, other = (b'A', _hashes(_ONE)), (b'B', _hashes(_ONE ^ 1))
+    self.add(store.Part.LABELLED, a=one, b=one, c=other)
+    self.add(store.Part.VALIDATION, v=other, w=other)
+    expected = [
+      (DUPLICATE, 'a', 'b', 0, False),
+      (DUPLICATE, 'v', 'w', 0, False),
+      (LEAK, 'c', 'v', 0, False),
+      (NEAR, 'a', 'c', 1, False),
+      (LEAK, 'a', 'v', 1, False),
+      (LEAK, 'b', 'v', 1, False),
+    ]
+    self.assertCountEqual(self.find(validation='vw'), expected)
+
   def test_pairs_are_in_the_order_of_their_distances(self):
     self.add(
       store.Part.LABELLED,
@@ -136,7 +162,8 @@ class OverlapsTest(unittest.TestCase):
       c=(b'C', _hashes(_ONE ^ 0b11)),
       d=(b'A', _hashes(_ONE)),
     )
-    self.assertEqual([each[3] for each in self.find()], [0, 2, 2, 4, 6, 6])
+    # The copy of a is told once, and not compared again.
+    self.assertEqual([each[3] for each in self.find()], [0, 2, 4, 6])
 
 
 if __name__ == '__main__':
