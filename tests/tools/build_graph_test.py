@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = 'official_selftrain'
 # Distributions whose name is not that of the module.
 DISTRIBUTIONS = {
+  'google': 'protobuf',
   'PIL': 'pillow',
   'absl': 'absl_py',
   'official': 'tf_models_official',
