@@ -26,7 +26,7 @@ hypothesis.settings.load_profile('repeatable')
 # Folder in which all processes of a session share what is dear to make, see `testing.tiny_run`.
 _SHARED = 'SELFTRAIN_TESTS_SHARED'
 
-
+# The files that make them.
 _FIRST = ('tests/e2e/pipeline_test.py', 'tests/e2e/segmentation_test.py')
 
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 from official_selftrain.augment import examples, geometry
 from official_selftrain.configs import augmentation
 from official_selftrain.core import keys
+from official_selftrain.ops import pipelines
 
 # Share of an object's pixels, or of an image's weight, from which an object is seen well enough to be taught.
 _MIN_SHARE = 0.1
@@ -232,8 +233,7 @@ def mix_stream(dataset: tf.data.Dataset, mixers: Sequence[Mixer]) -> tf.data.Dat
   """
   for mixer in mixers:
     neighbours = _with_followers(dataset, mixer.num_examples)
-    as_written = tf.autograph.experimental.do_not_convert(_of_tuple(mixer))
-    dataset = neighbours.map(as_written, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    dataset = pipelines.map_in_order(neighbours, _of_tuple(mixer))
   return dataset
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from official_selftrain.augment import mixing
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import tfrecords
+from official_selftrain.ops import pipelines
 
 Example = dict[str, tf.Tensor]
 Labels = dict[str, Any]
@@ -48,6 +49,6 @@ class TrainingParser(abc.ABC):
       return {**example, keys.SEED: tfrecords.example_seed(stream_seed, ordinal)}
 
     if not self._mixers:
-      return tfrecords.map_in_order(dataset, lambda *pair: self(_seeded(*pair)))
-    augmented = tfrecords.map_in_order(dataset, lambda *pair: self.augment(_seeded(*pair)))
-    return tfrecords.map_in_order(mixing.mix_stream(augmented, self._mixers), self.targets)
+      return pipelines.map_in_order(dataset, lambda *pair: self(_seeded(*pair)))
+    augmented = pipelines.map_in_order(dataset, lambda *pair: self.augment(_seeded(*pair)))
+    return pipelines.map_in_order(mixing.mix_stream(augmented, self._mixers), self.targets)

@@ -8,7 +8,6 @@ before they are decoded, so a late start is cheap.
 import dataclasses
 import glob as globbing
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -152,19 +151,6 @@ def record_stream(
 def open_tfrecord(path: tf.Tensor) -> tf.data.Dataset:
   """Serialized records of one TFRecord file."""
   return tf.data.TFRecordDataset(path)
-
-
-def map_in_order(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
-  """Maps a dataset in parallel; results are in the order of the elements.
-
-  AutoGraph stays out: it would rewrite the function, and all that it calls, at every start, which takes seconds.
-
-  Args:
-    dataset: any.
-    function: of an element; without Python control flow that depends on tensors, of which TensorFlow complains.
-  """
-  as_written = tf.autograph.experimental.do_not_convert(function)
-  return dataset.map(as_written, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def example_seed(stream_seed: int, ordinal: tf.Tensor) -> tf.Tensor:

@@ -86,7 +86,7 @@ def convert(
     ConfigError: `num_shards` is not in 1..number of images.
     DataError: a file is missing, damaged or not as the layout says, or the output cannot be written.
   """
-  folder = voc_layout.find_root(pathlib.Path(root))
+  folder = voc_layout.find_root(root, voc_layout.LISTS)
   list_path = folder / voc_layout.LISTS / f'{split}.txt'
   images = voc_layout.read_list(folder, list_path)
   total = len(images)

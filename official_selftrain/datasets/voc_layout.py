@@ -1,6 +1,7 @@
 """Where PASCAL VOC 2012 keeps images and masks of semantic segmentation, its classes and their colours."""
 
 import functools
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -49,15 +50,25 @@ def colour_map() -> np.ndarray:
   return colours
 
 
-def find_root(given: pathlib.Path) -> pathlib.Path:
-  """The folder with the lists of segmentation, which is or is in the one given; DataError without one."""
-  for inner in ROOTS:
-    if (given / inner / LISTS).is_dir():
-      return given / inner
-  raise errors.DataError(
-    f'{given} is not the VOC2012 folder: there is no {LISTS} in it, nor in {ROOTS[1]} or {ROOTS[2]} in it. Give the '
-    f'folder that has {LISTS} and {IMAGES}.'
-  )
+def root_with(given: str | os.PathLike[str], folder: str) -> pathlib.Path | None:
+  """Where the data set is in the folder that a user gives: the first of `ROOTS` that has a folder; None without one."""
+  roots = (pathlib.Path(given, inner) for inner in ROOTS)
+  return next((root for root in roots if os.path.isdir(root / folder)), None)
+
+
+def find_root(given: str | os.PathLike[str], folder: str) -> pathlib.Path:
+  """`root_with`, which must find one.
+
+  Raises:
+    DataError: it does not.
+  """
+  root = root_with(given, folder)
+  if root is None:
+    raise errors.DataError(
+      f'{os.fspath(given)} is not the VOC2012 folder: there is no {folder} in it, nor in {ROOTS[1]} or {ROOTS[2]} in '
+      f'it. Give the folder that has {folder} and {IMAGES}.'
+    )
+  return root
 
 
 def read_list(root: pathlib.Path, path: pathlib.Path) -> list[Listed]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 
 from official_selftrain.core import errors, keys
+from official_selftrain.ops import pipelines
 from official_selftrain.pseudo_labels import batches, formats, integrity, shards
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import manifest as manifest_lib
@@ -159,10 +160,8 @@ def read_pairs(
   dataset = pairs.flat_map(
     lambda image_file, label_file: pair_files(image_file, label_file, damaged)
   )
-  dataset = dataset.map(
-    lambda image, label: join(image, label, label_format, cuts),
-    num_parallel_calls=tf.data.AUTOTUNE,
-    deterministic=True,
+  dataset = pipelines.map_in_order(
+    dataset, lambda image, label: join(image, label, label_format, cuts)
   )
   return dataset if cuts.keep_empty else dataset.filter(label_format.has_objects)
 

@@ -146,7 +146,7 @@ class MultiStreamMixin(_Host):
     del stream
     return self.source_statistics(labels)
 
-  # AutoGraph stays out, see `tfrecords.map_in_order`.
+  # AutoGraph stays out, see `pipelines.map_in_order`.
   @tf.autograph.experimental.do_not_convert
   def train_step(
     self,

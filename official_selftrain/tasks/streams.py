@@ -12,6 +12,7 @@ from official.core import config_definitions as cfg
 from official_selftrain.checkpoints import restore
 from official_selftrain.core import console, keys
 from official_selftrain.dataloaders import fractions, tfrecords
+from official_selftrain.ops import pipelines
 from official_selftrain.pseudo_labels import changed_images, cuts, formats, reader
 from official_selftrain.tasks import run_state, stream_specs
 
@@ -224,7 +225,7 @@ class StreamsMixin(_Host):
     dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
     parse = self.evaluation_parser(params)
     dataset = self._decoded(dataset, params)
-    dataset = tfrecords.map_in_order(dataset, lambda _, example: parse(example))
+    dataset = pipelines.map_in_order(dataset, lambda _, example: parse(example))
     return _batch(dataset, params, input_context, self.batch_evaluation)
 
   def stream_batches(
@@ -248,7 +249,7 @@ class StreamsMixin(_Host):
     dataset = stream.parser(params).parse_stream(examples, options.seed)
     return _batch(dataset, params, input_context, tf.data.Dataset.batch)
 
-  # AutoGraph stays out, see `tfrecords.map_in_order`.
+  # AutoGraph stays out, see `pipelines.map_in_order`.
   @tf.autograph.experimental.do_not_convert
   def train_step(
     self,
@@ -326,10 +327,10 @@ class StreamsMixin(_Host):
   def _decoded(self, dataset: tf.data.Dataset, params: cfg.DataConfig) -> tf.data.Dataset:
     """From ordinals and records to ordinals and examples; `skip_errors` concerns decoding alone."""
     decode, check = self.decoding_steps(params)
-    dataset = tfrecords.map_in_order(dataset, lambda i, record: (i, decode(record)))
+    dataset = pipelines.map_in_order(dataset, lambda i, record: (i, decode(record)))
     if params.skip_errors:
       dataset = dataset.ignore_errors(log_warning=True)
-    return tfrecords.map_in_order(dataset, lambda i, example: (i, check(example)))
+    return pipelines.map_in_order(dataset, lambda i, example: (i, check(example)))
 
   def _pseudo_examples(
     self,
@@ -357,7 +358,7 @@ class StreamsMixin(_Host):
     dataset = tfrecords.record_stream(
       list(zip(images, labels, strict=True)), _open, options, input_context
     )
-    return tfrecords.map_in_order(dataset, _join)
+    return pipelines.map_in_order(dataset, _join)
 
 
 def _corrected_files(params: cfg.DataConfig, path_name: str) -> list[str]:

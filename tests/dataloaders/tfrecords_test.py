@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import time
 
 import numpy as np
 import tensorflow as tf
@@ -32,24 +31,6 @@ class RecordsTestCase(tf.test.TestCase):
     )
     elements = stream if count is None else stream.take(count)
     return [(int(i), r.numpy().decode()) for i, r in elements]
-
-
-class MapInOrderTest(tf.test.TestCase):
-  def test_results_are_in_the_order_of_the_elements(self):
-    def later_the_smaller(i):
-      def wait(value):
-        time.sleep(0.01 * (7 - int(value) % 8))
-        return value
-
-      return 10 * tf.ensure_shape(tf.py_function(wait, [i], tf.int64), [])
-
-    found = tfrecords.map_in_order(tf.data.Dataset.range(24), later_the_smaller)
-    self.assertEqual([int(value) for value in found], list(range(0, 240, 10)))
-
-  def test_autograph_stays_out(self):
-    dataset = tf.data.Dataset.range(3)
-    with self.assertRaisesRegex(tf.errors.OperatorNotAllowedInGraphError, 'as a Python .bool.'):
-      tfrecords.map_in_order(dataset, lambda i: i if i > 1 else -i)
 
 
 class RecordStreamTest(RecordsTestCase):

@@ -82,7 +82,11 @@ class Examiner:
       is_changed=image.encoded != encoded,
     )
     content = Content(image.encoded)
-    if meaning.task is items.Task.DETECTION:
+    is_segmentation = meaning.task is items.Task.SEGMENTATION
+    if is_segmentation and entry.item.mask is not None:
+      finding, content, more = self._with_mask(finding, content, entry.item.mask, meaning)
+      found += more
+    elif is_segmentation or meaning.task is items.Task.DETECTION:
       kept, more = box_checks.check(
         entry.item.boxes,
         image.height,
@@ -91,13 +95,13 @@ class Examiner:
         meaning.class_names,
         image.turned_from,
       )
-      finding = dataclasses.replace(finding, boxes=kept)
       found += more
-    elif meaning.task is items.Task.SEGMENTATION:
-      finding, content, more = self._with_mask(
-        finding, content, entry.item, meaning, image.turned_from
-      )
-      found += more
+      if is_segmentation:
+        drawn = class_maps.draw(kept, image.height, image.width, meaning.class_names)
+        counts = np.bincount(drawn.ravel(), minlength=256)
+        finding, content = _with_class_map(finding, content, tf_examples.encode_png(drawn), counts)
+      else:
+        finding = dataclasses.replace(finding, boxes=kept)
     elif meaning.task is items.Task.CLASSIFICATION:
       is_known = entry.item.class_name in meaning.class_names
       if not is_known:
@@ -134,50 +138,28 @@ class Examiner:
     )
 
   def _with_mask(
-    self,
-    finding: store.Finding,
-    content: Content,
-    item: items.Item,
-    meaning: Meaning,
-    turned_from: tuple[int, int] | None,
+    self, finding: store.Finding, content: Content, mask: items.ImageFile, meaning: Meaning
   ) -> tuple[store.Finding, Content, tuple[faults.Fault, ...]]:
-    """Adds the mask of an image."""
-    if item.mask is None:
-      return self._with_drawn_mask(finding, content, item, meaning, turned_from)
+    """Adds the mask of an image, which is in a file."""
     try:
-      encoded = self._reader.read_bytes(item.mask)
+      encoded = self._reader.read_bytes(mask)
     except errors.DataError as error:
       return finding, content, (faults.Fault(faults.Kind.UNREADABLE, str(error)),)
     checked = mask_checks.check(
-      encoded, item.mask.name, finding.height, finding.width, meaning.mask_values
+      encoded, mask.name, finding.height, finding.width, meaning.mask_values
     )
     if checked.encoded is None:
       return finding, content, checked.faults
-    finding = dataclasses.replace(finding, pixel_counts=_counted(checked.counts))
-    return finding, dataclasses.replace(content, mask=checked.encoded), checked.faults
-
-  def _with_drawn_mask(
-    self,
-    finding: store.Finding,
-    content: Content,
-    item: items.Item,
-    meaning: Meaning,
-    turned_from: tuple[int, int] | None,
-  ) -> tuple[store.Finding, Content, tuple[faults.Fault, ...]]:
-    """Adds the mask of an image whose objects have masks."""
-    height, width = finding.height, finding.width
-    kept, found = box_checks.check(
-      item.boxes, height, width, item.is_relative, meaning.class_names, turned_from
-    )
-    drawn = class_maps.draw(kept, height, width, meaning.class_names)
-    counts = np.bincount(drawn.ravel(), minlength=256)
-    finding = dataclasses.replace(finding, pixel_counts=_counted(counts))
-    return finding, dataclasses.replace(content, mask=tf_examples.encode_png(drawn)), found
+    return *_with_class_map(finding, content, checked.encoded, checked.counts), checked.faults
 
 
-def _counted(counts: np.ndarray) -> tuple[tuple[int, int], ...]:
-  """Class ids that a mask has, with their numbers of pixels."""
-  return tuple((index, int(count)) for index, count in enumerate(counts) if count)
+def _with_class_map(
+  finding: store.Finding, content: Content, encoded: bytes, counts: np.ndarray
+) -> tuple[store.Finding, Content]:
+  """Adds a PNG of class ids, and pixels by class id."""
+  counted = tuple((index, int(count)) for index, count in enumerate(counts) if count)
+  finding = dataclasses.replace(finding, pixel_counts=counted)
+  return finding, dataclasses.replace(content, mask=encoded)
 
 
 def _hashes(pixels: np.ndarray | None) -> bytes:

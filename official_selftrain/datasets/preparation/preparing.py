@@ -146,8 +146,10 @@ class Preparation:
       What was found.
 
     Raises:
-      DataError: the share for validation leaves no image for training.
+      DataError: the share for validation leaves no image for training, or the teacher has no class names.
     """
+    # First, because a teacher without class names is refused, and examining may take hours.
+    unlike = problems_lib.unlike_teacher(self.settings.teacher, self.class_names)
     meanings = {
       part: examination.Meaning(each.task, self.class_names, each.mask_values)
       for part, each in self._sources.items()
@@ -166,7 +168,6 @@ class Preparation:
     if self.settings.drops_leaks:
       sets, found = self._without_leaks(sets, found)
     notes = {part: source.notes for part, source in self._sources.items()}
-    unlike = problems_lib.unlike_teacher(self.settings.teacher, self.class_names)
     if unlike and store.Part.LABELLED in notes:
       notes[store.Part.LABELLED] += (unlike,)
     problems = problems_lib.find(

@@ -93,8 +93,12 @@ class _Source:
       )
     if self._suffix or self._inner != os.curdir:
       # A file whose name is that of an image with nothing behind it may be anything where masks lie among images.
-      masks = sum(stem.endswith(self._suffix) for stem in self._by_stem)
-      lost = masks - counts[self._suffix]
+      masks = [
+        stem
+        for stem, names in self._by_stem.items()
+        if stem.endswith(self._suffix) and names[-1].lower().endswith(_MASK_ENDINGS)
+      ]
+      lost = len(masks) - counts[self._suffix]
       if lost > 0:
         self.notes = (faults.Fault(faults.Kind.NO_IMAGE, f'{lost} masks in {self._masks}'),)
 

@@ -137,11 +137,11 @@ def _is_coco(path: str) -> bool:
 
 
 def _is_voc(path: str) -> bool:
-  return any(os.path.isdir(os.path.join(path, root, 'Annotations')) for root in voc_layout.ROOTS)
+  return voc_layout.root_with(path, 'Annotations') is not None
 
 
 def _is_voc_masks(path: str) -> bool:
-  return any(os.path.isdir(os.path.join(path, root, voc_layout.MASKS)) for root in voc_layout.ROOTS)
+  return voc_layout.root_with(path, voc_layout.MASKS) is not None
 
 
 def _is_yolo(path: str) -> bool:

@@ -34,7 +34,7 @@ def open_source(
   Raises:
     DataError: the folders or the list are not there, or `classes` cannot be read.
   """
-  root = _find_root(pathlib.Path(path))
+  root = voc_layout.find_root(path, voc_layout.MASKS)
   names, values = mask_pairs.read_classes(os.fspath(classes)) if classes else _voc_classes()
   notes: tuple[faults.Fault, ...] = ()
   if split is None:
@@ -68,17 +68,6 @@ class _Source:
   def items(self) -> Iterator[items.Item]:
     """The images, sorted by name."""
     return map(self._item, self._listed)
-
-
-def _find_root(given: pathlib.Path) -> pathlib.Path:
-  for inner in voc_layout.ROOTS:
-    if (given / inner / voc_layout.MASKS).is_dir():
-      return given / inner
-  raise errors.DataError(
-    f'{given} is not a VOC data set for segmentation: there is no {voc_layout.MASKS} in it, nor in '
-    f'{voc_layout.ROOTS[1]} or {voc_layout.ROOTS[2]} in it. Give the folder that has {voc_layout.IMAGES} and '
-    f'{voc_layout.MASKS}.'
-  )
 
 
 def _all(root: pathlib.Path) -> tuple[list[voc_layout.Listed], tuple[faults.Fault, ...]]:

@@ -10,15 +10,13 @@ from typing import Any, NamedTuple
 from lxml import etree  # type: ignore[import-untyped]
 
 from official_selftrain.core import errors
-from official_selftrain.datasets import faults
+from official_selftrain.datasets import faults, voc_layout
 from official_selftrain.datasets.sources import image_names, items
 
 # What becomes of objects that are marked as difficult.
 DIFFICULT = ('crowd', 'object', 'drop')
 
-_ANNOTATIONS, _IMAGES, _LISTS = 'Annotations', 'JPEGImages', 'ImageSets/Main'
-# Where the data set may be inside the folder that a user gives.
-_ROOTS = ('', 'VOC2012', 'VOCdevkit/VOC2012')
+_ANNOTATIONS, _LISTS = 'Annotations', 'ImageSets/Main'
 _ENDING = '.xml'
 _EDGES = ('xmin', 'ymin', 'xmax', 'ymax')
 
@@ -251,16 +249,14 @@ class _Index:
 
 def _find_folders(root: str) -> tuple[str, str]:
   """The folder of XML files and the folder of images."""
-  for inner in _ROOTS:
-    folder = os.path.join(root, inner)
-    annotations = os.path.join(folder, _ANNOTATIONS)
-    if os.path.isdir(annotations):
-      return annotations, os.path.join(folder, _IMAGES)
+  folder = voc_layout.root_with(root, _ANNOTATIONS)
+  if folder is not None:
+    return str(folder / _ANNOTATIONS), str(folder / voc_layout.IMAGES)
   if os.path.isdir(root) and next(image_names.list_files(root, (_ENDING,)), None):
     return root, root
   raise errors.DataError(
-    f'{root} is not a VOC data set: there is no {_ANNOTATIONS} in it, nor in {_ROOTS[1]} or {_ROOTS[2]} in it, and no '
-    f'XML file. Give the folder that has {_ANNOTATIONS} and {_IMAGES}, or one with XML files beside images.'
+    f'{root} is not a VOC data set: there is no {_ANNOTATIONS} in it, nor in {voc_layout.ROOTS[1]} or '
+    f'{voc_layout.ROOTS[2]} in it, and no XML file. Give the folder that has {_ANNOTATIONS} and {voc_layout.IMAGES}, or one with XML files beside images.'
   )
 
 

@@ -97,9 +97,10 @@ def choose(
   if cut is not None or ignore_cut is not None:
     cuts = cuts_lib.Cuts(cut=cuts.cut if cut is None else cut, ignore_cut=ignore_cut)
   own = given or manifest.Manifest.load(folder).class_names or (run.class_names if run else ())
-  if images or run is None:
-    files = tfrecords.match_files(images or '', '--images')
+  if images:
+    files = tfrecords.match_files(images, '--images')
   else:
+    assert run is not None
     files = tfrecords.match_files(run.images, run.images_field)
   return Labels(label_dir=folder, image_files=files, cuts=cuts, class_names=tuple(own))
 

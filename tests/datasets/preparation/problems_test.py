@@ -1,12 +1,13 @@
 """Tests for why nothing may be written of a data set."""
 
 import unittest
+from unittest import mock
 
 import numpy as np
 
 from official_selftrain.core import errors, files
 from official_selftrain.datasets import faults
-from official_selftrain.datasets.preparation import plan
+from official_selftrain.datasets.preparation import plan, work
 from tests.datasets.preparation import photos, preparing_case
 
 LABELLED = preparing_case.LABELLED
@@ -92,9 +93,10 @@ class ProblemsTest(preparing_case.PreparingTestCase):
     photos.write(self.folder, {'model/assets/class_names.txt': 'dog\ncat\n'})
     self.assert_problem("class 1 is 'dog' there and 'cat' here", teacher=str(self.folder / 'model'))
 
-  def test_a_teacher_without_class_names_is_refused(self):
-    with self.assertRaisesRegex(
-      errors.DataError, '--teacher=nowhere: no class names lie beside it'
+  def test_a_teacher_without_class_names_is_refused_before_images_are_examined(self):
+    with (
+      mock.patch.object(work, 'examine', side_effect=AssertionError('examined')),
+      self.assertRaisesRegex(errors.DataError, '--teacher=nowhere: no class names lie beside it'),
     ):
       self.check(teacher='nowhere')
 

@@ -1,0 +1,29 @@
+"""Tests for steps of input pipelines."""
+
+import time
+
+import tensorflow as tf
+
+from official_selftrain.ops import pipelines
+
+
+class MapInOrderTest(tf.test.TestCase):
+  def test_results_are_in_the_order_of_the_elements(self):
+    def later_the_smaller(i):
+      def wait(value):
+        time.sleep(0.01 * (7 - int(value) % 8))
+        return value
+
+      return 10 * tf.ensure_shape(tf.py_function(wait, [i], tf.int64), [])
+
+    found = pipelines.map_in_order(tf.data.Dataset.range(24), later_the_smaller)
+    self.assertEqual([int(value) for value in found], list(range(0, 240, 10)))
+
+  def test_autograph_stays_out(self):
+    dataset = tf.data.Dataset.range(3)
+    with self.assertRaisesRegex(tf.errors.OperatorNotAllowedInGraphError, 'as a Python .bool.'):
+      pipelines.map_in_order(dataset, lambda i: i if i > 1 else -i)
+
+
+if __name__ == '__main__':
+  tf.test.main()
