@@ -256,7 +256,8 @@ def _find_folders(root: str) -> tuple[str, str]:
     return root, root
   raise errors.DataError(
     f'{root} is not a VOC data set: there is no {_ANNOTATIONS} in it, nor in {voc_layout.ROOTS[1]} or '
-    f'{voc_layout.ROOTS[2]} in it, and no XML file. Give the folder that has {_ANNOTATIONS} and {voc_layout.IMAGES}, or one with XML files beside images.'
+    f'{voc_layout.ROOTS[2]} in it, and no XML file. '
+    f'Give the folder that has {_ANNOTATIONS} and {voc_layout.IMAGES}, or one with XML files beside images.'
   )
 
 
