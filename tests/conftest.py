@@ -15,6 +15,11 @@ import hypothesis
 import pytest
 from absl import flags
 
+from official_selftrain.core import program
+
+# Tests compute with the kernels that programs compute with: without oneDNN, labels differ in their last bits.
+program.set_environment()
+
 # pytest has its own command line; absl would refuse any use of a flag before parsing.
 flags.FLAGS.mark_as_parsed()
 
