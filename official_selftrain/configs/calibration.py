@@ -11,14 +11,16 @@ from official_selftrain.core import errors
 
 @dataclasses.dataclass
 class Calibration(hyperparams.Config):
-  """Cuts by class, from what the teacher finds in labelled images that it has not learned from.
+  """Cuts by class, from what a teacher finds in labelled images that it has not learned from.
+
+  That is a second teacher, trained like the first one but without these images: the one that labels the unlabelled
+  images learns from all. A given teacher (`teacher.checkpoint`) is used itself.
 
   They are used with `task.pseudo_data.cut: calibrated`. If `task.pseudo_data.ignore_cut` is not null, the ignore band
   is calibrated, too. Validation images are never looked at. All rounds use the cuts of the first.
 
   Attributes:
-    share: share of the labelled images that is held out from the teacher, in (0, 1); control and student learn from
-      all of them.
+    share: share of the labelled images that is held out from the second teacher, in (0, 1).
     rule: the cut of a class is the one with the highest F-beta (`f_beta`), or the one that keeps as many labels as
       people drew (`count`).
     beta: of F-beta: below 1 precision weighs more than recall.

@@ -6,8 +6,8 @@ import os
 from official.core import config_definitions as cfg
 
 from official_selftrain.configs import self_training as st
-from official_selftrain.pipeline import graph, outlines, selftrain_graph, training
-from official_selftrain.pipeline.selftrain_graph import STUDENT, TEACHER
+from official_selftrain.pipeline import graph, selftrain_graph, training
+from official_selftrain.pipeline.selftrain_graph import CALIBRATION_TEACHER, STUDENT, TEACHER
 from official_selftrain.pseudo_labels import calibration, corrections
 
 # Families of streams: the control must not see the teacher's crops again, or its further steps would be worth less.
@@ -92,7 +92,7 @@ class Jobs:
     """The job of a model.
 
     Args:
-      kind: `teacher`, `control` or `student`.
+      kind: `teacher`, `calibration_teacher`, `control` or `student`.
       round_number: which round's.
       start: checkpoint that control or student start from if `student_init` is `teacher`; '' while nothing is trained.
 
@@ -100,19 +100,20 @@ class Jobs:
       The job.
     """
     params = self.params
+    is_teacher = kind in (TEACHER, CALIBRATION_TEACHER)
     if kind == STUDENT:
       task = self.task(round_number)
     else:
       task = params.task.supervised()
       self._add_corrections(task, round_number)
       both = task.train_data.global_batch_size + params.task.pseudo_data.global_batch_size
-      own = params.teacher if kind == TEACHER else params.control
+      own = params.teacher if is_teacher else params.control
       task.train_data.global_batch_size = own.global_batch_size or both
     trainer = params.trainer
-    if kind == TEACHER:
+    if is_teacher:
       trainer = params.teacher.trainer.replace(validation_steps=params.trainer.validation_steps)
       _make_teachers(task, params.teacher)
-      if outlines.holds_out(params):
+      if kind == CALIBRATION_TEACHER:
         task.train_data.fraction *= 1.0 - params.calibration.share
     else:
       _set_start(task, params.task.self_training.student_init, start)
@@ -123,7 +124,7 @@ class Jobs:
       model_dir=os.path.join(self.model_dir, name),
       params=training.job_experiment(task, trainer, params.runtime),
       seed=params.seed,
-      family=first_family + (_TEACHER_FAMILY if kind == TEACHER else 0),
+      family=first_family + (_TEACHER_FAMILY if is_teacher else 0),
       class_names=self.class_names,
     )
 

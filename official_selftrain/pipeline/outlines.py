@@ -34,7 +34,7 @@ def of(params: st.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outline:
     has_teacher=_has_teacher(params),
     rounds=params.rounds,
     calibrates=params.task.pseudo_data.is_calibrated,
-    holds_out=holds_out(params),
+    holds_out=not params.calibration.label_dir,
     has_control=params.control.enabled,
     has_teacher_augmentation=params.teacher.augmentation is not None,
     adds_teacher_batch=not params.teacher.global_batch_size,
@@ -51,8 +51,3 @@ def _has_teacher(params: st.SelfTrainingExperiment) -> bool:
   has_labels = bool(params.task.pseudo_data.label_dir)
   starts_there = params.task.self_training.student_init == 'teacher'
   return not has_labels or starts_there or bool(params.teacher.checkpoint)
-
-
-def holds_out(params: st.SelfTrainingExperiment) -> bool:
-  """Whether the teacher learns from fewer labelled images, because cuts are calibrated on the others."""
-  return params.task.pseudo_data.is_calibrated and not params.calibration.label_dir

@@ -29,7 +29,12 @@ from official_selftrain.pipeline import (
   validation_records,
 )
 from official_selftrain.pipeline.graph import stage_name
-from official_selftrain.pipeline.selftrain_graph import CONTROL, STUDENT, TEACHER
+from official_selftrain.pipeline.selftrain_graph import (
+  CALIBRATION_TEACHER,
+  CONTROL,
+  STUDENT,
+  TEACHER,
+)
 from official_selftrain.presentation import base as presentations
 from official_selftrain.pseudo_labels import calibration, cuts
 from official_selftrain.report import contents
@@ -230,7 +235,8 @@ class SelfTrainingRun:
   def _train(self, stage: graph.Stage, start: str) -> dict[str, Any]:
     job = self._jobs.make(stage.kind, stage.round, start)
     if training.finished_steps(job.model_dir) < job.train_steps:
-      training.run(job, self._mode)
+      # The model that only calibrates cuts must have nothing to do with validation images.
+      training.run(job, 'train' if stage.kind == CALIBRATION_TEACHER else self._mode)
     return self._model_facts(job.model_dir)
 
   def _model_facts(self, checkpoint: str) -> dict[str, Any]:
@@ -280,7 +286,7 @@ class SelfTrainingRun:
     return contract.make(task).label_cuts(task.pseudo_data)
 
   def _calibrate(self, stage: graph.Stage) -> dict[str, Any]:
-    teacher = self._checkpoint(TEACHER) if TEACHER in stage.needs else ''
+    teacher = self._checkpoint(stage.needs[0]) if stage.needs else ''
     made = calibrating.run(self._jobs, teacher, self._presentation(), self._data.class_names)
     return {
       'digest': files.sha256(os.path.join(self._path(*stage.makes), calibration.FILE_NAME)),
@@ -357,6 +363,7 @@ class SelfTrainingRun:
 
 _WORK: dict[str, Callable[[SelfTrainingRun, graph.Stage], dict[str, Any]]] = {
   TEACHER: SelfTrainingRun._make_teacher,
+  CALIBRATION_TEACHER: SelfTrainingRun._make_teacher,
   selftrain_graph.LABELS: SelfTrainingRun._make_labels,
   selftrain_graph.CALIBRATION: SelfTrainingRun._calibrate,
   selftrain_graph.GATE: SelfTrainingRun._pass_gate,

@@ -10,7 +10,7 @@ from official_selftrain.pipeline import graph
 from official_selftrain.pipeline.graph import Reads, Stage, stage_name
 
 TEACHER, LABELS, GATE, CONTROL, STUDENT = 'teacher', 'labels', 'gate', 'control', 'student'
-CALIBRATION = 'calibration'
+CALIBRATION, CALIBRATION_TEACHER = 'calibration', 'calibration_teacher'
 REPORT, EXPORT = 'report', 'export'
 
 # The place of the data and the names of its classes change no weight; the files themselves are compared.
@@ -50,7 +50,7 @@ class Outline:
     has_given_labels: whether the labels of the first round do.
     has_teacher: whether there is one; with given labels a student that does not start from it needs none.
     calibrates: whether the cuts are chosen on labelled images.
-    holds_out: whether these are held out from the teacher.
+    holds_out: whether a part of these is held out for it, and labelled; else their labels come from elsewhere.
     has_control: whether a control is trained.
     has_teacher_augmentation: whether the teacher's differs from the student's.
     adds_teacher_batch: whether the teacher's batch is the sum of both streams'.
@@ -83,11 +83,18 @@ class Outline:
   training_files: tuple[str, ...] = (_TRAIN_FILES,)
   validation_files: tuple[str, ...] = ('task.validation_data.input_path', 'task.annotation_file')
 
+  @property
+  def has_calibration_teacher(self) -> bool:
+    """Whether a second teacher is trained without the images held out; a given one comes with what it has learned."""
+    return self.calibrates and self.holds_out and not self.has_given_teacher
+
 
 def build(outline: Outline) -> graph.Graph:
   """The graph of a run of self-training."""
   stages = [_teacher(outline)] if outline.has_teacher else []
   if outline.calibrates:
+    if outline.has_calibration_teacher:
+      stages.append(_trained_teacher(outline, CALIBRATION_TEACHER, _SHARE))
     stages.append(_calibration(outline))
   for number in range(1, outline.rounds + 1):
     stages += _round(outline, number)
@@ -142,24 +149,28 @@ def _teacher(outline: Outline) -> Stage:
     return Stage(
       kind=TEACHER, reads=Reads((given,)) + outline.model, files=(given,), makes=(TEACHER,)
     )
-  reads = Reads((TEACHER,)) + _LABELLED_DATA + _PRECISION + outline.model + outline.training
-  if outline.holds_out:
-    reads += Reads((_SHARE,))
+  return _trained_teacher(outline, TEACHER)
+
+
+def _trained_teacher(outline: Outline, kind: str, *also: str) -> Stage:
+  """A teacher of ours, which depends on further settings, too."""
+  reads = Reads((TEACHER, *also)) + _LABELLED_DATA + _PRECISION + outline.model + outline.training
   if outline.has_teacher_augmentation:
     reads = reads.minus('task.train_data.augmentation')
   return Stage(
-    kind=TEACHER,
+    kind=kind,
     reads=reads + _PSEUDO_BATCH if outline.adds_teacher_batch else reads.minus(_BATCH),
     files=(*outline.training_files, 'teacher.init_checkpoint'),
-    makes=(TEACHER,),
+    makes=(kind,),
   )
 
 
 def _calibration(outline: Outline) -> Stage:
   """The cuts, chosen once for all rounds."""
+  labels_from = CALIBRATION_TEACHER if outline.has_calibration_teacher else TEACHER
   return Stage(
     kind=CALIBRATION,
-    needs=(TEACHER,) if outline.has_teacher else (),
+    needs=(labels_from,) if outline.holds_out else (),
     reads=_LABELLED_DATA + _PRECISION + Reads((CALIBRATION,)) + _FRACTION + outline.labelling,
     files=(*outline.training_files, 'calibration.label_dir'),
     makes=(CALIBRATION,),

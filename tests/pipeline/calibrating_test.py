@@ -7,11 +7,11 @@ import numpy as np
 import pycocotools.mask
 import tensorflow as tf
 
-from official_selftrain.core import errors, keys
+from official_selftrain.core import config, errors, keys
 from official_selftrain.dataloaders import fractions
 from official_selftrain.datasets import tf_examples
 from official_selftrain.pipeline import calibrating, jobs
-from official_selftrain.pipeline.selftrain_graph import CONTROL, TEACHER
+from official_selftrain.pipeline.selftrain_graph import CALIBRATION_TEACHER, CONTROL, TEACHER
 from tests.testing import records, tiny_run
 
 
@@ -34,7 +34,7 @@ class HeldOutTest(tf.test.TestCase):
     os.makedirs(made.calibration_dir)
     return made, sorted(tf.io.gfile.glob(tiny_run.data().train))
 
-  def test_the_teacher_learns_from_none_of_them_and_control_from_all(self):
+  def test_their_teacher_learns_from_none_of_them_and_all_others_from_all(self):
     for override, total, held in (
       ('calibration.share=0.25', 8, 2),
       ('calibration.share=0.5,task.train_data.fraction=0.5,task.train_data.fraction_seed=3', 4, 2),
@@ -46,11 +46,12 @@ class HeldOutTest(tf.test.TestCase):
       ]
       self.assertLen(found, held)
       learned = {}
-      for kind in (TEACHER, CONTROL):
+      for kind in (CALIBRATION_TEACHER, TEACHER, CONTROL):
         train = made.make(kind).params.task.train_data
         learned[kind] = _ids(fractions.choose(paths, train.fraction, train.fraction_seed))
-      self.assertEmpty(set(found) & set(learned[TEACHER]))
-      self.assertCountEqual([*found, *learned[TEACHER]], learned[CONTROL])
+      self.assertEmpty(set(found) & set(learned[CALIBRATION_TEACHER]))
+      self.assertCountEqual([*found, *learned[CALIBRATION_TEACHER]], learned[CONTROL])
+      self.assertCountEqual(learned[TEACHER], learned[CONTROL])
       self.assertLen(learned[CONTROL], total)
 
   def test_too_few_to_hold_out(self):
@@ -60,10 +61,14 @@ class HeldOutTest(tf.test.TestCase):
     ):
       calibrating._write_held_out(paths, made)
 
-  def test_a_number_holds_out_nothing(self):
-    params = tiny_run.load().replace()
-    made = jobs.Jobs(params, '/nowhere')
-    self.assertEqual(made.make(TEACHER).params.task.train_data.fraction, 1.0)
+  def test_their_teacher_differs_in_nothing_else(self):
+    made, _ = self.make('calibration.share=0.25,teacher.global_batch_size=3')
+    jobs_made = made.make(TEACHER), made.make(CALIBRATION_TEACHER)
+    own, other = (config.flatten(job.params) for job in jobs_made)
+    differing = {name: (own[name], other[name]) for name in own if own[name] != other[name]}
+    self.assertEqual(differing, {'task.train_data.fraction': (1.0, 0.75)})
+    self.assertEqual([(job.seed, job.family) for job in jobs_made], [(made.params.seed, 1)] * 2)
+    self.assertEqual([job.name for job in jobs_made], ['teacher', 'calibration_teacher'])
 
   def test_cuts_get_into_the_task_of_the_student(self):
     made, _ = self.make('calibration.share=0.25,task.pseudo_data.ignore_cut=0.1')

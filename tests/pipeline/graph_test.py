@@ -234,6 +234,39 @@ class SelfTrainingGraphTest(unittest.TestCase):
     self.assertEqual(list(stage.reads.select(settings)), ['task.model.size', 'teacher.checkpoint'])
     self.assertEqual(stage.files, ('teacher.checkpoint',))
 
+  def test_cuts_are_calibrated_with_a_teacher_of_their_own(self):
+    found = selftrain(calibrates=True, holds_out=True)
+    names = (
+      'teacher',
+      'calibration_teacher',
+      'calibration',
+      'labels',
+      'gate',
+      'control',
+      'student',
+    )
+    self.assertEqual(found.names[:7], names)
+    self.assertEqual(found['calibration'].needs, ('calibration_teacher',))
+    self.assertNotIn('calibration_teacher', found['report'].needs)
+    # The teacher that writes the labels does not depend on what is held out for the cuts.
+    settings = {'calibration.share': 0.2, 'teacher.trainer.train_steps': 1, 'seed': 3}
+    reads = {name: list(found[name].reads.select(settings)) for name in names[:2]}
+    self.assertEqual(reads['teacher'], ['seed', 'teacher.trainer.train_steps'])
+    self.assertEqual(reads['calibration_teacher'], sorted(settings))
+    self.assertEqual(
+      {stage.name for stage in found.made_from('calibration_teacher')} & set(names),
+      {'calibration', 'gate', 'student'},
+    )
+
+  def test_a_given_teacher_calibrates_itself_and_given_labels_need_none(self):
+    given = selftrain(calibrates=True, holds_out=True, has_given_teacher=True)
+    self.assertNotIn('calibration_teacher', given)
+    self.assertEqual(given['calibration'].needs, ('teacher',))
+    labels = selftrain(calibrates=True, holds_out=False)
+    self.assertNotIn('calibration_teacher', labels)
+    self.assertEqual(labels['calibration'].needs, ())
+    self.assertTrue(labels['calibration'].is_cheap)
+
   def test_planning_needs_no_tensorflow(self):
     printed = subprocess.run(
       [sys.executable, '-c', _NO_TENSORFLOW], capture_output=True, text=True, check=True
