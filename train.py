@@ -29,7 +29,9 @@ _DATASET = flags.DEFINE_string(
   'dataset', '', 'Directory of prepared data; files and classes come from its data card.'
 )
 _STAGE = flags.DEFINE_string(
-  'stage', 'all', 'One stage only, such as teacher, labels, gate, control, student, report or export.'
+  'stage',
+  'all',
+  'One stage only, such as teacher, labels, gate, control, student, report or export.',
 )
 _RESTART = flags.DEFINE_string(
   'restart', '', 'Remove this stage and those made from it, then run them again.'

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 # Read when TensorFlow is first imported: no start-up messages from native code.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # The same kernels on every processor, and in the programs that tests start: those switch oneDNN on unless this says no,
-# and then a box of a label differs in its last bit. In models as small as these it is 6% slower, too.
+# and then a box of a label differs in its last bit.
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
 
 import hypothesis

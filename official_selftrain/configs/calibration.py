@@ -16,8 +16,8 @@ class Calibration(hyperparams.Config):
   That is a second teacher, trained like the first one but without these images: the one that labels the unlabelled
   images learns from all. A given teacher (`teacher.checkpoint`) is used itself.
 
-  They are used with `task.pseudo_data.cut: calibrated`. If `task.pseudo_data.ignore_cut` is not null, the ignore band
-  is calibrated, too. Validation images are never looked at. All rounds use the cuts of the first.
+  The cuts are used with `task.pseudo_data.cut: calibrated`. If `task.pseudo_data.ignore_cut` is not null, the ignore
+  band is calibrated, too. Validation images are never looked at. All rounds use the cuts of the first.
 
   Attributes:
     share: share of the labelled images that is held out from the second teacher, in (0, 1).

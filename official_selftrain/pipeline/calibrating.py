@@ -1,4 +1,4 @@
-"""The stage that calibrates cuts: the teacher over labelled images that it has not learned from."""
+"""The stage that calibrates cuts: a teacher over labelled images that it has not learned from."""
 
 import dataclasses
 import os

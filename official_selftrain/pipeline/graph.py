@@ -87,7 +87,7 @@ class Stage:
   """One step of a run.
 
   Attributes:
-    kind: what is done: `teacher`, `labels`, `gate`, `control`, `student`, `report`, `export`, and so on.
+    kind: what is done, such as `teacher`, `labels`, `gate`, `control`, `student`, `report` or `export`.
     round: number of the round, from 1.
     needs: names of the stages whose products it is made from.
     reads: settings that its product depends on.

@@ -10,6 +10,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+import numpy as np
+import tensorflow as tf
 from official.core import config_definitions as cfg
 
 from official_selftrain import registry_imports  # noqa: F401
@@ -124,6 +126,22 @@ def with_teacher(override: str = '') -> str:
   teacher = os.path.join(finished(), 'teacher')
   parts = [f'teacher.checkpoint={teacher}', 'control.enabled=false', override]
   return ','.join(filter(None, parts))
+
+
+def weights(folder: str) -> dict[str, np.ndarray]:
+  """All float32 values of the latest checkpoint in a folder by their names there."""
+  checkpoint = tf.train.load_checkpoint(folder)
+  types = checkpoint.get_variable_to_dtype_map()
+  return {n: checkpoint.get_tensor(n) for n in sorted(types) if types[n] == tf.float32}
+
+
+def check_same_weights(folder: str, other: str) -> list[str]:
+  """Raises AssertionError unless the latest checkpoints hold the same float32 values; returns their names."""
+  ours, theirs = weights(folder), weights(other)
+  assert ours.keys() == theirs.keys(), ours.keys() ^ theirs.keys()
+  for name, value in ours.items():
+    np.testing.assert_allclose(value, theirs[name], rtol=1e-3, atol=1e-5, err_msg=name)
+  return list(ours)
 
 
 def snapshot(folder: str, pattern: str = '**/*') -> dict[str, str]:
