@@ -1,6 +1,8 @@
 """Writes SavedModels that take images as a user has them and answer in terms of these images.
 
-The Model Garden's serving modules do the work; this chooses the task's and keeps the caller's config untouched.
+The Model Garden's serving modules do the work; this chooses the task's, keeps the caller's config untouched, and saves
+the signature with its variables. The Model Garden saves the module, and with it the Keras model: then Keras traces
+every layer by itself into functions that nobody calls, which took most of the time of an export and of the file.
 """
 
 import os
@@ -11,7 +13,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
-from official.vision.serving import export_saved_model_lib
+from official.core import train_utils
 
 from official_selftrain.core import class_names, errors
 from official_selftrain.modeling import precision
@@ -77,18 +79,21 @@ def export_model(
       input_type=input_type,
       input_name='inputs',
     )
+    _read(module.model, prefix)
+    saved = tf.Module()
+    saved.weights = module.model.weights
     if class_names:
       names = pathlib.Path(assets, CLASS_NAMES_FILE)
       names.write_text('\n'.join(class_names) + '\n', encoding='utf-8')
-      module.class_names = tf.saved_model.Asset(str(names))
-    export_saved_model_lib.export_inference_graph(
-      input_type=input_type,
-      batch_size=batch_size,
-      input_image_size=size,
-      params=serving,
-      checkpoint_path=prefix,
-      export_dir=temporary,
-      export_module=module,
-    )
+      saved.class_names = tf.saved_model.Asset(str(names))
+    signature = {input_type: tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY}
+    tf.saved_model.save(saved, temporary, signatures=module.get_inference_signatures(signature))
+  train_utils.serialize_config(serving, temporary)
   shutil.rmtree(directory, ignore_errors=True)
   os.replace(temporary, directory)
+
+
+def _read(model: tf.keras.Model, prefix: str) -> None:
+  """Puts the values of a checkpoint into a model, which must find all of its own there."""
+  status = tf.train.Checkpoint(model=model).read(prefix)
+  status.assert_existing_objects_matched().expect_partial()

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from official.core import task_factory
+from tensorflow.core.protobuf import saved_model_pb2
 
 from official_selftrain import export as command
 from official_selftrain.core import errors
@@ -81,6 +82,13 @@ class StudentTest(tf.test.TestCase):
 
   def test_only_tensorflow_was_there(self):
     self.assertEqual(self.foreign, [])
+
+  def test_the_file_holds_the_signature_and_not_one_function_for_each_layer(self):
+    graph = saved_model_pb2.SavedModel()
+    graph.ParseFromString(pathlib.Path(self.run_dir, 'export', 'saved_model.pb').read_bytes())
+    names = [f.signature.name for f in graph.meta_graphs[0].graph_def.library.function]
+    self.assertTrue([name for name in names if 'signature_wrapper' in name], names)
+    self.assertEqual([name for name in names if 'call_and_return' in name], [])
 
   def test_types_and_shapes(self):
     for name, size in (('one', 1), ('three', 3)):
