@@ -2,6 +2,8 @@
 
 from official.vision import registry_imports  # noqa: F401
 
+from official_selftrain.configs import classification as classification_configs  # noqa: F401
+from official_selftrain.configs import contrastive as contrastive_configs  # noqa: F401
 from official_selftrain.configs import detection as detection_configs  # noqa: F401
 from official_selftrain.configs import detection_experiments, segmentation_experiments  # noqa: F401
 from official_selftrain.configs import segmentation as segmentation_configs  # noqa: F401
@@ -9,4 +11,4 @@ from official_selftrain.presentation import detection as detection_presentation 
 from official_selftrain.presentation import segmentation as segmentation_presentation  # noqa: F401
 from official_selftrain.serving import detection as detection_serving  # noqa: F401
 from official_selftrain.serving import segmentation as segmentation_serving  # noqa: F401
-from official_selftrain.tasks import detection, segmentation  # noqa: F401
+from official_selftrain.tasks import classification, contrastive, detection, segmentation  # noqa: F401

@@ -1,6 +1,7 @@
 """Contents of the named policies: lists of ops with probabilities and levels, as data (paper section 3.1).
 
-AutoAugment: the policies of the authors' detection code. v0 is the one of the detection AutoAugment paper.
+AutoAugment: the policies of the authors' detection code, of which v0 is the one of the detection AutoAugment paper, and
+`imagenet`, which EfficientNets were trained with for classification.
 RandAugment: the paper gives the magnitude only; the presets are the three public op lists that it may have meant.
 """
 
@@ -160,6 +161,33 @@ AUTO_AUGMENT: Mapping[str, tuple[SubPolicy, ...]] = {
     'AutoContrast(0.8, 10) Contrast(0.2, 10)',
     'Rotate_BBox(1.0, 10) Cutout(1.0, 10)',
     'SolarizeAdd(0.8, 6) Equalize(0.8, 8)',
+  ),
+  'imagenet': _policy(
+    'Equalize(0.8, 1) ShearY_BBox(0.8, 4)',
+    'Color(0.4, 9) Equalize(0.6, 3)',
+    'Color(0.4, 1) Rotate_BBox(0.6, 8)',
+    'Solarize(0.8, 3) Equalize(0.4, 7)',
+    'Solarize(0.4, 2) Solarize(0.6, 2)',
+    'Color(0.2, 0) Equalize(0.8, 8)',
+    'Equalize(0.4, 8) SolarizeAdd(0.8, 3)',
+    'ShearX_BBox(0.2, 9) Rotate_BBox(0.6, 8)',
+    'Color(0.6, 1) Equalize(1.0, 2)',
+    'Invert(0.4, 9) Rotate_BBox(0.6, 0)',
+    'Equalize(1.0, 9) ShearY_BBox(0.6, 3)',
+    'Color(0.4, 7) Equalize(0.6, 0)',
+    'Posterize(0.4, 6) AutoContrast(0.4, 7)',
+    'Solarize(0.6, 8) Color(0.6, 9)',
+    'Solarize(0.2, 4) Rotate_BBox(0.8, 9)',
+    'Rotate_BBox(1.0, 7) TranslateY_BBox(0.8, 9)',
+    'ShearX_BBox(0.0, 0) Solarize(0.8, 4)',
+    'ShearY_BBox(0.8, 0) Color(0.6, 4)',
+    'Color(1.0, 0) Rotate_BBox(0.6, 2)',
+    'Equalize(0.8, 4) Equalize(0.0, 8)',
+    'Equalize(1.0, 4) AutoContrast(0.6, 2)',
+    'ShearY_BBox(0.4, 7) SolarizeAdd(0.6, 7)',
+    'Posterize(0.8, 2) Solarize(0.6, 10)',
+    'Solarize(0.6, 8) Equalize(0.6, 1)',
+    'Color(0.8, 6) Rotate_BBox(0.4, 5)',
   ),
 }
 

@@ -29,13 +29,14 @@ class AutoAugment(hyperparams.Config):
   """AutoAugment, part of Augment-S2 and S3.
 
   Attributes:
-    version: policy of the authors' detection code; v0 is the one of the detection AutoAugment paper.
+    version: policy of the authors' detection code; v0 is the one of the detection AutoAugment paper. `imagenet` is the
+      one that EfficientNets were trained with for classification.
     sub_policies: your own sub-policies instead of `version`, each a text such as
       `Equalize(0.8, 10) Rotate_BBox(0.6, 4)`: op, probability, level, in the order of application. On a command line
       each text needs its own quotes, because of its commas.
   """
 
-  version: Literal['v0', 'v1', 'v2', 'v3'] = 'v0'
+  version: Literal['v0', 'v1', 'v2', 'v3', 'imagenet'] = 'v0'
   sub_policies: list[str] = dataclasses.field(default_factory=list)
 
 

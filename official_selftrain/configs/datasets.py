@@ -53,6 +53,40 @@ class Digits(hyperparams.Config):
   max_rotation: float = 15.0
 
 
+@dataclasses.dataclass
+class DigitClasses(hyperparams.Config):
+  """Images of one large digit each for classification, otherwise in the looks of `Digits`.
+
+  None of the handwritten digits is in a validation scene of `Digits`, and none is in both sets here.
+
+  Attributes:
+    num_training: number of training images.
+    num_validation: number of images for the held-out accuracy.
+    num_shards: number of TFRecord files of the training images.
+    min_size: as in `Digits`.
+    max_size: as in `Digits`.
+  """
+
+  num_training: int = 4000
+  num_validation: int = 500
+  num_shards: int = 4
+  min_size: int = 48
+  max_size: int = 90
+
+  def check(self, prefix: str) -> None:
+    """Raises ConfigError for a number out of its range; `prefix` is the dotted name of this config."""
+    for name, high in (
+      ('num_training', MAX_IMAGES_PER_SPLIT),
+      ('num_validation', MAX_IMAGES_PER_SPLIT),
+      ('num_shards', min(self.num_training, 99_999)),
+    ):
+      value = getattr(self, name)
+      if not 1 <= value <= high:
+        raise errors.ConfigError(
+          f'{prefix}.{name} is {value!r}; allowed are values from 1 to {high}.'
+        )
+
+
 def digit_extent(size: float, rotation: float) -> int:
   """Side of a square of pixels that holds the ink of a digit at any rotation up to `rotation`.
 

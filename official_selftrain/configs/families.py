@@ -14,7 +14,7 @@ from official_selftrain.core import errors
 from official_selftrain.ops import images
 
 if TYPE_CHECKING:
-  from official_selftrain.configs import detection, segmentation
+  from official_selftrain.configs import classification, detection, segmentation
 
 # Values of `task.model.family`.
 Detection = Literal['model_garden', 'original', 'keras_cv']
@@ -88,6 +88,8 @@ KERAS_CV = Family(name='keras_cv', check_detector=_check_keras_cv, side=_keras_c
 FAMILIES = {family.name: family for family in (MODEL_GARDEN, ORIGINAL, KERAS_CV)}
 
 
-def of(model: 'detection.DetectionModel | segmentation.SegmentationModel') -> Family:
+def of(
+  model: 'detection.DetectionModel | segmentation.SegmentationModel | classification.ClassificationModel',
+) -> Family:
   """The family of a `task.model`."""
   return FAMILIES[model.family]

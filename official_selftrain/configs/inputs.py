@@ -139,7 +139,7 @@ def _check_reading(stream: cfg.DataConfig, name: str) -> None:
     )
   default = type(stream)()
   for field in _WITHOUT_EFFECT:
-    if stream.is_training and getattr(stream, field) != getattr(default, field):
+    if stream.is_training and getattr(stream, field, None) != getattr(default, field, None):
       logging.warning(
         '%s.%s has no effect: training streams are ordered by the seed alone.', name, field
       )
@@ -178,12 +178,12 @@ def _check_no_augmentation(stream: Stream, name: str) -> None:
 def _check_flip_and_jitter(stream: Stream, name: str) -> None:
   holder, prefix = stream.flip_and_jitter(name)
   if stream.augmentation.policy != 'none':
-    if holder.aug_rand_hflip:
+    if getattr(holder, 'aug_rand_hflip', False):
       logging.warning(
         '%s.aug_rand_hflip has no effect with a named policy; see augmentation.flip_probability.',
         prefix,
       )
-  elif not 0 < holder.aug_scale_min <= holder.aug_scale_max:
+  elif hasattr(holder, 'aug_scale_min') and not 0 < holder.aug_scale_min <= holder.aug_scale_max:
     raise errors.ConfigError(
       f'{prefix}.aug_scale_min is {holder.aug_scale_min}: it must be positive and at most '
       f'{prefix}.aug_scale_max ({holder.aug_scale_max}).'

@@ -58,6 +58,7 @@ class Dataset(hyperparams.Config):
     name: `digits`, or `none` when the task's own input paths must be given.
     directory: where it is written on first use; empty puts it next to the run directory.
     digits: its size and looks.
+    digit_classes: images of single digits in these looks, for experiments of classification.
     class_names: names in the order of class ids from 1, without the background; empty shows the ids; the embedded data
       set brings its own.
     invalid_ops: augmentation ops that would change what the labels mean, in the embedded or in your own data: `Flip`
@@ -68,15 +69,17 @@ class Dataset(hyperparams.Config):
   name: Literal['digits', 'none'] = 'digits'
   directory: str = ''
   digits: datasets.Digits = dataclasses.field(default_factory=datasets.Digits)
+  digit_classes: datasets.DigitClasses = dataclasses.field(default_factory=datasets.DigitClasses)
   class_names: list[str] = dataclasses.field(default_factory=list)
   invalid_ops: list[str] = dataclasses.field(default_factory=list)
 
-  def check(self, prefix: str, num_classes: int) -> None:
+  def check(self, prefix: str, num_classes: int, first_class: int = 1) -> None:
     """Raises ConfigError for class names that are not one for each class.
 
     Args:
       prefix: the dotted name of this config.
-      num_classes: of `task.model`; class 0 is the background, which has no name here.
+      num_classes: of `task.model`.
+      first_class: the first class that has a name here: 1 where class 0 is the background.
     """
     names, field = self.class_names, f'{prefix}.class_names'
     if not names:
@@ -91,10 +94,11 @@ class Dataset(hyperparams.Config):
         f'{field} has an empty name at place {[not name.strip() for name in names].index(True) + 1}: name every class, '
         'or none.'
       )
-    if len(names) != num_classes - 1:
+    if len(names) != num_classes - first_class:
+      background = ' and without the background' if first_class else ''
       raise errors.ConfigError(
         f'{field} has {len(names)} names and task.model.num_classes is {num_classes}: give one name for each class '
-        f'from 1 to {num_classes - 1}, in this order and without the background; ids without a class need a name too.'
+        f'from {first_class} to {num_classes - 1}, in this order{background}; ids without a class need a name too.'
       )
 
 
@@ -247,7 +251,9 @@ class SupervisedExperiment(cfg.ExperimentConfig):
     check_trainer(self.trainer, 'trainer')
     if hasattr(self.task, 'check'):
       self.task.check()
-    self.dataset.check('dataset', self.task.model.num_classes)
+    first_class = getattr(self.task, 'first_class', 1)
+    if self.task.model.num_classes:
+      self.dataset.check('dataset', self.task.model.num_classes, first_class)
     if not uses_embedded_data(self):
       digit_settings.warn(self)
 

@@ -26,6 +26,8 @@ class LabelledTask(hyperparams.Config):
 
   # The `task` of the data cards whose data it trains on.
   data_kind: ClassVar[str] = ''
+  # The first class with a name: class 0 is the background, except where whole images are classified.
+  first_class: ClassVar[int] = 1
 
   def check(self) -> None:
     """Raises ConfigError for settings that contradict each other or have no effect here."""

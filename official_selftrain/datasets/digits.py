@@ -6,10 +6,7 @@ Run as a program it writes the data, and on request a contact sheet:
 """
 
 import argparse
-import contextlib
 import dataclasses
-import fcntl
-import glob
 import os
 import pathlib
 import sys
@@ -17,17 +14,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from official_selftrain.configs import datasets as dataset_configs
-from official_selftrain.core import errors, files, program
-from official_selftrain.datasets import contact_sheet, scenes, tf_examples
+from official_selftrain.core import files, program
+from official_selftrain.datasets import contact_sheet, made_once, scenes, tf_examples
 
-# Raised when the same settings give different scenes, so that old files are not mistaken for new ones.
+# See `made_once.Identity`.
 _VERSION = 1
 
 # Augmentation that turns digits into something else.
 INVALID_OPS = ('Flip', 'Flip_Only_BBoxes')
 
-_MARKER = 'dataset.json'
-_LOCK = '.lock'
 _ANNOTATIONS = 'validation.json'
 _HELD_OUT_TRUTH = 'held_out/unlabelled_truth.json'
 
@@ -80,7 +75,7 @@ class _SplitPlan:
 
 def directory_name(config: dataset_configs.Digits) -> str:
   """Name of a directory for the data of `config`: `digits-` and 8 hexadecimal figures."""
-  return f'digits-{files.digest_of(_identity(config))[:8]}'
+  return f'digits-{_identity(config).digest()[:8]}'
 
 
 def prepare(config: dataset_configs.Digits, directory: str | os.PathLike[str]) -> DigitsFiles:
@@ -100,16 +95,13 @@ def prepare(config: dataset_configs.Digits, directory: str | os.PathLike[str]) -
     DataError: the directory cannot be created.
   """
   dataset_configs.validate_digits(config)
-  root = pathlib.Path(directory)
-  if not _is_complete(config, root):
-    try:
-      root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-      raise errors.DataError(f'The digits cannot be written to {root}: {error}.') from error
-    with _locked(root):
-      if not _is_complete(config, root):
-        _write(config, root)
+  made_once.make(directory, _identity(config), lambda root: _write(config, root))
   return locate(config, directory)
+
+
+def looks(config: dataset_configs.Digits) -> dict[str, Any]:
+  """The settings by name, in a form in which 15 and 15.0 are the same."""
+  return {**config.as_dict(), 'max_rotation': float(config.max_rotation)}
 
 
 def locate(config: dataset_configs.Digits, directory: str | os.PathLike[str]) -> DigitsFiles:
@@ -117,10 +109,10 @@ def locate(config: dataset_configs.Digits, directory: str | os.PathLike[str]) ->
   root = pathlib.Path(directory)
   labelled, unlabelled, validation = _plans(config)
   return DigitsFiles(
-    train=_pattern(root, labelled),
-    unlabelled=_pattern(root, unlabelled),
+    train=tf_examples.shards_below(root, labelled.prefix, labelled.num_shards),
+    unlabelled=tf_examples.shards_below(root, unlabelled.prefix, unlabelled.num_shards),
     unlabelled_truth=str(root / _HELD_OUT_TRUTH),
-    validation=_pattern(root, validation),
+    validation=tf_examples.shards_below(root, validation.prefix, validation.num_shards),
     annotation_file=str(root / _ANNOTATIONS),
     num_labelled=config.num_labelled,
     num_unlabelled=config.num_unlabelled,
@@ -192,8 +184,8 @@ def _plans(config: dataset_configs.Digits) -> tuple[_SplitPlan, _SplitPlan, _Spl
   return labelled, unlabelled, validation
 
 
-def _write(config: dataset_configs.Digits, root: pathlib.Path) -> None:
-  """Writes all files and last of all the marker that says they are there."""
+def _write(config: dataset_configs.Digits, root: pathlib.Path) -> list[str]:
+  """Writes all files and returns their names."""
   written: list[str] = []
   for plan in _plans(config):
     annotations = tf_examples.CocoAnnotations(scenes.CLASS_NAMES)
@@ -204,11 +196,7 @@ def _write(config: dataset_configs.Digits, root: pathlib.Path) -> None:
     if plan.annotation_file:
       files.write_json(root / plan.annotation_file, annotations.as_dict())
       written.append(plan.annotation_file)
-  sums = {
-    name: {'bytes': (root / name).stat().st_size, 'sha256': files.sha256(root / name)}
-    for name in written
-  }
-  files.write_json(root / _MARKER, {**_identity(config), 'files': sums})
+  return written
 
 
 def _examples(
@@ -226,61 +214,9 @@ def _examples(
     yield tf_examples.serialize(features)
 
 
-def _identity(config: dataset_configs.Digits) -> dict[str, Any]:
-  """The settings that decide the content of a data set, in a form in which 15 and 15.0 are the same."""
-  values = {**config.as_dict(), 'max_rotation': float(config.max_rotation)}
-  return {'dataset': 'digits', 'version': _VERSION, 'config': values}
-
-
-def _is_complete(config: dataset_configs.Digits, root: pathlib.Path) -> bool:
-  """Whether `root` holds all files of `config`; ConfigError if it holds those of other settings."""
-  if not (root / _MARKER).exists():
-    return False
-  try:
-    marker = files.read_json(root / _MARKER)
-  except ValueError:
-    marker = None
-  _check_identity(marker, _identity(config), root)
-  return all(
-    (root / name).is_file()
-    and (root / name).stat().st_size == entry['bytes']
-    and files.sha256(root / name) == entry['sha256']
-    for name, entry in marker['files'].items()
-  )
-
-
-def _check_identity(marker: Any, expected: dict[str, Any], root: pathlib.Path) -> None:
-  advice = 'Give another directory, or delete this one.'
-  found: dict[str, Any] = {}
-  if isinstance(marker, dict):
-    found = {name: marker.get(name) for name in expected}
-  if found == expected:
-    return
-  if any(found.get(name) != expected[name] for name in ('dataset', 'version')):
-    raise errors.ConfigError(
-      f'{root} holds a data set of another kind or of another version of this program. {advice}'
-    )
-  differences = ', '.join(
-    f'dataset.digits.{name} is {found["config"].get(name)!r} there and {value!r} here'
-    for name, value in expected['config'].items()
-    if found['config'].get(name) != value
-  )
-  raise errors.ConfigError(f'{root} holds digits of other settings: {differences}. {advice}')
-
-
-@contextlib.contextmanager
-def _locked(root: pathlib.Path) -> Iterator[None]:
-  """Keeps other processes out of `root`; the system lets go of the lock when this process dies."""
-  with open(root / _LOCK, 'w') as stream:
-    fcntl.flock(stream, fcntl.LOCK_EX)
-    yield
-
-
-def _pattern(root: pathlib.Path, plan: _SplitPlan) -> str:
-  # A directory whose name has wildcard characters in it must still match itself.
-  return os.path.join(
-    glob.escape(str(root)), tf_examples.shard_pattern(plan.prefix, plan.num_shards)
-  )
+def _identity(config: dataset_configs.Digits) -> made_once.Identity:
+  """What decides the content of a data set."""
+  return made_once.Identity('digits', _VERSION, 'dataset.digits', looks(config))
 
 
 def _sheet_rows(made: DigitsFiles) -> list[contact_sheet.Row]:

@@ -2,7 +2,8 @@
 
 The digits are the 1,797 images of 8 x 8 cells that come with scikit-learn. Training scenes draw
 from the first two thirds of them, validation scenes from the last third: no digit, and hardly a
-writer, is in both.
+writer, is in both. Images for classification draw from the first two thirds as well, of which the last
+sixth is kept for the held-out ones.
 """
 
 import dataclasses
@@ -43,6 +44,8 @@ class Split(enum.IntEnum):
   LABELLED = 0
   UNLABELLED = 1
   VALIDATION = 2
+  CLASSES = 3
+  CLASSES_VALIDATION = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +86,14 @@ def load_glyphs(split: Split) -> Glyphs:
   )  # Slow to import, and only needed where data is made.
 
   source = sklearn_datasets.load_digits()
-  first_for_validation = 2 * len(source.target) // 3
-  indices = np.arange(len(source.target))
-  chosen = (
-    indices[first_for_validation:] if split is Split.VALIDATION else indices[:first_for_validation]
-  )
+  training, validation = np.split(np.arange(len(source.target)), [2 * len(source.target) // 3])
+  to_learn, held_out = np.split(training, [5 * len(training) // 6])
+  choices = {
+    Split.VALIDATION: validation,
+    Split.CLASSES: to_learn,
+    Split.CLASSES_VALIDATION: held_out,
+  }
+  chosen = choices[split] if split in choices else training
   return Glyphs(source.images[chosen] / _INK_LEVELS, source.target[chosen].astype(np.int64), chosen)
 
 

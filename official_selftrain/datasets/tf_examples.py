@@ -1,6 +1,7 @@
 """Annotated images as `tf.Example`s with the Model Garden's feature names, and as COCO JSON."""
 
 import dataclasses
+import glob
 import hashlib
 import io
 import os
@@ -272,6 +273,11 @@ def shard_name(split: str, shard: int, num_shards: int) -> str:
 def shard_pattern(split: str, num_shards: int) -> str:
   """Glob that matches all shards of a split, and no file that is still being written."""
   return f'{split}-*-of-{num_shards:05d}.tfrecord'
+
+
+def shards_below(root: pathlib.Path, split: str, num_shards: int) -> str:
+  """Glob that matches all shards of a split in a folder, whose own name may have wildcard characters in it."""
+  return os.path.join(glob.escape(str(root)), shard_pattern(split, num_shards))
 
 
 def write_shard(path: str | os.PathLike[str], examples: Iterable[bytes]) -> None:

@@ -2,14 +2,19 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import TypeAlias
 
 import tensorflow as tf
 from official.vision.modeling import backbones as garden
 
-from official_selftrain.configs import detection, families, segmentation
+from official_selftrain.configs import classification, detection, families, segmentation
 from official_selftrain.modeling import assembly, segmentation_layers
 from official_selftrain.modeling.original import backbones as original_backbones
 from official_selftrain.modeling.original import segmentation_head as original_head
+
+Model: TypeAlias = (
+  detection.DetectionModel | segmentation.SegmentationModel | classification.ClassificationModel
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,16 +22,10 @@ class Segmenter:
   """The parts of a segmentation model that a family brings; pyramids are the same in all.
 
   Attributes:
-    backbone: takes the images' `InputSpec`, `task.model` and a regularizer of kernels, or None; gives a model from
-      images to features by level, '2', '3', ...
     head: takes `task.model`, that regularizer, and the head that the Model Garden builds for these settings; gives the
       layer that is used in its place, from features of backbone and decoder to logits.
   """
 
-  backbone: Callable[
-    [tf.keras.layers.InputSpec, segmentation.SegmentationModel, assembly.Regularizer | None],
-    tf.keras.Model,
-  ]
   head: Callable[
     [segmentation.SegmentationModel, assembly.Regularizer | None, tf.keras.layers.Layer],
     tf.keras.layers.Layer,
@@ -38,17 +37,22 @@ class Networks:
   """Builders of a family.
 
   Attributes:
+    backbone: takes the images' `InputSpec`, `task.model` and a regularizer of kernels, or None; gives a model from
+      images to features by level, '2', '3', ...
     detector: takes `task.model` and the factor of half the sum of squared kernels, 0 for none.
     segmenter: None for a family that has detectors only.
   """
 
+  backbone: Callable[
+    [tf.keras.layers.InputSpec, Model, assembly.Regularizer | None], tf.keras.Model
+  ]
   detector: Callable[[detection.DetectionModel, float], assembly.RetinaNetModel]
   segmenter: Segmenter | None = None
 
 
 def _garden_backbone(
   specs: tf.keras.layers.InputSpec,
-  model: segmentation.SegmentationModel,
+  model: Model,
   regularizer: assembly.Regularizer | None,
 ) -> tf.keras.Model:
   return garden.factory.build_backbone(specs, model.backbone, model.norm_activation, regularizer)
@@ -87,6 +91,17 @@ def _original_head(
   )
 
 
+def _keras_cv_backbone(
+  specs: tf.keras.layers.InputSpec, model: Model, regularizer: assembly.Regularizer | None
+) -> tf.keras.Model:
+  """keras-cv's, which take no regularizer: their weight decay is added by the model around them."""
+  # Imports keras-cv, which takes seconds.
+  from official_selftrain.modeling import keras_cv_retinanet
+
+  del specs, regularizer
+  return keras_cv_retinanet.build_backbone(model)
+
+
 def _keras_cv_detector(
   model: detection.DetectionModel, l2_weight_decay: float
 ) -> assembly.RetinaNetModel:
@@ -98,17 +113,19 @@ def _keras_cv_detector(
 
 NETWORKS = {
   families.MODEL_GARDEN.name: Networks(
+    backbone=_garden_backbone,
     detector=assembly.from_model_garden,
-    segmenter=Segmenter(backbone=_garden_backbone, head=_garden_head),
+    segmenter=Segmenter(head=_garden_head),
   ),
   families.ORIGINAL.name: Networks(
+    backbone=original_backbones.build,
     detector=_original_detector,
-    segmenter=Segmenter(backbone=original_backbones.build, head=_original_head),
+    segmenter=Segmenter(head=_original_head),
   ),
-  families.KERAS_CV.name: Networks(detector=_keras_cv_detector),
+  families.KERAS_CV.name: Networks(backbone=_keras_cv_backbone, detector=_keras_cv_detector),
 }
 
 
-def of(model: detection.DetectionModel | segmentation.SegmentationModel) -> Networks:
+def of(model: Model) -> Networks:
   """The builders of the family of a `task.model`."""
   return NETWORKS[families.of(model).name]

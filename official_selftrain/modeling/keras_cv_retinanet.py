@@ -24,7 +24,7 @@ import tensorflow as tf
 from absl import logging
 from keras_cv.models import retinanet as theirs
 
-from official_selftrain.configs import detection
+from official_selftrain.configs import classification, detection
 from official_selftrain.configs import keras_cv as configs
 from official_selftrain.core import errors
 from official_selftrain.modeling import assembly, keras_cv_spinenet
@@ -172,7 +172,9 @@ def build(model: detection.DetectionModel, l2_weight_decay: float = 0.0) -> asse
   return built
 
 
-def build_backbone(model: detection.DetectionModel) -> tf.keras.Model:
+def build_backbone(
+  model: detection.DetectionModel | classification.ClassificationModel,
+) -> tf.keras.Model:
   """Builds the backbone as the Model Garden has them: normalised images to features by level.
 
   Args:
@@ -207,7 +209,9 @@ def build_backbone(model: detection.DetectionModel) -> tf.keras.Model:
   return backbone
 
 
-def _network(model: detection.DetectionModel, levels: tuple[int, ...]) -> tf.keras.Model:
+def _network(
+  model: detection.DetectionModel | classification.ClassificationModel, levels: tuple[int, ...]
+) -> tf.keras.Model:
   """An instance of the backbone's class."""
   name = model.keras_cv.backbone
   arguments = model.keras_cv.constructor_arguments()

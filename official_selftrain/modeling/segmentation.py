@@ -34,14 +34,15 @@ def build(model: configs.SegmentationModel, l2_weight_decay: float = 0.0) -> Seg
   Raises:
     ConfigError: the family has no segmentation models, or not with this backbone.
   """
-  parts = families.of(model).segmenter
+  networks = families.of(model)
+  parts = networks.segmenter
   if parts is None:
     raise errors.ConfigError(
       f'task.model.family is {model.family!r}: it has detectors but no segmentation models; choose another.'
     )
   l2_regularizer = tf.keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
   specs = tf.keras.layers.InputSpec(shape=[None, None, None, 3])
-  backbone = parts.backbone(specs, model, l2_regularizer)
+  backbone = networks.backbone(specs, model, l2_regularizer)
   decoder = None
   if model.decoder.type == 'nasfpn':
     settings = model.decoder.get()

@@ -11,10 +11,11 @@ from official.core import config_definitions as cfg
 
 from official_selftrain.augment import build
 from official_selftrain.checkpoints import restore
+from official_selftrain.configs import classification, contrastive
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors, files
 from official_selftrain.dataloaders import tfrecords
-from official_selftrain.datasets import digits
+from official_selftrain.datasets import digit_classes, digits
 from official_selftrain.pipeline import validation_records
 from official_selftrain.pseudo_labels import manifest
 from official_selftrain.tasks import contract
@@ -27,7 +28,7 @@ class DataFacts:
   Attributes:
     unlabelled_truth: COCO JSON with held-out truth of the unlabelled images; '' if there is none.
     class_names: names in the order of class ids from 1; empty if unknown.
-    embedded: directory of the embedded data set; '' if it is not used.
+    embedded: folder of the embedded data sets; '' if none is used.
   """
 
   unlabelled_truth: str = ''
@@ -52,16 +53,36 @@ def locate(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
   if not is_embedded:
     return DataFacts(truth, names)
   parent = params.dataset.directory or os.path.dirname(os.path.abspath(model_dir))
-  directory = os.path.join(parent, digits.directory_name(params.dataset.digits))
-  found = digits.locate(params.dataset.digits, directory)
-  params.task.train_data.input_path = found.train
+  if _classifies(params):
+    classes = digit_classes.locate(
+      params.dataset.digit_classes, _classes_dir(params.dataset, parent)
+    )
+    params.task.train_data.input_path = classes.training
+    params.task.validation_data.input_path = classes.validation
+    return DataFacts(truth, names or digit_classes.CLASS_NAMES, parent)
+  found = digits.locate(params.dataset.digits, _scenes_dir(params.dataset, parent))
+  is_contrastive = isinstance(params.task, contrastive.ContrastiveTask)
+  params.task.train_data.input_path = found.unlabelled if is_contrastive else found.train
   params.task.validation_data.input_path = found.validation
   if hasattr(params.task, 'annotation_file') and not params.task.annotation_file:
     params.task.annotation_file = found.annotation_file
   if hasattr(params.task, 'pseudo_data'):
     params.task.pseudo_data.input_path = found.unlabelled
   names = names or tuple(found.class_names[1:])
-  return DataFacts(truth or found.unlabelled_truth, names, directory)
+  return DataFacts(truth or found.unlabelled_truth, names, parent)
+
+
+def _classifies(params: st.SupervisedExperiment) -> bool:
+  """Whether the task is about classes of whole images."""
+  return isinstance(params.task, classification.ClassificationTask)
+
+
+def _scenes_dir(dataset: st.Dataset, parent: str) -> str:
+  return os.path.join(parent, digits.directory_name(dataset.digits))
+
+
+def _classes_dir(dataset: st.Dataset, parent: str) -> str:
+  return os.path.join(parent, digit_classes.directory_name(dataset.digits, dataset.digit_classes))
 
 
 def make(params: st.SupervisedExperiment, facts: DataFacts) -> DataFacts:
@@ -77,8 +98,12 @@ def make(params: st.SupervisedExperiment, facts: DataFacts) -> DataFacts:
   Raises:
     DataError: a file cannot be read or written.
   """
-  if facts.embedded:
-    digits.prepare(params.dataset.digits, facts.embedded)
+  dataset = params.dataset
+  if facts.embedded and _classifies(params):
+    directory = _classes_dir(dataset, facts.embedded)
+    digit_classes.prepare(dataset.digits, dataset.digit_classes, directory)
+  elif facts.embedded:
+    digits.prepare(dataset.digits, _scenes_dir(dataset, facts.embedded))
   annotations = getattr(params.task, 'annotation_file', None)
   if facts.class_names or not annotations or not tf.io.gfile.exists(annotations):
     return facts

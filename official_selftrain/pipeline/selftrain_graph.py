@@ -14,7 +14,7 @@ CALIBRATION, CALIBRATION_TEACHER = 'calibration', 'calibration_teacher'
 REPORT, EXPORT = 'report', 'export'
 
 # The place of the data and the names of its classes change no weight; the files themselves are compared.
-_DATA = Reads(('dataset',), ('dataset.directory', 'dataset.class_names'))
+_DATA = Reads(('dataset',), ('dataset.directory', 'dataset.class_names', 'dataset.digit_classes'))
 # Nor do the sizes of the other splits.
 _LABELLED_DATA = Reads(('seed',)) + _DATA.minus(
   'dataset.digits.num_unlabelled', 'dataset.digits.num_validation', 'dataset.digits.num_shards'

@@ -88,6 +88,10 @@ def _tuples(sub_policies):
   ]
 
 
+# Ops that move a whole image, whose names end otherwise in the Model Garden's classification.
+_MOVES = ('Rotate', 'Shear', 'Translate')
+
+
 class AutoAugmentTest(tf.test.TestCase):
   def test_every_op_of_every_version(self):
     expected = {
@@ -95,16 +99,20 @@ class AutoAugmentTest(tf.test.TestCase):
       'v1': _written(_V0) + _written(_V1_BEYOND_V0),
       'v2': _written(_V2),
       'v3': _written(_V3),
+      'imagenet': [
+        [(name + '_BBox' * name.startswith(_MOVES), *numbers) for name, *numbers in sub_policy]
+        for sub_policy in augment.AutoAugment.policy_v0()
+      ],
     }
-    self.assertEqual(list(tables.AUTO_AUGMENT), ['v0', 'v1', 'v2', 'v3'])
+    self.assertEqual(list(tables.AUTO_AUGMENT), list(expected))
     for version, sub_policies in tables.AUTO_AUGMENT.items():
       self.assertEqual(_tuples(sub_policies), expected[version], version)
 
   def test_sizes(self):
     sizes = {version: len(policy) for version, policy in tables.AUTO_AUGMENT.items()}
-    self.assertEqual(sizes, {'v0': 5, 'v1': 20, 'v2': 15, 'v3': 15})
+    self.assertEqual(sizes, {'v0': 5, 'v1': 20, 'v2': 15, 'v3': 15, 'imagenet': 25})
     lengths = {version: sum(map(len, policy)) for version, policy in tables.AUTO_AUGMENT.items()}
-    self.assertEqual(lengths, {'v0': 10, 'v1': 40, 'v2': 44, 'v3': 30})
+    self.assertEqual(lengths, {'v0': 10, 'v1': 40, 'v2': 44, 'v3': 30, 'imagenet': 50})
 
   def test_v0_is_also_the_model_gardens(self):
     theirs = augment.AutoAugment.detection_policy_v0()

@@ -6,7 +6,7 @@ import tensorflow as tf
 from official.vision.configs import backbones as configs
 from official.vision.modeling.backbones import spinenet as stock_spinenet
 
-from official_selftrain.configs import detection, segmentation
+from official_selftrain.configs import classification, detection, segmentation
 from official_selftrain.core import errors
 from official_selftrain.modeling.original import efficientnet, resnet, spinenet
 
@@ -20,7 +20,9 @@ _RESNETS = (50, 101, 152, 200)
 
 def build(
   specs: tf.keras.layers.InputSpec,
-  model: detection.DetectionModel | segmentation.SegmentationModel,
+  model: detection.DetectionModel
+  | segmentation.SegmentationModel
+  | classification.ClassificationModel,
   regularizer: tf.keras.regularizers.Regularizer | None,
 ) -> tf.keras.Model:
   """Builds a backbone.

@@ -1,0 +1,67 @@
+"""The normalisation of images that weights were trained with, and how it is turned into ours."""
+
+import dataclasses
+
+import numpy as np
+from official.vision.ops import preprocess_ops
+
+from official_selftrain.checkpoints import efficientnet_names
+
+Channels = tuple[float, float, float]
+
+# Files keep float32.
+_TOLERANCE = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+  """Images become (x - mean) / std, per channel.
+
+  Attributes:
+    mean: of red, green and blue, in the frame 0..255.
+    std: likewise.
+  """
+
+  mean: Channels
+  std: Channels
+
+  def is_same(self, other: 'Normalization') -> bool:
+    """Whether both turn the same images into the same numbers, but for rounding."""
+    return np.allclose([self.mean, self.std], [other.mean, other.std], rtol=_TOLERANCE, atol=0)
+
+  def text(self) -> str:
+    """A few words for the console."""
+    mean, std = (', '.join(f'{value:.5g}' for value in each) for each in (self.mean, self.std))
+    return f'minus ({mean}), over ({std})'
+
+
+# What `ops.images.normalize` does, which all inputs of train.py pass through.
+OURS = Normalization(preprocess_ops.MEAN_RGB, preprocess_ops.STDDEV_RGB)
+
+
+def fold(stem: efficientnet_names.Stem, source: Normalization, target: Normalization) -> None:
+  """Changes a stem so that it takes images in another normalisation.
+
+  With y the image in `target` and z in `source`, z = a y + b for each channel, where a = std_y / std_z and
+  b = (mean_y - mean_z) / std_z. So kernels are multiplied by a, and what they make of b alone, a constant for each
+  filter, is taken from the moving mean of the batch norm behind them.
+
+  This is exact except where a window reaches over the edge of the image: zeros that pad y stand for the mean of
+  `target`, and zeros that pad z for that of `source`. For images of even sides these windows are the last row and the
+  last column of the stem's output. For EfficientNet-Lite0, whose b is -0.03, -0.08 and -0.18, they change by up to 0.65
+  standard deviations of their channel. On two photographs of 224 x 224, features of levels 2 to 6 change by 0.03 to
+  0.07 standard deviations in the root mean square, at level 2 nothing but the edge, and logits by 0.02; without any
+  conversion it is 0.6 to 0.9, and 0.56 for logits. Images that are smaller than a detector's input see less of it:
+  they are padded with the mean of `target` on the right and at the bottom in any case.
+
+  Args:
+    stem: changed in place; the batch norm's moving mean is float32 [filters].
+    source: what the stem expects now.
+    target: what it is to expect.
+  """
+  kernel = stem.conv.kernel.numpy().astype(np.float64)
+  scale = np.divide(target.std, source.std)
+  offset = np.divide(np.subtract(target.mean, source.mean), source.std)
+  shift = np.einsum('hwio,i->o', kernel, offset)
+  stem.conv.kernel.assign((kernel * scale[:, np.newaxis]).astype(np.float32))
+  stem.norm.moving_mean.assign((stem.norm.moving_mean.numpy() - shift).astype(np.float32))

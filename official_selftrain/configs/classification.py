@@ -1,0 +1,179 @@
+"""Settings and registered experiment of image classification, with which backbones are pre-trained."""
+
+import dataclasses
+from typing import Any, ClassVar
+
+from official.vision.configs import backbones, common, decoders, image_classification
+
+from official_selftrain.configs import augmentation as aug
+from official_selftrain.configs import experiments, families, inputs, tasks, trainers
+from official_selftrain.configs import keras_cv as kcv
+from official_selftrain.configs import self_training as st
+from official_selftrain.core import errors
+
+# Settings of the Model Garden that this task does not read, and the value they must keep.
+_UNSUPPORTED: tuple[tuple[str, Any], ...] = (
+  *(
+    (f'{stream}.{name}', value)
+    for stream in ('train_data', 'validation_data')
+    for name, value in (
+      ('is_multilabel', False),
+      ('aug_type', None),
+      ('aug_policy', None),
+      ('three_augment', False),
+      ('color_jitter', 0.0),
+      ('random_erasing', None),
+      ('mixup_and_cutmix', None),
+      ('repeated_augment', None),
+      ('tf_resize_method', 'bilinear'),
+    )
+  ),
+  ('losses.one_hot', True),
+  ('losses.soft_labels', False),
+  ('losses.use_binary_cross_entropy', False),
+  ('evaluation.precision_and_recall_thresholds', None),
+  ('model.add_head_batch_norm', False),
+  ('model.output_softmax', False),
+  ('model_output_keys', []),
+)
+
+
+@dataclasses.dataclass
+class DataConfig(inputs.Stream, image_classification.DataConfig):
+  """A stream of images with a class each: the Model Garden's settings and ours.
+
+  In training, `aug_crop` cuts out a part of `crop_area_range` of the image with sides in proportions of 3:4 to 4:3; the
+  jitter of a named policy is then left out. Without it images are fitted into the frame, and a named policy has its
+  jitter. In validation, `aug_crop` takes the central square of `center_crop_fraction` of the shorter side.
+  """
+
+  dtype: str = 'float32'
+
+
+@dataclasses.dataclass
+class ClassificationModel(image_classification.ImageClassificationModel):
+  """The Model Garden's settings and those that say which backbone a detector or segmenter has.
+
+  Attributes:
+    family: see `detection.DetectionModel`; the backbone of a detector or segmenter is the same network here.
+    keras_cv: the backbone of family `keras_cv`.
+    min_level: lowest level of a backbone of family `keras_cv`.
+    max_level: highest level of a backbone of family `keras_cv`.
+    decoder: of the detector, which decides the levels of a backbone of family `keras_cv`; it is not built.
+  """
+
+  family: families.Detection = 'model_garden'
+  keras_cv: kcv.KerasCV = dataclasses.field(default_factory=kcv.KerasCV)
+  min_level: int = 3
+  max_level: int = 5
+  decoder: decoders.Decoder = dataclasses.field(
+    default_factory=lambda: decoders.Decoder(type='fpn')
+  )
+
+  def check_size(self, prefix: str) -> None:
+    """Raises ConfigError for an `input_size` that no image can have."""
+    size = self.input_size
+    if len(size) != 3 or any(side < 1 for side in size) or size[2] != 3:
+      raise errors.ConfigError(
+        f'{prefix}.input_size is {size}: it must be height, width and 3 channels.'
+      )
+
+
+@dataclasses.dataclass
+class ClassificationTask(tasks.LabelledTask, image_classification.ImageClassificationTask):
+  """Classification of whole images, with reproducible streams. Classes count from 0, as in the Model Garden."""
+
+  data_kind: ClassVar[str] = 'classification'
+  first_class: ClassVar[int] = 0
+
+  model: ClassificationModel = dataclasses.field(default_factory=ClassificationModel)
+  train_data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(is_training=True))
+  validation_data: DataConfig = dataclasses.field(
+    default_factory=lambda: DataConfig(is_training=False, drop_remainder=False)
+  )
+
+  def check(self) -> None:
+    """See `LabelledTask`."""
+    super().check()
+    for name, value in _UNSUPPORTED:
+      found: Any = self
+      for part in name.split('.'):
+        found = getattr(found, part)
+      if found != value:
+        raise errors.ConfigError(
+          f'task.{name} is {found!r}: this is not supported; it must be {value!r}.'
+        )
+
+  def check_stream(self, stream: DataConfig, name: str) -> None:
+    """See `LabelledTask`."""
+    if stream.tfds_name:
+      raise errors.ConfigError(
+        f'{name}.tfds_name: classification reads TFRecord files; use input_path.'
+      )
+    area = stream.crop_area_range
+    if stream.aug_crop and (area is None or not 0 < area[0] <= area[1] <= 1):
+      raise errors.ConfigError(
+        f'{name}.crop_area_range is {area}: it must be two shares, 0 < smallest <= largest <= 1.'
+      )
+    fraction = stream.center_crop_fraction
+    if fraction is None or not 0 < fraction <= 1:
+      raise errors.ConfigError(f'{name}.center_crop_fraction is {fraction}: it must be in (0, 1].')
+
+  def check_augmentation(self, settings: aug.Augmentation, name: str, stream: DataConfig) -> None:
+    """See `LabelledTask`."""
+    del stream
+    if settings.mixes():
+      raise errors.ConfigError(
+        f'{name}: images with one class each are not mixed; copy_paste_probability, mosaic_probability and '
+        'mixup_probability must be 0.'
+      )
+
+  def check_model(self) -> None:
+    """See `LabelledTask`."""
+    self.model.check_size('task.model')
+    if self.model.num_classes < 2:
+      raise errors.ConfigError(
+        f'task.model.num_classes is {self.model.num_classes}: there must be at least 2 classes to tell apart.'
+      )
+    smoothing = self.losses.label_smoothing
+    if not 0 <= smoothing < 1:
+      raise errors.ConfigError(f'task.losses.label_smoothing is {smoothing}: it must be in [0, 1).')
+
+
+def _stream(is_training: bool, batch_size: int, policy: aug.PolicyName) -> DataConfig:
+  """A stream of the embedded images, whose objects need not be in the middle: nothing is cut off."""
+  return DataConfig(
+    is_training=is_training,
+    drop_remainder=is_training,
+    global_batch_size=batch_size,
+    aug_crop=False,
+    aug_rand_hflip=False,
+    augmentation=aug.Augmentation(policy=policy),
+  )
+
+
+def small_spinenet(num_classes: int, image_size: int) -> ClassificationModel:
+  """The backbone of `detection.small_spinenet` with a classifier on it."""
+  return ClassificationModel(
+    num_classes=num_classes,
+    input_size=[image_size, image_size, 3],
+    backbone=backbones.Backbone(
+      type='spinenet', spinenet=backbones.SpineNet(model_id='nano', min_level=3, max_level=5)
+    ),
+    norm_activation=common.NormActivation(activation='relu', use_sync_bn=False),
+  )
+
+
+@experiments.register('classification_pretrain')
+def classification_pretrain() -> st.SupervisedExperiment:
+  """The backbone of `retinanet_selftrain` on embedded images of single digits."""
+  task = ClassificationTask(
+    model=small_spinenet(num_classes=10, image_size=128),
+    losses=image_classification.Losses(l2_weight_decay=1e-4, label_smoothing=0.1),
+    train_data=_stream(is_training=True, batch_size=32, policy='S1'),
+    validation_data=_stream(is_training=False, batch_size=32, policy='none'),
+  )
+  return st.SupervisedExperiment(
+    task=task,
+    trainer=trainers.sgd_trainer(train_steps=500, learning_rate=0.1, warmup_steps=50),
+  )
