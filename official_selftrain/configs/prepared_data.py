@@ -28,7 +28,7 @@ def overrides(params: 'st.SupervisedExperiment', directory: str) -> dict[str, An
   """
   card = dataset_card.read(directory)
   task = params.task
-  if card.task != task.data_kind:
+  if task.data_kind and card.task != task.data_kind:
     raise errors.ConfigError(
       f'{_SETTING}: {directory} has data for {card.task}, but {params.experiment} is an experiment of '
       f'{task.data_kind}. Choose another experiment, or prepare data with the annotations that this one needs.'
@@ -36,7 +36,11 @@ def overrides(params: 'st.SupervisedExperiment', directory: str) -> dict[str, An
   sets = {'train_data': 'labelled', 'validation_data': 'validation'}
   if hasattr(task, 'pseudo_data'):
     sets['pseudo_data'] = 'unlabelled'
-  found: dict[str, Any] = {'model': {'num_classes': len(card.classes) + 1}}
+  if not task.data_kind and card.unlabelled is not None:
+    sets['train_data'] = 'unlabelled'
+  found: dict[str, Any] = {}
+  if task.data_kind:
+    found['model'] = {'num_classes': len(card.classes) + task.first_class}
   for stream, name in sets.items():
     if name not in card.sets():
       raise errors.ConfigError(
@@ -46,7 +50,8 @@ def overrides(params: 'st.SupervisedExperiment', directory: str) -> dict[str, An
     found[stream] = {'input_path': dataset_card.pattern_of(directory, card.sets()[name])}
   if hasattr(task, 'annotation_file') and card.validation is not None:
     found['annotation_file'] = os.path.join(directory, card.validation.annotation_file)
-  result: dict[str, Any] = {'task': found, 'dataset': {'class_names': list(card.classes)}}
+  names = list(card.classes) if task.data_kind else []
+  result: dict[str, Any] = {'task': found, 'dataset': {'class_names': names}}
   if hasattr(params, 'report') and card.unlabelled is not None and card.unlabelled.annotation_file:
     truth = os.path.join(directory, card.unlabelled.annotation_file)
     result['report'] = {'unlabelled_truth': truth}

@@ -24,7 +24,7 @@ MIN_BATCH_NORM_IMAGES = 8
 class LabelledTask(hyperparams.Config):
   """Checks of a task on labelled images."""
 
-  # The `task` of the data cards whose data it trains on.
+  # The `task` of the data cards whose data it trains on; '' for one that reads images alone.
   data_kind: ClassVar[str] = ''
   # The first class with a name: class 0 is the background, except where whole images are classified.
   first_class: ClassVar[int] = 1

@@ -88,12 +88,13 @@ def load_glyphs(split: Split) -> Glyphs:
   source = sklearn_datasets.load_digits()
   training, validation = np.split(np.arange(len(source.target)), [2 * len(source.target) // 3])
   to_learn, held_out = np.split(training, [5 * len(training) // 6])
-  choices = {
-    Split.VALIDATION: validation,
-    Split.CLASSES: to_learn,
-    Split.CLASSES_VALIDATION: held_out,
-  }
-  chosen = choices[split] if split in choices else training
+  chosen = training
+  if split is Split.VALIDATION:
+    chosen = validation
+  elif split is Split.CLASSES:
+    chosen = to_learn
+  elif split is Split.CLASSES_VALIDATION:
+    chosen = held_out
   return Glyphs(source.images[chosen] / _INK_LEVELS, source.target[chosen].astype(np.int64), chosen)
 
 

@@ -57,6 +57,26 @@ class PreparedDataTest(unittest.TestCase):
   def _pattern(self, name):
     return os.path.join(self.folder.replace('[', '[[]'), f'{name}-*-of-00001.tfrecord')
 
+  def test_whole_images_have_no_background(self):
+    self._write(_card(task='classification', unlabelled=None))
+    params = self._load('classification_pretrain')
+    self.assertEqual(params.task.model.num_classes, 2)
+    self.assertEqual(params.dataset.class_names, ['cat', 'dog'])
+    self.assertEqual(params.task.train_data.input_path, self._pattern('labelled'))
+
+  def test_simclr_takes_the_unlabelled_images_of_any_card(self):
+    for task in ('detection', 'classification', 'none'):
+      self._write(_card(task=task))
+      params = self._load('simclr_pretrain')
+      self.assertEqual(params.task.train_data.input_path, self._pattern('unlabelled'))
+      self.assertEqual(params.task.validation_data.input_path, self._pattern('validation'))
+      self.assertEqual(params.dataset.class_names, [])
+
+  def test_simclr_takes_the_labelled_ones_where_there_are_no_others(self):
+    self._write(_card(unlabelled=None))
+    found = self._load('simclr_pretrain').task.train_data.input_path
+    self.assertEqual(found, self._pattern('labelled'))
+
   def test_files_and_classes_come_from_the_card(self):
     self._write(_card())
     params = self._load('retinanet_resnetfpn_selftrain')
