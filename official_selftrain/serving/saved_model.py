@@ -80,14 +80,16 @@ def export_model(
       input_name='inputs',
     )
     _read(module.model, prefix)
+    signature = {input_type: tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY}
+    signatures = module.get_inference_signatures(signature)
     saved = tf.Module()
+    # Only now: a head without a decoder makes its variables when it is traced.
     saved.weights = module.model.weights
     if class_names:
       names = pathlib.Path(assets, CLASS_NAMES_FILE)
       names.write_text('\n'.join(class_names) + '\n', encoding='utf-8')
       saved.class_names = tf.saved_model.Asset(str(names))
-    signature = {input_type: tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY}
-    tf.saved_model.save(saved, temporary, signatures=module.get_inference_signatures(signature))
+    tf.saved_model.save(saved, temporary, signatures=signatures)
   train_utils.serialize_config(serving, temporary)
   shutil.rmtree(directory, ignore_errors=True)
   os.replace(temporary, directory)

@@ -26,10 +26,15 @@ def _scenes(config: dataset_configs.Digits, split: scenes.Split, count: int) -> 
 
 class LoadGlyphsTest(unittest.TestCase):
   def test_training_and_validation_share_no_digit(self):
-    labelled, unlabelled, validation = (scenes.load_glyphs(split) for split in scenes.Split)
-    np.testing.assert_array_equal(labelled.indices, np.arange(_FIRST_FOR_VALIDATION))
-    np.testing.assert_array_equal(unlabelled.indices, labelled.indices)
-    np.testing.assert_array_equal(validation.indices, np.arange(_FIRST_FOR_VALIDATION, 1797))
+    training, validation = np.arange(_FIRST_FOR_VALIDATION), np.arange(_FIRST_FOR_VALIDATION, 1797)
+    indices = {split: scenes.load_glyphs(split).indices for split in scenes.Split}
+    np.testing.assert_array_equal(indices[scenes.Split.LABELLED], training)
+    np.testing.assert_array_equal(indices[scenes.Split.UNLABELLED], training)
+    np.testing.assert_array_equal(indices[scenes.Split.VALIDATION], validation)
+    # Classification holds out digits of its own, so that a network that was pre-trained
+    # has seen no digit of the validation scenes.
+    np.testing.assert_array_equal(indices[scenes.Split.CLASSES], training[:998])
+    np.testing.assert_array_equal(indices[scenes.Split.CLASSES_VALIDATION], training[998:])
 
   def test_ink_and_digits_are_those_of_the_source(self):
     glyphs = scenes.load_glyphs(scenes.Split.LABELLED)
