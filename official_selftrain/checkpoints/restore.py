@@ -127,6 +127,36 @@ def restore(model: tf.keras.Model, checkpoint: str, modules: str | list[str] = '
   )
 
 
+def restore_if_there(root: tf.train.Checkpoint, checkpoint: str) -> bool:
+  """Gives the variables below `root` their values from a checkpoint that has all of them in the same shapes.
+
+  Args:
+    root: in the layout of the checkpoint.
+    checkpoint: prefix of an object-based checkpoint.
+
+  Returns:
+    Whether it did; if not, nothing has changed.
+  """
+  reader = tf.train.load_checkpoint(checkpoint)
+  shapes = reader.get_variable_to_shape_map()
+  graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH_KEY))
+  found = _match(root, graph)
+  wanted = _variables(root)
+  if not all(
+    variable.ref() in found and list(variable.shape) == list(shapes[found[variable.ref()]])
+    for variable in wanted
+  ):
+    return False
+  root.read(checkpoint).expect_partial()
+  return True
+
+
+def _variables(root: tf.train.Checkpoint) -> list[tf.Variable]:
+  """All variables below a trackable."""
+  below = tf.train.TrackableView(root).descendants()
+  return [each for each in below if isinstance(each, tf.Variable)]
+
+
 def _match(root: Any, graph: trackable_object_graph_pb2.TrackableObjectGraph) -> dict[Any, str]:
   """Checkpoint keys of the variables below `root`, by reference, found along equal names from both roots."""
   keys: dict[Any, str] = {}

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from official.vision.configs import backbones, common, decoders, image_classification
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import experiments, families, inputs, tasks, trainers
+from official_selftrain.configs import datasets, experiments, families, inputs, tasks, trainers
 from official_selftrain.configs import keras_cv as kcv
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
@@ -106,27 +106,12 @@ class ClassificationTask(tasks.LabelledTask, image_classification.ImageClassific
 
   def check_stream(self, stream: DataConfig, name: str) -> None:
     """See `LabelledTask`."""
-    if stream.tfds_name:
-      raise errors.ConfigError(
-        f'{name}.tfds_name: classification reads TFRecord files; use input_path.'
-      )
-    area = stream.crop_area_range
-    if stream.aug_crop and (area is None or not 0 < area[0] <= area[1] <= 1):
-      raise errors.ConfigError(
-        f'{name}.crop_area_range is {area}: it must be two shares, 0 < smallest <= largest <= 1.'
-      )
-    fraction = stream.center_crop_fraction
-    if fraction is None or not 0 < fraction <= 1:
-      raise errors.ConfigError(f'{name}.center_crop_fraction is {fraction}: it must be in (0, 1].')
+    check_stream(stream, name)
 
   def check_augmentation(self, settings: aug.Augmentation, name: str, stream: DataConfig) -> None:
     """See `LabelledTask`."""
     del stream
-    if settings.mixes():
-      raise errors.ConfigError(
-        f'{name}: images with one class each are not mixed; copy_paste_probability, mosaic_probability and '
-        'mixup_probability must be 0.'
-      )
+    check_augmentation(settings, name)
 
   def check_model(self) -> None:
     """See `LabelledTask`."""
@@ -140,7 +125,32 @@ class ClassificationTask(tasks.LabelledTask, image_classification.ImageClassific
       raise errors.ConfigError(f'task.losses.label_smoothing is {smoothing}: it must be in [0, 1).')
 
 
-def _stream(is_training: bool, batch_size: int, policy: aug.PolicyName) -> DataConfig:
+def check_stream(stream: DataConfig, name: str) -> None:
+  """Raises ConfigError for settings of a stream that classification does not support; `name` is its dotted name."""
+  if stream.tfds_name:
+    raise errors.ConfigError(
+      f'{name}.tfds_name: classification reads TFRecord files; use input_path.'
+    )
+  area = stream.crop_area_range
+  if stream.aug_crop and (area is None or not 0 < area[0] <= area[1] <= 1):
+    raise errors.ConfigError(
+      f'{name}.crop_area_range is {area}: it must be two shares, 0 < smallest <= largest <= 1.'
+    )
+  fraction = stream.center_crop_fraction
+  if fraction is None or not 0 < fraction <= 1:
+    raise errors.ConfigError(f'{name}.center_crop_fraction is {fraction}: it must be in (0, 1].')
+
+
+def check_augmentation(settings: aug.Augmentation, name: str) -> None:
+  """Raises ConfigError for augmentation that images with one class each cannot have; `name` is its dotted name."""
+  if settings.mixes():
+    raise errors.ConfigError(
+      f'{name}: images with one class each are not mixed; copy_paste_probability, mosaic_probability and '
+      'mixup_probability must be 0.'
+    )
+
+
+def embedded_stream(is_training: bool, batch_size: int, policy: aug.PolicyName) -> DataConfig:
   """A stream of the embedded images, whose objects need not be in the middle: nothing is cut off."""
   return DataConfig(
     is_training=is_training,
@@ -152,28 +162,31 @@ def _stream(is_training: bool, batch_size: int, policy: aug.PolicyName) -> DataC
   )
 
 
-def small_spinenet(num_classes: int, image_size: int) -> ClassificationModel:
-  """The backbone of `detection.small_spinenet` with a classifier on it."""
+def small_resnet(num_classes: int, image_size: int) -> ClassificationModel:
+  """The backbone of `segmentation.small_nasfpn` with a classifier on it."""
   return ClassificationModel(
     num_classes=num_classes,
     input_size=[image_size, image_size, 3],
     backbone=backbones.Backbone(
-      type='spinenet', spinenet=backbones.SpineNet(model_id='nano', min_level=3, max_level=5)
+      type='resnet', resnet=backbones.ResNet(model_id=10, depth_multiplier=0.5)
     ),
-    norm_activation=common.NormActivation(activation='relu', use_sync_bn=False),
+    norm_activation=common.NormActivation(
+      activation='swish', use_sync_bn=False, norm_momentum=0.97
+    ),
   )
 
 
 @experiments.register('classification_pretrain')
 def classification_pretrain() -> st.SupervisedExperiment:
-  """The backbone of `retinanet_selftrain` on embedded images of single digits."""
+  """The backbone of `segmentation_selftrain` on embedded images of single digits at half their size."""
   task = ClassificationTask(
-    model=small_spinenet(num_classes=10, image_size=128),
+    model=small_resnet(num_classes=10, image_size=64),
     losses=image_classification.Losses(l2_weight_decay=1e-4, label_smoothing=0.1),
-    train_data=_stream(is_training=True, batch_size=32, policy='S1'),
-    validation_data=_stream(is_training=False, batch_size=32, policy='none'),
+    train_data=embedded_stream(is_training=True, batch_size=32, policy='S1'),
+    validation_data=embedded_stream(is_training=False, batch_size=100, policy='none'),
   )
   return st.SupervisedExperiment(
+    dataset=st.Dataset(digits=datasets.Digits(image_size=64)),
     task=task,
-    trainer=trainers.sgd_trainer(train_steps=500, learning_rate=0.1, warmup_steps=50),
+    trainer=trainers.sgd_trainer(train_steps=1500, learning_rate=0.1, warmup_steps=100),
   )

@@ -6,7 +6,7 @@ from typing import ClassVar, TypeVar
 from official.vision.configs import backbones, common, decoders, retinanet
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import experiments, families, inputs, tasks, trainers
+from official_selftrain.configs import experiments, families, inputs, joint, tasks, trainers
 from official_selftrain.configs import keras_cv as kcv
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
@@ -119,7 +119,7 @@ class DetectionModel(retinanet.RetinaNet):
 
 
 @dataclasses.dataclass
-class DetectionTask(tasks.LabelledTask, retinanet.RetinaNetTask):
+class DetectionTask(joint.JointTask, tasks.LabelledTask, retinanet.RetinaNetTask):
   """RetinaNet on labelled images, with reproducible streams."""
 
   data_kind: ClassVar[str] = 'detection'

@@ -22,6 +22,8 @@ Segmentation = Literal['model_garden', 'original']
 
 # SpineNet's scale-permuted graph always goes down to level 7, whichever levels are used.
 _SPINENET_SIDE = 128
+# Values of `task.model.backbone.type` whose layers fit the image size that they were built for.
+OF_ONE_SIZE = ('spinenet', 'spinenet_mobile')
 
 
 def _check_levels(model: 'detection.DetectionModel', prefix: str) -> None:
@@ -38,8 +40,7 @@ def _check_levels(model: 'detection.DetectionModel', prefix: str) -> None:
 
 def _side(model: 'detection.DetectionModel') -> tuple[int, str]:
   kind = model.backbone.type
-  is_spinenet = kind in ('spinenet', 'spinenet_mobile')
-  return _SPINENET_SIDE if is_spinenet else 2**model.max_level, kind
+  return _SPINENET_SIDE if kind in OF_ONE_SIZE else 2**model.max_level, kind
 
 
 def _check_keras_cv(model: 'detection.DetectionModel', prefix: str) -> None:

@@ -56,3 +56,26 @@ def overrides(params: 'st.SupervisedExperiment', directory: str) -> dict[str, An
     truth = os.path.join(directory, card.unlabelled.annotation_file)
     result['report'] = {'unlabelled_truth': truth}
   return result
+
+
+def joint_overrides(directory: str) -> dict[str, Any]:
+  """Reads the card of images with one class each into overrides of `task.joint`.
+
+  Args:
+    directory: of the prepared data.
+
+  Returns:
+    Nested overrides of `task.joint`.
+
+  Raises:
+    DataError: there is no card, or files that it names are missing.
+    ConfigError: the data is for another task.
+  """
+  card = dataset_card.read(directory)
+  if card.task != 'classification' or card.labelled is None:
+    raise errors.ConfigError(
+      f'task.joint.card: {directory} has data for {card.task}; joint training needs images with one class each. '
+      f'Prepare them: {_PREPARE} --labelled=FOLDER_WITH_ONE_FOLDER_PER_CLASS'
+    )
+  pattern = dataset_card.pattern_of(directory, card.labelled)
+  return {'num_classes': len(card.classes), 'data': {'input_path': pattern}}

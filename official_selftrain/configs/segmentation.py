@@ -6,7 +6,15 @@ from typing import Any, ClassVar, TypeVar
 from official.vision.configs import backbones, common, decoders, semantic_segmentation
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import datasets, experiments, families, inputs, tasks, trainers
+from official_selftrain.configs import (
+  datasets,
+  experiments,
+  families,
+  inputs,
+  joint,
+  tasks,
+  trainers,
+)
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
 
@@ -131,7 +139,9 @@ class SegmentationModel(semantic_segmentation.SemanticSegmentationModel):
 
 
 @dataclasses.dataclass
-class SegmentationTask(tasks.LabelledTask, semantic_segmentation.SemanticSegmentationTask):
+class SegmentationTask(
+  joint.JointTask, tasks.LabelledTask, semantic_segmentation.SemanticSegmentationTask
+):
   """Semantic segmentation on labelled images, with reproducible streams."""
 
   data_kind: ClassVar[str] = 'segmentation'
@@ -194,7 +204,7 @@ class SegmentationTask(tasks.LabelledTask, semantic_segmentation.SemanticSegment
         f'task.model.input_size is {model.input_size}: it must be height, width and 3 channels.'
       )
     check_size(list(model.input_size[:2]), 'task.model.input_size[:2]')
-    if model.backbone.type in ('spinenet', 'spinenet_mobile'):
+    if model.backbone.type in families.OF_ONE_SIZE:
       raise errors.ConfigError(
         f'task.model.backbone.type is {model.backbone.type!r}: its layers fit one image size, and segmentation sees '
         'images at several; choose efficientnet or resnet.'

@@ -232,7 +232,7 @@ class SupervisedExperiment(cfg.ExperimentConfig):
   dataset: Dataset = dataclasses.field(default_factory=Dataset)
 
   def data_overrides(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that come from the data card, see `prepared_data.overrides`; those of files and command line win.
+    """Settings that come from data cards, see `prepared_data`; those of files and command line win.
 
     Args:
       settings: all that files and command line set, by dotted name.
@@ -240,10 +240,14 @@ class SupervisedExperiment(cfg.ExperimentConfig):
     Returns:
       Nested overrides; empty without a card, and where the files are named already, as in the params.yaml of a run.
     """
+    found: dict[str, Any] = {}
     directory = settings.get('dataset.card', '')
-    if not directory or settings.get('task.validation_data.input_path'):
-      return {}
-    return prepared_data.overrides(self, directory)
+    if directory and not settings.get('task.validation_data.input_path'):
+      found = prepared_data.overrides(self, directory)
+    directory = settings.get('task.joint.card', '')
+    if directory and not settings.get('task.joint.data.input_path'):
+      found.setdefault('task', {})['joint'] = prepared_data.joint_overrides(directory)
+    return found
 
   def check(self) -> None:
     """Raises ConfigError for settings that contradict each other."""
@@ -356,7 +360,16 @@ def check_trainer(trainer: cfg.TrainerConfig, prefix: str) -> None:
 
 
 def input_streams(task: cfg.TaskConfig) -> dict[str, cfg.DataConfig]:
-  """The data configs of a task by dotted name, whatever they are called: validation last."""
+  """The data configs that a task reads, by dotted name: that of joint training, if it is used, after its own."""
+  found = own_streams(task)
+  joint = getattr(task, 'joint', None)
+  if joint is not None and joint.weight:
+    found['task.joint.data'] = joint.data
+  return found
+
+
+def own_streams(task: cfg.TaskConfig) -> dict[str, cfg.DataConfig]:
+  """The data configs of a task's own kind by dotted name, whatever they are called: validation last."""
   names = [field.name for field in dataclasses.fields(task)]
   names.sort(key=lambda name: name == 'validation_data')
   found = {f'task.{name}': getattr(task, name) for name in names}

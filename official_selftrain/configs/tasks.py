@@ -31,7 +31,7 @@ class LabelledTask(hyperparams.Config):
 
   def check(self) -> None:
     """Raises ConfigError for settings that contradict each other or have no effect here."""
-    for name, stream in st.input_streams(self).items():
+    for name, stream in st.own_streams(self).items():
       inputs.check(stream, name)
       self.check_stream(stream, name)
       if stream.is_training:
@@ -70,7 +70,7 @@ class SelfTrainingTask(hyperparams.Config):
   def check(self) -> None:
     """See `LabelledTask`."""
     super().check()
-    for name, stream in st.input_streams(self).items():
+    for name, stream in st.own_streams(self).items():
       if stream.tfds_name:
         raise errors.ConfigError(
           f'{name}.tfds_name: self-training reads TFRecord files; use input_path.'
@@ -99,7 +99,7 @@ def batch_norm_warning(task: cfg.TaskConfig, num_replicas: int) -> str | None:
   """
   batches = {
     name: stream.global_batch_size
-    for name, stream in st.input_streams(task).items()
+    for name, stream in st.own_streams(task).items()
     if stream.is_training
   }
   separate = hasattr(task, 'self_training') and task.self_training.separate_batch_norm

@@ -18,11 +18,19 @@ Labels = parsing.Labels
 _CROP = 0x63726F70
 
 
-def class_message(num_classes: int) -> str:
-  """Start of the message for a class that the model does not have; what was found follows."""
+_NUM_CLASSES = 'task.model.num_classes'
+
+
+def class_message(num_classes: int, setting: str = _NUM_CLASSES) -> str:
+  """Start of the message for a class that the model does not have; what was found follows.
+
+  Args:
+    num_classes: classes of the model.
+    setting: dotted name of the setting that says so.
+  """
   return (
-    f'{keys.IMAGE_CLASS} must be one of the classes 0..{num_classes - 1} (task.model.num_classes is {num_classes}); '
-    'found, with -1 for none:'
+    f'{keys.IMAGE_CLASS} must be one of the classes 0..{num_classes - 1} ({setting} is {num_classes}); found, with -1 '
+    'for none:'
   )
 
 
@@ -41,19 +49,19 @@ def decode(serialized: tf.Tensor) -> Example:
   }
 
 
-def checked(example: Example, num_classes: int) -> Example:
+def checked(example: Example, num_classes: int, setting: str = _NUM_CLASSES) -> Example:
   """The example, whose graph fails with `class_message` when the class is not one of the model's."""
   label = example[keys.IMAGE_LABEL]
   is_class = tf.logical_and(label >= 0, label < num_classes)
   with tf.control_dependencies(
-    [tf.debugging.Assert(is_class, [class_message(num_classes), label])]
+    [tf.debugging.Assert(is_class, [class_message(num_classes, setting), label])]
     if tf.inside_function()
     else []
   ):
     return {**example, keys.IMAGE_LABEL: tf.identity(label)}
 
 
-def check_record(serialized: tf.Tensor, num_classes: int) -> None:
+def check_record(serialized: tf.Tensor, num_classes: int, setting: str = _NUM_CLASSES) -> None:
   """Eagerly looks for anything in one record that cannot be trained on.
 
   Raises:
@@ -62,7 +70,7 @@ def check_record(serialized: tf.Tensor, num_classes: int) -> None:
   """
   label = int(decode(serialized)[keys.IMAGE_LABEL])
   if not 0 <= label < num_classes:
-    raise ValueError(f'{class_message(num_classes)} {label}')
+    raise ValueError(f'{class_message(num_classes, setting)} {label}')
 
 
 class TrainingParser(parsing.TrainingParser):

@@ -53,13 +53,13 @@ def locate(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
   if not is_embedded:
     return DataFacts(truth, names)
   parent = params.dataset.directory or os.path.dirname(os.path.abspath(model_dir))
+  classes = digit_classes.locate(params.dataset.digit_classes, _classes_dir(params.dataset, parent))
   if _classifies(params):
-    classes = digit_classes.locate(
-      params.dataset.digit_classes, _classes_dir(params.dataset, parent)
-    )
     params.task.train_data.input_path = classes.training
     params.task.validation_data.input_path = classes.validation
     return DataFacts(truth, names or digit_classes.CLASS_NAMES, parent)
+  if _is_joint(params):
+    params.task.joint.data.input_path = classes.training
   found = digits.locate(params.dataset.digits, _scenes_dir(params.dataset, parent))
   is_contrastive = isinstance(params.task, contrastive.ContrastiveTask)
   params.task.train_data.input_path = found.unlabelled if is_contrastive else found.train
@@ -75,6 +75,11 @@ def locate(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
 def _classifies(params: st.SupervisedExperiment) -> bool:
   """Whether the task is about classes of whole images."""
   return isinstance(params.task, classification.ClassificationTask)
+
+
+def _is_joint(params: st.SupervisedExperiment) -> bool:
+  """Whether a classifier of whole images shares the backbone."""
+  return hasattr(params.task, 'joint') and params.task.joint.weight > 0
 
 
 def _scenes_dir(dataset: st.Dataset, parent: str) -> str:
@@ -99,10 +104,10 @@ def make(params: st.SupervisedExperiment, facts: DataFacts) -> DataFacts:
     DataError: a file cannot be read or written.
   """
   dataset = params.dataset
-  if facts.embedded and _classifies(params):
+  if facts.embedded and (_classifies(params) or _is_joint(params)):
     directory = _classes_dir(dataset, facts.embedded)
     digit_classes.prepare(dataset.digits, dataset.digit_classes, directory)
-  elif facts.embedded:
+  if facts.embedded and not _classifies(params):
     digits.prepare(dataset.digits, _scenes_dir(dataset, facts.embedded))
   annotations = getattr(params.task, 'annotation_file', None)
   if facts.class_names or not annotations or not tf.io.gfile.exists(annotations):

@@ -18,17 +18,17 @@ from official_selftrain.losses import normalized
 from official_selftrain.modeling import detection_generator
 from official_selftrain.modeling import retinanet as modeling
 from official_selftrain.pseudo_labels import detection as label_formats
-from official_selftrain.tasks import contract, run_state, self_training, streams
+from official_selftrain.tasks import contract, joint, run_state, self_training, streams
 
 
 @task_factory.register_task_cls(configs.DetectionTask)
-class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
+class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetTask):
   """The Model Garden's RetinaNet with reproducible training streams and losses that do not depend on the replicas."""
 
   # The training parser scales offsets by the weights of the box coder; all else there matters to inference alone.
   setting_names = contract.SettingNames(
     model=('task.model', 'task.model.detection_generator.box_coder_weights'),
-    training=('task.losses', 'task.train_data', 'task.freeze_backbone'),
+    training=('task.losses', 'task.train_data', 'task.freeze_backbone', 'task.joint'),
     inference=('task.model.detection_generator',),
     evaluation=(
       'task.validation_data',
@@ -51,12 +51,12 @@ class DetectionTask(streams.StreamsMixin, retinanet.RetinaNetTask):
   )
 
   def build_model(self) -> tf.keras.Model:
-    """See `modeling.retinanet.build`; the model also remembers its first non-finite loss."""
+    """See `modeling.retinanet.build`; it remembers its first non-finite loss, and may have a classifier."""
     config = self.task_config
     model = modeling.build(config.model, config.losses.l2_weight_decay)
     if config.freeze_backbone:
       model.backbone.trainable = False
-    return run_state.attach(model)
+    return self.with_classifier(run_state.attach(model))
 
   def make_variables(self, model: tf.keras.Model) -> None:
     """See `StreamsMixin`."""

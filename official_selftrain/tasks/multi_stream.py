@@ -27,6 +27,13 @@ if TYPE_CHECKING:
       self, params: cfg.DataConfig, input_context: tf.distribute.InputContext | None = None
     ) -> tf.data.Dataset: ...
     def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]: ...
+    def train_step(
+      self,
+      inputs: Any,
+      model: tf.keras.Model,
+      optimizer: tf.keras.optimizers.Optimizer,
+      metrics: list[tf.keras.metrics.Metric] | None = None,
+    ) -> dict[str, tf.Tensor]: ...
     def training_streams(self) -> tuple[stream_specs.Stream, ...]: ...
     def stream_batches(
       self,
@@ -52,6 +59,8 @@ class MultiStreamMixin(_Host):
   `stream_losses` and `stream_statistics`, for its loss and its logs. `combine` says what becomes of the losses; that of
   an extra stream is added afterwards, times its weight. Everything else (inputs, logs, the memory of the first loss
   that is not finite, progress, the search for bad records) goes through the declared streams.
+
+  A task that trains on one stream only has its own inputs, step and metrics, as if it were not mixed.
   """
 
   # Names under which `extra_losses` and `combine` log.
@@ -62,11 +71,20 @@ class MultiStreamMixin(_Host):
     """The declared streams without those of weight 0, so that such a run equals one that never had them."""
     return stream_specs.taught(self.training_streams())
 
+  @property
+  def _is_single(self) -> bool:
+    return len(self.taught_streams()) == 1
+
+  @property
+  def separates_batch_norm(self) -> bool:
+    """Whether each stream is normalised with its own batch statistics, in a pass of its own."""
+    return False
+
   def build_inputs(
     self, params: cfg.DataConfig, input_context: tf.distribute.InputContext | None = None
   ) -> tf.data.Dataset:
     """All streams zipped for training; the task's own input otherwise."""
-    if not params.is_training:
+    if not params.is_training or self._is_single:
       return super().build_inputs(params, input_context)
     batches = {
       # The trainer passes the config of the first stream.
@@ -123,8 +141,11 @@ class MultiStreamMixin(_Host):
 
     Returns:
       The model's training outputs, cast to float32, per stream. One pass over the joined batch, so that all streams
-      share batch-norm statistics as in the paper.
+      share batch-norm statistics as in the paper; with `separates_batch_norm` one for each stream, after which the
+      moving statistics are as if only the human batch had been seen.
     """
+    if self.separates_batch_norm:
+      return _forward_separately(model, features)
     joined = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *features.values())
     outputs = precision.to_float32(model(joined, training=True))
     sizes = [_batch_size(value) for value in features.values()]
@@ -166,6 +187,8 @@ class MultiStreamMixin(_Host):
     Returns:
       Logs by metric name; the task's loss under `self.loss`.
     """
+    if self._is_single:
+      return super().train_step(inputs, model, optimizer, metrics)
     inputs = self.pseudo_targets(inputs, model)
     declared = self.taught_streams()
     features = {stream.name: inputs[stream.name][0] for stream in declared}
@@ -198,8 +221,8 @@ class MultiStreamMixin(_Host):
 
   def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]:
     """Means of everything that `train_step` logs; the task's own metrics for evaluation."""
-    if not training:
-      return super().build_metrics(training=False)
+    if not training or self._is_single:
+      return super().build_metrics(training)
     names = ['total_loss', *self.combined_log_names, *self.extra_loss_names]
     for stream in self.taught_streams():
       names += [f'{stream.name}_{name}' for name in stream.log_names]
@@ -212,6 +235,36 @@ class MultiStreamMixin(_Host):
       values['loss'] = values.pop('model_loss')
       logs |= {f'{stream.name}_{name}': value for name, value in values.items()}
     return logs
+
+
+def pass_aside(model: tf.keras.Model, features: Nest) -> Nest:
+  """A training pass with the batch's own statistics, which leaves the moving ones of batch norm as they were.
+
+  Args:
+    model: a model, or a part of one.
+    features: of a batch.
+
+  Returns:
+    Its outputs, cast to float32.
+  """
+  moving = [v for v in model.non_trainable_variables if 'moving_' in v.name]
+  before = [tf.identity(variable) for variable in moving]
+  outputs = precision.to_float32(model(features, training=True))
+  for variable, value in zip(moving, before, strict=True):
+    variable.assign(value)
+  return outputs
+
+
+def _forward_separately(model: tf.keras.Model, features: ByStream) -> ByStream:
+  """One pass per stream, of which that of the human images alone moves the statistics."""
+  outputs = {}
+  # Human images last: what is put back was there before.
+  for source in sorted(features, key=lambda source: source == keys.HUMAN):
+    if source == keys.HUMAN:
+      outputs[source] = precision.to_float32(model(features[source], training=True))
+    else:
+      outputs[source] = pass_aside(model, features[source])
+  return {source: outputs[source] for source in features}
 
 
 def apply_gradients(

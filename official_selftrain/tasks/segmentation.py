@@ -19,16 +19,18 @@ from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.ops import images as image_ops
 from official_selftrain.ops import masks
 from official_selftrain.pseudo_labels import segmentation as label_formats
-from official_selftrain.tasks import contract, run_state, self_training, streams
+from official_selftrain.tasks import contract, joint, run_state, self_training, streams
 
 
 @task_factory.register_task_cls(configs.SegmentationTask)
-class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegmentationTask):
+class SegmentationTask(
+  joint.JointMixin, streams.StreamsMixin, semantic_segmentation.SemanticSegmentationTask
+):
   """The Model Garden's segmentation with reproducible training streams, images of any size, and two mIoUs."""
 
   setting_names = contract.SettingNames(
     model=('task.model',),
-    training=('task.losses', 'task.train_data'),
+    training=('task.losses', 'task.train_data', 'task.joint'),
     inference=(),
     evaluation=('task.validation_data', 'task.evaluation', 'trainer.validation_steps'),
   )
@@ -36,9 +38,10 @@ class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegme
   source_log_names = ('loss', 'labelled_share', 'object_share')
 
   def build_model(self) -> tf.keras.Model:
-    """See `modeling.segmentation.build`; the model also remembers its first non-finite loss."""
+    """See `modeling.segmentation.build`; it remembers its first non-finite loss, and may have a classifier."""
     config = self.task_config
-    return run_state.attach(modeling.build(config.model, config.losses.l2_weight_decay))
+    model = modeling.build(config.model, config.losses.l2_weight_decay)
+    return self.with_classifier(run_state.attach(model))
 
   def decoder(self, params: configs.DataConfig) -> Callable[[tf.Tensor], parsing.Example]:
     """See `dataloaders.segmentation.decoder`."""
@@ -117,9 +120,9 @@ class SegmentationTask(streams.StreamsMixin, semantic_segmentation.SemanticSegme
     return {**labels, 'masks': mask[:, ::stride, ::stride]}, outputs
 
   def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]:
-    """None for training; for evaluation those of `evaluation.segmentation`, which the trainer resets."""
+    """For evaluation those of `evaluation.segmentation`, which the trainer resets."""
     if training:
-      return []
+      return super().build_metrics(training=True)
     self.evaluator = evaluation.SegmentationEvaluator(
       self.task_config.model.num_classes,
       self.task_config.validation_data.evaluate_native,

@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from official_selftrain.core import keys
 from official_selftrain.losses import normalized
-from official_selftrain.modeling import precision
 from official_selftrain.tasks import multi_stream, run_state, stream_specs, streams
 
 ByStream = multi_stream.ByStream
@@ -46,11 +45,10 @@ class SelfTrainingMixin(_Host):
     pseudo = self.pseudo_stream(keys.PSEUDO, 'pseudo_data', streams.PSEUDO_OFFSET)
     return (*super().training_streams(), pseudo)
 
-  def forward(self, model: tf.keras.Model, features: ByStream) -> ByStream:
-    """See `MultiStreamMixin`; with `separate_batch_norm`, one pass per stream instead of one for all."""
-    if self.task_config.self_training.separate_batch_norm:
-      return _forward_separately(model, features)
-    return super().forward(model, features)
+  @property
+  def separates_batch_norm(self) -> bool:
+    """See `MultiStreamMixin`."""
+    return self.task_config.self_training.separate_batch_norm
 
   def combine(
     self, model: tf.keras.Model, parts: ByStream
@@ -66,17 +64,3 @@ class SelfTrainingMixin(_Host):
     )
     logs = (combined.ratio, combined.average_human, combined.average_pseudo)
     return combined.loss, dict(zip(self.combined_log_names, logs, strict=True))
-
-
-def _forward_separately(model: tf.keras.Model, features: ByStream) -> ByStream:
-  """One pass per source; the moving statistics end up as if only the human batch had been seen."""
-  moving = [v for v in model.non_trainable_variables if 'moving_' in v.name]
-  before = [tf.identity(variable) for variable in moving]
-  outputs = {}
-  # Human images last: their statistics remain.
-  for source in sorted(features, key=lambda source: source == keys.HUMAN):
-    outputs[source] = precision.to_float32(model(features[source], training=True))
-    if source != keys.HUMAN:
-      for variable, value in zip(moving, before, strict=True):
-        variable.assign(value)
-  return {source: outputs[source] for source in features}

@@ -42,7 +42,7 @@ class StartTest(parameterized.TestCase, tf.test.TestCase):
     detector.override({'family': family, **changes})
     if 'backbone' in changes:
       detector.override({'decoder': {'type': 'fpn', 'fpn': {'num_filters': 8}}})
-    model = configs.small_spinenet(num_classes=4, image_size=128)
+    model = configs.ClassificationModel(num_classes=4, input_size=[128, 128, 3])
     shared = ('family', 'backbone', 'norm_activation', 'keras_cv')
     model.override({name: detector.as_dict()[name] for name in shared})
     built = retinanet.build(detector, 0.0)

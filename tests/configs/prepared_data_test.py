@@ -141,6 +141,20 @@ class PreparedDataTest(unittest.TestCase):
     again = config.load_experiment('retinanet_resnetfpn_selftrain', [path])
     self.assertEqual(again.as_dict(), params.as_dict())
 
+  def test_the_classes_of_joint_training_come_from_a_card_of_their_own(self):
+    self._write(_card(task='classification', classes=('a', 'b', 'c'), unlabelled=None))
+    card = f"task.joint.card='{self.folder}'"
+    paths = 'task.train_data.input_path=x,task.validation_data.input_path=y,task.annotation_file=z'
+    params = config.load_experiment('retinanet_joint', [], f'{card},{paths}')
+    self.assertEqual(params.task.joint.num_classes, 3)
+    self.assertEqual(params.task.joint.data.input_path, self._pattern('labelled'))
+    self.assertEqual(params.task.train_data.input_path, 'x')
+    self._write(_card())
+    with self.assertRaisesRegex(
+      errors.ConfigError, r'^task\.joint\.card: .* has data for detection; joint training needs'
+    ):
+      config.load_experiment('retinanet_joint', [], f'{card},{paths}')
+
   def test_no_card(self):
     with self.assertRaisesRegex(errors.DataError, 'has no dataset.json. Give a directory that'):
       self._load('retinanet_resnetfpn_selftrain')

@@ -150,7 +150,7 @@ class _WithHooks(tiny.TinyTask):
 
   def build_model(self):
     model = super().build_model()
-    model.follower = tf.Variable(model.stem.kernel, trainable=False)
+    model.follower = tf.Variable(model.backbone.stem.kernel, trainable=False)
     return model
 
   def extra_losses(self, outputs, labels):
@@ -159,7 +159,7 @@ class _WithHooks(tiny.TinyTask):
     }
 
   def after_update(self, model, optimizer):
-    model.follower.assign(0.5 * model.follower + 0.5 * model.stem.kernel)
+    model.follower.assign(0.5 * model.follower + 0.5 * model.backbone.stem.kernel)
 
 
 class HooksTest(tf.test.TestCase):
@@ -167,13 +167,13 @@ class HooksTest(tf.test.TestCase):
     config = tiny.config()
     task = _WithHooks(config)
     model, optimizer = task.build_model(), _optimizer()
-    expected = model.stem.kernel.numpy()
+    expected = model.backbone.stem.kernel.numpy()
     step = tf.function(lambda inputs: task.train_step(inputs, model, optimizer))
     for seed in range(3):
-      before = model.stem.kernel.numpy()
+      before = model.backbone.stem.kernel.numpy()
       step(tiny.inputs(seed, config))
-      self.assertNotAllClose(model.stem.kernel, before)
-      expected = 0.5 * expected + 0.5 * model.stem.kernel.numpy()
+      self.assertNotAllClose(model.backbone.stem.kernel, before)
+      expected = 0.5 * expected + 0.5 * model.backbone.stem.kernel.numpy()
       self.assertAllClose(model.follower, expected, rtol=1e-6)
 
   def test_what_after_update_keeps_is_in_the_checkpoint(self):
@@ -235,9 +235,9 @@ class SeparateBatchNormTest(tf.test.TestCase):
     human = tf.random.stateless_normal([4, 32, 32, 3], [1, 2])
     pseudo = 5 + 3 * tf.random.stateless_normal([4, 32, 32, 3], [3, 4])
     outputs = task.forward(model, {keys.HUMAN: human, keys.PSEUDO: pseudo})
-    mean, variance = tf.nn.moments(model.stem(human), [0, 1, 2])
-    self.assertAllClose(model.norm.moving_mean, 0.1 * mean, rtol=1e-4)
-    self.assertAllClose(model.norm.moving_variance, 0.9 + 0.1 * variance, rtol=1e-4)
+    mean, variance = tf.nn.moments(model.backbone.stem(human), [0, 1, 2])
+    self.assertAllClose(model.backbone.norm.moving_mean, 0.1 * mean, rtol=1e-4)
+    self.assertAllClose(model.backbone.norm.moving_variance, 0.9 + 0.1 * variance, rtol=1e-4)
     alone = task.forward(model, {keys.HUMAN: pseudo})[keys.HUMAN]
     self.assertAllClose(
       outputs[keys.PSEUDO]['cls_outputs']['3'], alone['cls_outputs']['3'], atol=1e-5
@@ -249,8 +249,8 @@ class SeparateBatchNormTest(tf.test.TestCase):
     model = task.build_model()
     human, pseudo = tf.zeros([3, 32, 32, 3]), tf.ones([1, 32, 32, 3])
     outputs = task.forward(model, {keys.HUMAN: human, keys.PSEUDO: pseudo})
-    mean, _ = tf.nn.moments(model.stem(tf.concat([human, pseudo], 0)), [0, 1, 2])
-    self.assertAllClose(model.norm.moving_mean, 0.1 * mean, rtol=1e-4)
+    mean, _ = tf.nn.moments(model.backbone.stem(tf.concat([human, pseudo], 0)), [0, 1, 2])
+    self.assertAllClose(model.backbone.norm.moving_mean, 0.1 * mean, rtol=1e-4)
     self.assertEqual([outputs[s]['box_outputs']['4'].shape[0] for s in keys.SOURCES], [3, 1])
 
 

@@ -15,8 +15,8 @@ NUM_CLASSES = 4
 SIZE = 32
 
 
-class TinyModel(tf.keras.Model):
-  """Class and box outputs for levels 3 and 4, with synchronised batch norm, as RetinaNet gives them in training."""
+class TinyBackbone(tf.keras.Model):
+  """Features of levels 3 and 4, with synchronised batch norm."""
 
   def __init__(self):
     super().__init__()
@@ -26,13 +26,24 @@ class TinyModel(tf.keras.Model):
     )
     self.norm = layers.BatchNormalization(synchronized=True, momentum=0.9)
     self.down = layers.Conv2D(8, 3, strides=2, padding='same')
+
+  def call(self, images, training=None):
+    low = tf.nn.relu(self.norm(self.stem(images), training=training))
+    return {'3': low, '4': tf.nn.relu(self.down(low))}
+
+
+class TinyModel(tf.keras.Model):
+  """Class and box outputs for levels 3 and 4, as RetinaNet gives them in training."""
+
+  def __init__(self):
+    super().__init__()
+    layers = tf.keras.layers
+    self.backbone = TinyBackbone()
     self.classes = layers.Conv2D(NUM_CLASSES, 1, bias_initializer=tf.constant_initializer(-2.0))
     self.boxes = layers.Conv2D(4, 1)
 
   def call(self, images, training=None):
-    low = tf.nn.relu(self.norm(self.stem(images), training=training))
-    high = tf.nn.relu(self.down(low))
-    features = {'3': low, '4': high}
+    features = self.backbone(images, training=training)
     return {
       'cls_outputs': {level: self.classes(value) for level, value in features.items()},
       'box_outputs': {level: self.boxes(value) for level, value in features.items()},
@@ -54,8 +65,8 @@ def config(**self_training) -> configs.DetectionSelfTrainingTask:
   return task
 
 
-class TinyTask(detection.DetectionSelfTrainingTask):
-  """The real task around `TinyModel`."""
+class TinyModelMixin:
+  """Puts `TinyModel` into a task of detection."""
 
   def build_model(self):
     tf.keras.utils.set_random_seed(1)
@@ -63,6 +74,10 @@ class TinyTask(detection.DetectionSelfTrainingTask):
     model(tf.zeros([1, SIZE, SIZE, 3]))
     with mock.patch.object(detection.modeling, 'build', return_value=model):
       return super().build_model()
+
+
+class TinyTask(TinyModelMixin, detection.DetectionSelfTrainingTask):
+  """The real task around `TinyModel`."""
 
 
 def batch(seed: int, size: int, task_config) -> tuple[tf.Tensor, dict]:
