@@ -19,9 +19,8 @@ from official.vision.tasks import semantic_segmentation as stock_segmentation_ta
 
 from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.checkpoints import restore
-from official_selftrain.configs import datasets
+from official_selftrain.configs import datasets, runs
 from official_selftrain.configs import detection as configs
-from official_selftrain.configs import self_training as st
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, files
 from official_selftrain.dataloaders import tfrecords
@@ -82,7 +81,7 @@ class Workbench:
     """The same for another experiment."""
     return Workbench(self._cache_dir, self.effort, experiment)
 
-  def params(self) -> st.SelfTrainingExperiment:
+  def params(self) -> runs.SelfTrainingExperiment:
     """A new copy of the default self-training experiment, with the embedded data."""
     params = exp_factory.get_exp_config(self.experiment)
     params.dataset.directory = self._cache_dir
@@ -146,7 +145,7 @@ class _SegmentationTask(stock_segmentation_tasks.SemanticSegmentationTask):
     return modeling.build(self.task_config.model, self.task_config.losses.l2_weight_decay)
 
 
-def stock_segmentation_task(params: st.SelfTrainingExperiment) -> Any:
+def stock_segmentation_task(params: runs.SelfTrainingExperiment) -> Any:
   """The Model Garden's own segmentation task with our model and losses; it is given batches from memory."""
   own = params.task
   config = stock_segmentation.SemanticSegmentationTask(
@@ -155,7 +154,7 @@ def stock_segmentation_task(params: st.SelfTrainingExperiment) -> Any:
   return _SegmentationTask(config)
 
 
-def stock_task(params: st.SelfTrainingExperiment, batch_size: int) -> stock_tasks.RetinaNetTask:
+def stock_task(params: runs.SelfTrainingExperiment, batch_size: int) -> stock_tasks.RetinaNetTask:
   """The Model Garden's own task with the model, losses and labelled data of ours.
 
   Apart from these only dtype and batch sizes are set: the Model Garden's default dtype is meant for TPUs.
@@ -196,7 +195,7 @@ class Step:
     run: takes a batch, waits until the step is done.
   """
 
-  def __init__(self, task: Any, params: st.SelfTrainingExperiment):
+  def __init__(self, task: Any, params: runs.SelfTrainingExperiment):
     """Builds model, optimizer and metrics.
 
     Args:
@@ -214,7 +213,7 @@ class Step:
     )
 
 
-def self_training_task(params: st.SelfTrainingExperiment) -> Any:
+def self_training_task(params: runs.SelfTrainingExperiment) -> Any:
   """Our two-source task."""
   return task_factory.get_task(params.task)
 

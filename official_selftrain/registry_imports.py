@@ -2,12 +2,11 @@
 
 from official.vision import registry_imports  # noqa: F401
 
-from official_selftrain.configs import classification as classification_configs  # noqa: F401
-from official_selftrain.configs import contrastive as contrastive_configs  # noqa: F401
 from official_selftrain.configs import detection as detection_configs  # noqa: F401
 from official_selftrain.configs import (  # noqa: F401
   detection_experiments,
   joint_experiments,
+  pretraining_experiments,
   segmentation_experiments,
 )
 from official_selftrain.configs import segmentation as segmentation_configs  # noqa: F401

@@ -16,7 +16,7 @@ from official.core import base_trainer, task_factory
 from official.vision.configs import retinanet as stock_configs
 
 from benchmarks import results, timing, workbench
-from official_selftrain.configs import self_training as st
+from official_selftrain.configs import runs
 from official_selftrain.pipeline import labelling, training
 
 NEEDS_WORKBENCH = True
@@ -68,7 +68,7 @@ class _Evaluation:
     nms_version: of the model.
   """
 
-  def __init__(self, task: Any, params: st.SelfTrainingExperiment, checkpoint: str):
+  def __init__(self, task: Any, params: runs.SelfTrainingExperiment, checkpoint: str):
     config = training.job_experiment(task.task_config, params.trainer, params.runtime)
     model = labelling.load_model(task, checkpoint)
     optimizer = task.create_optimizer(config.trainer.optimizer_config, config.runtime)

@@ -15,7 +15,7 @@ from typing import Any
 import tensorflow as tf
 
 from benchmarks import results, timing, workbench
-from official_selftrain.configs import self_training as st
+from official_selftrain.configs import runs
 
 NEEDS_WORKBENCH = True
 TARGET = results.Target(at_most=1.05)
@@ -80,7 +80,7 @@ def time_resident(
   )
 
 
-def two_source_batch(task: Any, params: st.SelfTrainingExperiment) -> dict[str, Any]:
+def two_source_batch(task: Any, params: runs.SelfTrainingExperiment) -> dict[str, Any]:
   """One batch of each source, in memory."""
   return next(iter(task.build_inputs(params.task.train_data)))
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from official.core import train_utils
 
 from official_selftrain.checkpoints import restore, tf1, tf1_names
-from official_selftrain.configs import self_training as st
+from official_selftrain.configs import runs
 
 REPORT_FILE = 'import.json'
 _SELF_TRAINING, _SUPERVISED = '_selftrain', '_supervised'
@@ -59,8 +59,8 @@ def write_params(params: Any, directory: str) -> None:
     params: a supervised experiment, or one of self-training, of which the model is the teacher.
     directory: the model directory.
   """
-  if isinstance(params, st.SelfTrainingExperiment):
-    params = st.SupervisedExperiment(
+  if isinstance(params, runs.SelfTrainingExperiment):
+    params = runs.SupervisedExperiment(
       experiment=params.experiment.replace(_SELF_TRAINING, _SUPERVISED),
       runtime=params.runtime,
       task=params.task.supervised(),

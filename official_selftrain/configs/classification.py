@@ -3,12 +3,15 @@
 import dataclasses
 from typing import Any, ClassVar
 
-from official.vision.configs import backbones, common, decoders, image_classification
+from official.vision.configs import decoders, image_classification
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import datasets, experiments, families, inputs, tasks, trainers
+from official_selftrain.configs import (
+  families,
+  inputs,
+  tasks,
+)
 from official_selftrain.configs import keras_cv as kcv
-from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
 
 # Settings of the Model Garden that this task does not read, and the value they must keep.
@@ -148,45 +151,3 @@ def check_augmentation(settings: aug.Augmentation, name: str) -> None:
       f'{name}: images with one class each are not mixed; copy_paste_probability, mosaic_probability and '
       'mixup_probability must be 0.'
     )
-
-
-def embedded_stream(is_training: bool, batch_size: int, policy: aug.PolicyName) -> DataConfig:
-  """A stream of the embedded images, whose objects need not be in the middle: nothing is cut off."""
-  return DataConfig(
-    is_training=is_training,
-    drop_remainder=is_training,
-    global_batch_size=batch_size,
-    aug_crop=False,
-    aug_rand_hflip=False,
-    augmentation=aug.Augmentation(policy=policy),
-  )
-
-
-def small_resnet(num_classes: int, image_size: int) -> ClassificationModel:
-  """The backbone of `segmentation.small_nasfpn` with a classifier on it."""
-  return ClassificationModel(
-    num_classes=num_classes,
-    input_size=[image_size, image_size, 3],
-    backbone=backbones.Backbone(
-      type='resnet', resnet=backbones.ResNet(model_id=10, depth_multiplier=0.5)
-    ),
-    norm_activation=common.NormActivation(
-      activation='swish', use_sync_bn=False, norm_momentum=0.97
-    ),
-  )
-
-
-@experiments.register('classification_pretrain')
-def classification_pretrain() -> st.SupervisedExperiment:
-  """The backbone of `segmentation_selftrain` on embedded images of single digits at half their size."""
-  task = ClassificationTask(
-    model=small_resnet(num_classes=10, image_size=64),
-    losses=image_classification.Losses(l2_weight_decay=1e-4, label_smoothing=0.1),
-    train_data=embedded_stream(is_training=True, batch_size=32, policy='S1'),
-    validation_data=embedded_stream(is_training=False, batch_size=100, policy='none'),
-  )
-  return st.SupervisedExperiment(
-    dataset=st.Dataset(digits=datasets.Digits(image_size=64)),
-    task=task,
-    trainer=trainers.sgd_trainer(train_steps=1500, learning_rate=0.1, warmup_steps=100),
-  )

@@ -8,8 +8,6 @@ from official.modeling import hyperparams, optimization
 
 from official_selftrain.configs import (
   classification,
-  datasets,
-  experiments,
   inputs,
   tasks,
   trainers,
@@ -195,31 +193,3 @@ def lars(
     }
   ).optimizer
   return trainer
-
-
-def _stream(is_training: bool) -> DataConfig:
-  """A stream of the embedded images. Colours tell nothing there, and mirrored digits are none."""
-  return DataConfig(
-    is_training=is_training,
-    drop_remainder=True,
-    global_batch_size=128,
-    views=Views(crop_min_area=0.3, flip_probability=0.0),
-  )
-
-
-@experiments.register('simclr_pretrain')
-def simclr_pretrain() -> st.SupervisedExperiment:
-  """The backbone of `segmentation_selftrain` on the unlabelled images of the embedded data set at half their size."""
-  small = classification.small_resnet(num_classes=0, image_size=64)
-  model = ContrastiveModel()
-  model.override(small.as_dict())
-  model.projection = Projection(num_layers=2, hidden_size=128, output_size=64)
-  return st.SupervisedExperiment(
-    dataset=st.Dataset(digits=datasets.Digits(image_size=64)),
-    task=ContrastiveTask(
-      model=model,
-      train_data=_stream(is_training=True),
-      validation_data=_stream(is_training=False),
-    ),
-    trainer=lars(train_steps=500, learning_rate=1.0, warmup_steps=50, rhythm=trainers.Rhythm()),
-  )

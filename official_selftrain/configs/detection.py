@@ -6,7 +6,7 @@ from typing import ClassVar, TypeVar
 from official.vision.configs import backbones, common, decoders, retinanet
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import experiments, families, inputs, joint, tasks, trainers
+from official_selftrain.configs import experiments, families, inputs, joint, runs, tasks, trainers
 from official_selftrain.configs import keras_cv as kcv
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
@@ -218,22 +218,22 @@ def _embedded(task: _Task, batch_size: int) -> _Task:
 
 
 @experiments.register('retinanet_supervised')
-def retinanet_supervised() -> st.SupervisedExperiment:
+def retinanet_supervised() -> runs.SupervisedExperiment:
   """RetinaNet on the labelled images of the embedded data set."""
-  return st.SupervisedExperiment(
+  return runs.SupervisedExperiment(
     task=_embedded(DetectionTask(), batch_size=16),
     trainer=trainers.sgd_trainer(train_steps=800, learning_rate=0.12, warmup_steps=100),
   )
 
 
 @experiments.register('retinanet_selftrain')
-def retinanet_selftrain() -> st.SelfTrainingExperiment:
+def retinanet_selftrain() -> runs.SelfTrainingExperiment:
   """Teacher, pseudo labels, control and student on the embedded data set."""
   task = _embedded(DetectionSelfTrainingTask(), batch_size=8)
   task.pseudo_data = PseudoDataConfig(
     is_training=True, global_batch_size=8, cut=0.6, ignore_cut=0.15, parser=_small_images()
   )
-  return st.SelfTrainingExperiment(
+  return runs.SelfTrainingExperiment(
     task=task,
     trainer=trainers.sgd_trainer(train_steps=650, learning_rate=0.12, warmup_steps=50),
     labels=BoxLabelling(),

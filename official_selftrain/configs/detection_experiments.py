@@ -20,7 +20,7 @@ from official.vision.configs import backbones, common, decoders, retinanet
 
 from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import detection as det
-from official_selftrain.configs import experiments, trainers
+from official_selftrain.configs import experiments, runs, trainers
 from official_selftrain.configs import self_training as st
 
 _Task = TypeVar('_Task', bound=det.DetectionTask)
@@ -122,11 +122,11 @@ def _self_training(
 
 
 @experiments.register('retinanet_resnetfpn_supervised')
-def retinanet_resnetfpn_supervised() -> st.SupervisedExperiment:
+def retinanet_resnetfpn_supervised() -> runs.SupervisedExperiment:
   """ResNet-50 with FPN on labelled images, with Augment-S4."""
   batch = 16
   task = _with(det.DetectionTask(), _resnet50(), 1e-4, batch, aug.Augmentation(policy='S4'))
-  return st.SupervisedExperiment(
+  return runs.SupervisedExperiment(
     runtime=trainers.bfloat16(),
     task=task,
     trainer=trainers.trainer(90_000, _RESNET.at_batch(batch), trainers.LONG),
@@ -134,13 +134,13 @@ def retinanet_resnetfpn_supervised() -> st.SupervisedExperiment:
 
 
 @experiments.register('retinanet_resnetfpn_selftrain')
-def retinanet_resnetfpn_selftrain() -> st.SelfTrainingExperiment:
+def retinanet_resnetfpn_selftrain() -> runs.SelfTrainingExperiment:
   """ResNet-50 with FPN and Augment-S4 as in the paper's Table 4: alpha 0.25."""
   batch = 8
   task = _with(
     det.DetectionSelfTrainingTask(), _resnet50(), 1e-4, batch, aug.Augmentation(policy='S4')
   )
-  return st.SelfTrainingExperiment(
+  return runs.SelfTrainingExperiment(
     runtime=trainers.bfloat16(),
     task=_self_training(task, alpha=0.25),
     labels=det.BoxLabelling(),
@@ -158,10 +158,10 @@ def _weaker() -> aug.Augmentation:
 
 
 @experiments.register('retinanet_spinenet_supervised')
-def retinanet_spinenet_supervised() -> st.SupervisedExperiment:
+def retinanet_spinenet_supervised() -> runs.SupervisedExperiment:
   """SpineNet-49 on labelled images, with flip and large jitter."""
   batch = 12
-  return st.SupervisedExperiment(
+  return runs.SupervisedExperiment(
     runtime=trainers.bfloat16(),
     task=_with(det.DetectionTask(), _spinenet49(), 4e-5, batch, _weaker()),
     trainer=trainers.trainer(90_000, _SPINENET.at_batch(batch), trainers.LONG),
@@ -169,13 +169,13 @@ def retinanet_spinenet_supervised() -> st.SupervisedExperiment:
 
 
 @experiments.register('retinanet_spinenet_selftrain')
-def retinanet_spinenet_selftrain() -> st.SelfTrainingExperiment:
+def retinanet_spinenet_selftrain() -> runs.SelfTrainingExperiment:
   """SpineNet-49 as the larger ones of the paper's Table 5: teacher without Augment-S3, student with it, alpha 0.5."""
   batch = 6
   task = _with(
     det.DetectionSelfTrainingTask(), _spinenet49(), 4e-5, batch, aug.Augmentation(policy='S3')
   )
-  return st.SelfTrainingExperiment(
+  return runs.SelfTrainingExperiment(
     runtime=trainers.bfloat16(),
     task=_self_training(task, alpha=0.5),
     labels=det.BoxLabelling(),

@@ -9,7 +9,7 @@ from official.core import exp_factory
 from official_selftrain.core import config as config_lib
 
 if TYPE_CHECKING:
-  from official_selftrain.configs import self_training as st
+  from official_selftrain.configs import runs
 
 # The experiments of the embedded digits, and those to use for photographs instead.
 FOR_PHOTOGRAPHS: Mapping[str, str] = {
@@ -50,7 +50,7 @@ _MISSING = object()
 _STREAMS = ('task.train_data', 'task.pseudo_data')
 
 
-def digit_settings(params: 'st.SupervisedExperiment') -> list[str]:
+def digit_settings(params: 'runs.SupervisedExperiment') -> list[str]:
   """Settings that an experiment shares with its default although they were chosen for the embedded digits.
 
   Args:
@@ -73,7 +73,7 @@ def digit_settings(params: 'st.SupervisedExperiment') -> list[str]:
   ]
 
 
-def warn(params: 'st.SupervisedExperiment') -> None:
+def warn(params: 'runs.SupervisedExperiment') -> None:
   """Logs one warning with what `digit_settings` finds, and with the experiment to start from instead."""
   found = digit_settings(params)
   if found:

@@ -6,9 +6,9 @@ from typing import TypeVar
 
 from official.core import exp_factory
 
-from official_selftrain.configs import self_training as st
+from official_selftrain.configs import runs
 
-_Experiment = TypeVar('_Experiment', bound=st.SupervisedExperiment)
+_Experiment = TypeVar('_Experiment', bound=runs.SupervisedExperiment)
 
 
 def register(

@@ -5,21 +5,22 @@ Any other experiment trains jointly with `task.joint.weight` above 0.
 
 from official.core import exp_factory
 
-from official_selftrain.configs import classification, experiments, joint
-from official_selftrain.configs import self_training as st
+from official_selftrain.configs import experiments, joint, pretraining_experiments, runs
 
 # The paper's weights.
 _ALONE, _WITH_SELF_TRAINING = 0.5, 0.2
 
 
-def _joint(base: str, weight: float, steps: dict[str, int]) -> st.SupervisedExperiment:
+def _joint(base: str, weight: float, steps: dict[str, int]) -> runs.SupervisedExperiment:
   """A registered experiment with as many images with classes per step as labelled ones, and shorter schedules."""
   experiment = exp_factory.get_exp_config(base)
   batch_size = experiment.task.train_data.global_batch_size
   experiment.task.joint = joint.Joint(
     weight=weight,
     label_smoothing=0.1,
-    data=classification.embedded_stream(is_training=True, batch_size=batch_size, policy='S1'),
+    data=pretraining_experiments.embedded_stream(
+      is_training=True, batch_size=batch_size, policy='S1'
+    ),
   )
   for name, count in steps.items():
     trainer = experiment.teacher.trainer if name == 'teacher' else experiment.trainer
@@ -28,24 +29,24 @@ def _joint(base: str, weight: float, steps: dict[str, int]) -> st.SupervisedExpe
 
 
 @experiments.register('retinanet_joint')
-def retinanet_joint() -> st.SupervisedExperiment:
+def retinanet_joint() -> runs.SupervisedExperiment:
   """`retinanet_supervised` with a classifier of single digits on its backbone."""
   return _joint('retinanet_supervised', _ALONE, {'student': 600})
 
 
 @experiments.register('retinanet_selftrain_joint')
-def retinanet_selftrain_joint() -> st.SupervisedExperiment:
+def retinanet_selftrain_joint() -> runs.SupervisedExperiment:
   """`retinanet_selftrain`, all models with that classifier."""
   return _joint('retinanet_selftrain', _WITH_SELF_TRAINING, {'teacher': 600, 'student': 300})
 
 
 @experiments.register('segmentation_joint')
-def segmentation_joint() -> st.SupervisedExperiment:
+def segmentation_joint() -> runs.SupervisedExperiment:
   """`segmentation_supervised` with a classifier of single digits on its backbone."""
   return _joint('segmentation_supervised', _ALONE, {'student': 1200})
 
 
 @experiments.register('segmentation_selftrain_joint')
-def segmentation_selftrain_joint() -> st.SupervisedExperiment:
+def segmentation_selftrain_joint() -> runs.SupervisedExperiment:
   """`segmentation_selftrain`, all models with that classifier."""
   return _joint('segmentation_selftrain', _WITH_SELF_TRAINING, {'teacher': 1200, 'student': 400})

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 from official_selftrain.core import dataset_card, errors
 
 if TYPE_CHECKING:
-  from official_selftrain.configs import self_training as st
+  from official_selftrain.configs import runs
 
 _SETTING = 'dataset.card'
 _PREPARE = 'python -m official_selftrain.datasets.prepare'
 
 
-def overrides(params: 'st.SupervisedExperiment', directory: str) -> dict[str, Any]:
+def overrides(params: 'runs.SupervisedExperiment', directory: str) -> dict[str, Any]:
   """Reads a card into overrides of an experiment: files, number of classes and their names.
 
   Args:

@@ -12,6 +12,7 @@ from official_selftrain.configs import (
   families,
   inputs,
   joint,
+  runs,
   tasks,
   trainers,
 )
@@ -305,9 +306,9 @@ def _embedded(task: _Task, batch_size: int) -> _Task:
 
 
 @experiments.register('segmentation_supervised')
-def segmentation_supervised() -> st.SupervisedExperiment:
+def segmentation_supervised() -> runs.SupervisedExperiment:
   """NAS-FPN on the labelled images of the embedded data set."""
-  return st.SupervisedExperiment(
+  return runs.SupervisedExperiment(
     dataset=_dataset(),
     task=_embedded(SegmentationTask(), batch_size=16),
     trainer=trainers.sgd_trainer(train_steps=1200, learning_rate=0.2, warmup_steps=100),
@@ -315,12 +316,12 @@ def segmentation_supervised() -> st.SupervisedExperiment:
 
 
 @experiments.register('segmentation_selftrain')
-def segmentation_selftrain() -> st.SelfTrainingExperiment:
+def segmentation_selftrain() -> runs.SelfTrainingExperiment:
   """Teacher, pseudo labels, control and student on the embedded data set."""
   task = _embedded(SegmentationSelfTrainingTask(), batch_size=8)
   task.pseudo_data = _training(PseudoDataConfig, batch_size=8)
   task.pseudo_data.cut = 0.65
-  return st.SelfTrainingExperiment(
+  return runs.SelfTrainingExperiment(
     dataset=_dataset(),
     task=task,
     # The jitter of training ends at 0.6 and 1.5; the paper's 0.5 and 1.75 show digits of sizes the teacher never saw.

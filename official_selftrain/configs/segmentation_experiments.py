@@ -13,7 +13,7 @@ from typing import TypeVar
 from official.vision.configs import backbones, common, decoders, semantic_segmentation
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import experiments, trainers
+from official_selftrain.configs import experiments, runs, trainers
 from official_selftrain.configs import segmentation as seg
 from official_selftrain.configs import self_training as st
 
@@ -73,10 +73,10 @@ def _with(task: _Task, batch_size: int) -> _Task:
 
 
 @experiments.register('segmentation_efficientnet_supervised')
-def segmentation_efficientnet_supervised() -> st.SupervisedExperiment:
+def segmentation_efficientnet_supervised() -> runs.SupervisedExperiment:
   """EfficientNet with NAS-FPN on labelled images, with Augment-S4."""
   batch = 16
-  return st.SupervisedExperiment(
+  return runs.SupervisedExperiment(
     runtime=trainers.bfloat16(),
     task=_with(seg.SegmentationTask(), batch),
     trainer=trainers.trainer(40_000, _EFFICIENTNET.at_batch(batch), trainers.LONG),
@@ -84,13 +84,13 @@ def segmentation_efficientnet_supervised() -> st.SupervisedExperiment:
 
 
 @experiments.register('segmentation_efficientnet_selftrain')
-def segmentation_efficientnet_selftrain() -> st.SelfTrainingExperiment:
+def segmentation_efficientnet_selftrain() -> runs.SelfTrainingExperiment:
   """EfficientNet with NAS-FPN and Augment-S4, alpha 1 and pseudo masks from six sizes, as in the paper's Table 6."""
   batch = 8
   task = _with(seg.SegmentationSelfTrainingTask(), batch)
   task.pseudo_data = _training(seg.PseudoDataConfig, batch)
   task.self_training = st.SelfTraining(alpha=1.0)
-  return st.SelfTrainingExperiment(
+  return runs.SelfTrainingExperiment(
     runtime=trainers.bfloat16(),
     task=task,
     labels=seg.MaskLabelling(batch_size=8),

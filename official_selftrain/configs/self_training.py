@@ -1,16 +1,14 @@
 """Settings of a self-training run that do not depend on the task."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal, Optional
+from typing import Literal, Optional
 
 from absl import logging
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import calibration as calibration_lib
-from official_selftrain.configs import datasets, digit_settings, inputs, prepared_data
+from official_selftrain.configs import datasets, inputs
 from official_selftrain.core import comparison, errors
 
 # The parts of a model that can be loaded alone.
@@ -217,100 +215,6 @@ class Export(hyperparams.Config):
   batch_size: int | None = None
 
 
-@dataclasses.dataclass
-class SupervisedExperiment(cfg.ExperimentConfig):
-  """One model on labelled data: what the Model Garden offers, plus a seed and the embedded data.
-
-  Attributes:
-    experiment: the name it is registered under; recorded so that a run directory can be loaded again.
-    seed: of weights, order and augmentation.
-    dataset: the embedded data set.
-  """
-
-  experiment: str = ''
-  seed: int = 0
-  dataset: Dataset = dataclasses.field(default_factory=Dataset)
-
-  def data_overrides(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that come from data cards, see `prepared_data`; those of files and command line win.
-
-    Args:
-      settings: all that files and command line set, by dotted name.
-
-    Returns:
-      Nested overrides; empty without a card, and where the files are named already, as in the params.yaml of a run.
-    """
-    found: dict[str, Any] = {}
-    directory = settings.get('dataset.card', '')
-    if directory and not settings.get('task.validation_data.input_path'):
-      found = prepared_data.overrides(self, directory)
-    directory = settings.get('task.joint.card', '')
-    if directory and not settings.get('task.joint.data.input_path'):
-      found.setdefault('task', {})['joint'] = prepared_data.joint_overrides(directory)
-    return found
-
-  def check(self) -> None:
-    """Raises ConfigError for settings that contradict each other."""
-    check_paths(self)
-    check_trainer(self.trainer, 'trainer')
-    if hasattr(self.task, 'check'):
-      self.task.check()
-    first_class = getattr(self.task, 'first_class', 1)
-    if self.task.model.num_classes:
-      self.dataset.check('dataset', self.task.model.num_classes, first_class)
-    if not uses_embedded_data(self):
-      digit_settings.warn(self)
-
-
-@dataclasses.dataclass
-class SelfTrainingExperiment(SupervisedExperiment):
-  """Teacher, pseudo labels, control, student, report, export.
-
-  `task` and `trainer` are those of student and control.
-
-  Attributes:
-    teacher: the teacher.
-    labels: the pseudo labels.
-    calibration: cuts by class from labelled images, with `task.pseudo_data.cut: calibrated`.
-    rounds: how often labels are made and a student is trained on them: the student of one round labels the images for
-      the next. Each round has a control of equal steps.
-    control: the honest baseline.
-    report: the report.
-    export: the SavedModel.
-  """
-
-  teacher: Teacher = dataclasses.field(default_factory=Teacher)
-  labels: Labelling = dataclasses.field(default_factory=Labelling)
-  calibration: calibration_lib.Calibration = dataclasses.field(
-    default_factory=calibration_lib.Calibration
-  )
-  rounds: int = 1
-  control: Control = dataclasses.field(default_factory=Control)
-  report: Report = dataclasses.field(default_factory=Report)
-  export: Export = dataclasses.field(default_factory=Export)
-
-  def check(self) -> None:
-    super().check()
-    check_trainer(self.teacher.trainer, 'teacher.trainer')
-    check_init_modules(self.teacher.init_checkpoint_modules, 'teacher.init_checkpoint_modules')
-    if self.teacher.augmentation is not None:
-      inputs.check_augmentation(self.teacher.augmentation, 'teacher.augmentation')
-      self.task.check_augmentation(
-        self.teacher.augmentation, 'teacher.augmentation', self.task.train_data
-      )
-    self.labels.check('labels', self.task.pseudo_data)
-    self.calibration.check('calibration')
-    self.calibration.check_use('calibration', self.task.pseudo_data, self.task.model.num_classes)
-    if self.rounds < 1:
-      raise errors.ConfigError(f'rounds is {self.rounds}: it must be at least 1.')
-    self.report.check('report')
-    init = self.task.self_training.student_init
-    if init == 'checkpoint' and not self.task.init_checkpoint:
-      raise errors.ConfigError(
-        "task.self_training.student_init is 'checkpoint' but task.init_checkpoint is empty: name a checkpoint."
-      )
-
-
 def check_positive(config: hyperparams.Config, prefix: str, *names: str) -> None:
   """Raises ConfigError for fields that are below 1."""
   for name in names:
@@ -374,39 +278,3 @@ def own_streams(task: cfg.TaskConfig) -> dict[str, cfg.DataConfig]:
   names.sort(key=lambda name: name == 'validation_data')
   found = {f'task.{name}': getattr(task, name) for name in names}
   return {name: value for name, value in found.items() if isinstance(value, cfg.DataConfig)}
-
-
-def training_augmentations(experiment: SupervisedExperiment) -> dict[str, aug.Augmentation]:
-  """Every augmentation that some model of the experiment is trained with, by dotted name; not copies."""
-  found = {
-    f'{name}.augmentation': stream.augmentation
-    for name, stream in input_streams(experiment.task).items()
-    if stream.is_training and hasattr(stream, 'augmentation')
-  }
-  teacher = getattr(experiment, 'teacher', None)
-  if teacher is not None and teacher.augmentation is not None:
-    found['teacher.augmentation'] = teacher.augmentation
-  return found
-
-
-def uses_embedded_data(experiment: SupervisedExperiment) -> bool:
-  """True when no input path is given and the embedded data set is on."""
-  streams = input_streams(experiment.task).values()
-  return experiment.dataset.name != 'none' and not any(s.input_path or s.tfds_name for s in streams)
-
-
-def check_paths(experiment: SupervisedExperiment) -> None:
-  """Raises ConfigError when only some input paths are given: embedded and own data must not be mixed silently."""
-  streams = input_streams(experiment.task)
-  missing = [
-    name for name, stream in streams.items() if not (stream.input_path or stream.tfds_name)
-  ]
-  if len(missing) == len(streams) and experiment.dataset.name != 'none':
-    return
-  if missing:
-    given = sorted(set(streams) - set(missing))
-    reason = f'{", ".join(given)} name files' if given else "dataset.name is 'none'"
-    raise errors.ConfigError(
-      f'{", ".join(f"{name}.input_path" for name in missing)}: empty although {reason}. Give all input paths, or '
-      "none of them with dataset.name='digits' to use the embedded data set."
-    )

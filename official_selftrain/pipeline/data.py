@@ -11,7 +11,7 @@ from official.core import config_definitions as cfg
 
 from official_selftrain.augment import build
 from official_selftrain.checkpoints import restore
-from official_selftrain.configs import classification, contrastive
+from official_selftrain.configs import classification, contrastive, runs
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors, files
 from official_selftrain.dataloaders import tfrecords
@@ -36,7 +36,7 @@ class DataFacts:
   embedded: str = ''
 
 
-def locate(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
+def locate(params: runs.SupervisedExperiment, model_dir: str) -> DataFacts:
   """Sets the empty input paths of an experiment to where the embedded data set is, or will be; touches no file.
 
   Args:
@@ -46,9 +46,9 @@ def locate(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
   Returns:
     `DataFacts`.
   """
-  truth = params.report.unlabelled_truth if isinstance(params, st.SelfTrainingExperiment) else ''
+  truth = params.report.unlabelled_truth if isinstance(params, runs.SelfTrainingExperiment) else ''
   names = tuple(params.dataset.class_names)
-  is_embedded = st.uses_embedded_data(params)
+  is_embedded = runs.uses_embedded_data(params)
   _exclude_ops(params, digits.INVALID_OPS if is_embedded else ())
   if not is_embedded:
     return DataFacts(truth, names)
@@ -72,12 +72,12 @@ def locate(params: st.SupervisedExperiment, model_dir: str) -> DataFacts:
   return DataFacts(truth or found.unlabelled_truth, names, parent)
 
 
-def _classifies(params: st.SupervisedExperiment) -> bool:
+def _classifies(params: runs.SupervisedExperiment) -> bool:
   """Whether the task is about classes of whole images."""
   return isinstance(params.task, classification.ClassificationTask)
 
 
-def _is_joint(params: st.SupervisedExperiment) -> bool:
+def _is_joint(params: runs.SupervisedExperiment) -> bool:
   """Whether a classifier of whole images shares the backbone."""
   return hasattr(params.task, 'joint') and params.task.joint.weight > 0
 
@@ -90,7 +90,7 @@ def _classes_dir(dataset: st.Dataset, parent: str) -> str:
   return os.path.join(parent, digit_classes.directory_name(dataset.digits, dataset.digit_classes))
 
 
-def make(params: st.SupervisedExperiment, facts: DataFacts) -> DataFacts:
+def make(params: runs.SupervisedExperiment, facts: DataFacts) -> DataFacts:
   """Writes the embedded data set, if it is used and not there yet, and reads the facts that only files have.
 
   Args:
@@ -116,16 +116,16 @@ def make(params: st.SupervisedExperiment, facts: DataFacts) -> DataFacts:
   return dataclasses.replace(facts, class_names=names)
 
 
-def _exclude_ops(params: st.SupervisedExperiment, known: Sequence[str]) -> None:
+def _exclude_ops(params: runs.SupervisedExperiment, known: Sequence[str]) -> None:
   """Forbids every training stream the ops that are invalid for the data."""
-  for settings in st.training_augmentations(params).values():
+  for settings in runs.training_augmentations(params).values():
     invalid = {*settings.exclude_ops, *params.dataset.invalid_ops, *known}
     settings.exclude_ops = sorted(invalid)
 
 
-def check_augmentation(params: st.SupervisedExperiment) -> None:
+def check_augmentation(params: runs.SupervisedExperiment) -> None:
   """Raises ConfigError, before anything is trained, for ops and sub-policies that do not exist."""
-  for name, settings in st.training_augmentations(params).items():
+  for name, settings in runs.training_augmentations(params).items():
     try:
       build.build(settings, (1, 1))
     except errors.ConfigError as error:

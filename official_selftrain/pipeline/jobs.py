@@ -5,6 +5,7 @@ import os
 
 from official.core import config_definitions as cfg
 
+from official_selftrain.configs import runs
 from official_selftrain.configs import self_training as st
 from official_selftrain.pipeline import graph, selftrain_graph, training
 from official_selftrain.pipeline.selftrain_graph import CALIBRATION_TEACHER, STUDENT, TEACHER
@@ -26,7 +27,7 @@ class Jobs:
     class_names: from id 1; empty if unknown.
   """
 
-  params: st.SelfTrainingExperiment
+  params: runs.SelfTrainingExperiment
   model_dir: str
   class_names: tuple[str, ...] = ()
 

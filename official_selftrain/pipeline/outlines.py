@@ -1,11 +1,11 @@
 """The outline of an experiment's graph of stages: which there are, and which settings they depend on."""
 
-from official_selftrain.configs import self_training as st
+from official_selftrain.configs import runs
 from official_selftrain.pipeline import data, graph, selftrain_graph
 from official_selftrain.tasks import contract, stream_specs
 
 
-def of(params: st.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outline:
+def of(params: runs.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outline:
   """The outline of an experiment.
 
   Args:
@@ -46,7 +46,7 @@ def of(params: st.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outline:
   )
 
 
-def _has_teacher(params: st.SelfTrainingExperiment) -> bool:
+def _has_teacher(params: runs.SelfTrainingExperiment) -> bool:
   """Labels from elsewhere need none, unless models start from it, or one is given to be compared with."""
   has_labels = bool(params.task.pseudo_data.label_dir)
   starts_there = params.task.self_training.student_init == 'teacher'

@@ -4,7 +4,7 @@ import os
 
 from official.core import config_definitions as cfg
 
-from official_selftrain.configs import self_training as st
+from official_selftrain.configs import runs
 from official_selftrain.core import console, errors
 from official_selftrain.pipeline import data, selftrain, training, validation_records
 from official_selftrain.report import contents
@@ -39,7 +39,7 @@ def run(
     raise errors.ConfigError(f'--mode is {mode!r}: allowed are {", ".join(MODES)}.')
   os.makedirs(model_dir, exist_ok=True)
   training.set_precision(params.runtime)
-  if not isinstance(params, st.SelfTrainingExperiment):
+  if not isinstance(params, runs.SelfTrainingExperiment):
     _run_supervised(params, mode, model_dir, stage, restart)
     return
   work = selftrain.SelfTrainingRun(params, model_dir, mode)
@@ -67,7 +67,7 @@ def _run_supervised(
     )
   resolved = params.replace()
   names: tuple[str, ...] = ()
-  if isinstance(resolved, st.SupervisedExperiment):
+  if isinstance(resolved, runs.SupervisedExperiment):
     names = data.make(resolved, data.locate(resolved, model_dir)).class_names
     data.check_augmentation(resolved)
     data.check_files(resolved.task, 'train' in mode)

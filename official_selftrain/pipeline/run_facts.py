@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from official_selftrain.configs import self_training as st
+from official_selftrain.configs import runs
 from official_selftrain.pipeline import data, training
 from official_selftrain.presentation import base
 from official_selftrain.pseudo_labels import cuts
@@ -61,7 +61,7 @@ class RunFacts:
     rounds: all of them, if there are several.
   """
 
-  params: st.SelfTrainingExperiment
+  params: runs.SelfTrainingExperiment
   settings: Mapping[str, Any]
   model_dir: str
   data: data.DataFacts

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from official_selftrain.configs import self_training as st
+from official_selftrain.configs import runs
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, files
 from official_selftrain.dataloaders import tfrecords
@@ -46,7 +46,7 @@ ALL_STAGES = 'all'
 class SelfTrainingRun:
   """One run directory, and the stages that fill it."""
 
-  def __init__(self, params: st.SelfTrainingExperiment, model_dir: str, mode: str):
+  def __init__(self, params: runs.SelfTrainingExperiment, model_dir: str, mode: str):
     """Lays out the stages; touches no file.
 
     Args:

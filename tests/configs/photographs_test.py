@@ -6,7 +6,7 @@ import tensorflow as tf
 from absl.testing import parameterized
 
 from official_selftrain import registry_imports  # noqa: F401
-from official_selftrain.configs import self_training as st
+from official_selftrain.configs import runs
 from official_selftrain.core import config
 from official_selftrain.pipeline import training
 
@@ -42,7 +42,7 @@ class PhotographsTest(parameterized.TestCase, tf.test.TestCase):
   def test_they_check_and_stand_on_the_embedded_data(self, name):
     with self.assertNoLogs('absl', 'WARNING'):
       params = config.load_experiment(name)
-    self.assertTrue(st.uses_embedded_data(params))
+    self.assertTrue(runs.uses_embedded_data(params))
     self.assertEqual(params.experiment, name)
     self.assertEqual(params.runtime.mixed_precision_dtype, 'bfloat16')
     self.assertEqual(params.runtime.distribution_strategy, 'mirrored')

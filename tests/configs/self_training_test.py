@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.configs import augmentation as aug
+from official_selftrain.configs import runs
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import comparison, config, errors
 from official_selftrain.pipeline import training
@@ -98,8 +99,8 @@ class CheckTest(tf.test.TestCase):
   def test_all_paths_given(self):
     names = ('train_data', 'pseudo_data', 'validation_data')
     params = _load(','.join(f'task.{name}.input_path={name}' for name in names))
-    self.assertFalse(st.uses_embedded_data(params))
-    self.assertTrue(st.uses_embedded_data(_load('')))
+    self.assertFalse(runs.uses_embedded_data(params))
+    self.assertTrue(runs.uses_embedded_data(_load('')))
 
   def test_intervals(self):
     for name in ('summary_interval', 'checkpoint_interval', 'validation_interval'):
@@ -157,7 +158,7 @@ class TeacherAugmentationTest(tf.test.TestCase):
 
   def test_copies_keep_the_class(self):
     params = _load('teacher.augmentation.policy=S3,teacher.augmentation.auto_augment.version=v1')
-    for copied in (params.replace(), st.SelfTrainingExperiment(params.as_dict())):
+    for copied in (params.replace(), runs.SelfTrainingExperiment(params.as_dict())):
       self.assertIsInstance(copied.teacher.augmentation, aug.Augmentation)
       self.assertEqual(copied.teacher.augmentation.auto_augment.version, 'v1')
     folder = self.get_temp_dir()
@@ -197,12 +198,12 @@ class TeacherAugmentationTest(tf.test.TestCase):
   def test_all_augmentations_by_name(self):
     params = _load('')
     names = ['task.train_data.augmentation', 'task.pseudo_data.augmentation']
-    self.assertEqual(list(st.training_augmentations(params)), names)
+    self.assertEqual(list(runs.training_augmentations(params)), names)
     params = _load('teacher.augmentation.policy=S2')
-    found = st.training_augmentations(params)
+    found = runs.training_augmentations(params)
     self.assertEqual(list(found), [*names, 'teacher.augmentation'])
     self.assertIs(found['teacher.augmentation'], params.teacher.augmentation)
-    alone = st.training_augmentations(_load('', _OURS[0]))
+    alone = runs.training_augmentations(_load('', _OURS[0]))
     self.assertEqual(list(alone), names[:1])
 
 
@@ -221,7 +222,7 @@ class ExperimentsTest(tf.test.TestCase):
 
   def test_they_run_on_the_embedded_data(self):
     for name in _OURS:
-      self.assertTrue(st.uses_embedded_data(_load('', name)), name)
+      self.assertTrue(runs.uses_embedded_data(_load('', name)), name)
 
 
 if __name__ == '__main__':

@@ -42,12 +42,12 @@ class ConstructionTest(tf.test.TestCase):
   def test_every_registered_experiment_knows_all_settings_that_its_stages_read(self):
     from official.core import exp_factory
 
-    from official_selftrain.configs import self_training as st
+    from official_selftrain.configs import runs
 
     found = 0
     for name in exp_factory._REGISTERED_CONFIGS:
       if name.endswith('_selftrain'):
-        self.assertIsInstance(exp_factory.get_exp_config(name), st.SelfTrainingExperiment)
+        self.assertIsInstance(exp_factory.get_exp_config(name), runs.SelfTrainingExperiment)
         self.assertLen(_run(experiment=name).stages, 7)
         found += 1
     self.assertGreaterEqual(found, 2)

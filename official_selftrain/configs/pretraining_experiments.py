@@ -1,0 +1,88 @@
+"""Registered experiments that pre-train a backbone on the embedded data set."""
+
+from official.vision.configs import backbones, common, image_classification
+
+from official_selftrain.configs import augmentation as aug
+from official_selftrain.configs import (
+  classification,
+  contrastive,
+  datasets,
+  experiments,
+  runs,
+  trainers,
+)
+from official_selftrain.configs import self_training as st
+
+
+def embedded_stream(
+  is_training: bool, batch_size: int, policy: aug.PolicyName
+) -> classification.DataConfig:
+  """A stream of the embedded images, whose objects need not be in the middle: nothing is cut off."""
+  return classification.DataConfig(
+    is_training=is_training,
+    drop_remainder=is_training,
+    global_batch_size=batch_size,
+    aug_crop=False,
+    aug_rand_hflip=False,
+    augmentation=aug.Augmentation(policy=policy),
+  )
+
+
+def small_resnet(num_classes: int, image_size: int) -> classification.ClassificationModel:
+  """The backbone of `segmentation.small_nasfpn` with a classifier on it."""
+  return classification.ClassificationModel(
+    num_classes=num_classes,
+    input_size=[image_size, image_size, 3],
+    backbone=backbones.Backbone(
+      type='resnet', resnet=backbones.ResNet(model_id=10, depth_multiplier=0.5)
+    ),
+    norm_activation=common.NormActivation(
+      activation='swish', use_sync_bn=False, norm_momentum=0.97
+    ),
+  )
+
+
+@experiments.register('classification_pretrain')
+def classification_pretrain() -> runs.SupervisedExperiment:
+  """The backbone of `segmentation_selftrain` on embedded images of single digits at half their size."""
+  task = classification.ClassificationTask(
+    model=small_resnet(num_classes=10, image_size=64),
+    losses=image_classification.Losses(l2_weight_decay=1e-4, label_smoothing=0.1),
+    train_data=embedded_stream(is_training=True, batch_size=32, policy='S1'),
+    validation_data=embedded_stream(is_training=False, batch_size=100, policy='none'),
+  )
+  return runs.SupervisedExperiment(
+    dataset=st.Dataset(digits=datasets.Digits(image_size=64)),
+    task=task,
+    trainer=trainers.sgd_trainer(train_steps=1500, learning_rate=0.1, warmup_steps=100),
+  )
+
+
+def _stream(is_training: bool) -> contrastive.DataConfig:
+  """A stream of the embedded images. Colours tell nothing there, and mirrored digits are none."""
+  return contrastive.DataConfig(
+    is_training=is_training,
+    drop_remainder=True,
+    global_batch_size=128,
+    views=contrastive.Views(crop_min_area=0.3, flip_probability=0.0),
+  )
+
+
+@experiments.register('simclr_pretrain')
+def simclr_pretrain() -> runs.SupervisedExperiment:
+  """The backbone of `segmentation_selftrain` on the unlabelled images of the embedded data set at half their size."""
+  small = small_resnet(num_classes=0, image_size=64)
+  model = contrastive.ContrastiveModel()
+  model.override(small.as_dict())
+  model.projection = contrastive.Projection(num_layers=2, hidden_size=128, output_size=64)
+  return runs.SupervisedExperiment(
+    dataset=st.Dataset(digits=datasets.Digits(image_size=64)),
+    task=contrastive.ContrastiveTask(
+      model=model,
+      train_data=_stream(is_training=True),
+      validation_data=_stream(is_training=False),
+    ),
+    trainer=contrastive.lars(
+      train_steps=500, learning_rate=1.0, warmup_steps=50, rhythm=trainers.Rhythm()
+    ),
+  )
