@@ -72,13 +72,19 @@ def modules_of(model: tf.keras.Model, modules: str | list[str]) -> dict[str, Any
   }
 
 
-def restore(model: tf.keras.Model, checkpoint: str, modules: str | list[str] = 'all') -> Accounting:
+def restore(
+  model: tf.keras.Model,
+  checkpoint: str,
+  modules: str | list[str] = 'all',
+  statistics: bool = True,
+) -> Accounting:
   """Gives every variable of the named modules its value from a checkpoint, or fails and changes nothing.
 
   Args:
     model: a Model Garden model whose variables exist.
     checkpoint: prefix of an object-based checkpoint, as the Model Garden and this project write them.
     modules: see `modules_of`.
+    statistics: also the moving statistics of batch norm; else they stay as they are.
 
   Returns:
     What was restored and what was not.
@@ -118,13 +124,24 @@ def restore(model: tf.keras.Model, checkpoint: str, modules: str | list[str] = '
         'task.model. Matching modules can be loaded alone (init_checkpoint_modules: '
         f'{" or ".join(st.INIT_MODULES)}).'
       )
+  kept = (
+    {} if statistics else {ref: wanted[ref].numpy() for ref in found if _is_moving(wanted[ref])}
+  )
   tf.train.Checkpoint(**items).read(checkpoint).expect_partial()
+  for ref, value in kept.items():
+    wanted[ref].assign(value)
+    del found[ref]
   used = {_GRAPH_KEY, *found.values()}
   return Accounting(
     restored=tuple(wanted[ref].name for ref in found),
     fresh=tuple(v.name for v in model.variables if v.ref() not in found),
     unused=tuple(sorted(set(shapes) - used)),
   )
+
+
+def _is_moving(variable: tf.Variable) -> bool:
+  """Whether a variable is a moving statistic of batch norm."""
+  return variable.name.rsplit('/', 1)[-1].startswith('moving_')
 
 
 def restore_if_there(root: tf.train.Checkpoint, checkpoint: str) -> bool:

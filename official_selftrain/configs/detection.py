@@ -6,7 +6,16 @@ from typing import ClassVar, TypeVar
 from official.vision.configs import backbones, common, decoders, retinanet
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import experiments, families, inputs, joint, runs, tasks, trainers
+from official_selftrain.configs import (
+  experiments,
+  families,
+  inputs,
+  joint,
+  pretraining_experiments,
+  runs,
+  tasks,
+  trainers,
+)
 from official_selftrain.configs import keras_cv as kcv
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
@@ -119,7 +128,7 @@ class DetectionModel(retinanet.RetinaNet):
 
 
 @dataclasses.dataclass
-class DetectionTask(joint.JointTask, tasks.LabelledTask, retinanet.RetinaNetTask):
+class DetectionTask(joint.JointTask, tasks.BackboneTask, retinanet.RetinaNetTask):
   """RetinaNet on labelled images, with reproducible streams."""
 
   data_kind: ClassVar[str] = 'detection'
@@ -234,6 +243,7 @@ def retinanet_selftrain() -> runs.SelfTrainingExperiment:
     is_training=True, global_batch_size=8, cut=0.6, ignore_cut=0.15, parser=_small_images()
   )
   return runs.SelfTrainingExperiment(
+    pretraining=pretraining_experiments.digits(),
     task=task,
     trainer=trainers.sgd_trainer(train_steps=650, learning_rate=0.12, warmup_steps=50),
     labels=BoxLabelling(),

@@ -20,7 +20,7 @@ from official.vision.configs import backbones, common, decoders, retinanet
 
 from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import detection as det
-from official_selftrain.configs import experiments, runs, trainers
+from official_selftrain.configs import experiments, pretraining_experiments, runs, trainers
 from official_selftrain.configs import self_training as st
 
 _Task = TypeVar('_Task', bound=det.DetectionTask)
@@ -141,6 +141,7 @@ def retinanet_resnetfpn_selftrain() -> runs.SelfTrainingExperiment:
     det.DetectionSelfTrainingTask(), _resnet50(), 1e-4, batch, aug.Augmentation(policy='S4')
   )
   return runs.SelfTrainingExperiment(
+    pretraining=pretraining_experiments.photographs(),
     runtime=trainers.bfloat16(),
     task=_self_training(task, alpha=0.25),
     labels=det.BoxLabelling(),
@@ -176,6 +177,7 @@ def retinanet_spinenet_selftrain() -> runs.SelfTrainingExperiment:
     det.DetectionSelfTrainingTask(), _spinenet49(), 4e-5, batch, aug.Augmentation(policy='S3')
   )
   return runs.SelfTrainingExperiment(
+    pretraining=pretraining_experiments.photographs(),
     runtime=trainers.bfloat16(),
     task=_self_training(task, alpha=0.5),
     labels=det.BoxLabelling(),

@@ -71,11 +71,43 @@ def joint_overrides(directory: str) -> dict[str, Any]:
     DataError: there is no card, or files that it names are missing.
     ConfigError: the data is for another task.
   """
+  card, labelled = _class_card(directory, 'task.joint.card')
+  pattern = dataset_card.pattern_of(directory, labelled)
+  return {'num_classes': len(card.classes), 'data': {'input_path': pattern}}
+
+
+def class_overrides(directory: str) -> dict[str, Any]:
+  """Reads the card of images with one class each into overrides of a `ClassificationTask`.
+
+  Args:
+    directory: of the prepared data.
+
+  Returns:
+    Nested overrides of the task.
+
+  Raises:
+    DataError: there is no card, or files that it names are missing.
+    ConfigError: the data is for another task, or has no validation images.
+  """
+  setting = 'pretraining.supervised.card'
+  card, labelled = _class_card(directory, setting)
+  if card.validation is None:
+    raise errors.ConfigError(
+      f'{setting}: {directory} has no validation images. Prepare them: {_PREPARE} --validation=...'
+    )
+  return {
+    'model': {'num_classes': len(card.classes)},
+    'train_data': {'input_path': dataset_card.pattern_of(directory, labelled)},
+    'validation_data': {'input_path': dataset_card.pattern_of(directory, card.validation)},
+  }
+
+
+def _class_card(directory: str, setting: str) -> tuple[dataset_card.Card, dataset_card.Set]:
+  """The card of images with one class each and its labelled set."""
   card = dataset_card.read(directory)
   if card.task != 'classification' or card.labelled is None:
     raise errors.ConfigError(
-      f'task.joint.card: {directory} has data for {card.task}; joint training needs images with one class each. '
-      f'Prepare them: {_PREPARE} --labelled=FOLDER_WITH_ONE_FOLDER_PER_CLASS'
+      f'{setting}: {directory} has data for {card.task}; images with one class each are needed. Prepare them: '
+      f'{_PREPARE} --labelled=FOLDER_WITH_ONE_FOLDER_PER_CLASS'
     )
-  pattern = dataset_card.pattern_of(directory, card.labelled)
-  return {'num_classes': len(card.classes), 'data': {'input_path': pattern}}
+  return card, card.labelled

@@ -8,6 +8,7 @@ from official_selftrain.configs import (
   contrastive,
   datasets,
   experiments,
+  pretraining,
   runs,
   trainers,
 )
@@ -85,4 +86,49 @@ def simclr_pretrain() -> runs.SupervisedExperiment:
     trainer=contrastive.lars(
       train_steps=500, learning_rate=1.0, warmup_steps=50, rhythm=trainers.Rhythm()
     ),
+  )
+
+
+def digits() -> pretraining.Pretraining:
+  """Pre-training of a run on the embedded data set: the experiments here, at the size of the run's images."""
+  supervised, simclr = classification_pretrain(), simclr_pretrain()
+  return _of_runs(supervised, simclr)
+
+
+def photographs() -> pretraining.Pretraining:
+  """Pre-training of a run on photographs, on one GPU.
+
+  Classification has the strong augmentation of the paper's ImageNet++ (section 3.2); SimCLR has its paper's settings,
+  with a batch of 256 and the learning rate for it.
+  """
+  supervised, simclr = classification_pretrain(), simclr_pretrain()
+  task = supervised.task
+  task.train_data.global_batch_size = 64
+  task.train_data.aug_crop = task.validation_data.aug_crop = True
+  task.train_data.aug_rand_hflip = True
+  task.train_data.augmentation = aug.Augmentation(
+    policy='S2', auto_augment=aug.AutoAugment(version='imagenet')
+  )
+  supervised.trainer = trainers.trainer(
+    90_000, trainers.Sgd(learning_rate=0.025, warmup_steps=1000), trainers.LONG
+  )
+  simclr.task.train_data.views = contrastive.Views()
+  simclr.task.model.projection = contrastive.Projection()
+  for stream in (simclr.task.train_data, simclr.task.validation_data):
+    stream.global_batch_size = 256
+  simclr.trainer = contrastive.lars(
+    90_000, learning_rate=0.3, warmup_steps=1000, rhythm=trainers.LONG
+  )
+  return _of_runs(supervised, simclr)
+
+
+def _of_runs(
+  supervised: runs.SupervisedExperiment, simclr: runs.SupervisedExperiment
+) -> pretraining.Pretraining:
+  """These settings for a run, whose images and backbone they take."""
+  for experiment in (supervised, simclr):
+    experiment.task.model.input_size = []
+  return pretraining.Pretraining(
+    supervised=pretraining.Supervised(task=supervised.task, trainer=supervised.trainer),
+    simclr=pretraining.SimClr(task=simclr.task, trainer=simclr.trainer),
   )

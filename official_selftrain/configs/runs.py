@@ -9,6 +9,7 @@ from official.core import config_definitions as cfg
 from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import calibration as calibration_lib
 from official_selftrain.configs import digit_settings, inputs, prepared_data
+from official_selftrain.configs import pretraining as pretraining_lib
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
 
@@ -20,11 +21,14 @@ class SupervisedExperiment(cfg.ExperimentConfig):
   Attributes:
     experiment: the name it is registered under; recorded so that a run directory can be loaded again.
     seed: of weights, order and augmentation.
+    init: what the model starts from: a checkpoint (file prefix or directory) that gives its backbone, or `random`.
+      Empty leaves it to `task.init_checkpoint`. Experiments of self-training have further values, see there.
     dataset: the embedded data set.
   """
 
   experiment: str = ''
   seed: int = 0
+  init: str = ''
   dataset: st.Dataset = dataclasses.field(default_factory=st.Dataset)
 
   def data_overrides(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,6 +47,10 @@ class SupervisedExperiment(cfg.ExperimentConfig):
     directory = settings.get('task.joint.card', '')
     if directory and not settings.get('task.joint.data.input_path'):
       found.setdefault('task', {})['joint'] = prepared_data.joint_overrides(directory)
+    directory = settings.get('pretraining.supervised.card', '')
+    if directory and not settings.get('pretraining.supervised.task.train_data.input_path'):
+      task = prepared_data.class_overrides(directory)
+      found['pretraining'] = {'supervised': {'task': task}}
     return found
 
   def check(self) -> None:
@@ -51,20 +59,55 @@ class SupervisedExperiment(cfg.ExperimentConfig):
     st.check_trainer(self.trainer, 'trainer')
     if hasattr(self.task, 'check'):
       self.task.check()
+    self.check_start()
+    self.check_backbone_rate('trainer', self.trainer)
     first_class = getattr(self.task, 'first_class', 1)
     if self.task.model.num_classes:
       self.dataset.check('dataset', self.task.model.num_classes, first_class)
     if not uses_embedded_data(self):
       digit_settings.warn(self)
 
+  def check_start(self) -> None:
+    """Raises ConfigError for an `init` that this experiment does not have, or that contradicts other settings."""
+    if self.init and self.task.init_checkpoint:
+      raise errors.ConfigError(
+        f'init is {self.init!r} and task.init_checkpoint {self.task.init_checkpoint!r}: give one of them.'
+      )
+    if self.init in pretraining_lib.NAMES and self.init != pretraining_lib.RANDOM:
+      raise errors.ConfigError(
+        f'init is {self.init!r}, which only experiments of self-training make by themselves; this one trains one '
+        'model. Give the directory of a finished pre-training or import.'
+      )
+
+  def check_backbone_rate(self, name: str, trainer: cfg.TrainerConfig) -> None:
+    """Raises ConfigError where a learning rate of the backbone alone would have no effect.
+
+    Args:
+      name: the trainer's dotted name.
+      trainer: a trainer.
+    """
+    rate = getattr(self.task, 'backbone_learning_rate', 1.0)
+    optimizer = trainer.optimizer_config.optimizer.type
+    if rate != 1.0 and not optimizer.startswith('sgd'):
+      raise errors.ConfigError(
+        f'task.backbone_learning_rate is {rate} and {name}.optimizer_config.optimizer.type is {optimizer!r}, whose '
+        'steps do not depend on the scale of gradients: it must be sgd.'
+      )
+
 
 @dataclasses.dataclass
 class SelfTrainingExperiment(SupervisedExperiment):
   """Teacher, pseudo labels, control, student, report, export.
 
+  `init` names the backbone that the teacher starts from, and control and student with `student_init: checkpoint`:
+  `random`; `supervised` or `simclr`, which a stage of this run trains first; `imagenet`; `noisy_student`; or a
+  checkpoint. `pretraining` says how each is made or found. Empty leaves it to `teacher.init_checkpoint` and
+  `task.init_checkpoint`.
+
   `task` and `trainer` are those of student and control.
 
   Attributes:
+    pretraining: the backbone that `init` names.
     teacher: the teacher.
     labels: the pseudo labels.
     calibration: cuts by class from labelled images, with `task.pseudo_data.cut: calibrated`.
@@ -75,6 +118,9 @@ class SelfTrainingExperiment(SupervisedExperiment):
     export: the SavedModel.
   """
 
+  pretraining: pretraining_lib.Pretraining = dataclasses.field(
+    default_factory=pretraining_lib.Pretraining
+  )
   teacher: st.Teacher = dataclasses.field(default_factory=st.Teacher)
   labels: st.Labelling = dataclasses.field(default_factory=st.Labelling)
   calibration: calibration_lib.Calibration = dataclasses.field(
@@ -101,10 +147,46 @@ class SelfTrainingExperiment(SupervisedExperiment):
       raise errors.ConfigError(f'rounds is {self.rounds}: it must be at least 1.')
     self.report.check('report')
     init = self.task.self_training.student_init
-    if init == 'checkpoint' and not self.task.init_checkpoint:
+    if init == 'checkpoint' and not self.task.init_checkpoint and not self.has_init:
       raise errors.ConfigError(
-        "task.self_training.student_init is 'checkpoint' but task.init_checkpoint is empty: name a checkpoint."
+        "task.self_training.student_init is 'checkpoint' but init and task.init_checkpoint are empty: name a start."
       )
+
+  @property
+  def has_init(self) -> bool:
+    """Whether `init` names a backbone."""
+    return self.init not in ('', pretraining_lib.RANDOM)
+
+  def check_start(self) -> None:
+    """See `SupervisedExperiment`."""
+    for name, given in (
+      ('teacher.init_checkpoint', self.teacher.init_checkpoint),
+      ('task.init_checkpoint', self.task.init_checkpoint),
+    ):
+      if self.init and given:
+        raise errors.ConfigError(f'init is {self.init!r} and {name} {given!r}: give one of them.')
+    if self.has_init and self.teacher.checkpoint and self.student_starts_from != 'checkpoint':
+      raise errors.ConfigError(
+        f'init is {self.init!r}, but teacher.checkpoint gives a finished teacher, and no student starts from init: '
+        "leave one out, or set task.self_training.student_init to 'checkpoint'."
+      )
+    self.pretraining.check('pretraining', self.init, self.task.model)
+    if (
+      self.init == pretraining_lib.SUPERVISED
+      and self.pretraining.is_trained(self.init)
+      and not self.pretraining.has_files(self.init)
+      and not uses_embedded_data(self)
+    ):
+      raise errors.ConfigError(
+        "init is 'supervised', but pretraining.supervised.card is empty: give images with one class each, prepared "
+        'from class folders, or pretraining.supervised.task.train_data.input_path and validation_data.input_path.'
+      )
+    self.check_backbone_rate('teacher.trainer', self.teacher.trainer)
+
+  @property
+  def student_starts_from(self) -> st.StudentInit:
+    """What control and student start from."""
+    return self.task.self_training.student_init
 
 
 def training_augmentations(experiment: SupervisedExperiment) -> dict[str, aug.Augmentation]:

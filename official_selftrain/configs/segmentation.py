@@ -12,6 +12,7 @@ from official_selftrain.configs import (
   families,
   inputs,
   joint,
+  pretraining_experiments,
   runs,
   tasks,
   trainers,
@@ -141,7 +142,7 @@ class SegmentationModel(semantic_segmentation.SemanticSegmentationModel):
 
 @dataclasses.dataclass
 class SegmentationTask(
-  joint.JointTask, tasks.LabelledTask, semantic_segmentation.SemanticSegmentationTask
+  joint.JointTask, tasks.BackboneTask, semantic_segmentation.SemanticSegmentationTask
 ):
   """Semantic segmentation on labelled images, with reproducible streams."""
 
@@ -322,6 +323,7 @@ def segmentation_selftrain() -> runs.SelfTrainingExperiment:
   task.pseudo_data = _training(PseudoDataConfig, batch_size=8)
   task.pseudo_data.cut = 0.65
   return runs.SelfTrainingExperiment(
+    pretraining=pretraining_experiments.digits(),
     dataset=_dataset(),
     task=task,
     # The jitter of training ends at 0.6 and 1.5; the paper's 0.5 and 1.75 show digits of sizes the teacher never saw.

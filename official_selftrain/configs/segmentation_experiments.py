@@ -13,7 +13,7 @@ from typing import TypeVar
 from official.vision.configs import backbones, common, decoders, semantic_segmentation
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import experiments, runs, trainers
+from official_selftrain.configs import experiments, pretraining_experiments, runs, trainers
 from official_selftrain.configs import segmentation as seg
 from official_selftrain.configs import self_training as st
 
@@ -91,6 +91,7 @@ def segmentation_efficientnet_selftrain() -> runs.SelfTrainingExperiment:
   task.pseudo_data = _training(seg.PseudoDataConfig, batch)
   task.self_training = st.SelfTraining(alpha=1.0)
   return runs.SelfTrainingExperiment(
+    pretraining=pretraining_experiments.photographs(),
     runtime=trainers.bfloat16(),
     task=task,
     labels=seg.MaskLabelling(batch_size=8),

@@ -22,12 +22,19 @@ MIN_BATCH_NORM_IMAGES = 8
 
 @dataclasses.dataclass
 class LabelledTask(hyperparams.Config):
-  """Checks of a task on labelled images."""
+  """Checks of a task on labelled images.
+
+  Attributes:
+    init_statistics: take the moving mean and variance of batch norm from `init_checkpoint`, too; off leaves them as
+      new, for images that look unlike those of the start.
+  """
 
   # The `task` of the data cards whose data it trains on; '' for one that reads images alone.
   data_kind: ClassVar[str] = ''
   # The first class with a name: class 0 is the background, except where whole images are classified.
   first_class: ClassVar[int] = 1
+
+  init_statistics: bool = True
 
   def check(self) -> None:
     """Raises ConfigError for settings that contradict each other or have no effect here."""
@@ -55,6 +62,28 @@ class LabelledTask(hyperparams.Config):
 
   def check_model(self) -> None:
     """Raises ConfigError for a model that cannot be built."""
+
+
+@dataclasses.dataclass
+class BackboneTask(LabelledTask):
+  """A task whose model is a backbone and more.
+
+  Attributes:
+    freeze_backbone: leave the weights of the backbone as they start.
+    backbone_learning_rate: the learning rate of the backbone as a factor of that of all other parts; with SGD only.
+  """
+
+  freeze_backbone: bool = False
+  backbone_learning_rate: float = 1.0
+
+  def check(self) -> None:
+    """See `LabelledTask`."""
+    super().check()
+    if not self.backbone_learning_rate > 0:
+      raise errors.ConfigError(
+        f'task.backbone_learning_rate is {self.backbone_learning_rate}: it must be above 0; task.freeze_backbone '
+        'leaves the backbone as it is.'
+      )
 
 
 @dataclasses.dataclass

@@ -11,7 +11,7 @@ from official.core import config_definitions as cfg
 
 from official_selftrain.augment import build
 from official_selftrain.checkpoints import restore
-from official_selftrain.configs import classification, contrastive, runs
+from official_selftrain.configs import classification, contrastive, pretraining, runs
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors, files
 from official_selftrain.dataloaders import tfrecords
@@ -51,6 +51,7 @@ def locate(params: runs.SupervisedExperiment, model_dir: str) -> DataFacts:
   is_embedded = runs.uses_embedded_data(params)
   _exclude_ops(params, digits.INVALID_OPS if is_embedded else ())
   if not is_embedded:
+    _locate_pretraining(params, None)
     return DataFacts(truth, names)
   parent = params.dataset.directory or os.path.dirname(os.path.abspath(model_dir))
   classes = digit_classes.locate(params.dataset.digit_classes, _classes_dir(params.dataset, parent))
@@ -68,8 +69,40 @@ def locate(params: runs.SupervisedExperiment, model_dir: str) -> DataFacts:
     params.task.annotation_file = found.annotation_file
   if hasattr(params.task, 'pseudo_data'):
     params.task.pseudo_data.input_path = found.unlabelled
+  _locate_pretraining(params, classes)
   names = names or tuple(found.class_names[1:])
   return DataFacts(truth or found.unlabelled_truth, names, parent)
+
+
+def _locate_pretraining(
+  params: runs.SupervisedExperiment, classes: digit_classes.Files | None
+) -> None:
+  """Sets the empty input paths of a pre-training in the run; `classes` are the embedded images, if they are used."""
+  if not _pretrains(params):
+    return
+  section = getattr(params.pretraining, params.init)
+  if params.pretraining.has_files(params.init):
+    return
+  streams = section.task.train_data, section.task.validation_data
+  if params.init == pretraining.SIMCLR:
+    paths = params.task.pseudo_data.input_path, params.task.validation_data.input_path
+  else:
+    assert classes is not None  # The experiment has been checked.
+    paths = classes.training, classes.validation
+  for stream, path in zip(streams, paths, strict=True):
+    stream.input_path = path
+
+
+def _pretrains(params: runs.SupervisedExperiment) -> bool:
+  """Whether the run trains the backbone that its models start from."""
+  is_run = isinstance(params, runs.SelfTrainingExperiment)
+  return is_run and params.pretraining.is_trained(params.init)
+
+
+def _needs_classes(params: runs.SupervisedExperiment) -> bool:
+  """Whether something learns from embedded images with one class each."""
+  is_supervised = _pretrains(params) and params.init == pretraining.SUPERVISED
+  return _classifies(params) or _is_joint(params) or is_supervised
 
 
 def _classifies(params: runs.SupervisedExperiment) -> bool:
@@ -104,7 +137,7 @@ def make(params: runs.SupervisedExperiment, facts: DataFacts) -> DataFacts:
     DataError: a file cannot be read or written.
   """
   dataset = params.dataset
-  if facts.embedded and (_classifies(params) or _is_joint(params)):
+  if facts.embedded and _needs_classes(params):
     directory = _classes_dir(dataset, facts.embedded)
     digit_classes.prepare(dataset.digits, dataset.digit_classes, directory)
   if facts.embedded and not _classifies(params):
@@ -228,7 +261,11 @@ def input_digest(params: cfg.ExperimentConfig, setting: str) -> str:
   if not value:
     return ''
   field = setting.rpartition('.')[2]
-  if field in ('checkpoint', 'init_checkpoint'):
+  if setting == 'pretraining.checkpoint' and value.endswith(pretraining.FOREIGN_FILES):
+    return _content_digest(value, setting)
+  if setting == 'init' and not pretraining.is_path(value):
+    return ''
+  if field in ('init', 'checkpoint', 'init_checkpoint'):
     return _content_digest(f'{restore.find(value)}.index', setting)
   if field == 'label_dir':
     return _content_digest(os.path.join(value, manifest.FILE_NAME), setting)

@@ -1,14 +1,19 @@
-"""Makes the training jobs of teacher, control and student from the settings of a self-training run."""
+"""Makes the training jobs of backbone, teacher, control and student from the settings of a self-training run."""
 
 import dataclasses
 import os
 
 from official.core import config_definitions as cfg
 
-from official_selftrain.configs import runs
+from official_selftrain.configs import pretraining, runs
 from official_selftrain.configs import self_training as st
 from official_selftrain.pipeline import graph, selftrain_graph, training
-from official_selftrain.pipeline.selftrain_graph import CALIBRATION_TEACHER, STUDENT, TEACHER
+from official_selftrain.pipeline.selftrain_graph import (
+  CALIBRATION_TEACHER,
+  PRETRAINING,
+  STUDENT,
+  TEACHER,
+)
 from official_selftrain.pseudo_labels import calibration, corrections
 
 # Families of streams: the control must not see the teacher's crops again, or its further steps would be worth less.
@@ -89,17 +94,35 @@ class Jobs:
     if paths:
       task.train_data.corrected_path = ','.join(paths)
 
-  def make(self, kind: str, round_number: int = 1, start: str = '') -> training.Job:
+  def pretraining(self) -> training.Job:
+    """The job of the backbone that `init` names, which must be one that is trained."""
+    params = self.params
+    section = getattr(params.pretraining, params.init)
+    task = pretraining.task_for(section, params.task.model)
+    return training.Job(
+      name=PRETRAINING,
+      model_dir=os.path.join(self.model_dir, PRETRAINING),
+      params=training.job_experiment(task, section.trainer, params.runtime),
+      seed=params.seed,
+      class_names=(),
+    )
+
+  def make(
+    self, kind: str, round_number: int = 1, start: str = '', backbone: str = ''
+  ) -> training.Job:
     """The job of a model.
 
     Args:
-      kind: `teacher`, `calibration_teacher`, `control` or `student`.
+      kind: `pretraining`, `teacher`, `calibration_teacher`, `control` or `student`.
       round_number: which round's.
       start: checkpoint that control or student start from if `student_init` is `teacher`; '' while nothing is trained.
+      backbone: checkpoint of the backbone that `init` names, for models that start from it; '' without one.
 
     Returns:
       The job.
     """
+    if kind == PRETRAINING:
+      return self.pretraining()
     params = self.params
     is_teacher = kind in (TEACHER, CALIBRATION_TEACHER)
     if kind == STUDENT:
@@ -118,6 +141,8 @@ class Jobs:
         task.train_data.fraction *= 1.0 - params.calibration.share
     else:
       _set_start(task, params.task.self_training.student_init, start)
+    if backbone and (is_teacher or params.student_starts_from == 'checkpoint'):
+      task.init_checkpoint, task.init_checkpoint_modules = backbone, 'backbone'
     name = graph.stage_name(kind, round_number)
     first_family = _ROUND_STRIDE * (round_number - 1)
     return training.Job(

@@ -1,6 +1,6 @@
 """The outline of an experiment's graph of stages: which there are, and which settings they depend on."""
 
-from official_selftrain.configs import runs
+from official_selftrain.configs import pretraining, runs
 from official_selftrain.pipeline import data, graph, selftrain_graph
 from official_selftrain.tasks import contract, stream_specs
 
@@ -32,6 +32,9 @@ def of(params: runs.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outlin
     has_given_teacher=bool(params.teacher.checkpoint),
     has_given_labels=bool(params.task.pseudo_data.label_dir),
     has_teacher=_has_teacher(params),
+    pretraining=_pretraining(params),
+    pretraining_files=_pretraining_files(params),
+    students_pretrained=params.has_init and params.student_starts_from == 'checkpoint',
     rounds=params.rounds,
     calibrates=params.task.pseudo_data.is_calibrated,
     holds_out=not params.calibration.label_dir,
@@ -44,6 +47,26 @@ def of(params: runs.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outlin
     training_files=tuple(f'{name}.input_path' for name in labelled),
     validation_files=data.validation_files(params.task),
   )
+
+
+def _pretraining(params: runs.SelfTrainingExperiment) -> graph.Reads | None:
+  """What a backbone that this run makes depends on; None if it makes none."""
+  settings, init = params.pretraining, params.init
+  backbone = graph.Reads(
+    tuple(f'task.model.{name}' for name in pretraining.backbone_settings(params.task.model))
+  )
+  if settings.is_trained(init):
+    return backbone + graph.Reads((f'pretraining.{init}', 'task.model.input_size'))
+  return backbone if settings.is_imported(init) else None
+
+
+def _pretraining_files(params: runs.SelfTrainingExperiment) -> tuple[str, ...]:
+  """Settings that name the files from which it is made."""
+  settings, init = params.pretraining, params.init
+  if settings.is_trained(init):
+    streams = ('train_data', 'validation_data')
+    return tuple(f'pretraining.{init}.task.{stream}.input_path' for stream in streams)
+  return ('pretraining.checkpoint',) if settings.is_imported(init) else ()
 
 
 def _has_teacher(params: runs.SelfTrainingExperiment) -> bool:

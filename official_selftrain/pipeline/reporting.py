@@ -23,9 +23,19 @@ from official_selftrain.report import contents, judgement, page, summary, table
 QUALITY_FILE = 'quality.json'
 _TABLE_FILE = os.path.join('stages', 'table.txt')
 # Curves worth a chart; the others are in TensorBoard.
-_CURVES = ('total_loss', 'human_loss', 'pseudo_loss', 'loss_ratio', 'learning_rate')
+_CURVES = (
+  'total_loss',
+  'human_loss',
+  'pseudo_loss',
+  'joint_loss',
+  'loss_ratio',
+  'joint_accuracy',
+  'learning_rate',
+)
+_PRETRAINING_CURVES = ('training_loss', 'accuracy', 'contrastive_accuracy')
 _SETTINGS = (
   'seed',
+  'init',
   'dataset.name',
   'dataset.digits.num_labelled',
   'dataset.digits.num_unlabelled',
@@ -96,6 +106,8 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
     class_names=shown.shown_classes,
     per_class={name: shown.per_class(values) for name, values in run.metrics.items()},
     pseudo_labels=labels,
+    starts=run.starts,
+    pretraining=_pretraining(run),
     calibration=_calibration(run),
     rounds=tuple(_round(run, each) for each in run.rounds),
     loss_curves={name: _curves(folder) for name, folder in folders.items()},
@@ -117,6 +129,20 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
     num_labelled_images=num_labelled,
     num_validation_images=sum(1 for _ in _validation_records(run)),
     comparisons=_comparisons(run.params.report.primary_metric, folders),
+  )
+
+
+def _pretraining(run: run_facts.RunFacts) -> contents.Pretraining | None:
+  """The training of the backbone, if this run had one."""
+  job = run.backbone
+  if job is None:
+    return None
+  curves = actions.read_history(job.model_dir)
+  return contents.Pretraining(
+    kind=run.params.init,
+    steps=job.train_steps,
+    metrics=training.recorded_metrics(job, job.train_steps) or {},
+    curves={name: curves[name] for name in _PRETRAINING_CURVES if name in curves},
   )
 
 

@@ -4,7 +4,7 @@ import os
 
 from official.core import config_definitions as cfg
 
-from official_selftrain.configs import runs
+from official_selftrain.configs import pretraining, runs
 from official_selftrain.core import console, errors
 from official_selftrain.pipeline import data, selftrain, training, validation_records
 from official_selftrain.report import contents
@@ -67,6 +67,8 @@ def _run_supervised(
     )
   resolved = params.replace()
   names: tuple[str, ...] = ()
+  if isinstance(resolved, runs.SupervisedExperiment) and pretraining.is_path(resolved.init):
+    resolved.task.init_checkpoint, resolved.task.init_checkpoint_modules = resolved.init, 'backbone'
   if isinstance(resolved, runs.SupervisedExperiment):
     names = data.make(resolved, data.locate(resolved, model_dir)).class_names
     data.check_augmentation(resolved)

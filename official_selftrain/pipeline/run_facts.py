@@ -59,6 +59,8 @@ class RunFacts:
     metrics: their metrics under the evaluator's names.
     seconds: wall time by stage.
     rounds: all of them, if there are several.
+    starts: what each model started from, in words.
+    backbone: the job of a backbone that this run trained, or None.
   """
 
   params: runs.SelfTrainingExperiment
@@ -72,3 +74,5 @@ class RunFacts:
   metrics: Mapping[contents.Model, Mapping[str, float]]
   seconds: Mapping[str, float]
   rounds: tuple[RoundFacts, ...] = ()
+  starts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  backbone: training.Job | None = None

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from official_selftrain.checkpoints import restore
 from official_selftrain.configs import runs
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, files
@@ -22,6 +23,7 @@ from official_selftrain.pipeline import (
   ledger,
   outlines,
   planning,
+  pretrained,
   reporting,
   run_facts,
   selftrain_graph,
@@ -32,6 +34,7 @@ from official_selftrain.pipeline.graph import stage_name
 from official_selftrain.pipeline.selftrain_graph import (
   CALIBRATION_TEACHER,
   CONTROL,
+  PRETRAINING,
   STUDENT,
   TEACHER,
 )
@@ -165,6 +168,8 @@ class SelfTrainingRun:
     data.check_truth(self._data)
     data.check_first_records(task)
     validation_records.check(self._params.task, self._data.class_names)
+    if PRETRAINING in self._graph:
+      pretrained.check(self._params)
     teacher = self._params.teacher.checkpoint
     if teacher:
       classes.check_teacher(teacher, self._params.task, self._data.class_names)
@@ -222,6 +227,21 @@ class SelfTrainingRun:
     os.makedirs(self._path(TEACHER), exist_ok=True)
     return self._model_facts(given)
 
+  def _make_backbone(self, stage: graph.Stage) -> dict[str, Any]:
+    """The backbone that models start from: trained, imported or downloaded."""
+    if self._params.pretraining.is_trained(self._params.init):
+      return self._train(stage, '')
+    pretrained.import_backbone(self._params, self._path(PRETRAINING))
+    return self._model_facts(self._path(PRETRAINING))
+
+  def _backbone(self) -> str:
+    """Prefix of the checkpoint of the backbone that `init` names; '' without one, or while it is made."""
+    if PRETRAINING in self._graph:
+      is_done = self._ledger.is_done(PRETRAINING)
+      return self._checkpoint(PRETRAINING) if is_done else ''
+    given = self._params.pretraining.checkpoint or self._params.init
+    return restore.find(given) if self._params.has_init else ''
+
   def _train_control(self, stage: graph.Stage) -> dict[str, Any]:
     return self._train(stage, self._start_of(selftrain_graph.control_from(stage.round)))
 
@@ -233,7 +253,7 @@ class SelfTrainingRun:
     return self._checkpoint(model) if model in self._graph else ''
 
   def _train(self, stage: graph.Stage, start: str) -> dict[str, Any]:
-    job = self._jobs.make(stage.kind, stage.round, start)
+    job = self._jobs.make(stage.kind, stage.round, start, self._backbone())
     if training.finished_steps(job.model_dir) < job.train_steps:
       # The model that only calibrates cuts must have nothing to do with validation images.
       training.run(job, 'train' if stage.kind == CALIBRATION_TEACHER else self._mode)
@@ -314,6 +334,8 @@ class SelfTrainingRun:
       metrics={kind: self._metrics(model) for kind, model in models.items()},
       seconds=self._ledger.seconds(self._graph.names),
       rounds=tuple(self._round(stage, n) for n in range(1, last + 1)) if last > 1 else (),
+      starts=pretrained.starts(self._params, models),
+      backbone=self._jobs.pretraining() if pretrained.is_trained(self._params) else None,
     )
     return reporting.write(found)
 
@@ -362,6 +384,7 @@ class SelfTrainingRun:
 
 
 _WORK: dict[str, Callable[[SelfTrainingRun, graph.Stage], dict[str, Any]]] = {
+  PRETRAINING: SelfTrainingRun._make_backbone,
   TEACHER: SelfTrainingRun._make_teacher,
   CALIBRATION_TEACHER: SelfTrainingRun._make_teacher,
   selftrain_graph.LABELS: SelfTrainingRun._make_labels,

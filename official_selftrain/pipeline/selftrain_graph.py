@@ -1,4 +1,4 @@
-"""The stages of self-training: teacher, labels, gate, control and student of each round, report, export.
+"""The stages of self-training: pre-training, teacher, labels, gate, control and student of each round, report, export.
 
 This is the one place where their order and dependencies are written down. It needs no TensorFlow.
 """
@@ -10,6 +10,7 @@ from official_selftrain.pipeline import graph
 from official_selftrain.pipeline.graph import Reads, Stage, stage_name
 
 TEACHER, LABELS, GATE, CONTROL, STUDENT = 'teacher', 'labels', 'gate', 'control', 'student'
+PRETRAINING = 'pretraining'
 CALIBRATION, CALIBRATION_TEACHER = 'calibration', 'calibration_teacher'
 REPORT, EXPORT = 'report', 'export'
 
@@ -19,6 +20,7 @@ _DATA = Reads(('dataset',), ('dataset.directory', 'dataset.class_names', 'datase
 _LABELLED_DATA = Reads(('seed',)) + _DATA.minus(
   'dataset.digits.num_unlabelled', 'dataset.digits.num_validation', 'dataset.digits.num_shards'
 )
+_PRETRAINING_DATA = _DATA.minus('dataset.digits.num_labelled') + Reads(('dataset.digit_classes',))
 _UNLABELLED_DATA = _DATA.minus('dataset.digits.num_labelled', 'dataset.digits.num_validation')
 _NAMES = Reads(('dataset.class_names',))
 _PRECISION = Reads(('runtime.mixed_precision_dtype',))
@@ -29,6 +31,8 @@ _START = Reads(
 _FRACTION = Reads(('task.train_data.fraction', 'task.train_data.fraction_seed'))
 _BATCH = 'task.train_data.global_batch_size'
 _INIT = 'task.init_checkpoint'
+# Each of them may name the backbone that models start from.
+_GIVEN_BACKBONE = ('init', 'pretraining.checkpoint')
 _TRAIN_FILES = 'task.train_data.input_path'
 _PSEUDO_FILES = 'task.pseudo_data.input_path'
 _SHARE = 'calibration.share'
@@ -52,6 +56,10 @@ class Outline:
     calibrates: whether the cuts are chosen on labelled images.
     holds_out: whether a part of these is held out for it, and labelled; else their labels come from elsewhere.
     has_control: whether a control is trained.
+    pretraining: what the backbone depends on that this run makes before all else, beyond the labelled data; None if it
+      makes none.
+    pretraining_files: settings that name the files that it is made from.
+    students_pretrained: whether control and student start from that backbone, and not from a teacher.
     has_teacher_augmentation: whether the teacher's differs from the student's.
     adds_teacher_batch: whether the teacher's batch is the sum of both streams'.
     adds_control_batch: whether the control's is.
@@ -74,6 +82,9 @@ class Outline:
   calibrates: bool = False
   holds_out: bool = False
   has_control: bool = True
+  pretraining: Reads | None = None
+  pretraining_files: tuple[str, ...] = ()
+  students_pretrained: bool = False
   has_teacher_augmentation: bool = False
   adds_teacher_batch: bool = True
   adds_control_batch: bool = True
@@ -91,7 +102,9 @@ class Outline:
 
 def build(outline: Outline) -> graph.Graph:
   """The graph of a run of self-training."""
-  stages = [_teacher(outline)] if outline.has_teacher else []
+  stages = [_pretraining(outline)] if outline.pretraining else []
+  if outline.has_teacher:
+    stages.append(_teacher(outline))
   if outline.calibrates:
     if outline.has_calibration_teacher:
       stages.append(_trained_teacher(outline, CALIBRATION_TEACHER, _SHARE))
@@ -152,6 +165,17 @@ def _teacher(outline: Outline) -> Stage:
   return _trained_teacher(outline, TEACHER)
 
 
+def _pretraining(outline: Outline) -> Stage:
+  """The backbone that models start from."""
+  assert outline.pretraining is not None
+  return Stage(
+    kind=PRETRAINING,
+    reads=Reads(('init', 'seed')) + _PRETRAINING_DATA + _PRECISION + outline.pretraining,
+    files=outline.pretraining_files,
+    makes=(PRETRAINING,),
+  )
+
+
 def _trained_teacher(outline: Outline, kind: str, *also: str) -> Stage:
   """A teacher of ours, which depends on further settings, too."""
   reads = Reads((TEACHER, *also)) + _LABELLED_DATA + _PRECISION + outline.model + outline.training
@@ -159,8 +183,9 @@ def _trained_teacher(outline: Outline, kind: str, *also: str) -> Stage:
     reads = reads.minus('task.train_data.augmentation')
   return Stage(
     kind=kind,
+    needs=(PRETRAINING,) if outline.pretraining else (),
     reads=reads + _PSEUDO_BATCH if outline.adds_teacher_batch else reads.minus(_BATCH),
-    files=(*outline.training_files, 'teacher.init_checkpoint'),
+    files=(*outline.training_files, 'teacher.init_checkpoint', *_GIVEN_BACKBONE),
     makes=(kind,),
   )
 
@@ -188,6 +213,11 @@ def _round(outline: Outline, number: int) -> list[Stage]:
   cuts = (CALIBRATION,) if outline.calibrates else ()
   corrections = tuple(corrections_dir(earlier) for earlier in range(1, number))
   starts = outline.has_teacher or number > 1
+  pretrained: tuple[str, ...] = ()
+  given: tuple[str, ...] = (_INIT,)
+  if outline.students_pretrained:
+    pretrained = (PRETRAINING,) if outline.pretraining else ()
+    given = (_INIT, *_GIVEN_BACKBONE)
   labels: tuple[str, ...] = ()
   given_labels: tuple[str, ...] = ()
   if outline.has_given_labels and number == 1:
@@ -222,9 +252,9 @@ def _round(outline: Outline, number: int) -> list[Stage]:
       Stage(
         kind=CONTROL,
         round=number,
-        needs=(control_from(number),) if starts else (),
+        needs=(*pretrained, *((control_from(number),) if starts else ())),
         reads=reads + _PSEUDO_BATCH if outline.adds_control_batch else reads.minus(_BATCH),
-        files=(*outline.training_files, _INIT),
+        files=(*outline.training_files, *given),
         additions=corrections,
         makes=(stage_name(CONTROL, number),),
       )
@@ -233,9 +263,15 @@ def _round(outline: Outline, number: int) -> list[Stage]:
     Stage(
       kind=STUDENT,
       round=number,
-      needs=(*((labels_from(number),) if starts else ()), *cuts, *labels, stage_name(GATE, number)),
+      needs=(
+        *pretrained,
+        *((labels_from(number),) if starts else ()),
+        *cuts,
+        *labels,
+        stage_name(GATE, number),
+      ),
       reads=training + Reads(('task.pseudo_data', 'task.self_training')),
-      files=(*outline.training_files, _INIT, *given_labels),
+      files=(*outline.training_files, *given, *given_labels),
       additions=corrections,
       makes=(stage_name(STUDENT, number),),
     )

@@ -277,6 +277,23 @@ class Calibration:
   classes: tuple[CalibratedClass, ...]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pretraining:
+  """The training, in this run, of the backbone that models started from.
+
+  Attributes:
+    kind: `supervised` or `simclr`.
+    steps: number of training steps.
+    metrics: on held-out images, under the evaluator's names.
+    curves: name of the curve -> `(step, value)` in rising order of steps.
+  """
+
+  kind: str
+  steps: int
+  metrics: Mapping[str, float]
+  curves: Mapping[str, Sequence[tuple[int, float]]]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ReportInputs:
   """Everything a report shows.
@@ -293,6 +310,8 @@ class ReportInputs:
     per_class: each model's `class_metric` by class name.
     pseudo_labels: those of the last round; None when there were none.
     rounds: all rounds, if there are several; models and labels are else those of the last one.
+    starts: what each model started from, in words.
+    pretraining: of the backbone, where this run trained it; else None.
     calibration: of the cuts; None where they are numbers in the settings.
     loss_curves: stage -> name of the curve -> `(step, value)` in rising order of steps.
     sheets: contact sheets.
@@ -321,6 +340,8 @@ class ReportInputs:
   per_class: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
   pseudo_labels: PseudoLabelFacts | None = None
   rounds: tuple[Round, ...] = ()
+  starts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  pretraining: Pretraining | None = None
   calibration: Calibration | None = None
   loss_curves: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]] = dataclasses.field(
     default_factory=dict

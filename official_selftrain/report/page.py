@@ -11,6 +11,7 @@ from official_selftrain.report import (
   pseudo_section,
   rounds_section,
   sections,
+  start_section,
   style,
 )
 
@@ -35,6 +36,7 @@ def render_html(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> st
     ('rounds', 'Rounds', rounds_section.rounds(inputs)),
     ('pseudo-labels', 'Pseudo labels', pseudo_section.pseudo_labels(inputs)),
     ('calibration', 'Calibration', calibration_section.calibration(inputs)),
+    ('starts', 'Starts', start_section.starts(inputs)),
     ('losses', 'Losses', sections.losses(inputs)),
     *(
       (f'sheet-{i}', contact.title, sections.sheet(i, contact))

@@ -22,7 +22,8 @@ def to_json(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> dict[s
   Returns:
     A dictionary with the keys teacher, control, student (each its metrics under the evaluator's names, null when the
     model was not trained), comparisons (the primary metric's differences with their intervals), per_class,
-    class_metric, confusion, pseudo_labels, rounds (empty for a run of one), calibration (null without one), verdict,
+    class_metric, confusion, pseudo_labels, rounds (empty for a run of one), calibration (null without one), starts,
+    pretraining (null if this run made none), verdict,
     seed, steps, experiment, settings, settings_not_default, seconds, versions and command. Missing, NaN and infinite
     values are null.
   """
@@ -37,6 +38,8 @@ def to_json(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> dict[s
     'confusion': inputs.confusion,
     'pseudo_labels': pseudo_labels,
     'calibration': dataclasses.asdict(inputs.calibration) if inputs.calibration else None,
+    'starts': inputs.starts,
+    'pretraining': dataclasses.asdict(inputs.pretraining) if inputs.pretraining else None,
     'rounds': [dataclasses.asdict(each) for each in inputs.rounds],
     'verdict': dataclasses.asdict(verdict) | {'metric': inputs.primary_metric},
     'seed': inputs.seed,

@@ -21,7 +21,7 @@ class ClassificationTask(streams.StreamsMixin, image_classification.ImageClassif
 
   setting_names = contract.SettingNames(
     model=('task.model',),
-    training=('task.losses', 'task.train_data', 'task.freeze_backbone'),
+    training=('task.losses', 'task.train_data', 'task.init_statistics', 'task.freeze_backbone'),
     inference=(),
     evaluation=('task.validation_data', 'task.evaluation', 'trainer.validation_steps'),
   )

@@ -21,7 +21,7 @@ class ContrastiveTask(streams.StreamsMixin, base_task.Task):
 
   setting_names = contract.SettingNames(
     model=('task.model',),
-    training=('task.losses', 'task.train_data'),
+    training=('task.losses', 'task.train_data', 'task.init_statistics'),
     inference=(),
     evaluation=('task.validation_data', 'trainer.validation_steps'),
   )

@@ -28,7 +28,7 @@ class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetT
   # The training parser scales offsets by the weights of the box coder; all else there matters to inference alone.
   setting_names = contract.SettingNames(
     model=('task.model', 'task.model.detection_generator.box_coder_weights'),
-    training=('task.losses', 'task.train_data', 'task.freeze_backbone', 'task.joint'),
+    training=joint.TRAINING_SETTINGS,
     inference=('task.model.detection_generator',),
     evaluation=(
       'task.validation_data',

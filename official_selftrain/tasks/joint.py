@@ -1,7 +1,7 @@
 """Joint training: a classifier of whole images on the shared backbone (Zoph et al. 2020, section 5 and Table 7)."""
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -11,9 +11,18 @@ from official_selftrain.configs import joint as configs
 from official_selftrain.core import console
 from official_selftrain.dataloaders import classification as parsing
 from official_selftrain.modeling import classification as modeling
-from official_selftrain.tasks import multi_stream, stream_specs, streams
+from official_selftrain.tasks import labelled_records, multi_stream, stream_specs
 
 STREAM = 'joint'
+# What the weights of a task on a backbone depend on, see `contract.SettingNames`.
+TRAINING_SETTINGS = (
+  'task.losses',
+  'task.train_data',
+  'task.init_statistics',
+  'task.freeze_backbone',
+  'task.backbone_learning_rate',
+  'task.joint',
+)
 _NUM_CLASSES = f'task.{configs.FIELD}.num_classes'
 # See `streams.HUMAN_OFFSET`.
 _OFFSET = 1_000_000_007
@@ -73,7 +82,7 @@ class JointMixin(_Host):
     model = configs.model_of(self.task_config)
     field = f'{configs.FIELD}.data'
 
-    def decoding_steps(params: class_configs.DataConfig) -> streams.DecodingSteps:
+    def decoding_steps(params: class_configs.DataConfig) -> labelled_records.DecodingSteps:
       del params
       return parsing.decode, lambda example: parsing.checked(
         example, model.num_classes, _NUM_CLASSES
@@ -88,13 +97,13 @@ class JointMixin(_Host):
       field=field,
       config=self.task_config.joint.data,
       seed_offset=_OFFSET,
-      read=functools.partial(streams.labelled_examples, f'task.{field}.input_path', decoding_steps),
+      read=functools.partial(labelled_records.examples, f'task.{field}.input_path', decoding_steps),
       parser=functools.partial(parsing.TrainingParser, model),
       role=stream_specs.Role.EXTRA,
       weight=self.task_config.joint.weight,
       log_names=('loss', 'accuracy'),
       check_record=check_record,
-      find_bad_record=lambda params: streams.find_bad_record(params, field, check_record),
+      find_bad_record=lambda params: labelled_records.find_bad(params, field, check_record),
     )
 
   def forward(self, model: tf.keras.Model, features: ByStream) -> ByStream:
@@ -107,7 +116,7 @@ class JointMixin(_Host):
     return {**super().forward(model, own), STREAM: logits}
 
   def stream_losses(
-    self, stream: stream_specs.Stream, outputs: Any, labels: Any
+    self, stream: stream_specs.Stream, outputs: multi_stream.Nest, labels: multi_stream.Nest
   ) -> dict[str, tf.Tensor]:
     """See `MultiStreamMixin`; cross-entropy and top-1 accuracy of the classifier."""
     if stream.name != STREAM:
@@ -123,6 +132,8 @@ class JointMixin(_Host):
       'accuracy': tf.reduce_mean(tf.cast(right, tf.float32)),
     }
 
-  def stream_statistics(self, stream: stream_specs.Stream, labels: Any) -> dict[str, tf.Tensor]:
+  def stream_statistics(
+    self, stream: stream_specs.Stream, labels: multi_stream.Nest
+  ) -> dict[str, tf.Tensor]:
     """See `MultiStreamMixin`."""
     return {} if stream.name == STREAM else super().stream_statistics(stream, labels)

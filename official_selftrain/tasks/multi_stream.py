@@ -60,7 +60,8 @@ class MultiStreamMixin(_Host):
   an extra stream is added afterwards, times its weight. Everything else (inputs, logs, the memory of the first loss
   that is not finite, progress, the search for bad records) goes through the declared streams.
 
-  A task that trains on one stream only has its own inputs, step and metrics, as if it were not mixed.
+  A task that trains on one stream only has its own inputs, step and metrics, as if it were not mixed, unless its
+  backbone has a learning rate of its own.
   """
 
   # Names under which `extra_losses` and `combine` log.
@@ -73,7 +74,11 @@ class MultiStreamMixin(_Host):
 
   @property
   def _is_single(self) -> bool:
-    return len(self.taught_streams()) == 1
+    return len(self.taught_streams()) == 1 and self._backbone_rate == 1.0
+
+  @property
+  def _backbone_rate(self) -> float:
+    return getattr(self.task_config, 'backbone_learning_rate', 1.0)
 
   @property
   def separates_batch_norm(self) -> bool:
@@ -211,7 +216,7 @@ class MultiStreamMixin(_Host):
       scaled = total / tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, total.dtype)
       if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
         scaled = optimizer.get_scaled_loss(scaled)
-    apply_gradients(tape, scaled, model, optimizer)
+    apply_gradients(tape, scaled, model, optimizer, self._backbone_rate)
     self.after_update(model, optimizer)
     model.first_non_finite.observe(
       [parts[stream.name]['model_loss'] for stream in declared], optimizer.iterations - 1
@@ -272,12 +277,27 @@ def apply_gradients(
   loss: tf.Tensor,
   model: tf.keras.Model,
   optimizer: tf.keras.optimizers.Optimizer,
+  backbone_rate: float = 1.0,
 ) -> None:
-  """Gradients of a (scaled) loss, unscaled again where the optimizer scales it, applied to the model."""
+  """Gradients of a (scaled) loss, unscaled again where the optimizer scales it, applied to the model.
+
+  Args:
+    tape: has recorded the loss.
+    loss: scalar.
+    model: the model.
+    optimizer: its optimizer.
+    backbone_rate: factor of the gradients of the backbone; with SGD that is a factor of its learning rate.
+  """
   variables = model.trainable_variables
   gradients = tape.gradient(loss, variables)
   if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
     gradients = optimizer.get_unscaled_gradients(gradients)
+  if backbone_rate != 1.0:
+    backbone = {variable.ref() for variable in model.backbone.trainable_variables}
+    gradients = [
+      gradient * backbone_rate if gradient is not None and variable.ref() in backbone else gradient
+      for gradient, variable in zip(gradients, variables, strict=True)
+    ]
   optimizer.apply_gradients(list(zip(gradients, variables, strict=True)))
 
 

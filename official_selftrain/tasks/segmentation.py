@@ -30,7 +30,7 @@ class SegmentationTask(
 
   setting_names = contract.SettingNames(
     model=('task.model',),
-    training=('task.losses', 'task.train_data', 'task.joint'),
+    training=joint.TRAINING_SETTINGS,
     inference=(),
     evaluation=('task.validation_data', 'task.evaluation', 'trainer.validation_steps'),
   )
@@ -41,6 +41,8 @@ class SegmentationTask(
     """See `modeling.segmentation.build`; it remembers its first non-finite loss, and may have a classifier."""
     config = self.task_config
     model = modeling.build(config.model, config.losses.l2_weight_decay)
+    if config.freeze_backbone:
+      model.backbone.trainable = False
     return self.with_classifier(run_state.attach(model))
 
   def decoder(self, params: configs.DataConfig) -> Callable[[tf.Tensor], parsing.Example]:

@@ -11,15 +11,14 @@ from official.core import config_definitions as cfg
 
 from official_selftrain.checkpoints import restore
 from official_selftrain.core import console, keys
-from official_selftrain.dataloaders import fractions, tfrecords
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.ops import pipelines
 from official_selftrain.pseudo_labels import changed_images, cuts, formats, reader
-from official_selftrain.tasks import run_state, stream_specs
+from official_selftrain.tasks import labelled_records, run_state, stream_specs
 
 Example = dict[str, tf.Tensor]
 InputContext: TypeAlias = tf.distribute.InputContext | None
-# From a serialized record to an example, and from there to one whose labels are checked.
-DecodingSteps: TypeAlias = tuple[Callable[[tf.Tensor], Example], Callable[[Example], Example]]
+DecodingSteps = labelled_records.DecodingSteps
 
 # Far apart, so that the streams of one run, and those of runs with neighbouring seeds, share no draws. Each
 # further stream takes another number.
@@ -146,7 +145,9 @@ class StreamsMixin(_Host):
       field=field,
       config=getattr(self.task_config, field),
       seed_offset=seed_offset,
-      read=functools.partial(labelled_examples, f'task.{field}.input_path', self.decoding_steps),
+      read=functools.partial(
+        labelled_records.examples, f'task.{field}.input_path', self.decoding_steps
+      ),
       parser=self.training_parser,
       role=role,
       log_names=self.source_log_names,
@@ -207,7 +208,9 @@ class StreamsMixin(_Host):
       return
     self.make_variables(model)
     prefix = restore.find(config.init_checkpoint)
-    accounting = restore.restore(model, prefix, config.init_checkpoint_modules)
+    accounting = restore.restore(
+      model, prefix, config.init_checkpoint_modules, getattr(config, 'init_statistics', True)
+    )
     console.note(f'started from {prefix}: {accounting.text()}')
 
   def build_inputs(
@@ -224,7 +227,7 @@ class StreamsMixin(_Host):
     options = self._stream_options(params, HUMAN_OFFSET, input_context)
     dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
     parse = self.evaluation_parser(params)
-    dataset = _decoded(dataset, params, self.decoding_steps(params))
+    dataset = labelled_records.decoded(dataset, params, self.decoding_steps(params))
     dataset = pipelines.map_in_order(dataset, lambda _, example: parse(example))
     return _batch(dataset, params, input_context, self.batch_evaluation)
 
@@ -272,7 +275,7 @@ class StreamsMixin(_Host):
       params: the stream's config.
       field: its name below `task`.
     """
-    return find_bad_record(params, field, self.check_record)
+    return labelled_records.find_bad(params, field, self.check_record)
 
   def _stream_options(
     self, params: cfg.DataConfig, seed_offset: int, context: InputContext
@@ -317,80 +320,6 @@ class StreamsMixin(_Host):
       list(zip(images, labels, strict=True)), _open, options, input_context
     )
     return pipelines.map_in_order(dataset, _join)
-
-
-def find_bad_record(
-  params: cfg.DataConfig, field: str, check: Callable[[cfg.DataConfig, tf.Tensor], None]
-) -> str | None:
-  """See `StreamsMixin.find_bad_record`; `check` is as `StreamsMixin.check_record`."""
-  if not params.input_path:
-    return None
-  files = tfrecords.match_files(params.input_path, f'task.{field}.input_path')
-  for fault in tfrecords.examine(files, lambda record: check(params, record)):
-    if fault and not (fault.is_unreadable and params.skip_errors):
-      advice = ' Repair or remove it.'
-      if fault.is_unreadable:
-        advice = f' Repair or remove it, or set task.{field}.skip_errors to leave such records out.'
-      return fault.text + ('' if fault.text.endswith('.') else '.') + advice
-  return None
-
-
-def labelled_examples(
-  path_name: str,
-  decoding_steps: Callable[[cfg.DataConfig], DecodingSteps],
-  params: cfg.DataConfig,
-  options: tfrecords.StreamOptions,
-  input_context: InputContext,
-) -> tf.data.Dataset:
-  """Reads labelled images; with the first two arguments given it is a `stream_specs.ReadExamples`.
-
-  Args:
-    path_name: dotted name of the setting with the paths, for messages.
-    decoding_steps: see `StreamsMixin.decoding_steps`.
-    params: the stream's config.
-    options: order and start.
-    input_context: the host's place among others.
-
-  Returns:
-    Dataset of int64 ordinals and decoded examples.
-
-  Raises:
-    DataError: no file matches, or all are empty.
-  """
-  files = tfrecords.match_files(params.input_path, path_name)
-  tfrecords.check_not_empty(files, path_name)
-  corrected = _corrected_files(params, path_name)
-  if params.fraction < 1:
-    parts = fractions.choose(files, params.fraction, params.fraction_seed, params.skip_errors)
-    drawn = sum(sum(is_chosen) for _, is_chosen in parts)
-    console.note(
-      f'{path_name}: {drawn} images, a fraction of {params.fraction:g} drawn with seed {params.fraction_seed}'
-    )
-    parts += fractions.choose(corrected, 1.0, 0, params.skip_errors) if corrected else []
-    dataset = tfrecords.record_stream(parts, fractions.open_part, options, input_context)
-  else:
-    files = [*files, *corrected]
-    dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
-  return _decoded(dataset, params, decoding_steps(params))
-
-
-def _decoded(
-  dataset: tf.data.Dataset, params: cfg.DataConfig, steps: DecodingSteps
-) -> tf.data.Dataset:
-  """From ordinals and records to ordinals and examples; `skip_errors` concerns decoding alone."""
-  decode, check = steps
-  dataset = pipelines.map_in_order(dataset, lambda i, record: (i, decode(record)))
-  if params.skip_errors:
-    dataset = dataset.ignore_errors(log_warning=True)
-  return pipelines.map_in_order(dataset, lambda i, example: (i, check(example)))
-
-
-def _corrected_files(params: cfg.DataConfig, path_name: str) -> list[str]:
-  if not params.is_training or not params.corrected_path:
-    return []
-  return tfrecords.match_files(
-    params.corrected_path, f'{path_name.removesuffix("input_path")}corrected_path'
-  )
 
 
 def _find_changed_image(params: cfg.DataConfig) -> str | None:

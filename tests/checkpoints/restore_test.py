@@ -55,6 +55,20 @@ class RestoreTest(parameterized.TestCase, tf.test.TestCase):
     self.assertLen(accounting.fresh, len(head))
     self.assertLen(accounting.unused, len(head) + 2)
 
+  def test_without_moving_statistics(self):
+    model = tiny.shared(num_classes=7)
+    variables = model.backbone.variables
+    is_moving = ['moving_' in variable.name for variable in variables]
+    before = [variable.numpy() for variable in variables]
+    accounting = restore.restore(model, self._save_model(), 'backbone', statistics=False)
+    self.assertGreater(sum(is_moving), 2)
+    self.assertLen(accounting.restored, len(variables) - sum(is_moving))
+    for moves, old, variable, theirs in zip(
+      is_moving, before, variables, self.source.backbone.variables, strict=True
+    ):
+      self.assertAllEqual(variable, old if moves else theirs)
+      self.assertEqual(variable.name in accounting.fresh, moves)
+
   def test_another_head_changes_nothing(self):
     model = tiny.shared(num_classes=7)
     before = model.backbone.variables[0].numpy()

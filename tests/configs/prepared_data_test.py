@@ -151,7 +151,7 @@ class PreparedDataTest(unittest.TestCase):
     self.assertEqual(params.task.train_data.input_path, 'x')
     self._write(_card())
     with self.assertRaisesRegex(
-      errors.ConfigError, r'^task\.joint\.card: .* has data for detection; joint training needs'
+      errors.ConfigError, r'^task\.joint\.card: .* has data for detection; images with one class'
     ):
       config.load_experiment('retinanet_joint', [], f'{card},{paths}')
 

@@ -80,6 +80,58 @@ class ConstructionTest(tf.test.TestCase):
       self.assertEqual(found, expected, setting)
 
 
+class PretrainingTest(tf.test.TestCase):
+  def _needs(self, *overrides, kind='student'):
+    (stage,) = [s for s in _run(','.join(overrides)).stages if s.kind == kind]
+    return stage.needs
+
+  def test_a_stage_before_the_teacher_that_reads_its_own_settings_and_the_backbone(self):
+    for init in ('supervised', 'simclr'):
+      stages = _run(f'init={init}').stages
+      self.assertEqual([stage.name for stage in stages][:2], ['pretraining', 'teacher'])
+      self.assertEqual(stages[1].needs, ('pretraining',))
+      settings = config.flatten(config.load_experiment('retinanet_selftrain', [], f'init={init}'))
+      read = set(stages[0].reads.select(settings))
+      other = {'supervised': 'simclr', 'simclr': 'supervised'}[init]
+      self.assertIn(f'pretraining.{init}.trainer.train_steps', read)
+      self.assertIn('task.model.backbone.spinenet.model_id', read)
+      for name in (f'pretraining.{other}.trainer.train_steps', 'task.model.head.num_convs'):
+        self.assertNotIn(name, read)
+      self.assertFalse(
+        {name for name in read if name.startswith(('teacher.', 'trainer.', 'labels.'))}
+      )
+
+  def test_who_starts_from_it(self):
+    self.assertNotIn('pretraining', self._needs('init=simclr'))
+    start = 'task.self_training.student_init=checkpoint'
+    for kind in ('student', 'control'):
+      self.assertIn('pretraining', self._needs('init=simclr', start, kind=kind))
+
+  def test_a_given_backbone_is_no_stage(self):
+    names = [s.name for s in _run('init=simclr,pretraining.checkpoint=runs/simclr').stages]
+    self.assertNotIn('pretraining', names)
+    self.assertIn(
+      'pretraining.checkpoint', _run('init=simclr,pretraining.checkpoint=a').stages[0].files
+    )
+
+  def test_jobs_start_from_the_backbone(self):
+    params = config.load_experiment('retinanet_selftrain', [], 'init=simclr').replace()
+    selftrain.data.locate(params, 'runs/mine')
+    made = jobs.Jobs(params, 'runs/mine')
+    backbone = made.make('pretraining')
+    self.assertEqual(backbone.params.task.train_data.input_path, params.task.pseudo_data.input_path)
+    self.assertEqual(
+      backbone.params.task.validation_data.input_path, params.task.validation_data.input_path
+    )
+    self.assertEqual(backbone.model_dir, os.path.join('runs/mine', 'pretraining'))
+    for kind, expected in (('teacher', ('p', 'backbone')), ('student', ('t', 'all'))):
+      task = made.make(kind, 1, 't', 'p').params.task
+      self.assertEqual((task.init_checkpoint, task.init_checkpoint_modules), expected)
+    params.task.self_training.student_init = 'checkpoint'
+    task = made.make('control', 1, 't', 'p').params.task
+    self.assertEqual((task.init_checkpoint, task.init_checkpoint_modules), ('p', 'backbone'))
+
+
 class NeedsTest(tf.test.TestCase):
   def test_a_stage_alone_whose_needs_are_not_finished_says_what_to_run(self):
     params = tiny_run.load()

@@ -128,6 +128,36 @@ class BatchNormTest(tf.test.TestCase):
       self.assertAllClose(model.backbone.norm.moving_variance, 0.9 + 0.1 * variance, rtol=1e-4)
 
 
+class BackboneRateTest(tf.test.TestCase):
+  def _moved(self, rate, weight=0.0):
+    """Whether each variable is of the backbone, and how far a step of SGD moves it."""
+    config = _config(weight).supervised()
+    config.backbone_learning_rate = rate
+    task = Alone(config)
+    model = task.build_model()
+    batch = tiny.batch(1, 4, config)
+    inputs = {keys.HUMAN: batch, joint.STREAM: _batch(1)} if weight else {keys.HUMAN: batch}
+    if rate == 1.0 and not weight:
+      inputs = batch  # The step of the task itself.
+    before = [v.numpy() for v in model.trainable_variables]
+    backbone = {v.ref() for v in model.backbone.trainable_variables}
+    task.train_step(inputs, model, tf.keras.optimizers.legacy.SGD(0.01, momentum=0.9))
+    return [
+      (v.ref() in backbone, v.numpy() - old)
+      for v, old in zip(model.trainable_variables, before, strict=True)
+    ]
+
+  def test_the_backbone_moves_by_its_share(self):
+    for weight in (0.0, 0.5):
+      whole, tenth = self._moved(1.0, weight), self._moved(0.1, weight)
+      self.assertLen({is_backbone for is_backbone, _ in whole}, 2)
+      for (is_backbone, step), (_, other) in zip(whole, tenth, strict=True):
+        share = 0.1 if is_backbone else 1.0
+        scale = np.abs(step).max()
+        self.assertGreater(scale, 0.0)
+        self.assertAllClose(other / scale, share * step / scale, atol=1e-3)
+
+
 class WeightZeroTest(tf.test.TestCase):
   def test_there_is_no_stream_no_classifier_and_no_log(self):
     config = _config(weight=0.0)
