@@ -19,7 +19,8 @@ from official_selftrain.checkpoints import efficientnet_names, foreign, imagenet
 from official_selftrain.checkpoints import normalization as norm
 from official_selftrain.core import config, errors, files
 from official_selftrain.ops import images as image_ops
-from tests.checkpoints import keras_b, lite0
+from tests.checkpoints import keras_b
+from tests.testing import lite0
 
 SIDE = 64
 LITE = {'mean': [127.0] * 3, 'std': [128.0] * 3}

@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from official_selftrain.core import errors
 from official_selftrain.pipeline import run
-from tests.checkpoints import lite0
-from tests.testing import tiny_run
+from tests.testing import lite0, tiny_run
 
 pytestmark = pytest.mark.timeout(900)
 
