@@ -105,7 +105,6 @@ def photographs() -> pretraining.Pretraining:
   task = supervised.task
   task.train_data.global_batch_size = 64
   task.train_data.aug_crop = task.validation_data.aug_crop = True
-  task.train_data.aug_rand_hflip = True
   task.train_data.augmentation = aug.Augmentation(
     policy='S2', auto_augment=aug.AutoAugment(version='imagenet')
   )

@@ -59,6 +59,8 @@ class JointMixin(_Host):
       model.class_head = modeling.ClassHead(
         joint.num_classes, joint.dropout_rate, modeling.regularizer(losses.l2_weight_decay)
       )
+      # A detector's backbone is built for one size; its layers, but for those that the settings refuse, take any.
+      model.backbone.input_spec = tf.keras.layers.InputSpec(shape=[None, None, None, 3])
       size = configs.model_of(self.task_config).input_size
       model.class_head(model.backbone(tf.keras.Input(size)))
     return model

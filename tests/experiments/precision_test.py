@@ -27,7 +27,9 @@ from official_selftrain.serving import saved_model
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 _FOLDER = pathlib.Path(__file__).parents[2] / 'experiments'
-_RECIPES = sorted(path.stem for path in _FOLDER.glob('*.yaml'))
+# They train no detector or segmenter.
+_BACKBONES = ('imagenet_efficientnet_b7', 'simclr_resnet50')
+_RECIPES = sorted(path.stem for path in _FOLDER.glob('*.yaml') if path.stem not in _BACKBONES)
 _IN_BFLOAT16 = ('coco_efficientnet', 'coco_resnet50', 'coco_spinenet', 'pascal_')
 _SIDE = 128
 
@@ -68,13 +70,14 @@ def _write_images(path):
       feature['image/width'].int64_list.value.append(120)
       for side, edges in boxes.items():
         feature[f'image/object/bbox/{side}'].float_list.value.extend(edges)
+      feature['image/class/label'].int64_list.value.append(index)
       feature['image/object/class/label'].int64_list.value.extend([3, 7])
       feature['image/object/is_crowd'].int64_list.value.extend([0, 0])
       feature['image/object/area'].float_list.value.extend([400.0, 500.0])
       writer.write(example.SerializeToString())
 
 
-def _small_images(folder, is_detection):
+def _small_images(folder, is_detection, is_joint):
   """Settings for two images of 128 pixels; low thresholds, so that networks that learned nothing find something."""
   images = os.path.join(folder, 'images.tfrecord')
   stream = {'input_path': images, 'global_batch_size': 2, 'shuffle_buffer_size': 2}
@@ -88,6 +91,8 @@ def _small_images(folder, is_detection):
     },
     'labels': {'batch_size': 2},
   }
+  if is_joint:
+    settings['task']['joint'] = {'data': stream, 'input_size': [64, 64]}
   if is_detection:
     settings['task']['annotation_file'] = ''
     settings['task']['model']['detection_generator'] = {
@@ -119,7 +124,8 @@ def _small_network(model):
 def _load(name, folder, is_small=True):
   experiment = _experiment(name)
   params = config.load_experiment(experiment, [_path(name)])
-  settings = _small_images(folder, isinstance(params.task, detection.DetectionTask))
+  is_detection = isinstance(params.task, detection.DetectionTask)
+  settings = _small_images(folder, is_detection, params.task.joint.weight > 0)
   if is_small:
     settings['task']['model'] |= _small_network(params.task.model)
   path = os.path.join(folder, 'small.yaml')
@@ -162,11 +168,7 @@ class _Walk:
 
   def _train(self):
     """One step of the student; returns what it logs."""
-    settings = self.params.trainer.optimizer_config.replace()
-    rate = settings.learning_rate.get()
-    if hasattr(rate, 'decay_steps'):
-      rate.decay_steps = self.params.trainer.train_steps
-    optimizer = self.task.create_optimizer(settings, self.params.runtime)
+    optimizer = self.task.create_optimizer(_with_length(self.params), self.params.runtime)
     inputs = next(iter(self.task.build_inputs(self.params.task.train_data)))
     metrics = self.task.build_metrics(training=True)
     logs = self.task.train_step(inputs, self.model, optimizer, metrics)
@@ -195,6 +197,15 @@ class _Walk:
     return loaded.signatures['serving_default'](inputs=tf.constant(encoded)), expected
 
 
+def _with_length(params):
+  """Optimizer settings with the length that the pipeline gives them."""
+  settings = params.trainer.optimizer_config.replace()
+  rate = settings.learning_rate.get()
+  if hasattr(rate, 'decay_steps'):
+    rate.decay_steps = params.trainer.train_steps
+  return settings
+
+
 def _walk(params, folder):
   with precision.policy(params.runtime.mixed_precision_dtype):
     return _Walk(params, folder)
@@ -214,7 +225,7 @@ def _kind(name):
   """What of a recipe concerns its network, as text: not its images, their augmentation, or the schedule."""
   params = _load(name, tempfile.mkdtemp())
   task = params.task.as_dict()
-  concerned = [type(params.task).__name__, task['model'], task['losses']]
+  concerned = [type(params.task).__name__, task['model'], task['losses'], task['joint']['weight']]
   key = json.dumps([*concerned, params.runtime.mixed_precision_dtype], sort_keys=True, default=str)
   _FIRST.setdefault(key, name)
   return key
@@ -268,6 +279,41 @@ class RecipesTest(parameterized.TestCase, tf.test.TestCase):
     walk = _shared_walk(_kind(name))
     dtype = 'bfloat16' if name.startswith(_IN_BFLOAT16) else 'float32'
     self.assert_walked(walk, dtype)
+
+  @_named(*_BACKBONES)
+  def test_backbone(self, name):
+    folder = self.create_tempdir().full_path
+    images = os.path.join(folder, 'images.tfrecord')
+    _write_images(images)
+    params = config.load_named('', [_path(name)], '')
+    stream = {'input_path': images, 'global_batch_size': 2, 'shuffle_buffer_size': 2}
+    small = {'b7': 'b0'}.get(params.task.model.backbone.get().model_id, 50)
+    kind = params.task.model.backbone.type
+    changes = {
+      'train_data': stream,
+      'validation_data': {'input_path': images, 'global_batch_size': 2},
+      'model': {'input_size': [64, 64, 3], 'backbone': {kind: {'model_id': small}}},
+    }
+    path = os.path.join(folder, 'small.yaml')
+    pathlib.Path(path).write_text(yaml.safe_dump({'task': changes}), encoding='utf-8')
+    params = config.load_named('', [_path(name), path], '')
+    with precision.policy(params.runtime.mixed_precision_dtype):
+      task = task_factory.get_task(params.task)
+      model = task.build_model()
+      self.assertEqual(model.backbone.layers[1].dtype_policy.compute_dtype, 'bfloat16')
+      optimizer = task.create_optimizer(_with_length(params), params.runtime)
+      optimizer.iterations.assign(1000)  # The warm-up starts with a rate of 0.
+      inputs = next(iter(task.build_inputs(params.task.train_data)))
+      before = [np.array(variable) for variable in model.trainable_variables]
+      logs = task.train_step(inputs, model, optimizer, task.build_metrics(training=True))
+      self.assertTrue(np.isfinite(float(logs[task.loss])))
+      moved = [np.any(old != v) for old, v in zip(before, model.trainable_variables, strict=True)]
+      self.assertGreater(np.mean(moved), 0.9)
+      inputs = next(iter(task.build_inputs(params.task.validation_data)))
+      metrics = task.build_metrics(training=False)
+      logs = task.validation_step(inputs, model, metrics)
+      self.assertTrue(np.isfinite(float(logs[task.loss])))
+      self.assertAllInRange([float(metric.result()) for metric in metrics], 0.0, 20.0)
 
   @_named('coco_efficientnet_b7', 'coco_spinenet143', 'pascal_efficientnet_b7')
   @unittest.skipUnless(os.environ.get('GIANTS'), 'takes many minutes each; GIANTS=1 runs it')

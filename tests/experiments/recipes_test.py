@@ -42,6 +42,10 @@ class SettingsTest(parameterized.TestCase, tf.test.TestCase):
   @parameterized.parameters(
     (_B7, (256, 256, 256), (120, 90), 0.32, 0.5),
     (f'{_B7}_imagenet', (256, 256, 256), (90, 90), 0.32, 1.0),
+    (f'{_B7}_half', (256, 256, 256), (90, 90), 0.32, 1.0),
+    (f'{_B7}_fifth', (256, 256, 256), (45, 90), 0.32, 3.0),
+    (f'{_B7}_joint', (256, 256, 256), (45, 90), 0.32, 2.0),
+    (f'{_B7}_joint_imagenet', (256, 256, 256), (5, 90), 0.32, 2.0),
     (f'{_B7}_noisy_student', (256, 256, 256), (45, 45), 0.32, 0.25),
     (f'{_B7}_open_images', (256, 256, 256), (120, 120), 0.32, 0.5),
     (_R50, (256, 256, 256), (200, 120), 0.32, 0.25),
@@ -114,15 +118,40 @@ class SettingsTest(parameterized.TestCase, tf.test.TestCase):
     names = voc.dataset.class_names
     self.assertEqual((len(names), names[0], names[-1]), (20, 'aeroplane', 'tvmonitor'))
 
-  @parameterized.parameters(('train-000[01]?-of-00100', 20), ('train-000[0-4]?-of-00100', 50))
-  def test_a_share_of_coco(self, pattern, expected):
-    folder = self.create_tempdir()
-    for index in range(100):
-      folder.create_file(f'train-{index:05d}-of-00100.tfrecord')
-    name = f'{folder.full_path}/{pattern}.tfrecord'
-    path = load(_B7, override=f'task.train_data.input_path={name}').task.train_data.input_path
-    self.assertLen(tf.io.gfile.glob(path), expected)
-    self.assertIn(pattern.split('-of')[0][5:], (_FOLDER / f'{_B7}.yaml').read_text())
+  def test_shares_of_coco(self):
+    shares = {'': 1.0, '_half': 0.5, '_fifth': 0.2, '_joint': 0.2, '_joint_imagenet': 0.2}
+    for suffix, share in shares.items():
+      self.assertEqual(load(f'{_B7}{suffix}').task.supervised().train_data.fraction, share)
+
+  def test_joint_rows(self):
+    for suffix, steps in (('_joint', 45_000), ('_joint_imagenet', 5_625)):
+      params = load(f'{_B7}{suffix}')
+      joint = params.task.joint
+      self.assertEqual((joint.weight, joint.num_classes, joint.input_size), (0.2, 1000, [224, 224]))
+      self.assertEqual(joint.data.global_batch_size, 256)
+      self.assertEqual(params.teacher.trainer.train_steps, steps)
+    self.assertEqual(
+      (params.init, params.pretraining.checkpoint), ('imagenet', 'imported/efficientnet_b7')
+    )
+
+  def test_backbones(self):
+    with self.assertNoLogs('absl', 'WARNING'):
+      classes, simclr = load('imagenet_efficientnet_b7'), load('simclr_resnet50')
+    epochs = classes.trainer.train_steps * classes.task.train_data.global_batch_size / 1.28e6
+    self.assertAllClose(epochs, 350, rtol=0.01)
+    epochs = simclr.trainer.train_steps * simclr.task.train_data.global_batch_size / 1.28e6
+    self.assertAllClose(epochs, 1000, rtol=0.01)
+    rate = simclr.trainer.optimizer_config.learning_rate.get().initial_learning_rate
+    self.assertAllClose(rate, 0.3 * simclr.task.train_data.global_batch_size / 256)
+    policy = classes.task.train_data.augmentation
+    self.assertEqual((policy.policy, policy.auto_augment.version), ('S2', 'imagenet'))
+    # The detectors that start from them have the same networks.
+    detector = load(_R50).task.model
+    for name in ('family', 'backbone', 'norm_activation'):
+      ours, theirs = simclr.task.model.as_dict()[name], detector.as_dict()[name]
+      self.assertEqual(ours, theirs, name)
+    detector = load(_B7).task.model
+    self.assertEqual(classes.task.model.backbone.as_dict(), detector.backbone.as_dict())
 
 
 class SizeTest(parameterized.TestCase, tf.test.TestCase):
