@@ -13,6 +13,8 @@ NAMES = (
   'soft_nms',
   'parser',
   'augmentation',
+  'views',
+  'pretraining_steps',
   'augmentation_ops',
   'preparation',
 )
