@@ -7,7 +7,7 @@ python -m official_selftrain.import_tf1 \\
 Every variable is accounted for: used, skipped for a reason, or an error that lists what is left. The output is a model
 directory: train.py --mode=eval and the export program take it, and so do init_checkpoint and teacher.checkpoint. With
 --modules=backbone it holds the backbone alone, for init_checkpoint_modules=backbone; classification checkpoints
-(EfficientNet, Noisy Student) are imported this way.
+(EfficientNet, Noisy Student, ResNet) and those of SimCLR are imported this way.
 """
 
 import argparse
@@ -68,6 +68,8 @@ def _run(flags: argparse.Namespace) -> None:
   write.write_params(params, temporary)
   os.replace(temporary, flags.output)
   console.say(f'{checkpoint}:\n{accounting.text()}\nwritten to {flags.output}')
+  if flags.modules == 'backbone':
+    console.say(f'train.py starts from it with --params_override=init={flags.output}')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -81,16 +81,7 @@ def _summary(imported: 'imagenet.Imported', output: str) -> str:
   """What the user has to know, in a few lines; the last is an argument for train.py."""
   from official_selftrain.checkpoints import imagenet, normalization
 
-  trained_with, now = imported.source_normalization, imported.normalization
-  if trained_with.is_same(normalization.OURS):
-    images = 'as train.py does it'
-  elif now.is_same(normalization.OURS):
-    images = (
-      f'{trained_with.text()}; folded into the stem, so that the checkpoint takes what train.py gives. Only windows '
-      'that reach over the edge of an image see a difference.'
-    )
-  else:
-    images = f'{trained_with.text()}; train.py does it differently ({normalization.OURS.text()})'
+  images = normalization.describe(imported.source_normalization, imported.normalization)
   start = [f'task.init_checkpoint={output}', 'task.init_checkpoint_modules=backbone']
   items = [*imagenet.override(imported.settings, 'task.model'), *start]
   return (

@@ -11,7 +11,7 @@ import tensorflow as tf
 from official.vision.modeling.backbones import efficientnet
 from official.vision.modeling.layers import nn_blocks
 
-from official_selftrain.checkpoints import tf1_names
+from official_selftrain.checkpoints import normalization, tf1_names
 
 Named = tf1_names.Named
 
@@ -60,13 +60,6 @@ class Target(NamedTuple):
     self.variable.assign(np.transpose(array, self.axes).astype(self.variable.dtype.as_numpy_dtype))
 
 
-class Stem(NamedTuple):
-  """The first two layers with variables: a convolution, kernel [3, 3, 3, filters], and its batch norm."""
-
-  conv: tf.keras.layers.Conv2D
-  norm: tf.keras.layers.BatchNormalization
-
-
 def keras(network: tf.keras.Model) -> dict[str, Target]:
   """Variables of an EfficientNet by their names in files of `tf.keras.applications`.
 
@@ -101,10 +94,10 @@ def pytorch(network: tf.keras.Model) -> dict[str, Target]:
   return targets
 
 
-def stem(network: tf.keras.Model) -> Stem:
+def stem(network: tf.keras.Model) -> normalization.Stem:
   """The first layers of an EfficientNet of either family."""
   conv, norm, *_ = _ends(network)
-  return Stem(conv, norm)
+  return normalization.Stem(conv, norm)
 
 
 def _ends(network: tf.keras.Model) -> list[tf1_names.Layer]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +17,7 @@ _SKIPPED = (
   (r'.*/(Momentum|RMSProp|RMSProp_1|Adam|Adam_1|LARSOptimizer)', 'optimizer slots'),
   (r'.*' + _AVERAGE, 'moving averages of weights'),
   (r'(global_step|.*beta[12]_power)', 'counters'),
-  (r'efficientnet-[^/]+/head/dense/.*', "the backbone's ImageNet classifier"),
+  (r'(efficientnet-[^/]+/head|resnet\d+)/dense/.*', "the backbone's ImageNet classifier"),
 )
 # Released segmentation checkpoints spell these convolutions as older code did.
 _RELEASED_SPELLING = (r'^segmentation/class-', 'segmentation/conv-')
@@ -33,18 +33,20 @@ class Accounting:
     skipped: names that no model needs, by what they are.
     num_values: numbers in the used ones.
     step: the checkpoint's global step, 0 if it has none.
+    notes: what else a user of the weights has to know, a sentence each.
   """
 
   used: tuple[str, ...]
   skipped: Mapping[str, tuple[str, ...]]
   num_values: int
   step: int
+  notes: tuple[str, ...] = ()
 
   def text(self) -> str:
     """A few lines for the console."""
     lines = [f'{len(self.used)} variables imported, {self.num_values:,} values, step {self.step:,}']
     lines += [f'{len(names)} skipped: {kind}' for kind, names in self.skipped.items()]
-    return '\n'.join(lines)
+    return '\n'.join([*lines, *self.notes])
 
 
 def canonical(name: str) -> str:
@@ -57,6 +59,7 @@ def assign(
   checkpoint: str,
   scope: str = '',
   use_averages: bool = False,
+  left_out: Sequence[tuple[str, str]] = (),
 ) -> Accounting:
   """Gives variables their values from a TF1 checkpoint.
 
@@ -65,6 +68,7 @@ def assign(
     checkpoint: prefix of a name-based checkpoint.
     scope: beginning of the names that matter; others are of other modules. Empty for all.
     use_averages: take a variable's moving average where the checkpoint has one.
+    left_out: patterns of further names that the model does not need, and what they are.
 
   Returns:
     What became of every value.
@@ -79,7 +83,7 @@ def assign(
     raise errors.DataError(
       f'{checkpoint} is a TF2 checkpoint: give it as init_checkpoint or teacher.checkpoint, without an import.'
     )
-  sources, skipped = _sources(shapes, checkpoint, scope)
+  sources, skipped = _sources(shapes, checkpoint, scope, (*_SKIPPED, *left_out))
   _check(named, {name: shapes[source] for name, source in sources.items()}, checkpoint)
   averages = {name: sources[name] + _AVERAGE for name in named} if use_averages else {}
   averages = {name: source for name, source in averages.items() if source in shapes}
@@ -97,13 +101,13 @@ def assign(
 
 
 def _sources(
-  names: Iterable[str], checkpoint: str, scope: str
+  names: Iterable[str], checkpoint: str, scope: str, skippable: Sequence[tuple[str, str]]
 ) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
   """The checkpoint's names of model variables by canonical name, and the names of the rest by what they are."""
   sources: dict[str, str] = {}
   skipped: dict[str, list[str]] = {}
   for name in sorted(names):
-    kind = next((kind for pattern, kind in _SKIPPED if re.fullmatch(pattern, name)), '')
+    kind = next((kind for pattern, kind in skippable if re.fullmatch(pattern, name)), '')
     if not kind and not name.startswith(scope):
       kind = 'other modules'
     if kind:

@@ -8,8 +8,9 @@ from typing import Any
 import tensorflow as tf
 from official.core import train_utils
 
-from official_selftrain.checkpoints import restore, tf1, tf1_names
+from official_selftrain.checkpoints import resnets, restore, tf1, tf1_names
 from official_selftrain.configs import runs
+from official_selftrain.core import errors
 
 REPORT_FILE = 'import.json'
 _SELF_TRAINING, _SUPERVISED = '_selftrain', '_supervised'
@@ -31,13 +32,22 @@ def import_model(
     What became of every value.
 
   Raises:
-    DataError: see `tf1.assign` and `tf1_names.variables`.
+    DataError: see `tf1.assign`, `tf1_names.variables` and `resnets`; all modules of a file that has a backbone alone.
   """
   items = restore.modules_of(model, modules)
+  classifier = resnets.find(checkpoint)
   if modules == 'all':
+    if classifier:
+      raise errors.DataError(
+        f'{checkpoint} is {classifier.title}: it has a backbone and nothing else that task.model needs. Add '
+        '--modules=backbone.'
+      )
     accounting = tf1.assign(tf1_names.variables(model), checkpoint, use_averages=use_averages)
     items = {**items, 'model': model}
+  elif classifier:
+    accounting = resnets.assign(model.backbone, classifier, checkpoint, use_averages)
   else:
+    resnets.check_scope(model.backbone, checkpoint)
     named = tf1_names.of_layers(tf1_names.backbone(model.backbone))
     scope = next(iter(named)).split('/')[0] + '/'
     accounting = tf1.assign(named, checkpoint, scope, use_averages)
