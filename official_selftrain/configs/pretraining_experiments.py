@@ -63,7 +63,7 @@ def _stream(is_training: bool) -> contrastive.DataConfig:
   """A stream of the embedded images. Colours tell nothing there, and mirrored digits are none."""
   return contrastive.DataConfig(
     is_training=is_training,
-    drop_remainder=True,
+    drop_remainder=is_training,
     global_batch_size=128,
     views=contrastive.Views(crop_min_area=0.3, flip_probability=0.0),
   )

@@ -44,7 +44,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     '--validation',
     default='',
     metavar='SPEC|20%',
-    help='images to measure with, or a share of the labelled ones',
+    help='images to measure with, or a share of the labelled ones; of the unlabelled ones without these',
   )
   add('--output', required=True, help='directory for the result')
   add('--check', action='store_true', help='examine only; write no records')
@@ -97,10 +97,8 @@ def _settings(flags: argparse.Namespace) -> 'preparing.Settings':
   sources = {part: text for part, text in sources.items() if text}
   if not sources:
     raise errors.ConfigError('Give --labelled, --unlabelled or --validation.')
-  if (share or flags.fraction != '100%') and not flags.labelled:
-    raise errors.ConfigError(
-      '--validation=20% and --fraction divide labelled images: give --labelled, too.'
-    )
+  if flags.fraction != '100%' and not flags.labelled:
+    raise errors.ConfigError('--fraction divides labelled images: give --labelled, too.')
   for name in ('images_per_file', 'processes'):
     if getattr(flags, name) < 1:
       raise errors.ConfigError(f'--{name}={getattr(flags, name)}: it must be at least 1.')

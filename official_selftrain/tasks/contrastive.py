@@ -44,6 +44,13 @@ class ContrastiveTask(streams.StreamsMixin, base_task.Task):
     """See `dataloaders.contrastive.evaluation_parser`."""
     return parsing.evaluation_parser(self.task_config.model, params)
 
+  def batch_evaluation(
+    self, dataset: tf.data.Dataset, size: int, drop_remainder: bool
+  ) -> tf.data.Dataset:
+    """See `StreamsMixin`; a single image has no other to be told from, so a last batch of one is left out."""
+    batches = super().batch_evaluation(dataset, size, drop_remainder)
+    return batches.filter(lambda pairs, _: tf.shape(pairs)[0] > 1)
+
   def check_record(self, params: configs.DataConfig, record: tf.Tensor) -> None:
     """Decodes one record eagerly; raises tf.errors.OpError if it cannot be decoded."""
     del params

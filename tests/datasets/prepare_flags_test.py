@@ -47,6 +47,20 @@ class LeakTest(prepared.HereTestCase):
       self.assertEqual(card.validation.images, 2)
 
 
+class WithoutLabelsTest(prepared.HereTestCase):
+  def test_some_unlabelled_images_are_for_validation(self):
+    card = self.run_well(f'--unlabelled={self.root}/photos', '--validation=50%', '--seed=3')
+    names = sorted([*self.records('unlabelled'), *self.records('validation')])
+    self.assertEqual((card.unlabelled.images, card.validation.images), (2, 2))
+    self.assertEqual(len(set(names)), 4)
+    ranked = splits.ranking(names, 3)
+    self.assertEqual(list(self.records('unlabelled')), ranked[:2])
+    self.assertEqual(
+      card.validation.source.split(': ')[-1], '50% of the unlabelled images (seed 3)'
+    )
+    self.assertEqual((card.task, card.labelled), ('none', None))
+
+
 class FractionTest(prepared.HereTestCase):
   def test_the_rest_becomes_unlabelled_and_its_truth_is_held_out(self):
     card = self.run_well(
@@ -107,11 +121,9 @@ class FlagsTest(prepared.HereTestCase):
   def test_something_must_be_given(self):
     self.assert_error('Give --labelled, --unlabelled or --validation')
 
-  def test_shares_need_labelled_images(self):
-    expected = '--validation=20% and --fraction divide labelled images: give --labelled, too'
-    photo_folder = f'--unlabelled={self.root}/photos'
-    self.assert_error(expected, photo_folder, '--validation=20%')
-    self.assert_error(expected, photo_folder, '--fraction=20%')
+  def test_a_fraction_needs_labelled_images(self):
+    expected = '--fraction divides labelled images: give --labelled, too'
+    self.assert_error(expected, f'--unlabelled={self.root}/photos', '--fraction=20%')
 
   def test_shares_are_above_0_and_at_most_100_percent(self):
     labelled = f'--labelled={self.root}/voc'

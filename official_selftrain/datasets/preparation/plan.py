@@ -16,8 +16,8 @@ class SplitSettings:
 
   Attributes:
     seed: of the draw.
-    validation_share: part of the labelled images that becomes the validation set, in (0, 1); 0 where validation images
-      are given.
+    validation_share: part of the labelled images that becomes the validation set, in (0, 1); of the unlabelled ones
+      where there are no labelled ones. 0 where validation images are given.
     fraction: part of the remaining labelled images that keeps its annotations, in (0, 1].
     is_stratified: each part gets its share of the images of each class.
     rest_is_unlabelled: labelled images outside the fraction join the unlabelled ones, without their annotations;
@@ -83,9 +83,11 @@ def divide(source: store.Store, settings: SplitSettings) -> dict[store.Part, Set
     names[entry.item.image.name] = entry.key
     classes[entry.item.image.name] = _classes(entry)
   ranked = splits.ranking(list(names), settings.seed, classes if settings.is_stratified else None)
-  held_out, rest = _validation_share(ranked, settings)
+  held_out, rest = _validation_share(ranked, settings, 'labelled')
   labelled = rest[: splits.count_of(settings.fraction, len(rest))] if rest else []
   left = rest[len(labelled) :] if settings.rest_is_unlabelled else []
+  if not names and settings.validation_share:
+    return _without_labels(source, settings)
   found = {
     store.Part.LABELLED: _labelled(names, labelled, len(rest), settings),
     store.Part.UNLABELLED: _unlabelled(source, names, left, settings),
@@ -94,14 +96,34 @@ def divide(source: store.Store, settings: SplitSettings) -> dict[store.Part, Set
   return {part: each for part, each in found.items() if each.keys}
 
 
-def _validation_share(ranked: list[str], settings: SplitSettings) -> tuple[list[str], list[str]]:
+def _without_labels(source: store.Store, settings: SplitSettings) -> dict[store.Part, SetPlan]:
+  """The sets of images without any labels, for pre-training: unlabelled images, some of them for validation."""
+  own = {e.item.image.name: e.key for e in source.entries(store.Part.UNLABELLED, is_good=True)}
+  held_out, rest = _validation_share(
+    splits.ranking(list(own), settings.seed), settings, 'unlabelled'
+  )
+  origin = f'{settings.validation_share:.0%} of the unlabelled images (seed {settings.seed})'
+  found = {
+    store.Part.UNLABELLED: (rest, f'{len(rest)} unlabelled images'),
+    store.Part.VALIDATION: (sorted(held_out), origin),
+  }
+  return {
+    part: SetPlan(part, tuple(own[name] for name in names), frozenset(), words)
+    for part, (names, words) in found.items()
+    if names
+  }
+
+
+def _validation_share(
+  ranked: list[str], settings: SplitSettings, kind: str
+) -> tuple[list[str], list[str]]:
   """The names that are held out for validation, and the others: the first ranks stay for training."""
   if not settings.validation_share or not ranked:
     return [], ranked
   count = splits.count_of(settings.validation_share, len(ranked))
   if count >= len(ranked):
     raise errors.DataError(
-      f'{settings.validation_share:.0%} of {len(ranked)} labelled images for validation leave none for training.'
+      f'{settings.validation_share:.0%} of {len(ranked)} {kind} images for validation leave none for training.'
     )
   return ranked[len(ranked) - count :], ranked[: len(ranked) - count]
 

@@ -303,7 +303,10 @@ class Preparation:
   ) -> dataset_card.Set:
     task = items.Task.NONE if each.part is store.Part.UNLABELLED else self.task
     facts = set_facts.collect((self.store.entry(key) for key in each.keys), task, self.class_names)
-    text = self.settings.sources.get(each.part) or self.settings.sources[store.Part.LABELLED]
+    sources = self.settings.sources
+    # A set that was drawn from another one: from the labelled images, or without these from the unlabelled ones.
+    drawn_from = sources.get(store.Part.LABELLED) or sources.get(store.Part.UNLABELLED, '')
+    text = sources.get(each.part) or drawn_from
     names = [os.path.basename(job.path) for job in jobs]
     return dataset_card.Set(
       pattern=f'{each.part.value}-*-of-{len(jobs):05d}.tfrecord',

@@ -32,6 +32,7 @@ def find(
   """
   return (
     *_empty(source, sources, sets),
+    *_of_classes(source, sources),
     *_of_annotations(sources, allowed),
     *_of_sets(notes, allowed),
     *_of_images(source, allowed),
@@ -77,6 +78,25 @@ def _empty(
       total, good = source.count(part), source.count(part, is_good=True)
       reason = ', and these are, or look like, validation images' if good else ''
       yield f'No image of --{part.value} is left: {good} of {total} can be used{reason}.'
+
+
+def _of_classes(source: store.Store, sources: Mapping[store.Part, items.Source]) -> Iterator[str]:
+  """What a classifier could not learn from the labelled images."""
+  labelled = sources.get(store.Part.LABELLED)
+  if labelled is None or labelled.task is not items.Task.CLASSIFICATION:
+    return
+  names = labelled.class_names
+  if len(names) == 1:
+    yield f'--labelled has only one class folder, {names[0]}: a classifier needs two classes to tell apart.'
+    return
+  entries = source.entries(store.Part.LABELLED, is_good=True)
+  found = Counter(entry.item.class_name for entry in entries)
+  empty = [name for name in names if not found[name]]
+  if empty and source.count(store.Part.LABELLED, is_good=True):
+    yield (
+      f'{len(empty)} of {len(names)} class folders have no image that can be used; first {empty[0]}. Remove them, or '
+      'put images there.'
+    )
 
 
 def _of_annotations(

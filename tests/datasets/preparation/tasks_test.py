@@ -48,6 +48,24 @@ class OtherTasksTest(preparing_case.PreparingTestCase):
     labels = {name: each[keys.IMAGE_CLASS] for name, each in self.records('labelled').items()}
     self.assertEqual(labels, {'dog/0.jpg': [1], 'cat/1.jpg': [0], 'dog/2.jpg': [1]})
 
+  def test_class_folders_from_which_nothing_can_be_learned(self):
+    photos.write(self.folder, {'one/dog/0.jpg': photos.jpeg(0)})
+    (problem,) = self.check(sources={LABELLED: f'folders:{self.folder}/one'}).problems
+    self.assertEqual(
+      problem,
+      '--labelled has only one class folder, dog: a classifier needs two classes to tell apart.',
+    )
+    photos.write(
+      self.folder,
+      {'some/cat/0.jpg': photos.jpeg(0), 'some/dog/1.jpg': photos.jpeg(1), 'some/gnu/2.jpg': b'no'},
+    )
+    (self.folder / 'some' / 'emu').mkdir()
+    (problem,) = self.check(sources={LABELLED: f'folders:{self.folder}/some'}).problems
+    self.assertEqual(
+      problem,
+      '2 of 4 class folders have no image that can be used; first emu. Remove them, or put images there.',
+    )
+
   def test_images_may_be_without_annotations_altogether(self):
     card = self.run_all(sources={UNLABELLED: str(self.folder / 'train')})
     self.assertEqual(card.task, 'none')
