@@ -26,6 +26,19 @@ def normalize(image: tf.Tensor) -> tf.Tensor:
   return tf.reshape(normalized, shape)
 
 
+def denormalize(image: tf.Tensor) -> tf.Tensor:
+  """The inverse of `normalize`.
+
+  Args:
+    image: float32 [..., 3], normalised.
+
+  Returns:
+    float32 [..., 3], rounded to whole numbers in 0..255.
+  """
+  scaled = image * tf.constant(preprocess_ops.STDDEV_NORM) + tf.constant(preprocess_ops.MEAN_NORM)
+  return tf.round(tf.clip_by_value(255.0 * scaled, 0.0, 255.0))
+
+
 # From images [batch, h, w, c] and a height and width to float32 [batch, height, width, c].
 Resize = Callable[[tf.Tensor, tf.Tensor | Sequence[int]], tf.Tensor]
 

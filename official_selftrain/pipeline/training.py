@@ -20,7 +20,7 @@ from official_selftrain.configs import tasks as task_configs
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, errors, files
 from official_selftrain.evaluation import resampling
-from official_selftrain.pipeline import actions, classes, data, diagnosis, graph
+from official_selftrain.pipeline import actions, classes, data, diagnosis, graph, samples
 from official_selftrain.tasks import contract, stream_specs
 
 METRICS_FILE = 'metrics.json'
@@ -102,6 +102,8 @@ def run(job: Job, mode: str) -> dict[str, float]:
   if is_training and job.params.task.init_checkpoint and not start.step:
     _check_init_checkpoint(job)
   with diagnosis.explain(job.name, task):
+    if is_training and not start.step:
+      samples.write(task, job.model_dir)
     return _run(job, mode, task, strategy, start.step)
 
 

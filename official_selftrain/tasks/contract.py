@@ -79,6 +79,14 @@ class TrainableTask(Protocol):
   ) -> tf.data.Dataset:
     """See the Model Garden."""
 
+  def stream_batches(
+    self,
+    stream: stream_specs.Stream,
+    params: cfg.DataConfig,
+    input_context: tf.distribute.InputContext | None = None,
+  ) -> tf.data.Dataset:
+    """Batches of one training stream, from where the run starts."""
+
   def make_variables(self, model: tf.keras.Model) -> None:
     """Makes variables that the model would make when it is first called."""
 

@@ -1,5 +1,6 @@
 """SimCLR: pre-trains a backbone on images without labels (Chen et al. 2020)."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from official_selftrain.configs import contrastive as configs
 from official_selftrain.dataloaders import contrastive as parsing
 from official_selftrain.losses import normalized, ntxent
 from official_selftrain.modeling import contrastive as modeling
-from official_selftrain.tasks import contract, multi_stream, run_state, streams
+from official_selftrain.tasks import contract, multi_stream, run_state, stream_specs, streams
 
 Inputs = tuple[tf.Tensor, Mapping[str, tf.Tensor]]
 
@@ -30,6 +31,12 @@ class ContrastiveTask(streams.StreamsMixin, base_task.Task):
     """See `modeling.contrastive.build`; the model also remembers its first non-finite loss."""
     config = self.task_config
     return run_state.attach(modeling.build(config.model, config.losses.l2_weight_decay))
+
+  def training_streams(self) -> tuple[stream_specs.Stream, ...]:
+    """See `StreamsMixin`; TensorBoard has a sheet of views."""
+    return tuple(
+      dataclasses.replace(stream, shows_views=True) for stream in super().training_streams()
+    )
 
   def decoder(self, params: configs.DataConfig) -> Callable[[tf.Tensor], parsing.Example]:
     """The image of a record."""

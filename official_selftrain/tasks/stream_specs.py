@@ -67,6 +67,7 @@ class Stream:
     parser: makes what augments them and gives features and labels.
     role: how its loss enters the sum.
     weight: factor of the loss of an `EXTRA` stream.
+    shows_views: features are [batch, views, height, width, 3]; a sheet of the first ones goes to TensorBoard.
     log_names: names of its losses and statistics in logs, after the stream's name; `loss` is the minimised one.
     check_record: decodes one serialized record eagerly and raises for a bad one; None where labels are not records
       that people wrote.
@@ -81,6 +82,7 @@ class Stream:
   parser: Callable[[Any], StreamParser]
   role: Role
   weight: float = 1.0
+  shows_views: bool = False
   log_names: tuple[str, ...] = ('loss',)
   check_record: Callable[[cfg.DataConfig, tf.Tensor], None] | None = None
   find_bad_record: Callable[[cfg.DataConfig], str | None] = lambda _: None

@@ -57,6 +57,22 @@ class PretrainingTest(parameterized.TestCase, tf.test.TestCase):
     for name, value in tiny_run.weights(whole).items():
       np.testing.assert_array_equal(value, tiny_run.weights(folder)[name], err_msg=name)
 
+  def test_tensorboard_shows_views(self):
+    folder, _ = _run(_SIMCLR, f'{_SIMCLR}-whole')
+    found = {}
+    for path in pathlib.Path(folder, 'train').glob('events*'):
+      for event in tf.compat.v1.train.summary_iterator(str(path)):
+        for value in event.summary.value:
+          if value.tag == 'views/train_data':
+            found[event.step] = tf.io.decode_png(value.tensor.string_val[2]).numpy()
+    (sheet,) = found.values()
+    # Two rows of four images of 64 pixels, with margins.
+    self.assertEqual(sheet.shape, (2 * 68, 4 * 68, 3))
+    self.assertTrue((sheet[64:68] == 255).all())
+    self.assertGreater(sheet[:64, :64].std(), 5)
+    # The views of an image differ.
+    self.assertGreater(np.abs(sheet[:64, :64].astype(int) - sheet[68:132, :64]).mean(), 2)
+
   def test_a_probe_leaves_the_backbone_as_it_is(self):
     simclr, _ = _run(_SIMCLR, f'{_SIMCLR}-whole')
     start = f'task.init_checkpoint={simclr},task.init_checkpoint_modules=backbone'

@@ -7,6 +7,15 @@ from official.vision.ops import preprocess_ops
 from official_selftrain.ops import images
 
 
+class DenormalizeTest(tf.test.TestCase):
+  def test_it_undoes_normalize(self):
+    image = np.random.default_rng(0).integers(0, 256, [17, 23, 3])
+    self.assertAllEqual(images.denormalize(images.normalize(tf.constant(image, tf.uint8))), image)
+
+  def test_values_out_of_range_are_clipped(self):
+    self.assertAllEqual(images.denormalize(tf.constant([[9.0, 0.0, -9.0]])), [[255, 116, 0]])
+
+
 class NormalizeTest(tf.test.TestCase):
   def test_equals_the_model_garden(self):
     image = tf.constant(np.random.default_rng(0).integers(0, 256, [17, 23, 3]), tf.uint8)
