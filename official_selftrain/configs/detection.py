@@ -243,7 +243,7 @@ def retinanet_selftrain() -> runs.SelfTrainingExperiment:
     is_training=True, global_batch_size=8, cut=0.6, ignore_cut=0.15, parser=_small_images()
   )
   return runs.SelfTrainingExperiment(
-    pretraining=pretraining_experiments.digits(),
+    pretraining=pretraining_experiments.digits_at_full_size(),
     task=task,
     trainer=trainers.sgd_trainer(train_steps=650, learning_rate=0.12, warmup_steps=50),
     labels=BoxLabelling(),

@@ -97,6 +97,14 @@ class Pretraining(hyperparams.Config):
       section = getattr(self, init)
       st.check_trainer(section.trainer, f'{prefix}.{init}.trainer')
       task = task_for(section, model)
+      if model.backbone.type in families.OF_ONE_SIZE and list(task.model.input_size) != list(
+        model.input_size
+      ):
+        raise errors.ConfigError(
+          f'{prefix}.{init}.task.model.input_size is {task.model.input_size}: the layers of '
+          f'task.model.backbone.type={model.backbone.type} fit one image size, that of task.model.input_size, '
+          f'{model.input_size}.'
+        )
       if not self.has_files(init):
         # They come from the run, which is checked itself.
         task.train_data.input_path = task.validation_data.input_path = 'images of the run'

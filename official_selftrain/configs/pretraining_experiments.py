@@ -90,9 +90,21 @@ def simclr_pretrain() -> runs.SupervisedExperiment:
 
 
 def digits() -> pretraining.Pretraining:
-  """Pre-training of a run on the embedded data set: the experiments here, at the size of the run's images."""
+  """Pre-training of a run on the embedded data set: the experiments here, at their size of 64 pixels."""
   supervised, simclr = classification_pretrain(), simclr_pretrain()
-  return _of_runs(supervised, simclr)
+  return _of_runs(supervised, simclr, supervised.task.model.input_size)
+
+
+def digits_at_full_size() -> pretraining.Pretraining:
+  """The same for a backbone that takes images of one size, with steps for minutes: too few to learn much."""
+  supervised, simclr = classification_pretrain(), simclr_pretrain()
+  supervised.trainer = trainers.sgd_trainer(train_steps=200, learning_rate=0.1, warmup_steps=25)
+  for stream in (simclr.task.train_data, simclr.task.validation_data):
+    stream.global_batch_size = 32
+  simclr.trainer = contrastive.lars(
+    train_steps=100, learning_rate=1.0, warmup_steps=25, rhythm=trainers.Rhythm()
+  )
+  return _of_runs(supervised, simclr, [])
 
 
 def photographs() -> pretraining.Pretraining:
@@ -118,15 +130,15 @@ def photographs() -> pretraining.Pretraining:
   simclr.trainer = contrastive.lars(
     90_000, learning_rate=0.3, warmup_steps=1000, rhythm=trainers.LONG
   )
-  return _of_runs(supervised, simclr)
+  return _of_runs(supervised, simclr, [])
 
 
 def _of_runs(
-  supervised: runs.SupervisedExperiment, simclr: runs.SupervisedExperiment
+  supervised: runs.SupervisedExperiment, simclr: runs.SupervisedExperiment, input_size: list[int]
 ) -> pretraining.Pretraining:
-  """These settings for a run, whose images and backbone they take."""
+  """These settings for a run, whose backbone they take, and whose size if `input_size` is empty."""
   for experiment in (supervised, simclr):
-    experiment.task.model.input_size = []
+    experiment.task.model.input_size = list(input_size)
   return pretraining.Pretraining(
     supervised=pretraining.Supervised(task=supervised.task, trainer=supervised.trainer),
     simclr=pretraining.SimClr(task=simclr.task, trainer=simclr.trainer),

@@ -34,16 +34,17 @@ class InitTest(unittest.TestCase):
         model = pretraining.task_for(getattr(run.pretraining, name), run.task.model).model
         self.assertEqual(model.backbone.as_dict(), run.task.model.backbone.as_dict())
         self.assertEqual(model.norm_activation.norm_momentum, 0.5)
-        self.assertEqual(model.input_size, [128, 128, 3])
+        side = {'retinanet_selftrain': 128, 'segmentation_selftrain': 64}[experiment]
+        self.assertEqual(model.input_size, [side, side, 3])
 
   def test_images_of_another_size(self):
     run = _load(
       'init=supervised',
-      'pretraining.supervised.task.model.input_size=[64,64,3]',
+      'pretraining.supervised.task.model.input_size=[96,96,3]',
       experiment='segmentation_selftrain',
     )
     model = pretraining.task_for(run.pretraining.supervised, run.task.model).model
-    self.assertEqual(model.input_size, [64, 64, 3])
+    self.assertEqual(model.input_size, [96, 96, 3])
 
   def test_settings_that_do_not_go_together(self):
     own = (
@@ -74,6 +75,10 @@ class InitTest(unittest.TestCase):
       (
         ('init=supervised', 'pretraining.supervised.trainer.train_steps=0'),
         r'^pretraining\.supervised\.trainer\.train_steps is 0',
+      ),
+      (
+        ('init=simclr', 'pretraining.simclr.task.model.input_size=[64,64,3]'),
+        r'^pretraining\.simclr\.task\.model\.input_size is \[64, 64, 3\]: the layers of .*spinenet fit one',
       ),
       (('task.self_training.student_init=checkpoint',), r'init and task.init_checkpoint are empty'),
     ):
