@@ -78,10 +78,6 @@ def _made(call: configs.Call, output_size: tuple[int, int], where: str) -> Any:
     name: _value(value, output_size, where) for name, value in call.arguments.items()
   }
   parameters = inspect.signature(kind).parameters
-  if not arguments.get('pad_to_aspect_ratio', True) or 'pad_to_aspect_ratio' not in parameters:
-    resizes_boxes = call.name != 'Resizing'
-  else:
-    resizes_boxes = 'pad_to_aspect_ratio' in arguments
   height, width = output_size
   own = {
     'value_range': (0, 255),
@@ -90,8 +86,10 @@ def _made(call: configs.Call, output_size: tuple[int, int], where: str) -> Any:
     'target_size': output_size,
     'height': height,
     'width': width,
-    **({'bounding_box_format': BOX_FORMAT} if resizes_boxes else {}),
+    'bounding_box_format': BOX_FORMAT,
   }
+  if call.name == 'Resizing' and not arguments.get('pad_to_aspect_ratio'):
+    own.pop('bounding_box_format')  # Refused there.
   arguments = {**{name: own[name] for name in parameters if name in own}, **arguments}
   try:
     layer = kind(**arguments)

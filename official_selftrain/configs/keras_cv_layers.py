@@ -268,7 +268,8 @@ def preset(name: str, jitter: tuple[float, float], flip_probability: float) -> l
   }[name]
   flip = [f"RandomFlip(mode='horizontal', rate={flip_probability!r})"] if flip_probability else []
   jittered = f'JitteredResize(scale_factor=({jitter[0]!r}, {jitter[1]!r}))'
-  return ['Resizing(pad_to_aspect_ratio=True)', *drawn, *flip, jittered]
+  # A jittered resize starts from the size that an image has.
+  return [*drawn, *flip, 'Resizing(pad_to_aspect_ratio=True)', jittered]
 
 
 _V0 = (

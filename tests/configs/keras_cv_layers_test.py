@@ -1,6 +1,7 @@
 """keras-cv's layers as settings: the table beside keras-cv, the texts, and every refusal."""
 
 import inspect
+import pathlib
 
 import keras_cv
 from absl.testing import absltest, parameterized
@@ -41,6 +42,21 @@ class TableTest(parameterized.TestCase):
   def test_arguments_of_distributions_are_keras_cvs(self, name):
     known = inspect.signature(getattr(keras_cv.core, name)).parameters
     self.assertEqual(set(layers.SAMPLERS[name]), set(known) - {'seed'})
+
+  def test_the_manual_has_the_same_labels(self):
+    manual = pathlib.Path(__file__).resolve().parents[2] / 'docs' / 'augmentation.md'
+    _, _, table = manual.read_text().partition(
+      '| layers | one image | boxes | masks |\n|---|---|---|---|\n'
+    )
+    found = {}
+    for line in table.partition('\n\n')[0].splitlines():
+      names, *cells = (cell.strip() for cell in line.strip('|').split('|'))
+      found.update(dict.fromkeys(names.split(', '), cells))
+    self.assertEqual(set(found), {*layers.LAYERS, *layers.REFUSED})
+    for name, layer in layers.LAYERS.items():
+      if not name.startswith(('RandomApply', 'RandomAugm', 'RandomChoice')):
+        says = [layer.num_images == 1, 'boxes' in layer.labels, 'masks' in layer.labels]
+        self.assertEqual(found[name], ['yes' if each else 'no' for each in says], name)
 
   def test_ops_are_ours(self):
     named = {op for layer in layers.LAYERS.values() for op in layer.ops}
@@ -138,7 +154,7 @@ class PresetTest(parameterized.TestCase):
   def test_flip_and_jitter_are_settings(self):
     settings = augmentation.Augmentation()
     settings.override({'policy': 'keras_cv_S4', 'scale_min': 0.7, 'flip_probability': 0.25})
-    *_, flip, jitter = settings.keras_cv_calls('x')
+    _, flip, _, jitter = settings.keras_cv_calls('x')
     self.assertEqual(flip.arguments['rate'], 0.25)
     self.assertEqual(jitter.arguments['scale_factor'], (0.7, 2.0))
     settings.override({'exclude_ops': ['Flip']})
