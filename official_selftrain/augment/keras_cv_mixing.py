@@ -21,6 +21,8 @@ from official_selftrain.configs import keras_cv_layers as configs
 from official_selftrain.core import keys
 
 _NO_CLASS = -1.0
+# Of boxes that are kept, in pixels.
+_MIN_SIDE = 1.0
 
 
 class _NextInTurn(keras_cv_random.Draws):
@@ -136,7 +138,9 @@ def _boxes_of_first(
   """What belongs to the boxes of the first image of a batch, boxes in its pixels."""
   places = tf.cast(tf.round(tf.reshape(mixed['classes'][0], [-1])), tf.int32)
   boxes = tf.reshape(mixed['boxes'][0], [-1, 4]) * _sides(neighbours[0]['image'])
-  keep = tf.logical_and(places >= 0, geometry.areas(boxes) > 0.0)
+  # A cut along the edge of a box leaves nothing of the object, as in our Mosaic.
+  is_seen = tf.reduce_min(boxes[:, 2:] - boxes[:, :2], 1) >= _MIN_SIDE
+  keep = tf.logical_and(places >= 0, is_seen)
   places = tf.boolean_mask(places, keep)
   rows = {
     name: tf.gather(tf.concat([each[name] for each in neighbours], 0), places)
