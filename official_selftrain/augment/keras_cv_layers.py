@@ -148,6 +148,7 @@ def _seed(item: Any, draws: keras_cv_random.Draws, counter: _Counter) -> None:
 
 def _seeded_class(kind: type, draws: keras_cv_random.Draws, is_layer: bool) -> type:
   """The class with bare random numbers from `draws`, and with what is corrected here."""
+  # From the base to the class itself, so that a method that is overridden is not put back.
   copies: dict[str, Any] = {}
   for base in reversed(kind.__mro__):
     if not base.__module__.startswith('keras_cv.'):

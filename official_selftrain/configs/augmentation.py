@@ -244,6 +244,7 @@ class Augmentation(hyperparams.Config):
         )
     calls = self.keras_cv_calls(where)
     keras_cv_layers.check_order(calls, where)
+    keras_cv_layers.check_excluded(calls, self.exclude_ops, where)
     mixing = keras_cv_layers.mixing(calls)
     if mixing and self.copy_paste_probability > 0:
       raise errors.ConfigError(

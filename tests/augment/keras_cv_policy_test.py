@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 from absl.testing import parameterized
+from keras_cv import layers
 
 from official_selftrain.augment import flip_crop, keras_cv_policy
 from official_selftrain.configs import keras_cv_layers as configs
@@ -185,6 +186,28 @@ def traced_identity(example):
   return flip_crop.FlipCrop(OUTPUT, normalize=False)(
     {name: value for name, value in example.items() if not name.startswith('groundtruth_')}
   )['image'].numpy()
+
+
+class SameAsKerasCvTest(parameterized.TestCase, tf.test.TestCase):
+  @parameterized.parameters(
+    (layers.AutoContrast, {'value_range': (0, 255)}),
+    (layers.Equalization, {'value_range': (0, 255)}),
+    (layers.Posterization, {'value_range': (0, 255), 'bits': 3}),
+    (layers.Grayscale, {'output_channels': 3}),
+    (layers.RandomBrightness, {'factor': (0.2, 0.2)}),
+    (layers.RandomFlip, {'mode': 'horizontal', 'rate': 1.0}),
+    (layers.RandomTranslation, {'height_factor': (0.2, 0.2), 'width_factor': 0.0, 'fill_mode': 'reflect'}),
+    (layers.Resizing, {'height': 30, 'width': 40}),
+  )  # fmt: skip
+  def test_without_chance_the_image_is_keras_cvs(self, kind, arguments):
+    image = scenes.random_image(0, SIZE)
+    expected = kind(**arguments)(tf.constant(image, tf.float32))
+    written = ', '.join(
+      f'{name}={value!r}' for name, value in arguments.items() if name not in configs.OWN_ARGUMENTS
+    )
+    policy = build(f'{kind.__name__}({written})', output=tuple(expected.shape[:2]))
+    out = policy(kept(scenes.example_of(image, np.zeros([0, 4])), ()))
+    self.assertAllClose(out['image'], tf.clip_by_value(expected, 0.0, 255.0), atol=1e-3)
 
 
 class LabelsTest(parameterized.TestCase, tf.test.TestCase):
