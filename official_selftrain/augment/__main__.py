@@ -3,6 +3,8 @@
 python -m official_selftrain.augment --policy=S4 --input='images/*.jpg' --output=sheet.png
 python -m official_selftrain.augment --policy=S3 --input='data/digits/train-*.tfrecord' --output=sheet.png \\
     --set='exclude_ops=[Flip,Flip_Only_BBoxes]'
+python -m official_selftrain.augment --policy=keras_cv --input=photo.jpg --output=sheet.png \\
+    --set='keras_cv.layers=["RandomShear(x_factor=0.3)", "RandAugment(magnitude=0.3)"]'
 python -m official_selftrain.augment --op=Rotate_BBox --op=Cutout --levels=2,6,10 --input=photo.jpg --output=sheet.png
 
 Padding is shown black, where training has the mean colour. Label 255 (ignore) is hatched. Ops whose names end in
@@ -21,7 +23,12 @@ from official_selftrain.core import config, console, errors, files, override_tex
 if TYPE_CHECKING:
   from official_selftrain.configs import augmentation
 
-POLICIES = ('none', 'S1', 'S2', 'S3', 'S4')
+POLICIES = (
+  'none',
+  *(f'S{number}' for number in range(1, 5)),
+  'keras_cv',
+  *(f'keras_cv_S{number}' for number in range(1, 5)),
+)
 LABELS = ('boxes', 'masks', 'both', 'none')
 
 _DEFAULT_POLICY = 'S4'

@@ -3,12 +3,23 @@
 import dataclasses
 from collections.abc import Sequence
 
-from official_selftrain.augment import flip_crop, ops, policy, tables
-from official_selftrain.configs import augmentation
+from official_selftrain.augment import (
+  examples,
+  flip_crop,
+  keras_cv_mixing,
+  keras_cv_policy,
+  mixing,
+  ops,
+  policy,
+  tables,
+)
+from official_selftrain.configs import augmentation, keras_cv_layers
 from official_selftrain.core import errors
 
 # Longer side of nearly all COCO images, for which the constants in pixels were chosen.
 _REFERENCE_SIDE = 640.0
+# Where keras-cv's layers are set, for messages.
+_LAYERS = 'augmentation.keras_cv.layers'
 
 
 def build(
@@ -17,7 +28,7 @@ def build(
   normalize: bool = True,
   jitter: tuple[float, float] = (1.0, 1.0),
   flip: bool = False,
-) -> policy.Policy:
+) -> examples.Transform:
   """The policy that `config` describes.
 
   Args:
@@ -31,13 +42,23 @@ def build(
     A function from example to example.
 
   Raises:
-    ConfigError: an op is unknown, or none is left.
+    ConfigError: an op is unknown, or none is left; or a layer of keras-cv cannot be used or does what is excluded.
   """
-  unknown = sorted(set(config.exclude_ops) - {*ops.NAMES, ops.FLIP})
-  if unknown:
-    raise errors.ConfigError(
-      f'exclude_ops: there is no op {unknown[0]!r}; there are {", ".join([ops.FLIP, *sorted(ops.NAMES)])}.'
-    )
+  _check_known(config)
+  if config.is_keras_cv:
+    return _of_keras_cv(config, flip_crop.FlipCrop(output_size, normalize=normalize))
+  return own(config, output_size, normalize, jitter, flip)
+
+
+def own(
+  config: augmentation.Augmentation,
+  output_size: tuple[int, int],
+  normalize: bool = True,
+  jitter: tuple[float, float] = (1.0, 1.0),
+  flip: bool = False,
+) -> policy.Policy:
+  """As `build`, for a policy that is not keras-cv's."""
+  _check_known(config)
   named = config.policy != 'none'
   probability = config.flip_probability if named else 0.5 * flip
   low, high = config.jitter() if named else jitter
@@ -59,6 +80,34 @@ def build(
     num_draws = config.rand_augment.num_ops or preset.num_ops
     return _policy(config, sub_policies, num_draws, preset.constants, last)
   return policy.Policy((), 0, last)
+
+
+def mixers(config: augmentation.Augmentation) -> tuple[mixing.Mixer, ...]:
+  """What mixes images after the policy: keras-cv's layers, if it has such, then ours; none by default.
+
+  Raises:
+    ConfigError: a layer of keras-cv cannot be used.
+  """
+  calls = config.keras_cv_calls(_LAYERS)
+  return (*keras_cv_mixing.build(calls, _LAYERS), *mixing.build(config))
+
+
+def _check_known(config: augmentation.Augmentation) -> None:
+  unknown = sorted(set(config.exclude_ops) - {*ops.NAMES, ops.FLIP})
+  if unknown:
+    raise errors.ConfigError(
+      f'exclude_ops: there is no op {unknown[0]!r}; there are {", ".join([ops.FLIP, *sorted(ops.NAMES)])}.'
+    )
+
+
+def _of_keras_cv(
+  config: augmentation.Augmentation, last: flip_crop.FlipCrop
+) -> keras_cv_policy.KerasCvPolicy:
+  calls = config.keras_cv_calls(_LAYERS)
+  keras_cv_layers.check_order(calls, _LAYERS)
+  keras_cv_layers.check_excluded(calls, config.exclude_ops, _LAYERS)
+  alone = tuple(call for call in calls if call.layer.num_images == 1)
+  return keras_cv_policy.KerasCvPolicy(alone, last, _LAYERS)
 
 
 def _policy(

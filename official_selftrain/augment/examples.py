@@ -7,11 +7,14 @@ example, uses only stateless random ops, and leaves a fresh seed behind. So the 
 mode, inside `Dataset.map` at any parallelism, and after a resume.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from official_selftrain.core import keys
 
 Example = dict[str, tf.Tensor]
+Transform = Callable[[Example], Example]
 
 
 def take_seed(example: Example) -> tuple[Example, tf.Tensor]:

@@ -139,13 +139,13 @@ class Policy:
     example, seed = examples.take_seed(example)
     scene = _Scene(
       image=example['image'],
-      mask=_mask_channels(example),
+      mask=mask_channels(example),
       boxes=example.get(keys.GROUNDTRUTH_BOXES, tf.zeros([0, 4])),
       forward=geometry.identity(),
     )
     drawn = self._tables()
     scene, applied = self._apply_draws(drawn, scene, seed)
-    example = {**example, 'image': scene.image, **_masks_of(scene.mask, example)}
+    example = {**example, 'image': scene.image, **masks_of(scene.mask, example)}
     if boxes is not None:
       example[keys.GROUNDTRUTH_BOXES] = scene.boxes
     is_pending = drawn.has_motions and not self.faithful
@@ -237,7 +237,7 @@ def _branch_key(entry: tables.Entry, op: ops.Op) -> str:
   return 'motion' if isinstance(_inner(op), ops.MotionOp) else entry.name
 
 
-def _mask_channels(example: examples.Example) -> tf.Tensor:
+def mask_channels(example: examples.Example) -> tf.Tensor:
   """Semantic mask and instance masks that an example has, uint8 [h, w, c]; [0, 0, 1] if it has none."""
   channels = []
   if keys.SEMANTIC_MASK in example:
@@ -247,8 +247,8 @@ def _mask_channels(example: examples.Example) -> tf.Tensor:
   return tf.concat(channels, -1) if channels else tf.zeros([0, 0, 1], tf.uint8)
 
 
-def _masks_of(channels: tf.Tensor, example: examples.Example) -> examples.Example:
-  """Undoes `_mask_channels`; uncovered pixels belong to no class and no instance."""
+def masks_of(channels: tf.Tensor, example: examples.Example) -> examples.Example:
+  """Undoes `mask_channels`; uncovered pixels belong to no class and no instance."""
   masks = {}
   if keys.SEMANTIC_MASK in example:
     masks[keys.SEMANTIC_MASK] = tf.ensure_shape(channels[..., :1], [None, None, 1])

@@ -33,7 +33,7 @@ class Shown:
   """
 
   title: str
-  build: Callable[[Size], policy.Policy]
+  build: Callable[[Size], examples.Transform]
   mixers: tuple[mixing.Mixer, ...] = ()
 
 
@@ -59,12 +59,14 @@ def of_policy(settings: augmentation.Augmentation) -> list[Shown]:
     ConfigError: an op is unknown, or none is left.
   """
   name = 'no policy' if settings.policy == 'none' else f'Augment-{settings.policy}'
+  if settings.is_keras_cv:
+    name = settings.policy
 
-  def built(size: Size) -> policy.Policy:
+  def built(size: Size) -> examples.Transform:
     return build.build(settings, size, normalize=False)
 
   built((1, 1))  # Only for its errors, before anything is read.
-  return [Shown(name + ', faithful' * settings.faithful, built, mixing.build(settings))]
+  return [Shown(name + ', faithful' * settings.faithful, built, build.mixers(settings))]
 
 
 def of_ops(
@@ -93,7 +95,7 @@ def of_ops(
     # Not by way of `auto_augment.sub_policies`, because RandAugment's levels go beyond AutoAugment's.
     def built(size: Size) -> policy.Policy:
       sub_policy = (tables.Entry(name, 1.0, level),)
-      whole = build.build(still, size, normalize=False)
+      whole = build.own(still, size, normalize=False)
       return dataclasses.replace(whole, sub_policies=(sub_policy,))
 
     return Shown(f'{name}, level {level:g}' + ', faithful' * settings.faithful, built)

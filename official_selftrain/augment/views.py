@@ -32,8 +32,12 @@ def two_views(
   Returns:
     float32 [2, height, width, 3] in 0..255.
   """
-  seeds = (seed, tf.random.experimental.stateless_fold_in(seed, _SECOND))
-  return tf.stack([view(image, each, size, settings) for each in seeds])
+  return tf.stack([view(image, each, size, settings) for each in two_seeds(seed)])
+
+
+def two_seeds(seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+  """Seeds of the two views of an example with this seed; int32 [2] each."""
+  return seed, tf.random.experimental.stateless_fold_in(seed, _SECOND)
 
 
 def view(

@@ -1,26 +1,33 @@
 """Settings of augmentation: the paper's four policies and everything in them that can be changed."""
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
 
 from official.modeling import hyperparams
 
+from official_selftrain.configs import keras_cv_layers
 from official_selftrain.core import errors
 
-PolicyName = Literal['none', 'S1', 'S2', 'S3', 'S4']
+KerasCvName = Literal['keras_cv', 'keras_cv_S1', 'keras_cv_S2', 'keras_cv_S3', 'keras_cv_S4']
+PolicyName = Literal['none', 'S1', 'S2', 'S3', 'S4', KerasCvName]
+
+# Policies made of keras-cv's layers.
+OF_KERAS_CV: tuple[KerasCvName, ...] = get_args(KerasCvName)
+_NEAREST_TO = 'keras_cv_'
 
 # Jitter of the named policies (paper section 3.1, Table 1).
 JITTER = {'S1': (0.8, 1.2), 'S2': (0.8, 1.2), 'S3': (0.5, 2.0), 'S4': (0.5, 2.0)}
 
 # Fields that only some policies read.
 _WITH_OPS: tuple[PolicyName, ...] = ('S2', 'S3', 'S4')
-_NAMED: tuple[PolicyName, ...] = ('S1', *_WITH_OPS)
+_NAMED: tuple[PolicyName, ...] = ('S1', *_WITH_OPS, *OF_KERAS_CV[1:])
 _READ_BY: Mapping[str, tuple[PolicyName, ...]] = {
   **dict.fromkeys(('scale_min', 'scale_max', 'flip_probability'), _NAMED),
   **dict.fromkeys(('pixel_scale', 'translate_const', 'cutout_const'), _WITH_OPS),
   'auto_augment': ('S2', 'S3'),
   'rand_augment': ('S4',),
+  'keras_cv': ('keras_cv',),
 }
 
 
@@ -59,18 +66,33 @@ class RandAugment(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class KerasCv(hyperparams.Config):
+  """Layers of keras-cv, what policy `keras_cv` applies.
+
+  Attributes:
+    layers: in the order of application, each a text as in Python, such as `RandomFlip(mode='horizontal', rate=0.5)`.
+      The policy gives `value_range`, `bounding_box_format` and `seed`, and the output's size where a size is missing.
+      Layers that mix images (MixUp, Mosaic, CutMix) come last. On a command line each text needs its own quotes.
+  """
+
+  layers: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
 class Augmentation(hyperparams.Config):
   """Augmentation of one stream.
 
   Attributes:
     policy: `S1` (flip and jittered crop), `S2` (AutoAugment and S1), `S3` (AutoAugment and large jitter), `S4`
-      (RandAugment and large jitter); `none` leaves flip and jitter to `parser.aug_rand_hflip` and
+      (RandAugment and large jitter); `keras_cv` applies layers of keras-cv, and `keras_cv_S1` to `keras_cv_S4` those
+      that come nearest to S1 to S4; `none` leaves flip and jitter to `parser.aug_rand_hflip` and
       `parser.aug_scale_min`, `parser.aug_scale_max`, which have no effect otherwise.
     scale_min: smallest factor of the jittered resize; null takes the policy's.
     scale_max: largest factor; null takes the policy's.
     flip_probability: chance that an image is mirrored left to right.
     auto_augment: what S2 and S3 draw.
     rand_augment: what S4 draws.
+    keras_cv: what `keras_cv` applies.
     exclude_ops: ops that no policy may use, because they would change what the labels mean; `Flip` is the mirroring.
     pixel_scale: factor of all constants in pixels (shifts of 250, squares of 200 at level 10); null scales them with
       the longer side of the image, over 640, which leaves them as they are for COCO; with `faithful`, null is 1.
@@ -93,6 +115,7 @@ class Augmentation(hyperparams.Config):
   flip_probability: float = 0.5
   auto_augment: AutoAugment = dataclasses.field(default_factory=AutoAugment)
   rand_augment: RandAugment = dataclasses.field(default_factory=RandAugment)
+  keras_cv: KerasCv = dataclasses.field(default_factory=KerasCv)
   exclude_ops: list[str] = dataclasses.field(default_factory=list)
   pixel_scale: float | None = None
   translate_const: float | None = None
@@ -106,7 +129,7 @@ class Augmentation(hyperparams.Config):
 
   def jitter(self) -> tuple[float, float]:
     """(scale_min, scale_max) of a named policy."""
-    low, high = JITTER[self.policy]
+    low, high = JITTER[self.policy.removeprefix(_NEAREST_TO)]
     return (
       low if self.scale_min is None else self.scale_min,
       high if self.scale_max is None else self.scale_max,
@@ -123,7 +146,43 @@ class Augmentation(hyperparams.Config):
 
   def mixes(self) -> bool:
     """Whether images are mixed with others."""
+    if keras_cv_layers.mixing(self.keras_cv_calls('keras_cv.layers')):
+      return True
     return max(self.copy_paste_probability, self.mosaic_probability, self.mixup_probability) > 0
+
+  @property
+  def is_keras_cv(self) -> bool:
+    """Whether the policy is made of keras-cv's layers."""
+    return self.policy in OF_KERAS_CV
+
+  def keras_cv_calls(self, where: str) -> tuple[keras_cv_layers.Call, ...]:
+    """The layers of a policy of keras-cv; none for other policies.
+
+    Args:
+      where: dotted name of `keras_cv.layers`, for messages.
+
+    Raises:
+      ConfigError: a text is not that of a layer, or of one that can be used.
+    """
+    if not self.is_keras_cv:
+      return ()
+    texts: Sequence[str] = self.keras_cv.layers
+    if self.policy != 'keras_cv':
+      flip = 0.0 if 'Flip' in self.exclude_ops else self.flip_probability
+      texts = keras_cv_layers.preset(self.policy.removeprefix(_NEAREST_TO), self.jitter(), flip)
+    return tuple(keras_cv_layers.parse(text, f'{where}[{n}]') for n, text in enumerate(texts))
+
+  def check_labels(self, labels: Sequence[keras_cv_layers.Label], prefix: str) -> None:
+    """Raises ConfigError where the policy cannot move labels.
+
+    Args:
+      labels: the kinds of labels that the images have, in addition to a class.
+      prefix: the dotted name of this config.
+    """
+    where = f'{prefix}.keras_cv.layers'
+    if self.copy_paste_probability > 0 and 'masks' not in labels:
+      labels = [*labels, 'masks']
+    keras_cv_layers.check_labels(self.keras_cv_calls(where), labels, where)
 
   def check(self, prefix: str) -> None:
     """Raises ConfigError for a value out of range; `prefix` is the dotted name of this config."""
@@ -160,8 +219,35 @@ class Augmentation(hyperparams.Config):
           f"{prefix}.scale_min, scale_max: with policy 'none' the jitter is parser.aug_scale_min, aug_scale_max."
         )
       return
+    if self.is_keras_cv:
+      self._check_keras_cv(prefix)
+    if self.policy == 'keras_cv':
+      return
     low, high = self.jitter()
     if not 0 < low <= high:
       raise errors.ConfigError(
         f'{prefix}.scale_min is {low}: it must be positive and at most {prefix}.scale_max ({high}).'
+      )
+
+  def _check_keras_cv(self, prefix: str) -> None:
+    where = f'{prefix}.keras_cv.layers'
+    if self.policy == 'keras_cv' and not self.keras_cv.layers:
+      raise errors.ConfigError(
+        f"{where} is empty: policy 'keras_cv' applies the layers that are listed there, such as "
+        "RandomFlip(mode='horizontal')."
+      )
+    for name in ('faithful', 'min_visible'):
+      if getattr(self, name):
+        raise errors.ConfigError(
+          f"{prefix}.{name} is {getattr(self, name)}: keras-cv's layers have no such choice; it must be "
+          f'{getattr(Augmentation(), name)}.'
+        )
+    calls = self.keras_cv_calls(where)
+    keras_cv_layers.check_order(calls, where)
+    keras_cv_layers.check_excluded(calls, self.exclude_ops, where)
+    mixing = keras_cv_layers.mixing(calls)
+    if mixing and self.copy_paste_probability > 0:
+      raise errors.ConfigError(
+        f"{where}: keras-cv's {mixing[0].name} knows no masks of single objects, which "
+        f'{prefix}.copy_paste_probability needs; mosaic_probability and mixup_probability do.'
       )

@@ -149,5 +149,5 @@ def check_augmentation(settings: aug.Augmentation, name: str) -> None:
   if settings.mixes():
     raise errors.ConfigError(
       f'{name}: images with one class each are not mixed; copy_paste_probability, mosaic_probability and '
-      'mixup_probability must be 0.'
+      'mixup_probability must be 0, and keras_cv.layers have no layer that mixes.'
     )

@@ -72,7 +72,8 @@ class DataConfig(inputs.Stream, cfg.DataConfig):
   """A stream of images; records may have labels, which are not read.
 
   Attributes:
-    views: what is done to an image, twice. `augmentation` has no effect here.
+    views: what is done to an image, twice. A policy of keras-cv in `augmentation` takes its place in training; no other
+      policy can be chosen, and validation images always get these.
   """
 
   file_type: str = 'tfrecord'
@@ -147,10 +148,15 @@ class ContrastiveTask(tasks.LabelledTask, cfg.TaskConfig):
         f'{name}.global_batch_size is {stream.global_batch_size}: SimCLR compares images of a batch with each other, '
         'so it must be at least 2, better hundreds.'
       )
-    if stream.augmentation.policy != 'none':
+    augmentation = stream.augmentation
+    if augmentation.policy != 'none' and not augmentation.is_keras_cv:
       raise errors.ConfigError(
-        f"{name}.augmentation.policy is {stream.augmentation.policy!r}: it must be 'none'; views have their own "
-        f'settings, {name}.views.'
+        f"{name}.augmentation.policy is {augmentation.policy!r}: it must be 'none'; views have their own "
+        f"settings, {name}.views. Or 'keras_cv', whose layers then make both views."
+      )
+    if augmentation.mixes():
+      raise errors.ConfigError(
+        f'{name}.augmentation: views are of one image; nothing may mix images.'
       )
 
   def check_model(self) -> None:

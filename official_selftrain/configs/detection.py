@@ -156,6 +156,7 @@ class DetectionTask(joint.JointTask, tasks.BackboneTask, retinanet.RetinaNetTask
         'pseudo labels of detection are boxes; it must be 0. Labelled images can be mixed so: '
         'task.train_data.augmentation.copy_paste_probability.'
       )
+    settings.check_labels(('boxes',), name)
     if stream.tfds_name and (settings.mixes() or settings.policy != 'none'):
       raise errors.ConfigError(
         f"{name}: images of tfds_name go through the Model Garden's parser; policy must be 'none', and "

@@ -186,6 +186,7 @@ class SegmentationTask(
         f'{name}.copy_paste_probability is {settings.copy_paste_probability}: objects are cut out by instance masks, '
         'and segmentation has class masks; it must be 0.'
       )
+    settings.check_labels(('masks',), name)
 
   def check_model(self) -> None:
     """See `LabelledTask`."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from official_selftrain.augment import views
+from official_selftrain.augment import build, views
 from official_selftrain.configs import contrastive as configs
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import parsing
@@ -36,11 +36,20 @@ class TrainingParser(parsing.TrainingParser):
     super().__init__(())
     self._size = (model.input_size[0], model.input_size[1])
     self._params = params
+    self._policy = None
+    if params.augmentation.is_keras_cv:
+      self._policy = build.build(params.augmentation, self._size, normalize=False)
 
   def augment(self, example: Example) -> Example:
     """See `parsing.TrainingParser`."""
     seed = tf.cast(example[keys.SEED], tf.int32)
-    return {'image': views.two_views(example['image'], seed, self._size, self._params.views)}
+    image = example['image']
+    if self._policy is None:
+      return {'image': views.two_views(image, seed, self._size, self._params.views)}
+    drawn = [
+      self._policy({'image': image, keys.SEED: each})['image'] for each in views.two_seeds(seed)
+    ]
+    return {'image': tf.stack(drawn)}
 
   def targets(self, example: Example) -> tuple[tf.Tensor, Labels]:
     """See `parsing.TrainingParser`."""

@@ -13,7 +13,7 @@ from official.vision.dataloaders import retinanet_input
 from official.vision.ops import anchor as anchor_ops
 from official.vision.ops import preprocess_ops
 
-from official_selftrain.augment import build, examples, mixing
+from official_selftrain.augment import build, examples
 from official_selftrain.configs import detection as detection_configs
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import decoders, parsing
@@ -114,7 +114,7 @@ class TrainingParser(parsing.TrainingParser):
       model: `task.model`, for input size, anchors and classes.
       params: `task.train_data` or `task.pseudo_data`.
     """
-    super().__init__(mixing.build(params.augmentation))
+    super().__init__(build.mixers(params.augmentation))
     self._params = params
     self._num_classes = model.num_classes
     self._anchors = Anchors.build(model)

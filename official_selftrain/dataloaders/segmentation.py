@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from official_selftrain.augment import build, mixing
+from official_selftrain.augment import build
 from official_selftrain.configs import segmentation as segmentation_configs
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import parsing
@@ -155,7 +155,7 @@ class TrainingParser(parsing.TrainingParser):
       model: `task.model`.
       params: `task.train_data` or `task.pseudo_data`.
     """
-    super().__init__(mixing.build(params.augmentation))
+    super().__init__(build.mixers(params.augmentation))
     self._dtype = params.dtype
     self._augment = build.build(
       params.augmentation,

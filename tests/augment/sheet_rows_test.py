@@ -40,6 +40,24 @@ class PolicyTest(tf.test.TestCase):
       self.assertFalse(row.is_mixed)
     self.assertEqual(rows[1].draws[0][keys.SEMANTIC_MASK].shape, (20, 10, 1))
 
+  def test_layers_of_keras_cv(self):
+    settings = _SETTINGS(policy='keras_cv')
+    settings.override(
+      {'keras_cv': {'layers': ['AutoContrast()', 'RandomFlip(rate=1.0)', 'MixUp()']}}
+    )
+    rows = _make(sheet_rows.of_policy(settings), _input('a'), _input('b'), count=2)
+    self.assertEqual([row.title for row in rows], [('keras_cv', 'a'), ('keras_cv', 'b')])
+    self.assertTrue(rows[0].is_mixed)
+    (draw, _) = rows[0].draws
+    self.assertAllEqual(draw[keys.APPLIED_OPS], [b'AutoContrast', b'RandomFlip', b'KerasCvMixUp'])
+    self.assertLen(draw[keys.GROUNDTRUTH_BOXES], 2)
+
+  def test_a_layer_that_cannot_move_the_labels(self):
+    settings = _SETTINGS(policy='keras_cv')
+    settings.override({'keras_cv': {'layers': ['RandomZoom(height_factor=0.2)']}})
+    with self.assertRaisesRegex(errors.ConfigError, 'RandomZoom cannot move boxes'):
+      _make(sheet_rows.of_policy(settings), _input())
+
   def test_pixels_are_not_normalised(self):
     one = _input()
     (row,) = _make(sheet_rows.of_policy(_SETTINGS()), one, count=1)
