@@ -20,6 +20,9 @@ from official_selftrain.core import errors
 BOX_FORMAT = 'rel_yxyx'
 IMAGES, BOXES, MASKS = 'images', 'bounding_boxes', 'segmentation_masks'
 
+# Tensors in lists and dictionaries.
+Nest = Any
+
 # A layer of keras-cv: Keras has no types.
 if TYPE_CHECKING:
   _Layer = Any
@@ -122,7 +125,7 @@ class _Counter:
     self.seen: set[int] = set()
 
 
-def _seed(item: Any, draws: keras_cv_random.Draws, counter: _Counter) -> None:
+def _seed(item: _Layer, draws: keras_cv_random.Draws, counter: _Counter) -> None:
   """Makes a layer or a distribution of keras-cv, and all those in it, draw from `draws`."""
   if isinstance(item, dict):
     item = list(item.values())
@@ -170,7 +173,7 @@ def _seeded_class(kind: type, draws: keras_cv_random.Draws, is_layer: bool) -> t
 class _Seeded(_Layer):
   """A layer with a scope of draws of its own, and dense results."""
 
-  def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+  def __call__(self, inputs: Nest, *args: object, **kwargs: object) -> Any:
     with self.draws.scope(self.draws_salt):
       outputs = super().__call__(inputs, *args, **kwargs)
     if not isinstance(inputs, dict) or inputs[IMAGES].shape.rank != 3:
@@ -178,21 +181,23 @@ class _Seeded(_Layer):
     return {name: _plain(name, outputs[name], inputs[name]) for name in inputs}
 
 
-def _plain(name: str, value: Any, before: Any) -> Any:
+def _plain(name: str, value: Nest, before: Nest) -> Any:
   if name == BOXES:
     boxes, classes = (_dense(value[part]) for part in ('boxes', 'classes'))
     return {'boxes': tf.reshape(boxes, [-1, 4]), 'classes': tf.reshape(classes, [-1])}
   return tf.ensure_shape(tf.cast(_dense(value), tf.float32), [None, None, before.shape[-1]])
 
 
-def _dense(value: Any) -> tf.Tensor:
+def _dense(value: Nest) -> tf.Tensor:
   return value.to_tensor() if isinstance(value, tf.RaggedTensor) else value
 
 
 class _MaskFill(_Layer):
   """Masks are 0 in uncovered areas, whatever the image is."""
 
-  def augment_segmentation_masks(self, segmentation_masks: Any, *args: Any, **kwargs: Any) -> Any:
+  def augment_segmentation_masks(
+    self, segmentation_masks: tf.Tensor, *args: object, **kwargs: object
+  ) -> Any:
     with _changed(self, fill_mode='constant', fill_value=0.0):
       return super().augment_segmentation_masks(segmentation_masks, *args, **kwargs)
 
@@ -201,7 +206,7 @@ class _Rotation(_Layer):
   """Masks are sampled at the nearest pixel; keras-cv's way needs a channel for each class."""
 
   def augment_segmentation_masks(
-    self, segmentation_masks: Any, transformations: Any, **_: Any
+    self, segmentation_masks: tf.Tensor, transformations: Nest, **_: object
   ) -> Any:
     with _changed(self, fill_mode='constant', fill_value=0.0, interpolation='nearest'):
       return self._rotate_images(segmentation_masks, transformations)
@@ -211,7 +216,11 @@ class _Shear(_Layer):
   """keras-cv shears boxes in shares of height and width, which is right for square images only."""
 
   def augment_bounding_boxes(
-    self, bounding_boxes: Any, transformations: Any, images: Any = None, **kwargs: Any
+    self,
+    bounding_boxes: Nest,
+    transformations: Nest,
+    images: tf.Tensor | None = None,
+    **kwargs: object,
   ) -> Any:
     size = tf.cast(tf.shape(images)[1:3], tf.float32)
     ratio = size[0] / size[1]
@@ -228,14 +237,14 @@ class _Shear(_Layer):
 class _JpegQuality(_Layer):
   """keras-cv compresses what it takes for an image in 0..1."""
 
-  def augment_image(self, image: Any, *args: Any, **kwargs: Any) -> Any:
+  def augment_image(self, image: tf.Tensor, *args: object, **kwargs: object) -> Any:
     return 255.0 * super().augment_image(image / 255.0, *args, **kwargs)
 
 
 class _ChannelShuffle(_Layer):
   """keras-cv needs to know the size of the image."""
 
-  def augment_images(self, images: Any, transformations: Any, **_: Any) -> Any:
+  def augment_images(self, images: tf.Tensor, transformations: Nest, **_: object) -> Any:
     if self.groups == 1:
       return images
     return tf.gather(images, transformations[0], axis=-1)
@@ -244,11 +253,13 @@ class _ChannelShuffle(_Layer):
 class _AugMix(_Layer):
   """Draws in each turn of its loops anew."""
 
-  def _loop_on_width(self, image: Any, weights: Any, curr_chain: Any, result: Any) -> Any:
+  def _loop_on_width(
+    self, image: tf.Tensor, weights: tf.Tensor, curr_chain: tf.Tensor, result: tf.Tensor
+  ) -> Any:
     with self.draws.scope(tf.reshape(curr_chain, [])):
       return super()._loop_on_width(image, weights, curr_chain, result)
 
-  def _loop_on_depth(self, depth_level: Any, image_aug: Any) -> Any:
+  def _loop_on_depth(self, depth_level: tf.Tensor, image_aug: tf.Tensor) -> Any:
     with self.draws.scope(tf.reshape(depth_level, [])):
       depth, image = super()._loop_on_depth(depth_level, image_aug)
     return depth, tf.ensure_shape(image, image_aug.shape)
@@ -257,7 +268,7 @@ class _AugMix(_Layer):
 def _scoped(name: str, salt: int) -> Callable[..., Any]:
   """A method of `AugMix` with draws of its own, because only one of several branches runs."""
 
-  def method(self: Any, image: Any) -> Any:
+  def method(self: _Layer, image: tf.Tensor) -> Any:
     with self.draws.scope(salt):
       return getattr(super(_AugMix, self), name)(image)
 
@@ -271,7 +282,7 @@ for _salt, _name in enumerate(
 
 
 @contextlib.contextmanager
-def _changed(layer: Any, **attributes: Any) -> Iterator[None]:
+def _changed(layer: _Layer, **attributes: object) -> Iterator[None]:
   """Other values of attributes for a while."""
   before = {name: getattr(layer, name) for name in attributes}
   try:

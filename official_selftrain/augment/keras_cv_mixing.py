@@ -28,7 +28,7 @@ _MIN_SIDE = 1.0
 class _NextInTurn(keras_cv_random.Draws):
   """Draws for a batch whose images are mixed in turn."""
 
-  def shuffle(self, value: tf.Tensor, **_: Any) -> tf.Tensor:
+  def shuffle(self, value: tf.Tensor, **_: object) -> tf.Tensor:
     """The rows, each moved to the place before it."""
     return tf.roll(value, -1, 0)
 
@@ -133,7 +133,7 @@ def _batch_of_boxes(neighbours: Sequence[examples.Example]) -> dict[str, tf.Tens
 
 
 def _boxes_of_first(
-  mixed: dict[str, Any], neighbours: Sequence[examples.Example]
+  mixed: dict[str, tf.Tensor], neighbours: Sequence[examples.Example]
 ) -> dict[str, tf.Tensor]:
   """What belongs to the boxes of the first image of a batch, boxes in its pixels."""
   places = tf.cast(tf.round(tf.reshape(mixed['classes'][0], [-1])), tf.int32)

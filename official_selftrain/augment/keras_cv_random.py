@@ -11,10 +11,11 @@ import dataclasses
 import threading
 import types
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
+Number: TypeAlias = float | tf.Tensor
 Shape = Any  # Numbers, a tensor, or numbers and tensors in brackets.
 
 
@@ -56,7 +57,12 @@ class Draws(threading.local):
       yield
 
   def uniform(
-    self, shape: Shape, minval: Any = 0, maxval: Any = None, dtype: Any = tf.float32, **_: Any
+    self,
+    shape: Shape,
+    minval: Number = 0,
+    maxval: Number | None = None,
+    dtype: tf.DType = tf.float32,
+    **_: object,
   ) -> tf.Tensor:
     """As `tf.random.uniform`."""
     if maxval is None:
@@ -64,7 +70,12 @@ class Draws(threading.local):
     return tf.random.stateless_uniform(shape, self._next(), minval, maxval, tf.as_dtype(dtype))
 
   def normal(
-    self, shape: Shape, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = tf.float32, **_: Any
+    self,
+    shape: Shape,
+    mean: Number = 0.0,
+    stddev: Number = 1.0,
+    dtype: tf.DType = tf.float32,
+    **_: object,
   ) -> tf.Tensor:
     """As `tf.random.normal`."""
     return tf.random.stateless_normal(shape, self._next(), mean, stddev, tf.as_dtype(dtype))
@@ -73,14 +84,19 @@ class Draws(threading.local):
   random_normal = normal
 
   def gamma(
-    self, shape: Shape, alpha: Any, beta: Any = None, dtype: Any = tf.float32, **_: Any
+    self,
+    shape: Shape,
+    alpha: Number,
+    beta: Number | None = None,
+    dtype: tf.DType = tf.float32,
+    **_: object,
   ) -> tf.Tensor:
     """As `tf.random.gamma`: the shape of the result is `shape` and then that of the parameters."""
     alpha = tf.convert_to_tensor(alpha, dtype)
     whole = tf.concat([tf.cast(shape, tf.int32), tf.shape(alpha)], 0)
     return tf.random.stateless_gamma(whole, self._next(), alpha, beta, dtype)
 
-  def shuffle(self, value: tf.Tensor, **_: Any) -> tf.Tensor:
+  def shuffle(self, value: tf.Tensor, **_: object) -> tf.Tensor:
     """As `tf.random.shuffle`: the rows in another order."""
     places = tf.argsort(tf.random.stateless_uniform([tf.shape(value)[0]], self._next()))
     return tf.gather(value, places)

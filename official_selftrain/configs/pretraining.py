@@ -1,7 +1,6 @@
 """Settings of the backbone that teacher, control and student start from."""
 
 import dataclasses
-from typing import Any
 
 from official.core import config_definitions as cfg
 from official.modeling import hyperparams
@@ -153,7 +152,7 @@ def is_path(init: str) -> bool:
   return bool(init) and init not in NAMES
 
 
-def _check_download(prefix: str, model: Any) -> None:
+def _check_download(prefix: str, model: hyperparams.Config) -> None:
   """Raises ConfigError for a backbone that Keras offers no weights of."""
   ids = tuple(f'b{number}' for number in range(8))
   is_offered = (

@@ -12,6 +12,8 @@ from official_selftrain.core import console, errors
 from official_selftrain.pipeline import data
 from official_selftrain.tasks import contract
 
+Settings = dict[str, Any]
+
 
 def check(params: runs.SelfTrainingExperiment) -> None:
   """Looks, before anything is trained, at the files that a backbone is made from.
@@ -111,7 +113,7 @@ def import_backbone(params: runs.SelfTrainingExperiment, directory: str) -> None
   console.note(f'{imported.source}: {imported.accounting.text()}')
 
 
-def _same_names(needed: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+def _same_names(needed: Settings, found: Settings) -> Settings:
   """What `found` has under the names of `needed`."""
   return {
     name: _same_names(value, found[name]) if isinstance(value, dict) else found[name]
@@ -120,7 +122,7 @@ def _same_names(needed: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]
   }
 
 
-def _check_settings(needed: dict[str, Any], found: dict[str, Any], path: str) -> None:
+def _check_settings(needed: Settings, found: Settings, path: str) -> None:
   """Raises ConfigError for settings of the network with which it would compute something else."""
   differing = sorted(
     set(imagenet.override(needed, 'task.model'))

@@ -41,7 +41,7 @@ class CheckTest(tf.test.TestCase):
     self.assert_refused('task.self_training.student_init=imagenet', r'student_init.*imagenet')
     self.assert_refused(
       'task.self_training.student_init=checkpoint',
-      r"'checkpoint' but task\.init_checkpoint is empty",
+      r"'checkpoint' but init and task\.init_checkpoint are empty",
     )
     params = _load('task.self_training.student_init=checkpoint,task.init_checkpoint=some/ckpt-1')
     self.assertEqual(params.task.init_checkpoint, 'some/ckpt-1')

@@ -32,7 +32,9 @@ def _task():
   def build(model, l2_weight_decay):
     del model, l2_weight_decay
     tf.keras.utils.set_random_seed(1)
-    head = modeling.ProjectionHead(configs.Projection(num_layers=2, hidden_size=12, output_size=8), use_sync_bn=True)
+    head = modeling.ProjectionHead(
+      configs.Projection(num_layers=2, hidden_size=12, output_size=8), use_sync_bn=True
+    )
     built = classification.ClassificationModel(tiny.TinyBackbone(), head)
     built(tf.zeros([1, _SIDE, _SIDE, 3]))
     return built
