@@ -84,18 +84,5 @@ class SupervisedTest(tf.test.TestCase):
       _train(tiny_run.SUPERVISED, 'no-class', _joint(override=paths))
 
 
-@pytest.mark.slow
-class SelfTrainingTest(tf.test.TestCase):
-  def test_all_models_of_a_run_have_the_classifier(self):
-    for experiment in (tiny_run.SELFTRAIN, tiny_run.SEGMENTATION):
-      folder = _train(experiment, experiment, _joint(0.2), 'train_and_eval')
-      for kind in ('teacher', 'control', 'student'):
-        curves = actions.read_history(os.path.join(folder, kind))
-        self.assertIn('joint_loss', curves, kind)
-        self.assertTrue(np.isfinite([value for _, value in curves['joint_loss']]).all())
-      self.assertTrue(os.path.exists(os.path.join(folder, 'report.html')))
-      self.assertTrue(os.path.exists(os.path.join(folder, 'export', 'saved_model.pb')))
-
-
 if __name__ == '__main__':
   tf.test.main()
