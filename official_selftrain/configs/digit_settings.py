@@ -17,6 +17,10 @@ FOR_PHOTOGRAPHS: Mapping[str, str] = {
   'retinanet_selftrain': 'retinanet_resnetfpn_selftrain',
   'segmentation_supervised': 'segmentation_efficientnet_supervised',
   'segmentation_selftrain': 'segmentation_efficientnet_selftrain',
+  'retinanet_joint': 'retinanet_resnetfpn_supervised',
+  'retinanet_selftrain_joint': 'retinanet_resnetfpn_selftrain',
+  'segmentation_joint': 'segmentation_efficientnet_supervised',
+  'segmentation_selftrain_joint': 'segmentation_efficientnet_selftrain',
 }
 
 # What was chosen for small images of upright digits and minutes on two CPU cores. Not every experiment has all.

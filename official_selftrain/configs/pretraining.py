@@ -104,6 +104,10 @@ class Pretraining(hyperparams.Config):
           f'task.model.backbone.type={model.backbone.type} fit one image size, that of task.model.input_size, '
           f'{model.input_size}.'
         )
+      if self.has_files(init) and not task.validation_data.input_path:
+        raise errors.ConfigError(
+          f'{prefix}.{init}.task.validation_data.input_path: empty although train_data.input_path names files.'
+        )
       if not self.has_files(init):
         # They come from the run, which is checked itself.
         task.train_data.input_path = task.validation_data.input_path = 'images of the run'

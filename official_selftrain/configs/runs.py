@@ -8,7 +8,7 @@ from official.core import config_definitions as cfg
 
 from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import calibration as calibration_lib
-from official_selftrain.configs import digit_settings, inputs, prepared_data
+from official_selftrain.configs import contrastive, digit_settings, inputs, prepared_data
 from official_selftrain.configs import pretraining as pretraining_lib
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
@@ -196,10 +196,25 @@ def training_augmentations(experiment: SupervisedExperiment) -> dict[str, aug.Au
     for name, stream in st.input_streams(experiment.task).items()
     if stream.is_training and hasattr(stream, 'augmentation')
   }
-  teacher = getattr(experiment, 'teacher', None)
-  if teacher is not None and teacher.augmentation is not None:
-    found['teacher.augmentation'] = teacher.augmentation
+  if not isinstance(experiment, SelfTrainingExperiment):
+    return found
+  if experiment.teacher.augmentation is not None:
+    found['teacher.augmentation'] = experiment.teacher.augmentation
+  if experiment.init == pretraining_lib.SUPERVISED and experiment.pretraining.is_trained(
+    experiment.init
+  ):
+    name = 'pretraining.supervised.task.train_data.augmentation'
+    found[name] = experiment.pretraining.supervised.task.train_data.augmentation
   return found
+
+
+def training_views(experiment: SupervisedExperiment) -> list[contrastive.Views]:
+  """The settings of all views by which some backbone of the experiment is trained; not copies."""
+  tasks = [experiment.task]
+  if isinstance(experiment, SelfTrainingExperiment) and experiment.init == pretraining_lib.SIMCLR:
+    tasks.append(experiment.pretraining.simclr.task)
+  found = [task for task in tasks if isinstance(task, contrastive.ContrastiveTask)]
+  return [stream.views for task in found for stream in (task.train_data, task.validation_data)]
 
 
 def uses_embedded_data(experiment: SupervisedExperiment) -> bool:

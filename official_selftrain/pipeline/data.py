@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 from official.core import config_definitions as cfg
 
-from official_selftrain.augment import build
+from official_selftrain.augment import build, ops
 from official_selftrain.checkpoints import restore
 from official_selftrain.configs import classification, contrastive, pretraining, runs
 from official_selftrain.configs import self_training as st
@@ -150,10 +150,13 @@ def make(params: runs.SupervisedExperiment, facts: DataFacts) -> DataFacts:
 
 
 def _exclude_ops(params: runs.SupervisedExperiment, known: Sequence[str]) -> None:
-  """Forbids every training stream the ops that are invalid for the data."""
+  """Forbids every training stream the ops that are invalid for the data; views are not mirrored without `Flip`."""
+  invalid = {*params.dataset.invalid_ops, *known}
   for settings in runs.training_augmentations(params).values():
-    invalid = {*settings.exclude_ops, *params.dataset.invalid_ops, *known}
-    settings.exclude_ops = sorted(invalid)
+    settings.exclude_ops = sorted({*settings.exclude_ops, *invalid})
+  if ops.FLIP in invalid:
+    for views in runs.training_views(params):
+      views.flip_probability = 0.0
 
 
 def check_augmentation(params: runs.SupervisedExperiment) -> None:

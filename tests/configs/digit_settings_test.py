@@ -12,6 +12,12 @@ _PATHS = ','.join(
 _SUPERVISED_PATHS = 'task.train_data.input_path=a,task.validation_data.input_path=b'
 
 
+def _paths(experiment):
+  """Overrides that name own files."""
+  paths = _PATHS if 'selftrain' in experiment else _SUPERVISED_PATHS
+  return f'{paths},task.joint.data.input_path=c' if experiment.endswith('joint') else paths
+
+
 def _found(experiment, override):
   """Names of the settings that are reported."""
   params = config.load_experiment(experiment, [], override)
@@ -86,17 +92,15 @@ class DigitSettingsTest(unittest.TestCase):
 
   def test_experiments_for_photographs_have_none(self):
     for embedded, photographs in digit_settings.FOR_PHOTOGRAPHS.items():
-      paths = _SUPERVISED_PATHS if embedded.endswith('supervised') else _PATHS
-      self.assertTrue(_found(embedded, paths))
-      self.assertEqual(_found(photographs, paths), [])
+      self.assertTrue(_found(embedded, _paths(embedded)))
+      self.assertEqual(_found(photographs, _paths(photographs)), [])
 
 
 class WarningTest(unittest.TestCase):
   def test_one_warning_names_them_and_the_experiment_for_photographs(self):
     for embedded, photographs in digit_settings.FOR_PHOTOGRAPHS.items():
-      paths = _SUPERVISED_PATHS if embedded.endswith('supervised') else _PATHS
       with self.subTest(embedded), self.assertLogs('absl', 'WARNING') as logs:
-        config.load_experiment(embedded, [], paths)
+        config.load_experiment(embedded, [], _paths(embedded))
       self.assertEqual(len(logs.output), 1)
       self.assertIn(
         f'{embedded} is made for the embedded digits. With your own files these settings still have its values: '
@@ -112,9 +116,8 @@ class WarningTest(unittest.TestCase):
   def test_no_warning_with_embedded_data_or_for_photographs(self):
     with self.assertNoLogs('absl', 'WARNING'):
       for embedded, photographs in digit_settings.FOR_PHOTOGRAPHS.items():
-        paths = _SUPERVISED_PATHS if embedded.endswith('supervised') else _PATHS
         config.load_experiment(embedded)
-        config.load_experiment(photographs, [], paths)
+        config.load_experiment(photographs, [], _paths(photographs))
 
 
 if __name__ == '__main__':

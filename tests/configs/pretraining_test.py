@@ -77,6 +77,10 @@ class InitTest(unittest.TestCase):
         r'^pretraining\.supervised\.trainer\.train_steps is 0',
       ),
       (
+        ('init=simclr', 'pretraining.simclr.task.train_data.input_path=a'),
+        r'^pretraining\.simclr\.task\.validation_data\.input_path: empty although',
+      ),
+      (
         ('init=simclr', 'pretraining.simclr.task.model.input_size=[64,64,3]'),
         r'^pretraining\.simclr\.task\.model\.input_size is \[64, 64, 3\]: the layers of .*spinenet fit one',
       ),

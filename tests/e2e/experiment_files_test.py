@@ -84,7 +84,7 @@ class ExperimentFilesTest(unittest.TestCase):
   def test_every_recipe_is_in_the_readme_and_has_its_experiment(self):
     readme = (_FOLDER / 'README.md').read_text(encoding='utf-8')
     recipes = [*_FOLDER.glob('coco_*.yaml'), *_FOLDER.glob('pascal_*.yaml')]
-    self.assertEqual(len(recipes), 16)
+    self.assertEqual(len(recipes), 20)
     for path in recipes:
       self.assertRegex(readme, rf'\n\| (\+ )?`{path.stem}` \|')
       kind = 'retinanet_resnetfpn' if path.stem.startswith('coco') else 'segmentation_efficientnet'
@@ -95,6 +95,17 @@ class ExperimentFilesTest(unittest.TestCase):
       self.assertIn(f'--experiment={kind}_selftrain ', text)
       # The mark of a recipe that builds on another one.
       self.assertEqual('base: base/' not in text, f'| + `{path.stem}` |' in readme)
+
+  def test_recipes_of_backbones(self):
+    readme = (_FOLDER / 'README.md').read_text(encoding='utf-8')
+    for name, experiment in (
+      ('imagenet_efficientnet_b7', 'classification_pretrain'),
+      ('simclr_resnet50', 'simclr_pretrain'),
+    ):
+      self.assertIn(f'\n| `{name}` |', readme)
+      path = _FOLDER / f'{name}.yaml'
+      self.assertEqual(override_text.read_override_file(path)['experiment'], experiment)
+      self.assertIn(f'--experiment={experiment} ', path.read_text(encoding='utf-8'))
 
   def test_commands_of_the_readme_are_accepted(self):
     readme = (_FOLDER / 'README.md').read_text(encoding='utf-8')

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from official_selftrain.configs import classification as configs
+from official_selftrain.configs import detection
 from official_selftrain.modeling import classification
 
 
@@ -18,9 +19,18 @@ class PooledFeaturesTest(tf.test.TestCase):
     self.assertAllClose(classification.PooledFeatures()(features), [[3.0, 4.0]])
 
 
+def _spinenet():
+  """Settings of a classifier on the backbone of the small detector, whose levels have one width."""
+  detector = detection.small_spinenet(num_classes=4, image_size=128)
+  model = configs.ClassificationModel(num_classes=3, input_size=[128, 128, 3])
+  shared = ('family', 'backbone', 'norm_activation')
+  model.override({name: detector.as_dict()[name] for name in shared})
+  return model
+
+
 class BuildTest(tf.test.TestCase):
   def test_logits_are_those_of_the_pooled_features(self):
-    model = classification.build(configs.small_spinenet(num_classes=3, image_size=128))
+    model = classification.build(_spinenet())
     images = tf.random.stateless_normal([2, 128, 128, 3], [1, 2])
     features = model.backbone(images)
     pooled = tf.add_n([tf.reduce_mean(level, [1, 2]) for level in features.values()]) / 3.0
@@ -29,8 +39,7 @@ class BuildTest(tf.test.TestCase):
     self.assertEqual(model(images).dtype, tf.float32)
 
   def test_weight_decay_is_half_the_sum_of_squares(self):
-    settings = configs.small_spinenet(num_classes=3, image_size=128)
-    model = classification.build(settings, l2_weight_decay=0.1)
+    model = classification.build(_spinenet(), l2_weight_decay=0.1)
     kernels = [v for v in model.trainable_variables if 'kernel' in v.name]
     expected = 0.1 * sum(float(tf.nn.l2_loss(kernel)) for kernel in kernels)
     self.assertAllClose(tf.add_n(model.losses), expected, rtol=1e-5)

@@ -78,7 +78,7 @@ class KeysTest(unittest.TestCase):
     'task.validation_data.input_path': 'x',
     'task.annotation_file': 'x',
     'task.init_checkpoint': 'x',
-    'teacher.init_checkpoint': 'x',
+    'init', 'pretraining.checkpoint', 'teacher.init_checkpoint': 'x',
     'report.unlabelled_truth': 'x',
   }
 
@@ -113,6 +113,9 @@ class KeysTest(unittest.TestCase):
   def test_files_count_like_settings(self):
     other = {**self.files, 'task.pseudo_data.input_path': 'y'}
     self.assertEqual(self.changed({}, other), ['labels', 'gate', 'student', 'report', 'export'])
+    other = {**self.files, 'pretraining.checkpoint': 'y'}
+    everything = ['teacher', 'labels', 'gate', 'control', 'student', 'report', 'export']
+    self.assertEqual(self.changed({}, other), everything)
     other = {**self.files, 'task.annotation_file': 'y'}
     self.assertEqual(self.changed({}, other), ['report'])
 

@@ -114,6 +114,17 @@ class PretrainingTest(tf.test.TestCase):
       'pretraining.checkpoint', _run('init=simclr,pretraining.checkpoint=a').stages[0].files
     )
 
+  def test_digits_are_never_mirrored(self):
+    for init, views in (('supervised', False), ('simclr', True)):
+      override = f'init={init},pretraining.simclr.task.train_data.views.flip_probability=0.5'
+      params = config.load_experiment('retinanet_selftrain', [], override).replace()
+      selftrain.data.locate(params, 'runs/mine')
+      stream = jobs.Jobs(params, 'runs/mine').make('pretraining').params.task.train_data
+      if views:
+        self.assertEqual(stream.views.flip_probability, 0.0)
+      else:
+        self.assertIn('Flip', stream.augmentation.exclude_ops)
+
   def test_jobs_start_from_the_backbone(self):
     params = config.load_experiment('retinanet_selftrain', [], 'init=simclr').replace()
     selftrain.data.locate(params, 'runs/mine')
