@@ -78,7 +78,9 @@ class KeysTest(unittest.TestCase):
     'task.validation_data.input_path': 'x',
     'task.annotation_file': 'x',
     'task.init_checkpoint': 'x',
-    'init', 'pretraining.checkpoint', 'teacher.init_checkpoint': 'x',
+    'init': 'x',
+    'pretraining.checkpoint': 'x',
+    'teacher.init_checkpoint': 'x',
     'report.unlabelled_truth': 'x',
   }
 
