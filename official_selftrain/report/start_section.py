@@ -13,7 +13,7 @@ def starts(inputs: contents.ReportInputs) -> markup.Markup | None:
   body = [parts.grid(('model', 'starts from'), rows)]
   found = inputs.pretraining
   if found is not None and found.curves:
-    body.append(markup.element('div', [_chart(found)], class_='charts'))
+    body.append(markup.element('div', _charts(found), class_='charts'))
   if found is not None and found.metrics:
     measured = [(name.replace('_', ' '), table.number(v)) for name, v in found.metrics.items()]
     body.append(parts.grid((f'pre-training ({found.kind})', 'on held-out images'), measured))
@@ -25,12 +25,12 @@ def starts(inputs: contents.ReportInputs) -> markup.Markup | None:
   )
 
 
-def _chart(found: contents.Pretraining) -> markup.Markup:
-  lines = [
-    charts.Line(
-      name.replace('_', ' '), _STYLES[place % len(_STYLES)], points, dashed=place % 2 == 1
-    )
-    for place, (name, points) in enumerate(found.curves.items())
-  ]
-  labels = charts.Labels(f'Pre-training ({found.kind}), {found.steps:,} steps', 'step', '')
-  return charts.line_chart(labels, lines)
+def _charts(found: contents.Pretraining) -> list[markup.Markup]:
+  """One for each curve: losses and shares have different scales."""
+  shown = []
+  for place, (name, points) in enumerate(found.curves.items()):
+    words = name.replace('_', ' ')
+    title = f'Pre-training ({found.kind}), {found.steps:,} steps: {words}'
+    line = charts.Line(words, _STYLES[place % len(_STYLES)], points)
+    shown.append(charts.line_chart(charts.Labels(title, 'step', ''), [line]))
+  return shown

@@ -33,8 +33,8 @@ class StartSectionTest(unittest.TestCase):
     text = str(start_section.starts(inputs))
     for part in (
       'the simclr backbone of this run, 500 steps',
-      'Pre-training (simclr), 500 steps',
-      'contrastive accuracy',
+      'Pre-training (simclr), 500 steps: training loss',
+      'Pre-training (simclr), 500 steps: contrastive accuracy',
       '0.409',
     ):
       self.assertIn(part, text)
