@@ -6,6 +6,7 @@ measurements. Delete the folder after a change to model or training.
 
 import dataclasses
 import functools
+import itertools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -216,6 +217,19 @@ class Step:
 def self_training_task(params: runs.SelfTrainingExperiment) -> Any:
   """Our two-source task."""
   return task_factory.get_task(params.task)
+
+
+def drain(dataset: tf.data.Dataset, elements: int) -> Callable[[], None]:
+  """A function that takes so many elements of an endless data set in one thread, on from where it stopped."""
+  options = tf.data.Options()
+  options.threading.private_threadpool_size = 1
+  options.threading.max_intra_op_parallelism = 1
+  # Anything that works ahead would do so while the other contender is measured.
+  options.experimental_optimization.inject_prefetch = False
+  options.autotune.enabled = False
+  # One iterator for all rounds: building one takes longer than an image does.
+  iterator = iter(dataset.with_options(options))
+  return lambda: [None for _ in itertools.islice(iterator, elements)] and None
 
 
 def say(text: str) -> None:

@@ -8,7 +8,6 @@ no boxes in RandAugment; it is shown for what it has. Decoding the JPEG is the f
 """
 
 import functools
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -131,15 +130,7 @@ def _measure(
 def _drain(step: Step, images: int) -> Callable[[], None]:
   """A function that puts `images` images through `step` in one thread."""
   dataset = _examples().repeat().enumerate().map(_with_seed).map(step)
-  options = tf.data.Options()
-  options.threading.private_threadpool_size = 1
-  options.threading.max_intra_op_parallelism = 1
-  # Anything that works ahead would do so while the other contender is measured.
-  options.experimental_optimization.inject_prefetch = False
-  options.autotune.enabled = False
-  # One iterator for all rounds: building one takes longer than an image does.
-  iterator = iter(dataset.with_options(options))
-  return lambda: [None for _ in itertools.islice(iterator, images)] and None
+  return workbench.drain(dataset, images)
 
 
 def _with_seed(number: tf.Tensor, example: Example) -> Example:

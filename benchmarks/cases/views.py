@@ -6,7 +6,6 @@ and the strength of SimCLR's paper; they see one image at a time here. TensorFlo
 `tf.image` ops with seeds: bicubic crops and hue in HSV, where ours are bilinear and in YIQ (see `augment.views`).
 """
 
-import itertools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -55,14 +54,7 @@ def _drain(step: Step) -> Callable[[], None]:
   images = tf.data.Dataset.from_tensor_slices(photographs.load_sample_images().images).cache()
   dataset = images.repeat().enumerate()
   dataset = dataset.map(lambda number, image: step(image, tf.stack([tf.cast(number, tf.int32), 0])))
-  options = tf.data.Options()
-  options.threading.private_threadpool_size = 1
-  options.threading.max_intra_op_parallelism = 1
-  # Anything that works ahead would do so while the other contender is measured.
-  options.experimental_optimization.inject_prefetch = False
-  options.autotune.enabled = False
-  iterator = iter(dataset.with_options(options))
-  return lambda: [None for _ in itertools.islice(iterator, _IMAGES)] and None
+  return workbench.drain(dataset, _IMAGES)
 
 
 def _ours(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

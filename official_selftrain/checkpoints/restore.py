@@ -101,8 +101,7 @@ def restore(
       f'{checkpoint} is a TF1 checkpoint. Import it first: python -m official_selftrain.import_tf1 '
       f'--checkpoint={checkpoint} --config_file=... --output=...'
     )
-  graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH_KEY))
-  keys = _match(tf.train.Checkpoint(**items), graph)
+  keys = _match(tf.train.Checkpoint(**items), reader.get_tensor(_GRAPH_KEY))
   wanted = {v.ref(): v for part in items.values() for v in part.variables}
   named = ' and '.join(items)
   found = {ref: key for ref, key in keys.items() if ref in wanted and key in shapes}
@@ -156,8 +155,7 @@ def restore_if_there(root: tf.train.Checkpoint, checkpoint: str) -> bool:
   """
   reader = tf.train.load_checkpoint(checkpoint)
   shapes = reader.get_variable_to_shape_map()
-  graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH_KEY))
-  found = _match(root, graph)
+  found = _match(root, reader.get_tensor(_GRAPH_KEY))
   wanted = _variables(root)
   if not all(
     variable.ref() in found and list(variable.shape) == list(shapes[found[variable.ref()]])
@@ -174,8 +172,14 @@ def _variables(root: tf.train.Checkpoint) -> list[tf.Variable]:
   return [each for each in below if isinstance(each, tf.Variable)]
 
 
-def _match(root: Any, graph: trackable_object_graph_pb2.TrackableObjectGraph) -> dict[Any, str]:
-  """Checkpoint keys of the variables below `root`, by reference, found along equal names from both roots."""
+def _match(root: Any, serialized: bytes) -> dict[Any, str]:
+  """Checkpoint keys of the variables below `root`, by reference, found along equal names from both roots.
+
+  Args:
+    root: a trackable.
+    serialized: the checkpoint's object graph.
+  """
+  graph = trackable_object_graph_pb2.TrackableObjectGraph.FromString(serialized)
   keys: dict[Any, str] = {}
   queue = collections.deque([(root, 0)])
   seen = {id(root)}

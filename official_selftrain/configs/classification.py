@@ -119,13 +119,20 @@ class ClassificationTask(tasks.LabelledTask, image_classification.ImageClassific
   def check_model(self) -> None:
     """See `LabelledTask`."""
     self.model.check_size('task.model')
-    if self.model.num_classes < 2:
-      raise errors.ConfigError(
-        f'task.model.num_classes is {self.model.num_classes}: there must be at least 2 classes to tell apart.'
-      )
-    smoothing = self.losses.label_smoothing
-    if not 0 <= smoothing < 1:
-      raise errors.ConfigError(f'task.losses.label_smoothing is {smoothing}: it must be in [0, 1).')
+    check_num_classes(self.model.num_classes, 'task.model.num_classes')
+    check_share(self.losses.label_smoothing, 'task.losses.label_smoothing')
+
+
+def check_num_classes(count: int, name: str) -> None:
+  """Raises ConfigError where there is nothing to tell apart; `name` is the dotted name of the setting."""
+  if count < 2:
+    raise errors.ConfigError(f'{name} is {count}: there must be at least 2 classes to tell apart.')
+
+
+def check_share(value: float, name: str) -> None:
+  """Raises ConfigError for a share that may be nothing but not everything; `name` is the dotted name of the setting."""
+  if not 0 <= value < 1:
+    raise errors.ConfigError(f'{name} is {value}: it must be in [0, 1).')
 
 
 def check_stream(stream: DataConfig, name: str) -> None:

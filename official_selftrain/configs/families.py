@@ -5,7 +5,7 @@ a fact or a builder, so nothing compares names.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import tensorflow as tf
@@ -24,6 +24,24 @@ Segmentation = Literal['model_garden', 'original']
 _SPINENET_SIDE = 128
 # Values of `task.model.backbone.type` whose layers fit the image size that they were built for.
 OF_ONE_SIZE = ('spinenet', 'spinenet_mobile')
+
+
+def check_image_size(
+  model: 'detection.DetectionModel | segmentation.SegmentationModel', size: Sequence[int], name: str
+) -> None:
+  """Raises ConfigError for images of another size than the only one that some backbones take.
+
+  Args:
+    model: `task.model`.
+    size: height and width, with or without channels, of images that its backbone will see.
+    name: dotted name of the setting that says so.
+  """
+  whole = list(model.input_size[: len(size)])
+  if model.backbone.type in OF_ONE_SIZE and list(size) != whole:
+    raise errors.ConfigError(
+      f'{name} is {list(size)}: the layers of task.model.backbone.type={model.backbone.type} fit one image size, '
+      f'that of task.model.input_size, {whole}.'
+    )
 
 
 def _check_levels(model: 'detection.DetectionModel', prefix: str) -> None:

@@ -47,13 +47,9 @@ class Joint(hyperparams.Config):
       raise errors.ConfigError(
         f'{prefix}.weight is {self.weight}: it must be at least 0, and 0 trains without the classifier.'
       )
-    if self.num_classes < 2:
-      raise errors.ConfigError(
-        f'{prefix}.num_classes is {self.num_classes}: there must be at least 2 classes to tell apart.'
-      )
+    classification.check_num_classes(self.num_classes, f'{prefix}.num_classes')
     for name in ('dropout_rate', 'label_smoothing'):
-      if not 0 <= getattr(self, name) < 1:
-        raise errors.ConfigError(f'{prefix}.{name} is {getattr(self, name)}: it must be in [0, 1).')
+      classification.check_share(getattr(self, name), f'{prefix}.{name}')
     size = self.input_size
     if size and (len(size) != 2 or min(size) < 1):
       raise errors.ConfigError(
@@ -81,16 +77,7 @@ class JointTask(hyperparams.Config):
     super().check()
     self.joint.check(f'task.{FIELD}')
     if self.joint.weight and self.joint.input_size:
-      self._check_size()
-
-  def _check_size(self) -> None:
-    """Raises ConfigError for images of another size than the only one that the backbone takes."""
-    size, whole = list(self.joint.input_size), list(self.model.input_size[:2])
-    if self.model.backbone.type in families.OF_ONE_SIZE and size != whole:
-      raise errors.ConfigError(
-        f'task.{FIELD}.input_size is {size}: the layers of task.model.backbone.type={self.model.backbone.type} fit one '
-        f'image size, that of task.model.input_size, {whole}.'
-      )
+      families.check_image_size(self.model, self.joint.input_size, f'task.{FIELD}.input_size')
 
 
 def model_of(task: JointTask) -> classification.ClassificationModel:

@@ -96,14 +96,8 @@ class Pretraining(hyperparams.Config):
       section = getattr(self, init)
       st.check_trainer(section.trainer, f'{prefix}.{init}.trainer')
       task = task_for(section, model)
-      if model.backbone.type in families.OF_ONE_SIZE and list(task.model.input_size) != list(
-        model.input_size
-      ):
-        raise errors.ConfigError(
-          f'{prefix}.{init}.task.model.input_size is {task.model.input_size}: the layers of '
-          f'task.model.backbone.type={model.backbone.type} fit one image size, that of task.model.input_size, '
-          f'{model.input_size}.'
-        )
+      own_size = f'{prefix}.{init}.task.model.input_size'
+      families.check_image_size(model, task.model.input_size, own_size)
       if self.has_files(init) and not task.validation_data.input_path:
         raise errors.ConfigError(
           f'{prefix}.{init}.task.validation_data.input_path: empty although train_data.input_path names files.'

@@ -110,8 +110,8 @@ def digits_at_full_size() -> pretraining.Pretraining:
 def photographs() -> pretraining.Pretraining:
   """Pre-training of a run on photographs, on one GPU.
 
-  Classification has the strong augmentation of the paper's ImageNet++ (section 3.2); SimCLR has its paper's settings,
-  with a batch of 256 and the learning rate for it.
+  Classification has AutoAugment, as the paper's start "ImageNet" (section 3.1); SimCLR has its paper's settings, with a
+  batch of 256 and the learning rate for it.
   """
   supervised, simclr = classification_pretrain(), simclr_pretrain()
   task = supervised.task

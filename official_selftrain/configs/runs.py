@@ -157,6 +157,12 @@ class SelfTrainingExperiment(SupervisedExperiment):
     """Whether `init` names a backbone."""
     return self.init not in ('', pretraining_lib.RANDOM)
 
+  @property
+  def trained_start(self) -> pretraining_lib.Supervised | pretraining_lib.SimClr | None:
+    """How the backbone that `init` names is trained in this run; None if it is not."""
+    is_trained = self.pretraining.is_trained(self.init)
+    return getattr(self.pretraining, self.init) if is_trained else None
+
   def check_start(self) -> None:
     """See `SupervisedExperiment`."""
     for name, given in (
@@ -172,8 +178,7 @@ class SelfTrainingExperiment(SupervisedExperiment):
       )
     self.pretraining.check('pretraining', self.init, self.task.model)
     if (
-      self.init == pretraining_lib.SUPERVISED
-      and self.pretraining.is_trained(self.init)
+      isinstance(self.trained_start, pretraining_lib.Supervised)
       and not self.pretraining.has_files(self.init)
       and not uses_embedded_data(self)
     ):
@@ -200,11 +205,9 @@ def training_augmentations(experiment: SupervisedExperiment) -> dict[str, aug.Au
     return found
   if experiment.teacher.augmentation is not None:
     found['teacher.augmentation'] = experiment.teacher.augmentation
-  if experiment.init == pretraining_lib.SUPERVISED and experiment.pretraining.is_trained(
-    experiment.init
-  ):
+  if isinstance(experiment.trained_start, pretraining_lib.Supervised):
     name = 'pretraining.supervised.task.train_data.augmentation'
-    found[name] = experiment.pretraining.supervised.task.train_data.augmentation
+    found[name] = experiment.trained_start.task.train_data.augmentation
   return found
 
 

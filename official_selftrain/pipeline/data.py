@@ -78,13 +78,11 @@ def _locate_pretraining(
   params: runs.SupervisedExperiment, classes: digit_classes.Files | None
 ) -> None:
   """Sets the empty input paths of a pre-training in the run; `classes` are the embedded images, if they are used."""
-  if not _pretrains(params):
-    return
-  section = getattr(params.pretraining, params.init)
-  if params.pretraining.has_files(params.init):
+  section = _trained_start(params)
+  if section is None or section.task.train_data.input_path:
     return
   streams = section.task.train_data, section.task.validation_data
-  if params.init == pretraining.SIMCLR:
+  if isinstance(section, pretraining.SimClr):
     paths = params.task.pseudo_data.input_path, params.task.validation_data.input_path
   else:
     assert classes is not None  # The experiment has been checked.
@@ -93,15 +91,16 @@ def _locate_pretraining(
     stream.input_path = path
 
 
-def _pretrains(params: runs.SupervisedExperiment) -> bool:
-  """Whether the run trains the backbone that its models start from."""
-  is_run = isinstance(params, runs.SelfTrainingExperiment)
-  return is_run and params.pretraining.is_trained(params.init)
+def _trained_start(
+  params: runs.SupervisedExperiment,
+) -> pretraining.Supervised | pretraining.SimClr | None:
+  """How the run trains the backbone that its models start from; None if it does not."""
+  return params.trained_start if isinstance(params, runs.SelfTrainingExperiment) else None
 
 
 def _needs_classes(params: runs.SupervisedExperiment) -> bool:
   """Whether something learns from embedded images with one class each."""
-  is_supervised = _pretrains(params) and params.init == pretraining.SUPERVISED
+  is_supervised = isinstance(_trained_start(params), pretraining.Supervised)
   return _classifies(params) or _is_joint(params) or is_supervised
 
 

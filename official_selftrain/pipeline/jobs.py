@@ -97,7 +97,8 @@ class Jobs:
   def pretraining(self) -> training.Job:
     """The job of the backbone that `init` names, which must be one that is trained."""
     params = self.params
-    section = getattr(params.pretraining, params.init)
+    section = params.trained_start
+    assert section is not None
     task = pretraining.task_for(section, params.task.model)
     return training.Job(
       name=PRETRAINING,

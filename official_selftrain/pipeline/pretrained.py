@@ -24,20 +24,15 @@ def check(params: runs.SelfTrainingExperiment) -> None:
   Raises:
     DataError: a path leads to nothing, or a first record cannot be used.
   """
-  init, settings = params.init, params.pretraining
-  if not settings.is_trained(init):
+  section = params.trained_start
+  if section is None:
     return
-  task = pretraining.task_for(getattr(settings, init), params.task.model)
+  task = pretraining.task_for(section, params.task.model)
   try:
     data.check_files(task, is_training=True)
     data.check_first_records(contract.make(task))
   except errors.DataError as error:
-    raise errors.DataError(f'pretraining.{init}: {error}') from error
-
-
-def is_trained(params: runs.SelfTrainingExperiment) -> bool:
-  """Whether this run trains the backbone that its models start from."""
-  return params.pretraining.is_trained(params.init)
+    raise errors.DataError(f'pretraining.{params.init}: {error}') from error
 
 
 def starts(params: runs.SelfTrainingExperiment, models: Iterable[str]) -> dict[str, str]:
@@ -68,8 +63,8 @@ def _backbone(params: runs.SelfTrainingExperiment) -> str:
   init, settings = params.init, params.pretraining
   if not params.has_init:
     return ''
-  if settings.is_trained(init):
-    return f'the {init} backbone of this run, {getattr(settings, init).trainer.train_steps:,} steps'
+  if params.trained_start is not None:
+    return f'the {init} backbone of this run, {params.trained_start.trainer.train_steps:,} steps'
   if pretraining.is_path(init):
     return f'the backbone of {init}'
   return f'the {init} backbone of {settings.checkpoint or "Keras"}'

@@ -229,7 +229,7 @@ class SelfTrainingRun:
 
   def _make_backbone(self, stage: graph.Stage) -> dict[str, Any]:
     """The backbone that models start from: trained, imported or downloaded."""
-    if self._params.pretraining.is_trained(self._params.init):
+    if self._params.trained_start is not None:
       return self._train(stage, '')
     pretrained.import_backbone(self._params, self._path(PRETRAINING))
     return self._model_facts(self._path(PRETRAINING))
@@ -335,7 +335,7 @@ class SelfTrainingRun:
       seconds=self._ledger.seconds(self._graph.names),
       rounds=tuple(self._round(stage, n) for n in range(1, last + 1)) if last > 1 else (),
       starts=pretrained.starts(self._params, models),
-      backbone=self._jobs.pretraining() if pretrained.is_trained(self._params) else None,
+      backbone=self._jobs.pretraining() if self._params.trained_start is not None else None,
     )
     return reporting.write(found)
 

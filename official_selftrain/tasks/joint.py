@@ -1,7 +1,6 @@
 """Joint training: a classifier of whole images on the shared backbone (Zoph et al. 2020, section 5 and Table 7)."""
 
 import functools
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
@@ -29,18 +28,8 @@ _OFFSET = 1_000_000_007
 
 ByStream = multi_stream.ByStream
 
-if TYPE_CHECKING:
 
-  class _Host(multi_stream.MultiStreamMixin):
-    """The class that the mixin is mixed into, for the type checker only: at run time it would shadow the real one."""
-
-    def initialize(self, model: tf.keras.Model) -> None: ...
-
-else:
-  _Host = multi_stream.MultiStreamMixin
-
-
-class JointMixin(_Host):
+class JointMixin(multi_stream.MultiStreamMixin):
   """Adds the stream `task.joint` to a task, unless its weight is 0.
 
   Put it before the `StreamsMixin`. The classifier, `class_head`, is trained with the model and saved in its

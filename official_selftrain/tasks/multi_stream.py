@@ -15,32 +15,12 @@ ByStream = Mapping[str, Any]
 
 
 if TYPE_CHECKING:
+  from official_selftrain.tasks import streams
 
-  class _Host:
+  class _Host(streams.StreamsMixin):
     """The class that the mixin is mixed into, for the type checker only: at run time it would shadow the real one."""
 
-    loss: str
-    task_config: Any
-
-    def build_model(self) -> tf.keras.Model: ...
-    def build_inputs(
-      self, params: cfg.DataConfig, input_context: tf.distribute.InputContext | None = None
-    ) -> tf.data.Dataset: ...
     def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]: ...
-    def train_step(
-      self,
-      inputs: Any,
-      model: tf.keras.Model,
-      optimizer: tf.keras.optimizers.Optimizer,
-      metrics: list[tf.keras.metrics.Metric] | None = None,
-    ) -> dict[str, tf.Tensor]: ...
-    def training_streams(self) -> tuple[stream_specs.Stream, ...]: ...
-    def stream_batches(
-      self,
-      stream: stream_specs.Stream,
-      params: cfg.DataConfig,
-      input_context: tf.distribute.InputContext | None = None,
-    ) -> tf.data.Dataset: ...
     def source_losses(self, outputs: Nest, labels: Nest) -> dict[str, tf.Tensor]: ...
     def source_statistics(self, labels: Nest) -> dict[str, tf.Tensor]: ...
 
