@@ -143,6 +143,8 @@ class SettingsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllClose(epochs, 1000, rtol=0.01)
     rate = simclr.trainer.optimizer_config.learning_rate.get().initial_learning_rate
     self.assertAllClose(rate, 0.3 * simclr.task.train_data.global_batch_size / 256)
+    # A factor of half the sum of squares, as EfficientNet's own 1e-5 is.
+    self.assertEqual(classes.task.losses.l2_weight_decay, 1e-5)
     policy = classes.task.train_data.augmentation
     self.assertEqual((policy.policy, policy.auto_augment.version), ('S2', 'imagenet'))
     # The detectors that start from them have the same networks.
