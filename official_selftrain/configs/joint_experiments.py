@@ -11,42 +11,40 @@ from official_selftrain.configs import experiments, joint, pretraining_experimen
 _ALONE, _WITH_SELF_TRAINING = 0.5, 0.2
 
 
-def _joint(base: str, weight: float, steps: dict[str, int]) -> runs.SupervisedExperiment:
-  """A registered experiment with as many images with classes per step as labelled ones, and shorter schedules."""
+def _joint(base: str, weight: float) -> runs.SupervisedExperiment:
+  """A registered experiment with as many images with classes per step as labelled ones, at half their size."""
   experiment = exp_factory.get_exp_config(base)
   batch_size = experiment.task.train_data.global_batch_size
   experiment.task.joint = joint.Joint(
     weight=weight,
     label_smoothing=0.1,
+    input_size=[64, 64],
     data=pretraining_experiments.embedded_stream(
       is_training=True, batch_size=batch_size, policy='S1'
     ),
   )
-  for name, count in steps.items():
-    trainer = experiment.teacher.trainer if name == 'teacher' else experiment.trainer
-    trainer.train_steps = trainer.validation_interval = count
   return experiment
 
 
 @experiments.register('retinanet_joint')
 def retinanet_joint() -> runs.SupervisedExperiment:
   """`retinanet_supervised` with a classifier of single digits on its backbone."""
-  return _joint('retinanet_supervised', _ALONE, {'student': 600})
+  return _joint('retinanet_supervised', _ALONE)
 
 
 @experiments.register('retinanet_selftrain_joint')
 def retinanet_selftrain_joint() -> runs.SupervisedExperiment:
   """`retinanet_selftrain`, all models with that classifier."""
-  return _joint('retinanet_selftrain', _WITH_SELF_TRAINING, {'teacher': 600, 'student': 300})
+  return _joint('retinanet_selftrain', _WITH_SELF_TRAINING)
 
 
 @experiments.register('segmentation_joint')
 def segmentation_joint() -> runs.SupervisedExperiment:
   """`segmentation_supervised` with a classifier of single digits on its backbone."""
-  return _joint('segmentation_supervised', _ALONE, {'student': 1200})
+  return _joint('segmentation_supervised', _ALONE)
 
 
 @experiments.register('segmentation_selftrain_joint')
 def segmentation_selftrain_joint() -> runs.SupervisedExperiment:
   """`segmentation_selftrain`, all models with that classifier."""
-  return _joint('segmentation_selftrain', _WITH_SELF_TRAINING, {'teacher': 1200, 'student': 400})
+  return _joint('segmentation_selftrain', _WITH_SELF_TRAINING)

@@ -30,7 +30,7 @@ def embedded_stream(
 
 
 def small_resnet(num_classes: int, image_size: int) -> classification.ClassificationModel:
-  """The backbone of `segmentation.small_nasfpn` with a classifier on it."""
+  """The backbone of `detection.small_retinanet` and `segmentation.small_nasfpn` with a classifier on it."""
   return classification.ClassificationModel(
     num_classes=num_classes,
     input_size=[image_size, image_size, 3],
@@ -45,7 +45,7 @@ def small_resnet(num_classes: int, image_size: int) -> classification.Classifica
 
 @experiments.register('classification_pretrain')
 def classification_pretrain() -> runs.SupervisedExperiment:
-  """The backbone of `segmentation_selftrain` on embedded images of single digits at half their size."""
+  """The backbone of the embedded experiments on images of single digits at half their size."""
   task = classification.ClassificationTask(
     model=small_resnet(num_classes=10, image_size=64),
     losses=image_classification.Losses(l2_weight_decay=1e-4, label_smoothing=0.1),
@@ -71,7 +71,7 @@ def _stream(is_training: bool) -> contrastive.DataConfig:
 
 @experiments.register('simclr_pretrain')
 def simclr_pretrain() -> runs.SupervisedExperiment:
-  """The backbone of `segmentation_selftrain` on the unlabelled images of the embedded data set at half their size."""
+  """The backbone of the embedded experiments on the unlabelled images of their data set at half their size."""
   small = small_resnet(num_classes=0, image_size=64)
   model = contrastive.ContrastiveModel()
   model.override(small.as_dict())
@@ -93,18 +93,6 @@ def digits() -> pretraining.Pretraining:
   """Pre-training of a run on the embedded data set: the experiments here, at their size of 64 pixels."""
   supervised, simclr = classification_pretrain(), simclr_pretrain()
   return _of_runs(supervised, simclr, supervised.task.model.input_size)
-
-
-def digits_at_full_size() -> pretraining.Pretraining:
-  """The same for a backbone that takes images of one size, with steps for minutes: too few to learn much."""
-  supervised, simclr = classification_pretrain(), simclr_pretrain()
-  supervised.trainer = trainers.sgd_trainer(train_steps=200, learning_rate=0.1, warmup_steps=25)
-  for stream in (simclr.task.train_data, simclr.task.validation_data):
-    stream.global_batch_size = 32
-  simclr.trainer = contrastive.lars(
-    train_steps=100, learning_rate=1.0, warmup_steps=25, rhythm=trainers.Rhythm()
-  )
-  return _of_runs(supervised, simclr, [])
 
 
 def photographs() -> pretraining.Pretraining:

@@ -240,7 +240,9 @@ class KerasTest(ImportCase):
     self.addCleanup(tf.keras.backend.set_floatx, tf.keras.backend.floatx())
     tf.keras.backend.set_floatx('float64')
     # A test that ran before may have set a policy, which would win over the type of numbers.
-    self.addCleanup(tf.keras.mixed_precision.set_global_policy, tf.keras.mixed_precision.global_policy())
+    self.addCleanup(
+      tf.keras.mixed_precision.set_global_policy, tf.keras.mixed_precision.global_policy()
+    )
     tf.keras.mixed_precision.set_global_policy('float64')
     theirs = keras_b.build('b7', SIDE, 1, classes=10)
     keras_b.normalize(theirs, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))

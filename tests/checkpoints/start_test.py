@@ -11,7 +11,7 @@ from official_selftrain.configs import detection, segmentation
 from official_selftrain.modeling import classification, retinanet
 from official_selftrain.modeling import segmentation as segmenters
 
-_RESNET = {'type': 'resnet', 'resnet': {'model_id': 10, 'depth_multiplier': 0.25}}
+_SPINENET = {'type': 'spinenet', 'spinenet': {'model_id': 'nano', 'min_level': 3, 'max_level': 5}}
 _LITE = {'type': 'efficientnet', 'efficientnet': {'model_id': 'b0'}}
 
 
@@ -32,16 +32,14 @@ class StartTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.parameters(
     ('model_garden', {}),
-    ('original', {}),
+    ('model_garden', {'backbone': _SPINENET, 'decoder': {'type': 'identity'}}),
+    ('original', {'backbone': _SPINENET, 'decoder': {'type': 'identity'}}),
     ('original', {'backbone': _LITE, 'max_level': 5}),
-    ('model_garden', {'backbone': _RESNET}),
-    ('keras_cv', {'decoder': {'type': 'fpn'}}),
+    ('keras_cv', {}),
   )
   def test_detectors(self, family, changes):
-    detector = detection.small_spinenet(num_classes=3, image_size=128)
+    detector = detection.small_retinanet(num_classes=3, image_size=128)
     detector.override({'family': family, **changes})
-    if 'backbone' in changes:
-      detector.override({'decoder': {'type': 'fpn', 'fpn': {'num_filters': 8}}})
     model = configs.ClassificationModel(num_classes=4, input_size=[128, 128, 3])
     shared = ('family', 'backbone', 'norm_activation', 'keras_cv')
     model.override({name: detector.as_dict()[name] for name in shared})

@@ -46,7 +46,7 @@ class CheckTest(tf.test.TestCase):
 
   def test_input_size(self):
     self.assert_refused(
-      'task.model.input_size=[192, 256, 3]', r'input_size is \[192, 256, 3\].*multiples of 128'
+      'task.model.input_size=[200, 256, 3]', r'input_size is \[200, 256, 3\].*multiples of 32'
     )
     self.assert_refused(
       'task.model.backbone.type=resnet,task.model.input_size=[48, 64, 3]',

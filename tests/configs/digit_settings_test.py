@@ -34,19 +34,19 @@ class DigitSettingsTest(unittest.TestCase):
       [
         'task.model.input_size=[128, 128, 3]',
         'task.model.max_level=5',
-        'task.model.backbone.spinenet.model_id=nano',
+        'task.model.backbone.resnet.model_id=10',
         'task.model.anchor.aspect_ratios=[1.0]',
         'task.model.anchor.anchor_size=3.0',
         'task.model.head.num_convs=2',
         'task.model.head.num_filters=48',
         'task.model.norm_activation.use_sync_bn=false',
-        'task.model.norm_activation.norm_momentum=0.99',
+        'task.model.norm_activation.norm_momentum=0.97',
         'task.pseudo_data.cut=0.6',
         'task.pseudo_data.ignore_cut=0.15',
-        'teacher.trainer.train_steps=1300',
+        'teacher.trainer.train_steps=800',
         'teacher.trainer.optimizer_config.learning_rate.cosine.initial_learning_rate=0.12',
         'teacher.trainer.optimizer_config.warmup.linear.warmup_steps=100',
-        'trainer.train_steps=650',
+        'trainer.train_steps=400',
         'trainer.optimizer_config.learning_rate.cosine.initial_learning_rate=0.12',
         'trainer.optimizer_config.warmup.linear.warmup_steps=50',
         'task.train_data.parser.aug_rand_hflip=false',
@@ -87,8 +87,8 @@ class DigitSettingsTest(unittest.TestCase):
     # Photographs have the same.
     self.assertNotIn('task.model.max_level', found)
     self.assertNotIn('task.model.head.num_convs', found)
-    # Not in a model of another backbone.
-    self.assertNotIn('task.model.backbone.spinenet.model_id', found)
+    # Not in a model of masks.
+    self.assertNotIn('task.model.anchor.anchor_size', found)
 
   def test_experiments_for_photographs_have_none(self):
     for embedded, photographs in digit_settings.FOR_PHOTOGRAPHS.items():

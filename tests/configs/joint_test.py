@@ -41,12 +41,22 @@ class JointTest(unittest.TestCase):
       ('label_smoothing=1.0', r'task\.joint\.label_smoothing is 1\.0: it must be in \[0, 1\)'),
       ('dropout_rate=-0.5', r'task\.joint\.dropout_rate is -0\.5: it must be in \[0, 1\)'),
       ('input_size=[64]', r'task\.joint\.input_size is \[64\]: it must be height and width'),
-      ('input_size=[64,64]', r'input_size is \[64, 64\]: the layers of .*=spinenet fit one image'),
       ('data.global_batch_size=0', r'task\.joint\.data\.global_batch_size is 0'),
       ('data.augmentation.mosaic_probability=0.5', r'task\.joint\.data\.augmentation: images with'),
     ):
       with self.subTest(override), self.assertRaisesRegex(errors.ConfigError, message):
-        _load('retinanet_joint', *(f'task.joint.{each}' for each in [override]))
+        _load('retinanet_joint', f'task.joint.{override}')
+
+  def test_a_spinenet_takes_one_size(self):
+    with self.assertRaisesRegex(
+      errors.ConfigError, r'input_size is \[64, 64\]: the layers of .*=spinenet fit one image'
+    ):
+      _load(
+        'retinanet_joint',
+        'task.model.backbone.type=spinenet',
+        'task.model.backbone.spinenet.max_level=5',
+        'task.joint.input_size=[64,64]',
+      )
 
   def test_own_files_need_images_with_classes_too(self):
     with self.assertRaisesRegex(

@@ -35,7 +35,7 @@ TABLE_HAS_MORE = {
 
 
 def _model(decoder='fpn', min_level=3, max_level=5):
-  model = detection.small_spinenet(num_classes=3, image_size=128)
+  model = detection.small_retinanet(num_classes=3, image_size=128)
   model.decoder = decoders.Decoder(type=decoder)
   model.override({'min_level': min_level, 'max_level': max_level})
   return model

@@ -34,8 +34,11 @@ class InitTest(unittest.TestCase):
         model = pretraining.task_for(getattr(run.pretraining, name), run.task.model).model
         self.assertEqual(model.backbone.as_dict(), run.task.model.backbone.as_dict())
         self.assertEqual(model.norm_activation.norm_momentum, 0.5)
-        side = {'retinanet_selftrain': 128, 'segmentation_selftrain': 64}[experiment]
-        self.assertEqual(model.input_size, [side, side, 3])
+        self.assertEqual(model.input_size, [64, 64, 3])
+        run.pretraining.supervised.task.model.input_size = []
+        run.pretraining.simclr.task.model.input_size = []
+        model = pretraining.task_for(getattr(run.pretraining, name), run.task.model).model
+        self.assertEqual(model.input_size, [128, 128, 3])
 
   def test_images_of_another_size(self):
     run = _load(
@@ -63,7 +66,7 @@ class InitTest(unittest.TestCase):
       (('init=noisy_student',), r'cannot be trained or downloaded here: .*import_tf1'),
       (
         ('init=imagenet',),
-        r'EfficientNet-B0 to B7 .*task\.model has spinenet of family model_garden',
+        r'EfficientNet-B0 to B7 .*task\.model has resnet of family model_garden',
       ),
       (('pretraining.checkpoint=x',), r"pretraining\.checkpoint is given, but init is ''"),
       (('init=x', 'pretraining.checkpoint=y'), r"is given, but init is 'x'"),
@@ -81,7 +84,11 @@ class InitTest(unittest.TestCase):
         r'^pretraining\.simclr\.task\.validation_data\.input_path: empty although',
       ),
       (
-        ('init=simclr', 'pretraining.simclr.task.model.input_size=[64,64,3]'),
+        (
+          'init=simclr',
+          'task.model.backbone.type=spinenet',
+          'task.model.backbone.spinenet.max_level=5',
+        ),
         r'^pretraining\.simclr\.task\.model\.input_size is \[64, 64, 3\]: the layers of .*spinenet fit one',
       ),
       (('task.self_training.student_init=checkpoint',), r'init and task.init_checkpoint are empty'),

@@ -89,7 +89,7 @@ class DecoderTest(tf.test.TestCase):
 class EvaluationTest(tf.test.TestCase):
   def _evaluate(self, ids, regenerate=False):
     """AP of detections that are perfect, each in its own image, and the ids that the evaluator has seen."""
-    model = configs.small_spinenet(num_classes=11, image_size=64)
+    model = configs.small_retinanet(num_classes=11, image_size=64)
     params = configs.DataConfig(is_training=False)
     decode, parse = _decoder(regenerate).decode, detection.evaluation_parser(model, params)
     # Each image has one class of its own, so that a box that lands in another image is wrong.

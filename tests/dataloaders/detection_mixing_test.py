@@ -62,7 +62,7 @@ def _decoded(params, start=0, stop=9):
 
 
 def _parsed(params, **options):
-  parser = detection.TrainingParser(configs.small_spinenet(11, _SIZE), params)
+  parser = detection.TrainingParser(configs.small_retinanet(11, _SIZE), params)
   return parser, parser.parse_stream(_decoded(params, **options), _SEED)
 
 
@@ -126,7 +126,7 @@ class MasksTest(tf.test.TestCase):
   def test_masks_of_any_value_become_those_of_the_model(self):
     params = _params(policy='S1', copy_paste_probability=0.1, flip_probability=0.0)
     params.augmentation.override({'scale_min': 1.0, 'scale_max': 1.0})
-    parser = detection.TrainingParser(configs.small_spinenet(11, _SIZE), params)
+    parser = detection.TrainingParser(configs.small_retinanet(11, _SIZE), params)
     for count in (0, 2):
       example = detection.build_decoder(params).decode(_record(1, count))
       result = parser.augment({**example, keys.SEED: tf.constant([1, 2])})
@@ -140,7 +140,7 @@ class MasksTest(tf.test.TestCase):
 
   def test_missing_masks_are_named(self):
     params = _params(copy_paste_probability=0.1)
-    parser = detection.TrainingParser(configs.small_spinenet(11, _SIZE), params)
+    parser = detection.TrainingParser(configs.small_retinanet(11, _SIZE), params)
     decode = detection.build_decoder(params).decode
     wrong_size = np.zeros([2, 30, 64, 1], np.uint8)
     for masks in ((), np.zeros([1, 48, 64, 1], np.uint8), wrong_size):

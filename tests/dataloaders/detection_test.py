@@ -10,7 +10,7 @@ from official_selftrain.dataloaders import detection
 
 
 def _model(size=128):
-  return configs.small_spinenet(num_classes=11, image_size=size)
+  return configs.small_retinanet(num_classes=11, image_size=size)
 
 
 def _params(**parser):

@@ -86,7 +86,7 @@ class TasksTest(parameterized.TestCase, tf.test.TestCase):
       self.assertEqual(set(np.unique(labels['masks'])), {3, keys.IGNORE_LABEL})
 
   def test_detection(self):
-    model = detection_configs.small_spinenet(11, 64)
+    model = detection_configs.small_retinanet(11, 64)
     parser = detection.TrainingParser(
       model, _params(detection_configs, **_augmentation(*_LAYERS, 'MixUp()'))
     )

@@ -21,7 +21,7 @@ class PooledFeaturesTest(tf.test.TestCase):
 
 def _spinenet():
   """Settings of a classifier on the backbone of the small detector, whose levels have one width."""
-  detector = detection.small_spinenet(num_classes=4, image_size=128)
+  detector = detection.small_retinanet(num_classes=4, image_size=128)
   model = configs.ClassificationModel(num_classes=3, input_size=[128, 128, 3])
   shared = ('family', 'backbone', 'norm_activation')
   model.override({name: detector.as_dict()[name] for name in shared})

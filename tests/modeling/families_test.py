@@ -12,9 +12,18 @@ from official_selftrain.modeling import families
 from official_selftrain.modeling import segmentation as segmenters
 from official_selftrain.modeling.original import segmentation_head, spinenet
 
+# What a SpineNet changes in the embedded detector.
+_SPINENET = {
+  'backbone': {
+    'type': 'spinenet',
+    'spinenet': {'model_id': 'nano', 'min_level': 3, 'max_level': 5},
+  },
+  'decoder': {'type': 'identity'},
+}
+
 
 def _detector(family, **changes):
-  model = detection.small_spinenet(num_classes=3, image_size=128)
+  model = detection.small_retinanet(num_classes=3, image_size=128)
   model.override({'family': family, **changes})
   return model
 
@@ -46,10 +55,10 @@ class FactsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertAllClose(found, {'original': 0.5, 'model_garden': 0.25, 'keras_cv': 0.25})
 
   @parameterized.parameters(
-    ('model_garden', {}, (128, 'spinenet')),
-    ('original', {}, (128, 'spinenet')),
-    ('original', {'max_level': 7, 'backbone': {'type': 'resnet'}}, (128, 'resnet')),
-    ('model_garden', {'max_level': 6, 'backbone': {'type': 'resnet'}}, (64, 'resnet')),
+    ('model_garden', _SPINENET, (128, 'spinenet')),
+    ('original', _SPINENET, (128, 'spinenet')),
+    ('original', {'max_level': 7}, (128, 'resnet')),
+    ('model_garden', {'max_level': 6}, (64, 'resnet')),
     ('keras_cv', {'max_level': 5}, (32, 'ResNetV2Backbone')),
     ('keras_cv', {'keras_cv': {'backbone': 'SpineNetBackbone'}}, (128, 'SpineNetBackbone')),
   )
@@ -57,7 +66,7 @@ class FactsTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(facts.FAMILIES[family].side(_detector(family, **changes)), expected)
 
   def test_checks_are_those_of_the_family(self):
-    changes = {'max_level': 6}
+    changes = {**_SPINENET, 'max_level': 6}
     for family in ('model_garden', 'original'):
       model = _detector(family, **changes)
       with self.assertRaisesRegex(
@@ -71,10 +80,11 @@ class FactsTest(parameterized.TestCase, tf.test.TestCase):
 
 class BuildersTest(tf.test.TestCase):
   def test_detectors_of_the_authors_have_their_backbone_and_all_variables(self):
-    built = families.of(_detector('original')).detector(_detector('original'), 0.0)
+    original, garden = _detector('original', **_SPINENET), _detector('model_garden', **_SPINENET)
+    built = families.of(original).detector(original, 0.0)
     self.assertIsInstance(built.backbone, spinenet.SpineNet)
     self.assertTrue(built.head.built)
-    stock = families.of(_detector('model_garden')).detector(_detector('model_garden'), 0.0)
+    stock = families.of(garden).detector(garden, 0.0)
     self.assertNotIsInstance(stock.backbone, spinenet.SpineNet)
 
   def test_heads_of_segmentation(self):

@@ -24,7 +24,7 @@ NUM_CLASSES = 3
 
 def _config(backbone='ResNetBackbone', arguments=None, preset='', size=(64, 64), **changes):
   """Settings of a detector with 8 filters, levels 3 to 5 and one anchor per location."""
-  model = detection.small_spinenet(NUM_CLASSES, image_size=64)
+  model = detection.small_retinanet(NUM_CLASSES, image_size=64)
   model.keras_cv = configs.KerasCV(backbone=backbone, preset=preset)
   model.keras_cv.override({'arguments': TINY if arguments is None else arguments})
   model.decoder = decoders.Decoder(type='fpn', fpn=decoders.FPN(num_filters=8))

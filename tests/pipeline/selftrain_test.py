@@ -94,7 +94,7 @@ class PretrainingTest(tf.test.TestCase):
       read = set(stages[0].reads.select(settings))
       other = {'supervised': 'simclr', 'simclr': 'supervised'}[init]
       self.assertIn(f'pretraining.{init}.trainer.train_steps', read)
-      self.assertIn('task.model.backbone.spinenet.model_id', read)
+      self.assertIn('task.model.backbone.resnet.model_id', read)
       for name in (f'pretraining.{other}.trainer.train_steps', 'task.model.head.num_convs'):
         self.assertNotIn(name, read)
       self.assertFalse(
