@@ -75,7 +75,7 @@ def assign(
 
   Raises:
     DataError: the file is no TF1 checkpoint; a variable is not in it, it holds one that the model does not have, or a
-      shape differs. Nothing has been assigned then.
+      shape differs, or a value is NaN or infinite. Nothing has been assigned then.
   """
   reader = tf.train.load_checkpoint(checkpoint)
   shapes = reader.get_variable_to_shape_map()
@@ -89,9 +89,13 @@ def assign(
   averages = {name: source for name, source in averages.items() if source in shapes}
   if use_averages and not averages:
     raise errors.DataError(f'{checkpoint} holds no moving averages of these variables.')
+  chosen = {name: averages.get(name, sources[name]) for name in named}
+  # Read twice, because values of the largest networks should not be in memory twice.
+  bad = [source for source in chosen.values() if not np.isfinite(reader.get_tensor(source)).all()]
+  if bad:
+    raise errors.DataError(f'{checkpoint} holds NaN or infinity in {", ".join(_shortened(bad))}.')
   for name, variable in named.items():
-    value = reader.get_tensor(averages.get(name, sources[name]))
-    variable.assign(tf.cast(value, variable.dtype))
+    variable.assign(tf.cast(reader.get_tensor(chosen[name]), variable.dtype))
   return Accounting(
     used=tuple(sources[name] for name in named),
     skipped=skipped,
@@ -134,11 +138,13 @@ def _check(
   ]
   problems = [*differing, *missing, *unknown]
   if problems:
-    shown = [
-      *problems[:_SHOWN],
-      *([f'and {len(problems) - _SHOWN} more'] if len(problems) > _SHOWN else []),
-    ]
     raise errors.DataError(
       f'{checkpoint} does not fit task.model: {len(missing)} variables are only in the model, {len(unknown)} only in '
-      f'the checkpoint, {len(differing)} differ in shape.\n  ' + '\n  '.join(shown)
+      f'the checkpoint, {len(differing)} differ in shape.\n  ' + '\n  '.join(_shortened(problems))
     )
+
+
+def _shortened(lines: Sequence[str]) -> list[str]:
+  """The first lines, and how many more there are."""
+  more = len(lines) - _SHOWN
+  return [*lines[:_SHOWN], *([f'and {more} more'] if more > 0 else [])]

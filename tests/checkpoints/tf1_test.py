@@ -80,6 +80,12 @@ class AssignTest(tf.test.TestCase):
     named = sorted(self.values)
     self.assert_refused({HEAD: self.values[HEAD]}, rf'and {len(named) - 1 - 20} more$')
 
+  def test_values_that_are_not_finite(self):
+    for value in (np.nan, np.inf):
+      tensors = {**self.values, 'spinenet/conv2d/kernel': self.values['spinenet/conv2d/kernel'] * 0}
+      tensors['spinenet/conv2d/kernel'][0, 0, 0, 0] = value
+      self.assert_refused(tensors, r'holds NaN or infinity in spinenet/conv2d/kernel\.$')
+
   def test_a_checkpoint_of_tf2(self):
     folder = self.create_tempdir().full_path
     prefix = tf.train.Checkpoint(step=tf.Variable(1)).save(os.path.join(folder, 'ckpt'))
