@@ -111,9 +111,9 @@ def photographs() -> pretraining.Pretraining:
   supervised.trainer = trainers.trainer(
     90_000, trainers.Sgd(learning_rate=0.025, warmup_steps=1000), trainers.LONG
   )
-  simclr.task.train_data.views = contrastive.Views()
   simclr.task.model.projection = contrastive.Projection()
   for stream in (simclr.task.train_data, simclr.task.validation_data):
+    stream.views = contrastive.Views()
     stream.global_batch_size = 256
   simclr.trainer = contrastive.lars(
     90_000, learning_rate=0.3, warmup_steps=1000, rhythm=trainers.LONG

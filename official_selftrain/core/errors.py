@@ -33,6 +33,10 @@ class NonFiniteLossError(SelfTrainError, RuntimeError):
   """A loss became NaN or infinite."""
 
 
+class StudyError(SelfTrainError, RuntimeError):
+  """Some runs of a study failed."""
+
+
 def first_line(error: Exception) -> str:
   """The first line of an error, without TensorFlow's leading node names and trailing op names."""
   text = getattr(error, 'message', None) or str(error) or type(error).__name__

@@ -140,6 +140,11 @@ class Graph:
     """All stages in order."""
     return tuple(self._stages.values())
 
+  @property
+  def sources(self) -> frozenset[str]:
+    """Everything outside the run that products depend on: settings that name files, and additions."""
+    return frozenset(name for each in self.stages for name in (*each.files, *each.additions))
+
   def __getitem__(self, name: str) -> Stage:
     return self._stages[name]
 

@@ -27,6 +27,11 @@ class Ledger:
     """
     self._model_dir = model_dir
 
+  @property
+  def model_dir(self) -> str:
+    """The run directory."""
+    return self._model_dir
+
   def path(self, name: str) -> str:
     """Path of a stage's record."""
     return os.path.join(self._model_dir, RECORDS_DIR, f'{name}.json')
@@ -105,6 +110,25 @@ class Ledger:
       raise
     done = dataclasses.replace(_after(record, started), status='done', result=result)
     self._write(stage, done, key)
+
+  def adopt(
+    self,
+    stage: graph.Stage,
+    inputs: planning.Inputs,
+    key: str,
+    seconds: float,
+    result: dict[str, Any],
+  ) -> None:
+    """Records a stage whose product another run has made from the same inputs.
+
+    Args:
+      stage: the stage; its product is in the run directory.
+      inputs: what it would have worked with.
+      key: the name of its product.
+      seconds: that it took there.
+      result: its result there.
+    """
+    self._write(stage, planning.Record(inputs, 'done', seconds, result), key)
 
   def remove(self, stages: tuple[graph.Stage, ...]) -> None:
     """Removes products and records of stages.

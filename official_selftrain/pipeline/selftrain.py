@@ -12,10 +12,10 @@ from official_selftrain.core import console, files
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import (
   calibrating,
-  classes,
   data,
   diagnosis,
   exporting,
+  first_checks,
   graph,
   jobs,
   label_summaries,
@@ -27,17 +27,11 @@ from official_selftrain.pipeline import (
   reporting,
   run_facts,
   selftrain_graph,
+  sharing,
   training,
-  validation_records,
 )
 from official_selftrain.pipeline.graph import stage_name
-from official_selftrain.pipeline.selftrain_graph import (
-  CALIBRATION_TEACHER,
-  CONTROL,
-  PRETRAINING,
-  STUDENT,
-  TEACHER,
-)
+from official_selftrain.pipeline.selftrain_graph import CONTROL, PRETRAINING, STUDENT, TEACHER
 from official_selftrain.presentation import base as presentations
 from official_selftrain.pseudo_labels import calibration, cuts
 from official_selftrain.report import contents
@@ -49,13 +43,20 @@ ALL_STAGES = 'all'
 class SelfTrainingRun:
   """One run directory, and the stages that fill it."""
 
-  def __init__(self, params: runs.SelfTrainingExperiment, model_dir: str, mode: str):
+  def __init__(
+    self,
+    params: runs.SelfTrainingExperiment,
+    model_dir: str,
+    mode: str,
+    shelf: sharing.Shelf | None = None,
+  ):
     """Lays out the stages; touches no file.
 
     Args:
       params: a checked experiment.
       model_dir: the run directory.
       mode: `train` leaves out evaluation and report, `train_and_eval` runs everything.
+      shelf: where dear products are shared with other runs; None if they are not.
 
     Raises:
       ConfigError: a stage depends on a setting that the experiment does not have.
@@ -65,6 +66,7 @@ class SelfTrainingRun:
     self._params = params.replace()
     self._model_dir = model_dir
     self._mode = mode
+    self._shelf = shelf
     self._data = data.locate(self._params, model_dir)
     self._jobs = jobs.Jobs(self._params, model_dir, self._data.class_names)
     self._ledger = ledger.Ledger(model_dir)
@@ -77,6 +79,15 @@ class SelfTrainingRun:
     """All stages in order."""
     return self._graph.stages
 
+  def planned_keys(self) -> dict[str, str]:
+    """Names of the stages' products that follow from the settings alone, before there are any files.
+
+    Returns:
+      Hex digest by stage. Where two runs have one key, they make the same of the same files.
+    """
+    stand_ins = {name: str(self._settings.get(name, '')) for name in self._graph.sources}
+    return planning.keys(self._graph, self._settings, stand_ins)
+
   def execute(self, only: str = ALL_STAGES) -> None:
     """Runs the stages that are not done, or one of them whose needs are finished.
 
@@ -85,6 +96,7 @@ class SelfTrainingRun:
 
     Raises:
       ConfigError: there is no such stage in this run.
+      BusyError: another process is making a product for the shelf that is needed here.
       SelfTrainError: any error of a stage.
     """
     wanted = self._select(only)
@@ -93,7 +105,7 @@ class SelfTrainingRun:
     # All of them before anything runs, so that what is refused is refused first.
     actions = [self._decide(stage) for stage in wanted]
     if any(action is not planning.Action.SKIP for action in actions):
-      self._check_data()
+      first_checks.check(self._params, self._data)
     did_work = False
     for number, stage in enumerate(wanted, 1):
       did_work |= self._execute_one(stage, f'[{number}/{len(wanted)}] {stage.name}')
@@ -160,20 +172,6 @@ class SelfTrainingRun:
           self._decide(need)
           self._ledger.result(need.name)
 
-  def _check_data(self) -> None:
-    """Checks the data as far as possible before hours are spent on it."""
-    task = contract.make(self._params.task, class_names=self._data.class_names)
-    data.check_augmentation(self._params)
-    data.check_files(self._params.task, is_training=True)
-    data.check_truth(self._data)
-    data.check_first_records(task)
-    validation_records.check(self._params.task, self._data.class_names)
-    if PRETRAINING in self._graph:
-      pretrained.check(self._params)
-    teacher = self._params.teacher.checkpoint
-    if teacher:
-      classes.check_teacher(teacher, self._params.task, self._data.class_names)
-
   def _inputs(self, stage: graph.Stage) -> planning.Inputs:
     """The current inputs of a stage, as far as they are known."""
     names = (*stage.files, *stage.additions)
@@ -207,13 +205,15 @@ class SelfTrainingRun:
       return False
     for need in stage.needs:
       self._ledger.result(need)  # Raises for one that is not finished.
-    names = {name for each in self._graph.stages for name in (*each.files, *each.additions)}
-    file_digests = {name: self._file_digest(name) for name in names}
+    file_digests = {name: self._file_digest(name) for name in self._graph.sources}
     keys = planning.keys(self._graph, self._settings, file_digests)
     training.write_params(self._given, self._model_dir)
     console.say(announcement)
-    work = _WORK[stage.kind]
-    self._ledger.execute(stage, self._inputs(stage), keys[stage.name], lambda: work(self, stage))
+    inputs, key, work = self._inputs(stage), keys[stage.name], _WORK[stage.kind]
+    if self._shelf is None or stage.is_cheap:
+      self._ledger.execute(stage, inputs, key, lambda: work(self, stage))
+    else:
+      self._shelf.make(self._ledger, stage, inputs, key, lambda: work(self, stage))
     return True
 
   def _checkpoint(self, name: str) -> str:
@@ -256,7 +256,9 @@ class SelfTrainingRun:
     job = self._jobs.make(stage.kind, stage.round, start, self._backbone())
     if training.finished_steps(job.model_dir) < job.train_steps:
       # The model that only calibrates cuts must have nothing to do with validation images.
-      training.run(job, 'train' if stage.kind == CALIBRATION_TEACHER else self._mode)
+      training.run(
+        job, 'train' if stage.kind == selftrain_graph.CALIBRATION_TEACHER else self._mode
+      )
     return self._model_facts(job.model_dir)
 
   def _model_facts(self, checkpoint: str) -> dict[str, Any]:
@@ -386,7 +388,7 @@ class SelfTrainingRun:
 _WORK: dict[str, Callable[[SelfTrainingRun, graph.Stage], dict[str, Any]]] = {
   PRETRAINING: SelfTrainingRun._make_backbone,
   TEACHER: SelfTrainingRun._make_teacher,
-  CALIBRATION_TEACHER: SelfTrainingRun._make_teacher,
+  selftrain_graph.CALIBRATION_TEACHER: SelfTrainingRun._make_teacher,
   selftrain_graph.LABELS: SelfTrainingRun._make_labels,
   selftrain_graph.CALIBRATION: SelfTrainingRun._calibrate,
   selftrain_graph.GATE: SelfTrainingRun._pass_gate,

@@ -52,6 +52,10 @@ class Presentation(abc.ABC):
     """Counts the labels of labelled TFRecord files; records that cannot be read are left out."""
 
   @abc.abstractmethod
+  def classes_in(self, record: tf.Tensor) -> set[str]:
+    """Names, as in `shown_classes`, of the classes that a serialized labelled record has."""
+
+  @abc.abstractmethod
   def measure_labels(self, label_dir: str, truth_file: str) -> quality.Measured:
     """Compares pseudo labels with held-out truth.
 

@@ -44,18 +44,18 @@ class DetectionPresentation(base.Presentation):
 
   def human_labels(self, files: Sequence[str]) -> label_facts.HumanLabels:
     """See `Presentation`; counts boxes."""
-    spec = {keys.BOX_CLASS: tf.io.RaggedFeature(tf.int64)}
-
-    def classes_of(record: tf.Tensor) -> tf.Tensor:
-      return tf.io.parse_single_example(record, spec)[keys.BOX_CLASS]
-
     classes: Counter[int] = Counter()
     images = 0
-    readable = tf.data.TFRecordDataset(list(files)).map(classes_of).ignore_errors()
+    readable = tf.data.TFRecordDataset(list(files)).map(_classes_of).ignore_errors()
     for batch in readable.ragged_batch(256):
       classes.update(batch.flat_values.numpy().tolist())
       images += int(batch.nrows())
     return label_facts.HumanLabels(images, dict(classes))
+
+  def classes_in(self, record: tf.Tensor) -> set[str]:
+    """See `Presentation`."""
+    ids = _classes_of(record).numpy()
+    return {label_facts.class_name(self.class_names, int(class_id)) for class_id in ids}
 
   def measure_labels(self, label_dir: str, truth_file: str) -> quality.Measured:
     """See `Presentation` and `pseudo_labels.quality.evaluate_labels`."""
@@ -169,3 +169,9 @@ def _predict_one(
   # Parts of boxes in the padding around the image are cut off, as in labels and export.
   boxes = np.clip(outputs['boxes'][is_shown], 0.0, 1.0)
   return boxes_lib.ScoredBoxes(boxes, outputs['classes'][is_shown], scores[is_shown])
+
+
+def _classes_of(record: tf.Tensor) -> tf.Tensor:
+  """Class ids of the boxes in a serialized record, int64 [boxes]."""
+  spec = {keys.BOX_CLASS: tf.io.RaggedFeature(tf.int64)}
+  return tf.io.parse_single_example(record, spec)[keys.BOX_CLASS]

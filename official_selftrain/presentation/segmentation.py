@@ -50,15 +50,16 @@ class SegmentationPresentation(base.Presentation):
     counts = np.zeros(keys.IGNORE_LABEL + 1, np.int64)
     images = 0
 
-    def count(record: tf.Tensor) -> tf.Tensor:
-      mask = tf.io.decode_png(parsing.parse_record(record)[keys.SEGMENTATION_MASK], channels=1)
-      return tf.math.bincount(tf.cast(tf.reshape(mask, [-1]), tf.int32), minlength=len(counts))
-
-    for row in tf.data.TFRecordDataset(list(files)).map(count).ignore_errors():
+    for row in tf.data.TFRecordDataset(list(files)).map(_pixels_by_value).ignore_errors():
       counts += row.numpy()
       images += 1
     objects = range(label_formats.BACKGROUND + 1, keys.IGNORE_LABEL)
     return label_facts.HumanLabels(images, {k: int(counts[k]) for k in objects if counts[k]})
+
+  def classes_in(self, record: tf.Tensor) -> set[str]:
+    """See `Presentation`."""
+    counts, names = _pixels_by_value(record).numpy(), self.shown_classes
+    return {name for name, count in zip(names, counts, strict=False) if count}
 
   def measure_labels(self, label_dir: str, truth_file: str) -> quality.Measured:
     """See `Presentation` and `pseudo_labels.mask_quality.evaluate_labels`."""
@@ -133,6 +134,13 @@ class SegmentationPresentation(base.Presentation):
       elif value < len(names):
         entries.append((names[value], drawing.class_colour(value)))
     return tuple(entries)
+
+
+def _pixels_by_value(record: tf.Tensor) -> tf.Tensor:
+  """Pixels of a serialized record's mask with each value, int32 [256]."""
+  mask = tf.io.decode_png(parsing.parse_record(record)[keys.SEGMENTATION_MASK], channels=1)
+  values = tf.cast(tf.reshape(mask, [-1]), tf.int32)
+  return tf.math.bincount(values, minlength=keys.IGNORE_LABEL + 1)
 
 
 def _kept_share(example: contract.Example) -> float:

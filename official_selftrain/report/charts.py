@@ -97,7 +97,7 @@ def line_chart(
   thinned = [dataclasses.replace(line, points=thin(line.points)) for line in lines]
   points = [point for line in thinned for point in line.points if math.isfinite(point[1])]
   if not points:
-    return _nothing(labels)
+    return nothing(labels)
   xs, ys = zip(*points, strict=True)
   ys += tuple(mark.value for mark in marks if mark.horizontal)
   x_low, x_high = min(xs), max(xs)
@@ -116,8 +116,11 @@ def line_chart(
     [_line(frame, line) for line in thinned],
     _marks(frame, marks),
   ]
-  return _figure(
-    labels, frame, body, _legend([(line.name, f'line {line.style}{_dash(line)}') for line in lines])
+  return framed(
+    labels,
+    frame,
+    body,
+    legend_of([(line.name, f'line {line.style}{_dash(line)}') for line in lines]),
   )
 
 
@@ -154,7 +157,7 @@ def bar_chart(
   """
   values = [value for bars in series for value in bars.values if math.isfinite(value)]
   if not values:
-    return _nothing(labels)
+    return nothing(labels)
   group = _PIXELS_PER_BAR * len(series) + _PIXELS_BETWEEN_GROUPS
   ticks = axes.nice_ticks(min(0.0, *values), max(values))
   frame = axes.Frame(
@@ -173,9 +176,9 @@ def bar_chart(
       text = f'{bars.values[i]:.1%}' if percent else f'{bars.values[i]:.3f}'
       title = f'{category}, {bars.name}: {text}'
       body.append(_bar(frame, (start + j * bar, bar - 1), bars.values[i], bars.style, title))
-    body.append(_category(frame, center, category, slot))
-  return _figure(
-    labels, frame, body, _legend([(bars.name, f'bar {bars.style}') for bars in series])
+    body.append(category_name(frame, center, category, slot))
+  return framed(
+    labels, frame, body, legend_of([(bars.name, f'bar {bars.style}') for bars in series])
   )
 
 
@@ -198,7 +201,7 @@ def histogram(
     A figure, or a sentence when all counts are zero.
   """
   if not any(data.counts):
-    return _nothing(labels)
+    return nothing(labels)
   ticks = axes.nice_ticks(0.0, max(data.counts))
   frame = axes.Frame(
     width=WIDTH,
@@ -214,8 +217,8 @@ def histogram(
     title = f'{low:g} to {high:g}: {count:,}'
     body.append(_bar(frame, (left + 0.5, right - left - 1), count, style, title))
   body += [axes.x_axis(frame, axes.nice_ticks(*frame.x_range), labels.x), _marks(frame, marks)]
-  legend = _legend([(name, f'bar {style}') for _, style, name in styles])
-  return _figure(labels, frame, body, legend)
+  legend = legend_of([(name, f'bar {style}') for _, style, name in styles])
+  return framed(labels, frame, body, legend)
 
 
 def path(frame: axes.Frame, points: Sequence[tuple[float, float]]) -> str:
@@ -265,7 +268,7 @@ def _bar(
   )
 
 
-def _category(frame: axes.Frame, center: float, name: str, slot: float) -> markup.Markup:
+def category_name(frame: axes.Frame, center: float, name: str, slot: float) -> markup.Markup:
   """The name under a group, shortened to what fits."""
   fits = max(3, int(slot / 6.5))
   short = name if len(name) <= fits else name[: fits - 1] + '…'
@@ -324,7 +327,7 @@ def _dash(line: Line) -> str:
   return ' dashed' if line.dashed else ''
 
 
-def _legend(entries: Sequence[tuple[str, str]]) -> markup.Markup | None:
+def legend_of(entries: Sequence[tuple[str, str]]) -> markup.Markup | None:
   """Names with a swatch each; an entry is `(name, class names of the swatch)`."""
   if len(entries) < 2:
     return None  # The title says it.
@@ -335,9 +338,10 @@ def _legend(entries: Sequence[tuple[str, str]]) -> markup.Markup | None:
   return markup.element('ul', items, class_='legend')
 
 
-def _figure(
-  labels: Labels, frame: axes.Frame, body: markup.Child, legend: markup.Markup | None
+def framed(
+  labels: Labels, frame: axes.Frame, body: markup.Child, names: markup.Markup | None
 ) -> markup.Markup:
+  """A drawing with its title above it and `names`, its legend, between them."""
   svg = markup.element(
     'svg',
     body,
@@ -351,13 +355,14 @@ def _figure(
   return markup.element(
     'figure',
     markup.element('figcaption', labels.title),
-    legend,
+    names,
     markup.element('div', svg, class_='scroll'),
     class_='chart wide' if frame.width > WIDTH else 'chart',
   )
 
 
-def _nothing(labels: Labels) -> markup.Markup:
+def nothing(labels: Labels) -> markup.Markup:
+  """What stands in the place of a chart without any value."""
   return markup.element(
     'figure',
     markup.element('figcaption', labels.title),

@@ -55,7 +55,8 @@ def render_html(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> st
   main = markup.element(
     'main', header, sections.verdict_card(verdict), [content for _, _, content in shown]
   )
-  page = markup.element('html', _head(inputs), markup.element('body', main), lang='en')
+  title = f'Self-training report: {inputs.experiment}, seed {inputs.seed}'
+  page = markup.element('html', head(title), markup.element('body', main), lang='en')
   return f'<!DOCTYPE html>\n{page}\n'
 
 
@@ -66,13 +67,14 @@ def write_html(
   files.write_text(path, render_html(inputs, verdict))
 
 
-def _head(inputs: contents.ReportInputs) -> markup.Markup:
+def head(title: str) -> markup.Markup:
+  """The head of a page that may load nothing from outside."""
   return markup.element(
     'head',
     markup.element('meta', charset='utf-8'),
     markup.element('meta', http_equiv='Content-Security-Policy', content=_POLICY),
     markup.element('meta', name_='viewport', content='width=device-width, initial-scale=1'),
-    markup.element('title', f'Self-training report: {inputs.experiment}, seed {inputs.seed}'),
+    markup.element('title', title),
     markup.element('style', markup.Markup(style.CSS)),
   )
 

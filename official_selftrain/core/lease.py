@@ -1,0 +1,129 @@
+"""Locks between processes, on one machine or several that share a folder: a file with a heartbeat.
+
+A lease is a file that only one process can create. Its owner renews it while it works. One that was not renewed for
+`LIFETIME` seconds belongs to a process that is dead: the next one renames it away, which only one can, and creates its
+own. Ages are differences between times of the file system that holds the files, so that clocks need not agree.
+
+An owner that was suspended for longer than that, such as a laptop asleep, finds another's file in the place of its own
+when it wakes up. Its work is interrupted then.
+"""
+
+import _thread
+import contextlib
+import json
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+
+# Seconds without a heartbeat after which a lease is another's to take.
+LIFETIME = 60.0
+
+
+@contextlib.contextmanager
+def hold(path: str, lifetime: float = LIFETIME) -> Iterator[bool]:
+  """Holds a lease while the body runs.
+
+  Args:
+    path: of the lease; its folder is created when missing.
+    lifetime: seconds after which the lease of a dead process is taken over; it is renewed six times as often.
+
+  Yields:
+    Whether it is held: False when another process has it.
+  """
+  os.makedirs(os.path.dirname(path), exist_ok=True)
+  owner = _Owner(path, lifetime)
+  if not owner.take():
+    yield False
+    return
+  owner.start()
+  try:
+    yield True
+  finally:
+    owner.release()
+
+
+def is_held(path: str, lifetime: float = LIFETIME) -> bool:
+  """Whether some process holds a lease now."""
+  age = _age(path)
+  return age is not None and age <= lifetime
+
+
+class _Owner:
+  """This process as the owner of one lease."""
+
+  def __init__(self, path: str, lifetime: float):
+    self._path = path
+    self._lifetime = lifetime
+    self._token = uuid.uuid4().hex
+    self._stop = threading.Event()
+    self._thread = threading.Thread(target=self._beat, daemon=True)
+
+  def take(self) -> bool:
+    """Creates the file, after removing one whose owner is dead; whether that worked."""
+    for _ in range(2):
+      # Written first: a file that appears without content would be one without an owner.
+      own = f'{self._path}.{self._token}'
+      with open(own, 'w', encoding='utf-8') as stream:
+        json.dump({'host': socket.gethostname(), 'pid': os.getpid(), 'token': self._token}, stream)
+      try:
+        os.link(own, self._path)
+        return True
+      except FileExistsError:
+        if is_held(self._path, self._lifetime):
+          return False
+        self._bury()
+      finally:
+        os.remove(own)
+    return False
+
+  def _bury(self) -> None:
+    """Renames a dead lease away; of several processes that try, one gets each file."""
+    grave = f'{self._path}.{self._token}.dead'
+    with contextlib.suppress(FileNotFoundError):
+      os.rename(self._path, grave)
+      # Between the look and the rename another may have taken it over: then it is alive, and goes back.
+      if is_held(grave, self._lifetime):
+        with contextlib.suppress(FileExistsError):
+          os.link(grave, self._path)
+      os.remove(grave)
+
+  def start(self) -> None:
+    """Starts the heartbeat."""
+    self._thread.start()
+
+  def release(self) -> None:
+    """Ends the heartbeat and removes the file, if it is still ours."""
+    self._stop.set()
+    self._thread.join()
+    if self._is_ours():
+      os.remove(self._path)
+
+  def _beat(self) -> None:
+    while not self._stop.wait(self._lifetime / 6):
+      if not self._is_ours():
+        _thread.interrupt_main()
+        return
+      with contextlib.suppress(FileNotFoundError):
+        os.utime(self._path)
+
+  def _is_ours(self) -> bool:
+    try:
+      with open(self._path, encoding='utf-8') as stream:
+        return bool(json.load(stream)['token'] == self._token)
+    except FileNotFoundError:
+      return False
+
+
+def _age(path: str) -> float | None:
+  """Seconds since the last heartbeat by the file system's own clock; None without a lease."""
+  probe = f'{path}.{uuid.uuid4().hex}.now'
+  try:
+    then = os.stat(path).st_mtime
+    with open(probe, 'w', encoding='utf-8'):
+      now = os.stat(probe).st_mtime
+    os.remove(probe)
+  except FileNotFoundError:
+    return None
+  return now - then

@@ -1,0 +1,221 @@
+"""What helps, and how sure that is: paired differences over seeds, and over resampled validation images.
+
+Two runs that differ in one choice and share the seed are a pair: same scenes, same split, same order. The mean of the
+differences over the seeds gets a 90 % interval from Student's t (other seeds could have shown something else), and
+where both evaluations are at hand the mean of the pairs' intervals over resampled images (other images could have).
+A choice `helps` when both are above zero and `hurts` when both are below. With fewer than three seeds it is `unknown`.
+"""
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+from scipy import stats
+
+from official_selftrain.report import contents, study_contents
+
+MIN_SEEDS = 3
+CONFIDENCE = 0.9
+
+Outcome = Literal['helps', 'hurts', 'noise', 'unknown']
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Effect:
+  """A difference between two choices, everything else being equal.
+
+  Attributes:
+    mean: over the seeds.
+    seeds: how many pairs there are.
+    over_seeds: interval of the mean; None for one pair.
+    over_images: mean of the pairs' intervals; None where not all are known.
+    outcome: what follows.
+  """
+
+  mean: float
+  seeds: int
+  over_seeds: study_contents.Interval | None
+  over_images: study_contents.Interval | None
+  outcome: Outcome
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Named:
+  """An effect with what it is of.
+
+  Attributes:
+    choice: `self-training`, or a value of `axis`.
+    axis: the axis of the choice; '' for self-training.
+    baseline: what it is compared with: `control`, or the first value of the axis.
+    model: whose metric it is.
+    context: the values of the other axes.
+    effect: the difference.
+  """
+
+  choice: str
+  axis: str
+  baseline: str
+  model: contents.Model
+  context: Mapping[str, str]
+  effect: Effect
+
+
+def effect(
+  differences: Sequence[float], intervals: Sequence[study_contents.Interval | None] = ()
+) -> Effect:
+  """The effect that paired differences show.
+
+  Args:
+    differences: one per seed.
+    intervals: of each over resampled images, None where it is not known; empty for none.
+
+  Returns:
+    Their mean, its intervals and the outcome.
+  """
+  mean = statistics.fmean(differences)
+  over_seeds = None
+  if len(differences) > 1:
+    spread = statistics.stdev(differences) / math.sqrt(len(differences))
+    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1)) * spread
+    over_seeds = study_contents.Interval(mean - reach, mean + reach)
+  known = [interval for interval in intervals if interval is not None]
+  over_images = None
+  if known and len(known) == len(differences):
+    over_images = study_contents.Interval(
+      statistics.fmean(each.low for each in known), statistics.fmean(each.high for each in known)
+    )
+  return Effect(
+    mean=mean,
+    seeds=len(differences),
+    over_seeds=over_seeds,
+    over_images=over_images,
+    outcome=_outcome(len(differences), over_seeds, over_images),
+  )
+
+
+def _outcome(seeds: int, *intervals: study_contents.Interval | None) -> Outcome:
+  if seeds < MIN_SEEDS:
+    return 'unknown'
+  known = [interval for interval in intervals if interval is not None]
+  if all(interval.low > 0 for interval in known):
+    return 'helps'
+  if all(interval.high < 0 for interval in known):
+    return 'hurts'
+  return 'noise'
+
+
+def self_training(facts: study_contents.StudyFacts) -> list[Named]:
+  """Student minus control in each combination of the axes' values that has both."""
+  found = []
+  for context, results in _groups(facts.done):
+    pairs = [(r.metrics['student'] - r.metrics['control'], r.lead) for r in results if _has(r)]
+    if pairs:
+      differences, intervals = zip(*pairs, strict=True)
+      found.append(
+        Named(
+          choice=study_contents.SELF_TRAINING,
+          axis='',
+          baseline='control',
+          model='student',
+          context=context,
+          effect=effect(differences, intervals),
+        )
+      )
+  return found
+
+
+def of_axis(facts: study_contents.StudyFacts, axis: str) -> list[Named]:
+  """Each other value of an axis minus its first, per model, in each combination of the other axes' values."""
+  baseline, *others = facts.axes[axis]
+  found = []
+  for context, results in _groups(facts.done, without=axis):
+    by_value = {(r.values[axis], r.seed): r for r in results}
+    for choice in others:
+      for model in ('control', 'student'):
+        pairs = [
+          (by_value[choice, seed], by_value[baseline, seed])
+          for seed in facts.seeds
+          if _measured(by_value.get((choice, seed)), model)
+          and _measured(by_value.get((baseline, seed)), model)
+        ]
+        if not pairs:
+          continue
+        differences = [ours.metrics[model] - theirs.metrics[model] for ours, theirs in pairs]
+        intervals = [facts.between.get((model, ours.name, theirs.name)) for ours, theirs in pairs]
+        found.append(
+          Named(
+            choice=choice,
+            axis=axis,
+            baseline=baseline,
+            model=model,
+            context=context,
+            effect=effect(differences, intervals),
+          )
+        )
+  return found
+
+
+def pooled(
+  facts: study_contents.StudyFacts, named: Sequence[Named], axis: str, value: str
+) -> Effect | None:
+  """The effect at one value of a further axis: the mean over the other contexts, paired by seed.
+
+  Args:
+    facts: the study.
+    named: effects of one choice on one model, from `self_training` or `of_axis`.
+    axis: along which they are shown.
+    value: at which.
+
+  Returns:
+    The effect; its interval is over the seeds' means. None when nothing was measured there.
+  """
+  contexts = [each.context for each in named if each.context.get(axis) == value]
+  by_seed: dict[int, list[float]] = {}
+  for context in contexts:
+    for seed, difference in _differences(facts, named[0], context).items():
+      by_seed.setdefault(seed, []).append(difference)
+  whole = [statistics.fmean(v) for v in by_seed.values() if len(v) == len(contexts)]
+  return effect(whole) if whole else None
+
+
+def _differences(
+  facts: study_contents.StudyFacts, like: Named, context: Mapping[str, str]
+) -> dict[int, float]:
+  """The difference that `like` is about by seed, in another context."""
+  found = {}
+  cells = {(tuple(sorted(r.values.items())), r.seed): r for r in facts.done}
+  for seed in facts.seeds:
+    if not like.axis:
+      result = cells.get((tuple(sorted(context.items())), seed))
+      if result is not None and _has(result):
+        found[seed] = result.metrics['student'] - result.metrics['control']
+      continue
+    ours, theirs = (
+      cells.get((tuple(sorted({**context, like.axis: value}.items())), seed))
+      for value in (like.choice, like.baseline)
+    )
+    if ours and theirs and _measured(ours, like.model) and _measured(theirs, like.model):
+      found[seed] = ours.metrics[like.model] - theirs.metrics[like.model]
+  return found
+
+
+def _groups(
+  results: Sequence[study_contents.Result], without: str = ''
+) -> Iterator[tuple[dict[str, str], list[study_contents.Result]]]:
+  """Results by their values of all axes but one, in the order in which these first appear."""
+  groups: dict[tuple[tuple[str, str], ...], list[study_contents.Result]] = {}
+  for result in results:
+    key = tuple((axis, value) for axis, value in result.values.items() if axis != without)
+    groups.setdefault(key, []).append(result)
+  for key, members in groups.items():
+    yield dict(key), members
+
+
+def _has(result: study_contents.Result) -> bool:
+  return _measured(result, 'student') and _measured(result, 'control')
+
+
+def _measured(result: study_contents.Result | None, model: str) -> bool:
+  return result is not None and result.metrics.get(model) is not None

@@ -1,0 +1,97 @@
+"""One cell of a study: its settings, its run, and what it says when that ends."""
+
+import os
+import shlex
+from typing import Any
+
+import yaml
+
+from official_selftrain.configs import runs
+from official_selftrain.core import config as config_lib
+from official_selftrain.core import errors, files
+from official_selftrain.pipeline import selftrain, sharing, training
+from official_selftrain.studies import definition, places
+
+MODE = 'train_and_eval'
+# Exit status of a start that found another process at a product that it needs.
+BUSY = 75
+
+
+def load(
+  study: definition.Study, cell: definition.Cell, where: places.Places
+) -> runs.SelfTrainingExperiment:
+  """Writes the settings of a cell, and loads the experiment as `train.py` would.
+
+  Raises:
+    ConfigError: the settings are refused, or the experiment does not self-train; the message names the cell.
+  """
+  settings = definition.merge(study.base, cell.overrides)
+  directory = {'dataset': {'directory': where.data}}
+  text = yaml.safe_dump(definition.merge(directory, settings), sort_keys=True)
+  header = f'# {study.title}: {cell.title}. Run as: {command(study, cell, where)}\n'
+  files.write_text(where.settings(cell.name), header + text)
+  try:
+    params = config_lib.load_experiment(study.experiment, [where.settings(cell.name)])
+  except errors.ConfigError as error:
+    raise errors.ConfigError(f'{study.path}: cell {cell.name}: {error}') from error
+  if not isinstance(params, runs.SelfTrainingExperiment):
+    raise errors.ConfigError(
+      f'{study.path}: experiment {study.experiment} does not self-train: name one of the *_selftrain.'
+    )
+  return params
+
+
+def command(study: definition.Study, cell: definition.Cell, where: places.Places) -> str:
+  """The command that makes the run of a cell by itself."""
+  return shlex.join(
+    [
+      *('python', 'train.py', f'--experiment={study.experiment}', f'--mode={MODE}'),
+      f'--config_file={where.settings(cell.name)}',
+      f'--model_dir={where.run(cell.name)}',
+    ]
+  )
+
+
+def planned(study: definition.Study, cell: definition.Cell, where: places.Places) -> dict[str, str]:
+  """Keys of the products that are dear to make, by stage, before there are any files."""
+  run = selftrain.SelfTrainingRun(load(study, cell, where), where.run(cell.name), MODE)
+  keys = run.planned_keys()
+  return {stage.name: keys[stage.name] for stage in run.stages if not stage.is_cheap}
+
+
+def execute(study: definition.Study, cell: definition.Cell, where: places.Places) -> int:
+  """Runs a cell as far as it can.
+
+  Returns:
+    Exit status: 0 when it is finished, `BUSY` when another process makes a product that it needs.
+
+  Raises:
+    SelfTrainError: any error of the run; it is noted for the study, too.
+  """
+  for path in (where.failure(cell.name), where.waiting(cell.name)):
+    files.remove(path)
+  try:
+    params = load(study, cell, where)
+    training.set_precision(params.runtime)
+    shelf = sharing.Shelf(where.products)
+    os.makedirs(where.run(cell.name), exist_ok=True)
+    selftrain.SelfTrainingRun(params, where.run(cell.name), MODE, shelf).execute()
+  except sharing.BusyError as error:
+    files.write_json(where.waiting(cell.name), {'lease': error.lease_path})
+    return BUSY
+  except Exception as error:
+    note_failure(cell, where, f'{error}' or type(error).__name__)
+    raise
+  return 0
+
+
+def note_failure(cell: definition.Cell, where: places.Places, words: str) -> None:
+  """Notes why a cell failed."""
+  files.write_json(where.failure(cell.name), {'error': words})
+
+
+def failure(cell: definition.Cell, where: places.Places) -> str:
+  """Why the last start of a cell failed; '' if it did not."""
+  path = where.failure(cell.name)
+  value: dict[str, Any] = files.read_json(path) if os.path.exists(path) else {}
+  return value.get('error', '')

@@ -1,0 +1,26 @@
+"""The last thing that a study does: its page with pictures, and its words on the console."""
+
+import os
+
+from official_selftrain.core import files
+from official_selftrain.report import study_contents, study_page, study_words
+from official_selftrain.studies import definition, pictures, places
+
+_PAGE = 'study.html'
+
+
+def write(study: definition.Study, facts: study_contents.StudyFacts, where: places.Places) -> str:
+  """Writes `study.html`.
+
+  Args:
+    study: the study.
+    facts: what its runs found.
+    where: its directory.
+
+  Returns:
+    What to print.
+  """
+  path = os.path.join(where.root, _PAGE)
+  files.write_text(path, study_page.render_html(facts, tuple(pictures.sheets(study, facts, where))))
+  words = '\n'.join(f'- {sentence}' for sentence in study_words.sentences(facts))
+  return f'\nPage of the study: {path}\n\n{words}'

@@ -1,0 +1,220 @@
+"""Gathers the results of a study's runs, and reads and writes `study.json`."""
+
+import csv
+import dataclasses
+import io
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from official_selftrain.core import comparison, files
+from official_selftrain.evaluation import resampling
+from official_selftrain.pipeline import ledger, training
+from official_selftrain.report import contents, study_contents, study_effects, study_words
+from official_selftrain.studies import cells, definition, places
+
+_REPORT = 'report.json'
+_CSV = 'study.csv'
+
+
+def gather(
+  study: definition.Study, where: places.Places, command: str
+) -> study_contents.StudyFacts:
+  """The facts of a study, as far as its runs are finished.
+
+  Args:
+    study: the study.
+    where: its directory. A `study.json` there counts for cells that have not been run here.
+    command: that continues it.
+
+  Returns:
+    The facts.
+  """
+  earlier = _earlier(where)
+  results = [_result(study, cell, where, earlier.get(cell.name)) for cell in study.cells]
+  facts = study_contents.StudyFacts(
+    title=study.title,
+    question=study.question,
+    experiment=study.experiment,
+    command=command,
+    axes={axis: tuple(values) for axis, values in study.axes.items()},
+    seeds=study.seeds,
+    metric=_metric(study, where),
+    layout=study.layout,
+    results=tuple(results),
+  )
+  return dataclasses.replace(facts, between=_between(facts, where))
+
+
+def write(facts: study_contents.StudyFacts, where: places.Places) -> None:
+  """Writes `study.json` and `study.csv`."""
+  between = [
+    {'model': model, 'run': ours, 'baseline': theirs, **dataclasses.asdict(interval)}
+    for (model, ours, theirs), interval in facts.between.items()
+  ]
+  effects = study_effects.self_training(facts)
+  for axis in facts.axes:
+    effects += study_effects.of_axis(facts, axis)
+  value = {
+    'title': facts.title,
+    'experiment': facts.experiment,
+    'command': facts.command,
+    'metric': facts.metric,
+    'axes': {axis: list(values) for axis, values in facts.axes.items()},
+    'seeds': list(facts.seeds),
+    'results': [dataclasses.asdict(result) for result in facts.results],
+    'between': between,
+    'effects': [dataclasses.asdict(each) for each in effects],
+    'sentences': study_words.sentences(facts),
+    'method': study_words.METHOD,
+  }
+  files.write_json(where.results, value)
+  files.write_text(os.path.join(where.root, _CSV), _table(facts))
+
+
+def durations(study: definition.Study, where: places.Places) -> Iterator[tuple[str, str, float]]:
+  """Name of the cell, name of the stage and seconds of every finished stage, those taken from the shelf too."""
+  for cell in study.cells:
+    records = ledger.Ledger(where.run(cell.name))
+    for path in sorted(_records(where.run(cell.name))):
+      name = os.path.splitext(os.path.basename(path))[0]
+      for _, seconds in records.seconds((name,)).items():
+        yield cell.name, name, seconds
+
+
+def is_done(cell: definition.Cell, where: places.Places) -> bool:
+  """Whether the run of a cell has its report."""
+  return ledger.Ledger(where.run(cell.name)).is_done('report') and os.path.exists(
+    os.path.join(where.run(cell.name), _REPORT)
+  )
+
+
+def is_known(study: definition.Study, cell: definition.Cell, where: places.Places) -> bool:
+  """Whether `study.json` has a result of this cell with these settings."""
+  known = _earlier(where).get(cell.name)
+  return known is not None and known.digest == cell.digest(study)
+
+
+def _result(
+  study: definition.Study,
+  cell: definition.Cell,
+  where: places.Places,
+  known: study_contents.Result | None,
+) -> study_contents.Result:
+  """The result of a cell's run here, or the one that `study.json` has."""
+  own: dict[str, Any] = {
+    'name': cell.name,
+    'values': cell.values,
+    'seed': cell.seed,
+    'digest': cell.digest(study),
+    'seconds': _seconds(where.run(cell.name)),
+  }
+  if not is_done(cell, where):
+    if known is not None and known.digest == own['digest']:
+      return known
+    error = cells.failure(cell, where)
+    return study_contents.Result(status='failed' if error else 'left', error=error, **own)
+  report = files.read_json(os.path.join(where.run(cell.name), _REPORT))
+  metric = report['verdict']['metric']
+  measured = {str(model): (report[model] or {}).get(metric) for model in contents.MODELS}
+  metrics = {model: value for model, value in measured.items() if value is not None}
+  lead = report['comparisons'].get(comparison.name('student', 'control'))
+  return study_contents.Result(
+    status='done',
+    metrics=metrics,
+    per_class=report['per_class'],
+    lead=study_contents.Interval(lead['low'], lead['high']) if lead else None,
+    **own,
+  )
+
+
+def _metric(study: definition.Study, where: places.Places) -> str:
+  """The primary metric, as the reports have it."""
+  for cell in study.cells:
+    if is_done(cell, where):
+      report = files.read_json(os.path.join(where.run(cell.name), _REPORT))
+      return str(report['verdict']['metric'])
+  return str(files.read_json(where.results)['metric']) if os.path.exists(where.results) else 'AP'
+
+
+def _records(model_dir: str) -> list[str]:
+  folder = os.path.join(model_dir, ledger.RECORDS_DIR)
+  names = os.listdir(folder) if os.path.isdir(folder) else []
+  return [os.path.join(folder, name) for name in names if name.endswith('.json')]
+
+
+def _seconds(model_dir: str) -> dict[str, float]:
+  found = {}
+  for path in _records(model_dir):
+    record = files.read_json(path)
+    if record['status'] == 'done':
+      found[record['key']] = record['seconds']
+  return found
+
+
+def _earlier(where: places.Places) -> dict[str, study_contents.Result]:
+  """Finished results of `study.json` by cell."""
+  if not os.path.exists(where.results):
+    return {}
+  found = {}
+  for value in files.read_json(where.results)['results']:
+    lead = value.pop('lead')
+    interval = study_contents.Interval(**lead) if lead else None
+    if value['status'] == 'done':
+      found[value['name']] = study_contents.Result(**value, lead=interval)
+  return found
+
+
+def _between(
+  facts: study_contents.StudyFacts, where: places.Places
+) -> dict[tuple[str, str, str], study_contents.Interval]:
+  """Intervals of the differences between runs whose evaluations are at hand; others as they were in `study.json`."""
+  known: dict[tuple[str, str, str], study_contents.Interval] = {}
+  if os.path.exists(where.results):
+    for value in files.read_json(where.results)['between']:
+      key = (value['model'], value['run'], value['baseline'])
+      known[key] = study_contents.Interval(value['low'], value['high'])
+  by_place = {(tuple(sorted(r.values.items())), r.seed): r for r in facts.done}
+  found = {}
+  for axis, (baseline, *others) in facts.axes.items():
+    for result in facts.done:
+      if result.values[axis] not in others:
+        continue
+      place = tuple(sorted({**result.values, axis: baseline}.items()))
+      base = by_place.get((place, result.seed))
+      for model in ('control', 'student'):
+        key = (model, result.name, base.name if base else '')
+        if base is None or model not in result.metrics or model not in base.metrics:
+          continue
+        interval = known.get(key) or _compare(facts.metric, key, where)
+        if interval is not None:
+          found[key] = interval
+  return found
+
+
+def _compare(
+  metric: str, key: tuple[str, str, str], where: places.Places
+) -> study_contents.Interval | None:
+  model, ours, theirs = key
+  folders = {name: os.path.join(where.run(name), model) for name in (ours, theirs)}
+  tallies: Mapping[str, Any] = {n: training.evaluation_tallies(f) for n, f in folders.items()}
+  compared = resampling.compare(tallies, [(ours, theirs)], metric)
+  for each in compared.values():
+    return study_contents.Interval(each.low, each.high)
+  return None
+
+
+def _table(facts: study_contents.StudyFacts) -> str:
+  """One line per run, as CSV."""
+  stream = io.StringIO()
+  table = csv.writer(stream, lineterminator='\n')
+  low_high = ('student_minus_control_low', 'student_minus_control_high')
+  table.writerow(['run', *facts.axes, 'seed', 'status', 'metric', *contents.MODELS, *low_high])
+  for result in facts.results:
+    lead = (result.lead.low, result.lead.high) if result.lead else ('', '')
+    values = (result.values[axis] for axis in facts.axes)
+    metrics = (result.metrics.get(model, '') for model in contents.MODELS)
+    table.writerow(
+      [result.name, *values, result.seed, result.status, facts.metric, *metrics, *lead]
+    )
+  return stream.getvalue()

@@ -1,0 +1,46 @@
+"""Where a study keeps what: names of files and folders below its directory."""
+
+import dataclasses
+import os
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+  """The directory of a study."""
+
+  root: str
+
+  @property
+  def products(self) -> str:
+    """Products that runs share, see `pipeline.sharing`."""
+    return os.path.join(self.root, 'products')
+
+  @property
+  def data(self) -> str:
+    """The embedded data sets that runs share."""
+    return os.path.join(self.root, 'data')
+
+  @property
+  def results(self) -> str:
+    """`study.json`, from which another directory can go on."""
+    return os.path.join(self.root, 'study.json')
+
+  def run(self, cell: str) -> str:
+    """Run directory of a cell."""
+    return os.path.join(self.root, 'cells', cell)
+
+  def settings(self, cell: str) -> str:
+    """Its settings, a YAML file for `train.py --config_file`."""
+    return os.path.join(self.root, 'cells', f'{cell}.yaml')
+
+  def failure(self, cell: str) -> str:
+    """Why its last start failed."""
+    return os.path.join(self.root, 'cells', f'{cell}.failed.json')
+
+  def waiting(self, cell: str) -> str:
+    """The lease for which its last start had no patience."""
+    return os.path.join(self.root, 'cells', f'{cell}.waiting.json')
+
+  def lease(self, cell: str) -> str:
+    """Held by the process that works on it."""
+    return os.path.join(self.root, 'leases', cell)

@@ -1,0 +1,153 @@
+"""Study files: what they mean, and what is refused."""
+
+import pathlib
+import tempfile
+import unittest
+
+import yaml
+
+from official_selftrain.core import errors
+from official_selftrain.report import study_contents
+from official_selftrain.studies import definition
+
+_STUDIES = pathlib.Path(__file__).parents[2] / 'experiments' / 'studies'
+
+
+def minimal(**changes):
+  value = {
+    'title': 'A study',
+    'experiment': 'retinanet_selftrain',
+    'seeds': [3, 5],
+    'axes': {
+      'cut': {'low': {}, 'high': {'task.pseudo_data.cut': 0.8}},
+      'init': {'random': None, 'simclr': {'init': 'simclr', 'task': {'losses': {'weight': 2}}}},
+    },
+  }
+  value |= changes
+  return {key: each for key, each in value.items() if each is not None}
+
+
+def load(**changes):
+  with tempfile.TemporaryDirectory() as folder:
+    path = pathlib.Path(folder) / 'study.yaml'
+    path.write_text(yaml.safe_dump(minimal(**changes), sort_keys=False), encoding='utf-8')
+    return definition.load(str(path))
+
+
+class CellsTest(unittest.TestCase):
+  def test_every_combination_with_every_seed(self):
+    study = load()
+    self.assertEqual(
+      [cell.name for cell in study.cells],
+      [
+        *('low_random_seed3', 'low_random_seed5', 'low_simclr_seed3', 'low_simclr_seed5'),
+        *('high_random_seed3', 'high_random_seed5', 'high_simclr_seed3', 'high_simclr_seed5'),
+      ],
+    )
+    last = study.cells[-1]
+    self.assertEqual((last.values, last.seed), ({'cut': 'high', 'init': 'simclr'}, 5))
+    self.assertEqual(
+      last.overrides,
+      {
+        'seed': 5,
+        'init': 'simclr',
+        'task': {'pseudo_data': {'cut': 0.8}, 'losses': {'weight': 2}},
+      },
+    )
+    self.assertEqual(last.title, 'cut high, init simclr, seed 5')
+
+  def test_excluded(self):
+    study = load(exclude=[{'cut': 'high', 'init': ['simclr']}, {'cut': ['low'], 'init': 'random'}])
+    self.assertEqual(
+      [cell.name for cell in study.cells[::2]], ['low_simclr_seed3', 'high_random_seed3']
+    )
+
+  def test_settings_that_follow_the_seed(self):
+    study = load(seed_settings={'seed': '{seed}', 'dataset.card': 'data/split-{seed}'})
+    self.assertEqual(study.cells[1].overrides, {'seed': 5, 'dataset': {'card': 'data/split-5'}})
+    study = load(seed_settings=['seed', 'dataset.digits.seed'])
+    self.assertEqual(study.cells[0].overrides, {'seed': 3, 'dataset': {'digits': {'seed': 3}}})
+
+  def test_names_of_values_become_names_of_directories(self):
+    study = load(axes={'labels': {'20 %': {}, '100 %': {}}, 'x': {'a/b': {}}})
+    self.assertEqual(study.cells[0].name, '20-_a-b_seed3')
+    self.assertEqual(study.cell('20-_a-b_seed3').values['labels'], '20 %')
+    with self.assertRaisesRegex(errors.ConfigError, '--cell=z: .* has no such cell'):
+      study.cell('z')
+
+  def test_base_of_files_and_overrides(self):
+    with tempfile.TemporaryDirectory() as folder:
+      path = pathlib.Path(folder) / 'base.yaml'
+      path.write_text('task: {losses: {weight: 1, other: 4}}\ninit: random\n', encoding='utf-8')
+      study = load(config_files=[str(path)], overrides={'task.losses.weight': 7, 'rounds': 2})
+    self.assertEqual(
+      study.base, {'task': {'losses': {'weight': 7, 'other': 4}}, 'init': 'random', 'rounds': 2}
+    )
+
+  def test_digest_tells_settings_apart_and_forgets_the_place(self):
+    first, again, other = load(), load(title='Another'), load(overrides={'rounds': 2})
+    self.assertEqual(first.cells[0].digest(first), again.cells[0].digest(again))
+    digests = {cell.digest(study) for study in (first, other) for cell in study.cells}
+    self.assertEqual(len(digests), 16)
+
+
+class LayoutTest(unittest.TestCase):
+  def test_tables_and_plots(self):
+    study = load(
+      tables=[
+        {'title': 'T', 'rows': ['init'], 'columns': 'cut', 'paper': {'random student': {'low': 40}}}
+      ],
+      plots=[{'title': 'P', 'effect': 'self-training', 'x': 'cut'}],
+    )
+    (table,), (plot,) = study.layout.tables, study.layout.plots
+    self.assertEqual(
+      (table.rows, table.columns, table.models), (('init',), 'cut', study_contents.MODELS)
+    )
+    self.assertEqual(table.paper, {('random student', 'low'): 40.0})
+    self.assertEqual((plot.effect, plot.x), (study_contents.SELF_TRAINING, 'cut'))
+
+
+class RefusedTest(unittest.TestCase):
+  def test_messages(self):
+    table = {'title': 'T', 'rows': [], 'columns': 'cut'}
+    for changes, message in (
+      ({'seeds': None}, r'study\.yaml: seeds is missing'),
+      ({'seeds': [1, 1]}, r'seeds has one twice: \[1, 1\]'),
+      ({'seeds': ['a']}, r"seeds is \['a'\]: it must be a list of int"),
+      ({'axis': {}}, r"'axis' is unknown; there are title, experiment"),
+      ({'axes': {'cut': ['low']}}, 'axes must be names with values'),
+      ({'axes': {'cut': {'low': 3}}}, r'axes\.cut\.low is 3: it must be settings'),
+      (
+        {'axes': {'cut': {'a b': {}, 'a-b': {}}}},
+        'two combinations would have the directory a-b_seed0',
+      ),
+      ({'exclude': [{'cuts': 'low'}]}, r"exclude\[0\]: 'cuts' is no axis; there are cut, init"),
+      ({'exclude': [{'cut': 'x'}]}, r"exclude\[0\]\.cut is 'x': the axis has low, high"),
+      ({'tables': [table | {'columns': 'x'}]}, r"tables\[0\]: 'x' is no axis"),
+      ({'tables': [table | {'models': ['best']}]}, r"tables\[0\]\.models has 'best'"),
+      ({'tables': [table | {'row': []}]}, r"tables\[0\]: 'row' is unknown"),
+      ({'plots': [{'effect': 'luck', 'x': 'cut'}]}, r"plots\[0\]\.effect: 'luck' is no axis"),
+      ({'seed_settings': {'seed': 3}}, r'seed_settings\.seed is 3: it must have \{seed\} in it'),
+    ):
+      with self.subTest(message), self.assertRaisesRegex(errors.ConfigError, message):
+        load(**changes)
+
+  def test_a_missing_file(self):
+    with self.assertRaisesRegex(errors.ConfigError, 'nowhere.yaml'):
+      definition.load('nowhere.yaml')
+
+
+class ShippedTest(unittest.TestCase):
+  def test_all_can_be_read_and_show_something(self):
+    paths = sorted(_STUDIES.glob('*.yaml'))
+    self.assertGreaterEqual(len(paths), 4)
+    for path in paths:
+      with self.subTest(path.name):
+        study = definition.load(str(path))
+        self.assertGreaterEqual(len(study.seeds), 3)
+        self.assertTrue(study.question)
+        self.assertTrue(study.layout.tables)
+
+
+if __name__ == '__main__':
+  unittest.main()

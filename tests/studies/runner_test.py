@@ -1,0 +1,189 @@
+"""The runner of a study, with cells that take no time. No training."""
+
+import os
+import pathlib
+import subprocess
+import tempfile
+import unittest
+from unittest import mock
+
+from official_selftrain.core import files, lease
+from official_selftrain.studies import cells, collecting, places, runner, schedule
+from tests.studies import definition_test
+
+
+def finish(study, cell, where, student=0.5):
+  """Leaves what a finished run leaves."""
+  run = where.run(cell.name)
+  for stage, seconds in (('teacher', 20.0), ('student', 10.0), ('report', 1.0)):
+    record = {'settings': {}, 'inputs': {}, 'seconds': seconds, 'status': 'done', 'result': {}}
+    key = f'{stage}-{cell.seed}' if stage == 'teacher' else f'{stage}-{cell.name}'
+    files.write_json(os.path.join(run, 'stages', f'{stage}.json'), {**record, 'key': key})
+  report = {
+    'verdict': {'metric': 'AP50'},
+    'teacher': {'AP': 0.1, 'AP50': 0.3},
+    'control': {'AP': 0.1, 'AP50': 0.4},
+    'student': {'AP': 0.2, 'AP50': student},
+    'comparisons': {'student_minus_control': {'low': 0.05, 'high': 0.15}},
+    'per_class': {'student': {'a': 0.5}},
+  }
+  files.write_json(os.path.join(run, 'report.json'), report)
+
+
+class _Cells:
+  """Stands in for the processes of cells."""
+
+  def __init__(self, study, where, **statuses):
+    self.study, self.where, self.statuses = study, where, statuses
+    self.started = []
+
+  def __call__(self, command):
+    name = next(part.partition('=')[2] for part in command if part.startswith('--cell='))
+    self.started.append(name)
+    status = self.statuses.get(name, 0)
+    if isinstance(status, list):
+      status = status.pop(0)
+    if status == 0:
+      finish(self.study, self.study.cell(name), self.where)
+    elif status == cells.BUSY:
+      files.write_json(self.where.waiting(name), {'lease': os.path.join(self.where.root, 'some')})
+    process = mock.Mock()
+    process.wait.return_value = status
+    return process
+
+
+class RunnerTest(unittest.TestCase):
+  def setUp(self):
+    folder = tempfile.TemporaryDirectory()
+    self.addCleanup(folder.cleanup)
+    self.study = definition_test.load(exclude=[{'init': 'simclr'}])
+    self.where = places.Places(folder.name)
+    self.names = [cell.name for cell in self.study.cells]
+
+  def run_study(self, **statuses):
+    self.cells = _Cells(self.study, self.where, **statuses)
+    keys = {name: {'teacher': f'teacher-{name[-1]}', 'student': name} for name in self.names}
+    with (
+      mock.patch.object(subprocess, 'Popen', self.cells),
+      mock.patch.object(runner, 'plan', return_value=schedule.Schedule(keys, {}, {})),
+    ):
+      return runner.run(self.study, self.where, 'again', seconds=0.01)
+
+  def test_every_cell_once(self):
+    self.assertEqual(self.run_study(), 0)
+    self.assertEqual(self.cells.started, self.names)
+    self.assertEqual(self.run_study(), 0)
+    self.assertEqual(self.cells.started, [])
+    self.assertEqual(os.listdir(os.path.join(self.where.root, 'leases')), [])
+
+  def test_a_failed_cell_is_reported_and_the_rest_goes_on(self):
+    failing = self.names[1]
+    self.assertEqual(self.run_study(**{failing: 2}), 1)
+    self.assertEqual(self.cells.started, self.names)
+    facts = collecting.gather(self.study, self.where, 'again')
+    self.assertEqual([r.status for r in facts.results], ['done', 'failed', 'done', 'done'])
+    self.assertEqual(facts.results[1].error, 'its process ended with status 2')
+    # The next start tries it again, and it only.
+    self.assertEqual(self.run_study(), 0)
+    self.assertEqual(self.cells.started, [failing])
+
+  def test_a_killed_cell(self):
+    self.run_study(**{self.names[0]: -9})
+    self.assertEqual(
+      cells.failure(self.study.cells[0], self.where), 'its process was killed by signal 9'
+    )
+
+  def test_ctrl_c_ends_it(self):
+    with self.assertRaises(KeyboardInterrupt):
+      self.run_study(**{self.names[1]: 130})
+    self.assertEqual(self.cells.started, self.names[:2])
+    self.assertFalse(lease.is_held(self.where.lease(self.names[1])))
+
+  def test_a_busy_product_is_waited_for_while_others_go_on(self):
+    first = self.names[0]
+    self.assertEqual(self.run_study(**{first: [cells.BUSY, 0]}), 0)
+    self.assertEqual(self.cells.started, [*self.names, first])
+
+  def test_no_start_while_the_product_is_still_being_made(self):
+    first = self.names[0]
+    path = os.path.join(self.where.root, 'some')
+    looks = []
+
+    def is_held(found):
+      looks.append(found)
+      return len(looks) < 3
+
+    with mock.patch.object(runner.lease, 'is_held', is_held):
+      self.run_study(**{first: [cells.BUSY, 0]})
+    self.assertEqual(self.cells.started, [*self.names, first])
+    self.assertEqual(looks, [path] * 3)
+
+  def test_a_cell_of_another_runner_is_left_to_it(self):
+    mine, other = self.names[0], self.names[1]
+    sleeps = []
+
+    def sleep(_):
+      # The other runner finishes its cell while this one waits.
+      sleeps.append(1)
+      finish(self.study, self.study.cell(other), self.where)
+
+    with lease.hold(self.where.lease(other)), mock.patch.object(runner.time, 'sleep', sleep):
+      self.assertEqual(self.run_study(), 0)
+    self.assertEqual(self.cells.started, [mine, *self.names[2:]])
+    self.assertEqual(sleeps, [1])
+
+  def test_results_go_on_from_study_json_alone(self):
+    self.run_study()
+    text = pathlib.Path(self.where.results).read_text(encoding='utf-8')
+    with tempfile.TemporaryDirectory() as folder:
+      self.where = places.Places(folder)
+      files.write_text(self.where.results, text)
+      self.assertEqual(self.run_study(), 0)
+      self.assertEqual(self.cells.started, [])
+      facts = collecting.gather(self.study, self.where, 'again')
+      self.assertEqual({r.status for r in facts.results}, {'done'})
+      self.assertEqual(facts.metric, 'AP50')
+      # Other settings are another result.
+      self.study = definition_test.load(exclude=[{'init': 'simclr'}], overrides={'rounds': 2})
+      self.run_study()
+      self.assertEqual(self.cells.started, self.names)
+
+
+class CollectingTest(unittest.TestCase):
+  def test_facts_and_files(self):
+    with tempfile.TemporaryDirectory() as folder:
+      where = places.Places(folder)
+      study = definition_test.load(exclude=[{'init': 'simclr'}])
+      for cell, student in zip(study.cells[:3], (0.5, 0.6, 0.7), strict=True):
+        finish(study, cell, where, student)
+      facts = collecting.gather(study, where, 'again')
+      collecting.write(facts, where)
+      lines = pathlib.Path(folder, 'study.csv').read_text(encoding='utf-8').splitlines()
+      value = files.read_json(where.results)
+      measured = set(collecting.durations(study, where))
+    first = facts.results[0]
+    self.assertEqual(first.metrics, {'teacher': 0.3, 'control': 0.4, 'student': 0.5})
+    self.assertEqual((first.lead.low, first.lead.high), (0.05, 0.15))
+    self.assertEqual(first.seconds['teacher-3'], 20.0)
+    self.assertEqual(facts.results[3].status, 'left')
+    self.assertEqual(
+      lines[:2],
+      [
+        'run,cut,init,seed,status,metric,teacher,control,student,student_minus_control_low,student_minus_control_high',
+        'low_random_seed3,low,random,3,done,AP50,0.3,0.4,0.5,0.05,0.15',
+      ],
+    )
+    self.assertEqual(lines[4], 'high_random_seed5,high,random,5,left,AP50,,,,,')
+    self.assertEqual(
+      value['sentences'][0], '3 of 4 runs are finished, 1 are left, so all of this is provisional.'
+    )
+    lead = value['effects'][0]
+    self.assertEqual(
+      (lead['choice'], lead['context']), ('self-training', {'cut': 'low', 'init': 'random'})
+    )
+    self.assertAlmostEqual(lead['effect']['mean'], 0.15)
+    self.assertIn(('low_random_seed3', 'student', 10.0), measured)
+
+
+if __name__ == '__main__':
+  unittest.main()
