@@ -172,15 +172,17 @@ def _effects(facts: study_contents.StudyFacts) -> markup.Markup | None:
       f'{each.choice} against {each.baseline}',
       each.model,
       _values(each.context),
-      study_words.quantity(each.effect),
+      f'{each.effect.mean:+.3f}',
+      _interval(each.effect.over_seeds),
+      _interval(each.effect.over_images),
+      f'{each.effect.seeds}',
       each.effect.outcome if each.effect.outcome != 'noise' else 'within noise',
     ]
     for each in named
   ]
-  header = ['choice', 'model', 'setting', f'difference in {facts.metric} [90% intervals]', '']
-  return parts.section(
-    'differences', 'Differences', '', parts.grid(header, rows, style='full text')
-  )
+  header = ['choice', 'model', 'setting', facts.metric, 'over seeds', 'over images', 'seeds', '']
+  lead = f'Differences in {facts.metric} with their 90% intervals.'
+  return parts.section('differences', 'Differences', lead, parts.grid(header, rows))
 
 
 def _runs(facts: study_contents.StudyFacts) -> markup.Markup:
@@ -204,6 +206,10 @@ def _runs(facts: study_contents.StudyFacts) -> markup.Markup:
     markup.element('p', 'Continue or repeat: ', markup.element('code', facts.command)),
     parts.fold('All runs', parts.grid(['run', *contents.MODELS, ''], rows)),
   )
+
+
+def _interval(found: study_contents.Interval | None) -> str:
+  return '-' if found is None else study_words.ends(found)
 
 
 def _values(context: Mapping[str, str]) -> str:

@@ -41,7 +41,7 @@ def sentences(facts: study_contents.StudyFacts) -> list[str]:
     )
   lead = study_effects.self_training(facts)
   if lead:
-    found.append(_sentence('Self-training', 'the control, which has the same steps', lead, facts))
+    found.append(_sentence('Self-training', 'the control of equal steps', lead, facts))
   for axis in facts.axes:
     effects = study_effects.of_axis(facts, axis)
     for choice in facts.axes[axis][1:]:
@@ -81,23 +81,21 @@ def _sentence(
   }
   if len(found) == 1:
     only = found[0].effect
-    return (
-      f'{subject} {_VERBS[only.outcome]} here: {quantity(only)} {facts.metric} against {baseline}.'
-    )
+    return f'{subject} {_VERBS[only.outcome]} here: {quantity(only)} {facts.metric}, compared with {baseline}.'
   parts = []
   for outcome, verb in _VERBS.items():
     members = by_outcome[outcome]
     if members:
       where = 'all' if len(members) == len(found) else f'{len(members)} of'
-      parts.append(f'{verb} in {where} {len(found)} settings{_range(members)}')
-  return f'{subject} {_list(parts)} ({facts.metric} against {baseline}).'
+      parts.append(f'{verb} in {where} {len(found)} settings ({_range(members)} {facts.metric})')
+  return f'{subject} {_list(parts)}, compared with {baseline}.'
 
 
 def _range(members: Sequence[Named]) -> str:
   means = [each.effect.mean for each in members]
   low, high = min(means), max(means)
   same = f'{low:+.3f}' == f'{high:+.3f}'
-  return f' ({low:+.3f})' if same else f' ({low:+.3f} to {high:+.3f})'
+  return f'{low:+.3f}' if same else f'{low:+.3f} to {high:+.3f}'
 
 
 def quantity(effect: Effect) -> str:
@@ -105,15 +103,16 @@ def quantity(effect: Effect) -> str:
   words = f'{effect.mean:+.3f}'
   inner = []
   if effect.over_seeds is not None:
-    inner.append(f'{_ends(effect.over_seeds)} over {effect.seeds} seeds')
+    inner.append(f'{ends(effect.over_seeds)} over {effect.seeds} seeds')
   else:
     inner.append('1 seed')
   if effect.over_images is not None:
-    inner.append(f'{_ends(effect.over_images)} over images')
+    inner.append(f'{ends(effect.over_images)} over images')
   return f'{words} ({", ".join(inner)})'
 
 
-def _ends(interval: study_contents.Interval) -> str:
+def ends(interval: study_contents.Interval) -> str:
+  """The ends of an interval."""
   return f'{interval.low:+.3f} to {interval.high:+.3f}'
 
 

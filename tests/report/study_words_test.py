@@ -17,18 +17,18 @@ class WordsTest(unittest.TestCase):
     said = _said(study_facts.study({'S1': 0.05, 'S4': 0.03}, {'S1': -0.02, 'S4': -0.04}))
     self.assertIn('12 of 12 runs are finished.', said)
     self.assertIn(
-      'Self-training helps in all 4 settings (+0.030 to +0.050) (AP against the control, which has the same steps).',
+      'Self-training helps in all 4 settings (+0.030 to +0.050 AP), compared with the control of equal steps.',
       said,
     )
     self.assertIn(
-      'Init simclr, without self-training, hurts in all 2 settings (-0.040 to -0.020) (AP against init random).',
+      'Init simclr, without self-training, hurts in all 2 settings (-0.040 to -0.020 AP), compared with init random.',
       said,
     )
     self.assertIn('Init simclr, with self-training, hurts in all 2 settings', said)
 
   def test_nothing_helps(self):
     said = _said(study_facts.study(flat(0.0), flat(0.0), noise=8.0))
-    self.assertIn('Self-training is within noise in all 4 settings (+0.000)', said)
+    self.assertIn('Self-training is within noise in all 4 settings (+0.000 AP)', said)
     self.assertIn('Init simclr, without self-training, is within noise in all 2 settings', said)
     for word in ('helps', 'hurts'):
       self.assertNotIn(word, said)
@@ -36,7 +36,8 @@ class WordsTest(unittest.TestCase):
   def test_mixed(self):
     said = _said(study_facts.study({'S1': 0.05, 'S4': -0.05}, flat(0.0)))
     self.assertIn(
-      'Self-training helps in 2 of 4 settings (+0.050) and hurts in 2 of 4 settings (-0.050)', said
+      'Self-training helps in 2 of 4 settings (+0.050 AP) and hurts in 2 of 4 settings (-0.050 AP)',
+      said,
     )
 
   def test_few_seeds_cannot_tell(self):

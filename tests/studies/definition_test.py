@@ -4,34 +4,12 @@ import pathlib
 import tempfile
 import unittest
 
-import yaml
-
 from official_selftrain.core import errors
 from official_selftrain.report import study_contents
 from official_selftrain.studies import definition
+from tests.studies.study_files import load
 
 _STUDIES = pathlib.Path(__file__).parents[2] / 'experiments' / 'studies'
-
-
-def minimal(**changes):
-  value = {
-    'title': 'A study',
-    'experiment': 'retinanet_selftrain',
-    'seeds': [3, 5],
-    'axes': {
-      'cut': {'low': {}, 'high': {'task.pseudo_data.cut': 0.8}},
-      'init': {'random': None, 'simclr': {'init': 'simclr', 'task': {'losses': {'weight': 2}}}},
-    },
-  }
-  value |= changes
-  return {key: each for key, each in value.items() if each is not None}
-
-
-def load(**changes):
-  with tempfile.TemporaryDirectory() as folder:
-    path = pathlib.Path(folder) / 'study.yaml'
-    path.write_text(yaml.safe_dump(minimal(**changes), sort_keys=False), encoding='utf-8')
-    return definition.load(str(path))
 
 
 class CellsTest(unittest.TestCase):

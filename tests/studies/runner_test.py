@@ -9,7 +9,7 @@ from unittest import mock
 
 from official_selftrain.core import files, lease
 from official_selftrain.studies import cells, collecting, places, runner, schedule
-from tests.studies import definition_test
+from tests.studies import study_files
 
 
 def finish(study, cell, where, student=0.5):
@@ -56,7 +56,7 @@ class RunnerTest(unittest.TestCase):
   def setUp(self):
     folder = tempfile.TemporaryDirectory()
     self.addCleanup(folder.cleanup)
-    self.study = definition_test.load(exclude=[{'init': 'simclr'}])
+    self.study = study_files.load(exclude=[{'init': 'simclr'}])
     self.where = places.Places(folder.name)
     self.names = [cell.name for cell in self.study.cells]
 
@@ -144,7 +144,7 @@ class RunnerTest(unittest.TestCase):
       self.assertEqual({r.status for r in facts.results}, {'done'})
       self.assertEqual(facts.metric, 'AP50')
       # Other settings are another result.
-      self.study = definition_test.load(exclude=[{'init': 'simclr'}], overrides={'rounds': 2})
+      self.study = study_files.load(exclude=[{'init': 'simclr'}], overrides={'rounds': 2})
       self.run_study()
       self.assertEqual(self.cells.started, self.names)
 
@@ -153,7 +153,7 @@ class CollectingTest(unittest.TestCase):
   def test_facts_and_files(self):
     with tempfile.TemporaryDirectory() as folder:
       where = places.Places(folder)
-      study = definition_test.load(exclude=[{'init': 'simclr'}])
+      study = study_files.load(exclude=[{'init': 'simclr'}])
       for cell, student in zip(study.cells[:3], (0.5, 0.6, 0.7), strict=True):
         finish(study, cell, where, student)
       facts = collecting.gather(study, where, 'again')

@@ -3,7 +3,7 @@
 import unittest
 
 from official_selftrain.studies import schedule
-from tests.studies import definition_test
+from tests.studies import study_files
 
 _KEYS = {
   'low_random_seed3': {'teacher': 't3', 'student': 'a'},
@@ -50,7 +50,7 @@ class ScheduleTest(unittest.TestCase):
     self.assertIn('unknown', schedule.hours(None))
 
   def test_plan(self):
-    study = definition_test.load(exclude=[{'init': 'simclr'}, {'cut': 'high', 'init': 'random'}])
+    study = study_files.load(exclude=[{'init': 'simclr'}, {'cut': 'high', 'init': 'random'}])
     self.assertEqual([cell.name for cell in study.cells], ['low_random_seed3', 'low_random_seed5'])
     keys = {
       'low_random_seed3': {'teacher': 't', 'labels': 'l', 'student': 'a'},
