@@ -173,14 +173,14 @@ def _effects(facts: study_contents.StudyFacts) -> markup.Markup | None:
       each.model,
       _values(each.context),
       f'{each.effect.mean:+.3f}',
+      each.effect.outcome,
       _interval(each.effect.over_seeds),
       _interval(each.effect.over_images),
       f'{each.effect.seeds}',
-      each.effect.outcome if each.effect.outcome != 'noise' else 'within noise',
     ]
     for each in named
   ]
-  header = ['choice', 'model', 'setting', facts.metric, 'over seeds', 'over images', 'seeds', '']
+  header = ['choice', 'model', 'setting', facts.metric, '', 'over seeds', 'over images', 'seeds']
   lead = f'Differences in {facts.metric} with their 90% intervals.'
   return parts.section('differences', 'Differences', lead, parts.grid(header, rows))
 
