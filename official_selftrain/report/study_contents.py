@@ -7,7 +7,7 @@ from typing import Literal
 from official_selftrain.report import contents
 
 MODELS = contents.MODELS
-# The effect of a plot that is no axis: student minus control.
+# The effect of a plot that is no axis: student minus the model without pseudo labels.
 SELF_TRAINING = 'self-training'
 
 Status = Literal['done', 'failed', 'left']
@@ -75,7 +75,7 @@ class Result:
     digest: of its settings, see `studies.definition.Cell.digest`.
     metrics: the primary metric by model.
     per_class: the class metric by model and class.
-    lead: student minus control over resampled images; None without.
+    lead: student minus control, or teacher where there is none, over resampled images; None without.
     seconds: wall time of its stages by key of the product, so that a shared one counts once.
     error: why it failed; '' else.
   """
@@ -120,6 +120,12 @@ class StudyFacts:
   layout: Layout
   results: tuple[Result, ...]
   between: Mapping[tuple[str, str, str], Interval] = dataclasses.field(default_factory=dict)
+
+  @property
+  def baseline(self) -> contents.Model:
+    """The model without pseudo labels: the control, or the teacher in a study whose runs have none."""
+    has_control = any('control' in result.metrics for result in self.done)
+    return 'control' if has_control or not self.done else 'teacher'
 
   @property
   def done(self) -> tuple[Result, ...]:

@@ -48,7 +48,7 @@ class Named:
   Attributes:
     choice: `self-training`, or a value of `axis`.
     axis: the axis of the choice; '' for self-training.
-    baseline: what it is compared with: `control`, or the first value of the axis.
+    baseline: what it is compared with: `control` (or `teacher`), or the first value of the axis.
     model: whose metric it is.
     context: the values of the other axes.
     effect: the difference.
@@ -107,17 +107,18 @@ def _outcome(seeds: int, *intervals: study_contents.Interval | None) -> Outcome:
 
 
 def self_training(facts: study_contents.StudyFacts) -> list[Named]:
-  """Student minus control in each combination of the axes' values that has both."""
-  found = []
+  """Student minus `facts.baseline` in each combination of the axes' values that has both."""
+  found, baseline = [], facts.baseline
   for context, results in _groups(facts.done):
-    pairs = [(r.metrics['student'] - r.metrics['control'], r.lead) for r in results if _has(r)]
+    both = [r for r in results if _measured(r, 'student') and _measured(r, baseline)]
+    pairs = [(r.metrics['student'] - r.metrics[baseline], r.lead) for r in both]
     if pairs:
       differences, intervals = zip(*pairs, strict=True)
       found.append(
         Named(
           choice=study_contents.SELF_TRAINING,
           axis='',
-          baseline='control',
+          baseline=baseline,
           model='student',
           context=context,
           effect=effect(differences, intervals),
@@ -133,7 +134,7 @@ def of_axis(facts: study_contents.StudyFacts, axis: str) -> list[Named]:
   for context, results in _groups(facts.done, without=axis):
     by_value = {(r.values[axis], r.seed): r for r in results}
     for choice in others:
-      for model in ('control', 'student'):
+      for model in (facts.baseline, 'student'):
         pairs = [
           (by_value[choice, seed], by_value[baseline, seed])
           for seed in facts.seeds
@@ -189,8 +190,8 @@ def _differences(
   for seed in facts.seeds:
     if not like.axis:
       result = cells.get((tuple(sorted(context.items())), seed))
-      if result is not None and _has(result):
-        found[seed] = result.metrics['student'] - result.metrics['control']
+      if result and _measured(result, 'student') and _measured(result, facts.baseline):
+        found[seed] = result.metrics['student'] - result.metrics[facts.baseline]
       continue
     ours, theirs = (
       cells.get((tuple(sorted({**context, like.axis: value}.items())), seed))
@@ -211,10 +212,6 @@ def _groups(
     groups.setdefault(key, []).append(result)
   for key, members in groups.items():
     yield dict(key), members
-
-
-def _has(result: study_contents.Result) -> bool:
-  return _measured(result, 'student') and _measured(result, 'control')
 
 
 def _measured(result: study_contents.Result | None, model: str) -> bool:

@@ -41,11 +41,12 @@ def sentences(facts: study_contents.StudyFacts) -> list[str]:
     )
   lead = study_effects.self_training(facts)
   if lead:
-    found.append(_sentence('Self-training', 'the control of equal steps', lead, facts))
+    baseline = 'the control of equal steps' if facts.baseline == 'control' else 'its teacher'
+    found.append(_sentence('Self-training', baseline, lead, facts))
   for axis in facts.axes:
     effects = study_effects.of_axis(facts, axis)
     for choice in facts.axes[axis][1:]:
-      for model, words in (('control', 'without'), ('student', 'with')):
+      for model, words in ((facts.baseline, 'without'), ('student', 'with')):
         own = [each for each in effects if (each.choice, each.model) == (choice, model)]
         if own:
           subject = f'{axis.capitalize()} {choice}, {words} self-training,'

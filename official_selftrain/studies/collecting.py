@@ -118,7 +118,8 @@ def _result(
   metric = report['verdict']['metric']
   measured = {str(model): (report[model] or {}).get(metric) for model in contents.MODELS}
   metrics = {model: value for model, value in measured.items() if value is not None}
-  lead = report['comparisons'].get(comparison.name('student', 'control'))
+  baseline = 'control' if 'control' in metrics else 'teacher'
+  lead = report['comparisons'].get(comparison.name('student', baseline))
   return study_contents.Result(
     status='done',
     metrics=metrics,
@@ -174,15 +175,15 @@ def _between(
     for value in files.read_json(where.results)['between']:
       key = (value['model'], value['run'], value['baseline'])
       known[key] = study_contents.Interval(value['low'], value['high'])
+  found: dict[tuple[str, str, str], study_contents.Interval] = {}
   by_place = {(tuple(sorted(r.values.items())), r.seed): r for r in facts.done}
-  found = {}
   for axis, (baseline, *others) in facts.axes.items():
     for result in facts.done:
       if result.values[axis] not in others:
         continue
       place = tuple(sorted({**result.values, axis: baseline}.items()))
       base = by_place.get((place, result.seed))
-      for model in ('control', 'student'):
+      for model in (facts.baseline, 'student'):
         key = (model, result.name, base.name if base else '')
         if base is None or model not in result.metrics or model not in base.metrics:
           continue

@@ -11,12 +11,16 @@ from official_selftrain.core import errors, files
 from official_selftrain.report import study_contents
 
 Overrides = dict[str, Any]
+# Names of values by axis.
+_Rule = Mapping[str, Sequence[str]]
 
 _REQUIRED = ('title', 'experiment', 'axes', 'seeds')
 _KEYS = (
-  *_REQUIRED, 'question', 'config_files', 'overrides', 'seed_settings', 'exclude', 'tables', 'plots', 'seconds'
+  *_REQUIRED, 'question', 'config_files', 'overrides', 'seed_settings', 'adjust', 'exclude', 'tables', 'plots',
+  'seconds',
 )  # fmt: skip
 _SEED = '{seed}'
+_ADJUST_KEYS = ('when', 'overrides')
 _TABLE_KEYS = ('title', 'rows', 'columns', 'models', 'paper')
 _PLOT_KEYS = ('title', 'effect', 'x')
 
@@ -113,7 +117,8 @@ def load(path: str) -> Study:
     base = merge(base, layer)
   base = merge(base, nested(value.get('overrides', {}), 'overrides', path))
   seed_settings = _seed_settings(value.get('seed_settings', ['seed']), path)
-  excluded = _excluded(value.get('exclude', []), axes, path)
+  excluded = _rules(value.get('exclude', []), axes, 'exclude', path)
+  adjusted = _adjusted(value.get('adjust', []), axes, path)
   return Study(
     path=path,
     title=str(value['title']),
@@ -123,7 +128,7 @@ def load(path: str) -> Study:
     base=base,
     axes=axes,
     seeds=seeds,
-    cells=tuple(_cells(axes, seeds, seed_settings, excluded)),
+    cells=tuple(_cells(axes, seeds, seed_settings, excluded, adjusted)),
     layout=_layout(value, axes, path),
     seconds={str(kind): float(time) for kind, time in value.get('seconds', {}).items()},
   )
@@ -165,15 +170,19 @@ def _cells(
   axes: Mapping[str, Mapping[str, Overrides]],
   seeds: Sequence[int],
   seed_settings: Mapping[str, str],
-  excluded: Sequence[Mapping[str, Sequence[str]]],
+  excluded: Sequence[_Rule],
+  adjusted: Sequence[tuple[_Rule, Overrides]],
 ) -> Iterator[Cell]:
   for combination in itertools.product(*axes.values()):
     values = dict(zip(axes, combination, strict=True))
-    if any(all(values[a] in names for a, names in rule.items()) for rule in excluded):
+    if any(_fits(rule, values) for rule in excluded):
       continue
     overrides: Overrides = {}
     for axis, name in values.items():
       overrides = merge(overrides, axes[axis][name])
+    for rule, own_overrides in adjusted:
+      if _fits(rule, values):
+        overrides = merge(overrides, own_overrides)
     for seed in seeds:
       own = nested(
         {name: _filled(text, seed) for name, text in seed_settings.items()}, 'seed_settings', ''
@@ -196,7 +205,7 @@ def _axes(value: object, path: str) -> dict[str, dict[str, Overrides]]:
     }
     for axis, values in value.items()
   }
-  slugs = [cell.name for cell in _cells(axes, [0], {}, [])]
+  slugs = [cell.name for cell in _cells(axes, [0], {}, [], [])]
   twice = [slug for slug in slugs if slugs.count(slug) > 1]
   if twice:
     raise errors.ConfigError(
@@ -230,19 +239,34 @@ def _seeds(value: object, path: str) -> tuple[int, ...]:
   return seeds
 
 
-def _excluded(
+def _fits(rule: _Rule, values: Mapping[str, str]) -> bool:
+  return all(values[axis] in names for axis, names in rule.items())
+
+
+def _adjusted(
   value: object, axes: Mapping[str, Mapping[str, Overrides]], path: str
-) -> list[dict[str, tuple[str, ...]]]:
-  rules = []
-  for number, rule in enumerate(_list_of(value, Mapping, 'exclude', path)):
-    found = {}
+) -> list[tuple[_Rule, Overrides]]:
+  entries = _list_of(value, Mapping, 'adjust', path)
+  for number, entry in enumerate(entries):
+    _check_keys(entry, _ADJUST_KEYS, f'{path}: adjust[{number}]')
+  rules = _rules([entry.get('when', {}) for entry in entries], axes, 'adjust', path)
+  settings = [nested(entry.get('overrides', {}), 'adjust', path) for entry in entries]
+  return list(zip(rules, settings, strict=True))
+
+
+def _rules(
+  value: object, axes: Mapping[str, Mapping[str, Overrides]], key: str, path: str
+) -> list[_Rule]:
+  rules: list[_Rule] = []
+  for number, rule in enumerate(_list_of(value, Mapping, key, path)):
+    found: dict[str, Sequence[str]] = {}
     for axis, names in rule.items():
       listed = tuple(str(name) for name in (names if isinstance(names, list) else [names]))
-      _check_axis(str(axis), axes, f'exclude[{number}]', path)
+      _check_axis(str(axis), axes, f'{key}[{number}]', path)
       unknown = [name for name in listed if name not in axes[str(axis)]]
       if unknown:
         raise errors.ConfigError(
-          f'{path}: exclude[{number}].{axis} is {unknown[0]!r}: the axis has {", ".join(axes[str(axis)])}.'
+          f'{path}: {key}[{number}].{axis} is {unknown[0]!r}: the axis has {", ".join(axes[str(axis)])}.'
         )
       found[str(axis)] = listed
     rules.append(found)

@@ -84,6 +84,21 @@ class StudyTest(unittest.TestCase):
     self.assertIsNone(found['S1', 'control'].over_images)
     self.assertEqual(found['S4', 'student'].outcome, 'helps')
 
+  def test_without_a_control_the_teacher_is_the_baseline(self):
+    facts = study_facts.study(flat(0.05), flat(0.06))
+    results = [
+      dataclasses.replace(r, metrics={m: v for m, v in r.metrics.items() if m != 'control'})
+      for r in facts.results
+    ]
+    facts = dataclasses.replace(facts, results=tuple(results))
+    (first, *_) = study_effects.self_training(facts)
+    # Teachers are 0.02 below the controls that were.
+    self.assertAlmostEqual(first.effect.mean, 0.07)
+    self.assertEqual(first.baseline, 'teacher')
+    self.assertEqual(
+      {each.model for each in study_effects.of_axis(facts, 'init')}, {'teacher', 'student'}
+    )
+
   def test_a_run_without_partner_is_left_out(self):
     facts = study_facts.study(flat(0.05), flat(0.06))
     missing = [r for r in facts.results if r.name not in ('S1_random_seed2', 'S4_simclr_seed1')]

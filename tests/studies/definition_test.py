@@ -40,6 +40,19 @@ class CellsTest(unittest.TestCase):
       [cell.name for cell in study.cells[::2]], ['low_simclr_seed3', 'high_random_seed3']
     )
 
+  def test_adjusted_where_several_values_meet(self):
+    study = load(
+      adjust=[
+        {'when': {'cut': 'high', 'init': 'simclr'}, 'overrides': {'trainer.train_steps': 7}},
+        {'when': {'init': ['random', 'simclr']}, 'overrides': {'task.pseudo_data.cut': 0.3}},
+      ]
+    )
+    found = {cell.name: cell.overrides for cell in study.cells}
+    self.assertEqual(found['high_simclr_seed3']['trainer'], {'train_steps': 7})
+    self.assertNotIn('trainer', found['high_random_seed3'])
+    # Wins over the axis.
+    self.assertEqual(found['high_random_seed3']['task'], {'pseudo_data': {'cut': 0.3}})
+
   def test_settings_that_follow_the_seed(self):
     study = load(seed_settings={'seed': '{seed}', 'dataset.card': 'data/split-{seed}'})
     self.assertEqual(study.cells[1].overrides, {'seed': 5, 'dataset': {'card': 'data/split-5'}})
@@ -100,6 +113,8 @@ class RefusedTest(unittest.TestCase):
         'two combinations would have the directory a-b_seed0',
       ),
       ({'exclude': [{'cuts': 'low'}]}, r"exclude\[0\]: 'cuts' is no axis; there are cut, init"),
+      ({'adjust': [{'when': {'cut': 'x'}}]}, r"adjust\[0\]\.cut is 'x': the axis has low, high"),
+      ({'adjust': [{'where': {}}]}, r"adjust\[0\]: 'where' is unknown; there are when, overrides"),
       ({'exclude': [{'cut': 'x'}]}, r"exclude\[0\]\.cut is 'x': the axis has low, high"),
       ({'tables': [table | {'columns': 'x'}]}, r"tables\[0\]: 'x' is no axis"),
       ({'tables': [table | {'models': ['best']}]}, r"tables\[0\]\.models has 'best'"),
