@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -104,6 +105,8 @@ def load(path: str) -> Study:
   Raises:
     ConfigError: it cannot be read, or a key is missing, unknown or of the wrong kind; the message names it.
   """
+  if not os.path.exists(path):
+    raise errors.ConfigError(f'--study={path}: there is no such file.')
   value = dict(config_lib.read_override_file(path))
   _check_keys(value, _KEYS, path)
   missing = [key for key in _REQUIRED if not value.get(key)]

@@ -169,10 +169,9 @@ class FinishedRunTest(_Case):
     self.assertRegex(printed, rf'AP50 +{report["student"]["AP50"]:.4f}')
 
   def test_continuous_eval_of_a_finished_run_ends(self):
-    started = time.monotonic()
+    # Else it would wait for further checkpoints until the time limit of tests.
     printed = _run(tiny_run.load(), 'continuous_eval', self.run_dir)
     self.assertRegex(printed, r'AP50 +\d\.\d{4}')
-    self.assertLess(time.monotonic() - started, 120)
 
   def test_unknown_mode_and_stage(self):
     with self.assertRaisesRegex(errors.ConfigError, "--mode is 'predict': allowed are train, eval"):

@@ -126,7 +126,7 @@ class RefusedTest(unittest.TestCase):
         load(**changes)
 
   def test_a_missing_file(self):
-    with self.assertRaisesRegex(errors.ConfigError, 'nowhere.yaml'):
+    with self.assertRaisesRegex(errors.ConfigError, '--study=nowhere.yaml: there is no such file'):
       definition.load('nowhere.yaml')
 
 
