@@ -68,12 +68,9 @@ def _table(
   columns = facts.axes[table.columns]
   rows = []
   for name, cells in table_rows(facts, table):
-    texts = []
-    for column in columns:
-      mean = text_of(cells[column])
-      paper = table.paper.get((name, column))
-      texts.append(mean if paper is None else f'{mean} · paper {paper:g}')
-    rows.append([name, *texts])
+    rows.append(
+      [name, *(text_with_paper(table, name, column, cells[column]) for column in columns)]
+    )
   lead = 'Mean, standard deviation over the seeds, number of runs.'
   if table.paper:
     lead += " The paper's figures are of its own data and networks, in points of a hundred."
@@ -108,6 +105,14 @@ def table_rows(
           cells[result.values[table.columns]].append(value)
       rows.append((' '.join([*key, model]), cells))
   return rows
+
+
+def text_with_paper(
+  table: study_contents.Table, row: str, column: str, values: Sequence[float]
+) -> str:
+  """A cell of a table, with the paper's figure if there is one."""
+  paper = table.paper.get((row, column))
+  return text_of(values) if paper is None else f'{text_of(values)} · paper {paper:g}'
 
 
 def text_of(values: Sequence[float]) -> str:

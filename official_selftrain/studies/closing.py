@@ -3,14 +3,14 @@
 import os
 
 from official_selftrain.core import files
-from official_selftrain.report import study_contents, study_page, study_words
+from official_selftrain.report import study_contents, study_markdown, study_page, study_words
 from official_selftrain.studies import definition, pictures, places
 
-_PAGE = 'study.html'
+_PAGE, _MARKDOWN = 'study.html', 'study.md'
 
 
 def write(study: definition.Study, facts: study_contents.StudyFacts, where: places.Places) -> str:
-  """Writes `study.html`.
+  """Writes `study.html` and `study.md`.
 
   Args:
     study: the study.
@@ -22,5 +22,6 @@ def write(study: definition.Study, facts: study_contents.StudyFacts, where: plac
   """
   path = os.path.join(where.root, _PAGE)
   files.write_text(path, study_page.render_html(facts, tuple(pictures.sheets(study, facts, where))))
+  files.write_text(os.path.join(where.root, _MARKDOWN), study_markdown.render(facts))
   words = '\n'.join(f'- {sentence}' for sentence in study_words.sentences(facts))
   return f'\nPage of the study: {path}\n\n{words}'

@@ -1,0 +1,28 @@
+"""The results of a study as Markdown, for documents that show them."""
+
+from official_selftrain.report import study_contents, study_page, study_words
+
+
+def render(facts: study_contents.StudyFacts) -> str:
+  """Question, answer, tables and method; the same figures as the page."""
+  parts = [f'## {facts.title}']
+  if facts.question:
+    parts.append(facts.question)
+  parts.append(f'    {facts.command}')
+  parts.append('\n'.join(f'- {sentence}' for sentence in study_words.sentences(facts)))
+  parts += [table(facts, each) for each in facts.layout.tables]
+  parts.append(study_words.METHOD)
+  return '\n\n'.join(parts) + '\n'
+
+
+def table(facts: study_contents.StudyFacts, wanted: study_contents.Table) -> str:
+  """One table: mean, standard deviation over the seeds, number of runs."""
+  columns = facts.axes[wanted.columns]
+  lines = [
+    f'| {wanted.title} | {" | ".join(f"{wanted.columns} {column}" for column in columns)} |',
+    '|---' * (1 + len(columns)) + '|',
+  ]
+  for name, cells in study_page.table_rows(facts, wanted):
+    texts = [study_page.text_with_paper(wanted, name, column, cells[column]) for column in columns]
+    lines.append(f'| {name} | {" | ".join(texts)} |')
+  return '\n'.join(lines)
