@@ -36,7 +36,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(flags: argparse.Namespace) -> None:
   from official_selftrain import registry_imports  # noqa: F401
-  from official_selftrain.studies import cells, closing, collecting, definition, places, runner
+  from official_selftrain.studies import cells, closing, definition, places, runner
 
   study = definition.load(flags.study)
   where = places.Places(flags.model_dir)
@@ -58,8 +58,7 @@ def _run(flags: argparse.Namespace) -> None:
     console.say(runner.plan(study, where).text(study))
     return
   failed = 0 if flags.report else runner.run(study, where, command)
-  facts = collecting.gather(study, where, command)
-  collecting.write(facts, where)
+  facts = runner.write_results(study, where, command)
   console.say(closing.write(study, facts, where))
   if failed:
     raise errors.StudyError(

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import tempfile
 from typing import Any
 
 import yaml
@@ -20,25 +21,32 @@ BUSY = 75
 def load(
   study: definition.Study, cell: definition.Cell, where: places.Places
 ) -> runs.SelfTrainingExperiment:
-  """Writes the settings of a cell, and loads the experiment as `train.py` would.
+  """Loads the experiment of a cell as `train.py` would; touches nothing in the study's directory.
 
   Raises:
     ConfigError: the settings are refused, or the experiment does not self-train; the message names the cell.
   """
-  settings = definition.merge(study.base, cell.overrides)
-  directory = {'dataset': {'directory': where.data}}
-  text = yaml.safe_dump(definition.merge(directory, settings), sort_keys=True)
-  header = f'# {study.title}: {cell.title}. Run as: {command(study, cell, where)}\n'
-  files.write_text(where.settings(cell.name), header + text)
-  try:
-    params = config_lib.load_experiment(study.experiment, [where.settings(cell.name)])
-  except errors.ConfigError as error:
-    raise errors.ConfigError(f'{study.path}: cell {cell.name}: {error}') from error
+  with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, 'settings')
+    files.write_text(path, settings(study, cell, where))
+    try:
+      params = config_lib.load_experiment(study.experiment, [path])
+    except errors.ConfigError as error:
+      words = str(error).replace(path, f'cell {cell.name}')
+      raise errors.ConfigError(f'{study.path}: {words}') from error
   if not isinstance(params, runs.SelfTrainingExperiment):
     raise errors.ConfigError(
       f'{study.path}: experiment {study.experiment} does not self-train: name one of the *_selftrain.'
     )
   return params
+
+
+def settings(study: definition.Study, cell: definition.Cell, where: places.Places) -> str:
+  """The settings of a cell as YAML, with the command that they are for in the first line."""
+  directory = {'dataset': {'directory': where.data}}
+  found = definition.merge(directory, definition.merge(study.base, cell.overrides))
+  header = f'# {study.title}: {cell.title}. Run as: {command(study, cell, where)}\n'
+  return header + yaml.safe_dump(found, sort_keys=True)
 
 
 def command(study: definition.Study, cell: definition.Cell, where: places.Places) -> str:
@@ -72,6 +80,7 @@ def execute(study: definition.Study, cell: definition.Cell, where: places.Places
     files.remove(path)
   try:
     params = load(study, cell, where)
+    files.write_text(where.settings(cell.name), settings(study, cell, where))
     training.set_precision(params.runtime)
     shelf = sharing.Shelf(where.products)
     os.makedirs(where.run(cell.name), exist_ok=True)
@@ -82,7 +91,14 @@ def execute(study: definition.Study, cell: definition.Cell, where: places.Places
   except Exception as error:
     note_failure(cell, where, f'{error}' or type(error).__name__)
     raise
+  files.write_json(where.done(cell.name), {'digest': cell.digest(study)})
   return 0
+
+
+def is_done(study: definition.Study, cell: definition.Cell, where: places.Places) -> bool:
+  """Whether the run of a cell was finished with the settings that the study has now."""
+  path = where.done(cell.name)
+  return os.path.exists(path) and files.read_json(path)['digest'] == cell.digest(study)
 
 
 def note_failure(cell: definition.Cell, where: places.Places, words: str) -> None:

@@ -2,7 +2,7 @@
 
 import os
 
-from official_selftrain.core import files
+from official_selftrain.core import files, lease
 from official_selftrain.report import study_contents, study_markdown, study_page, study_words
 from official_selftrain.studies import definition, pictures, places
 
@@ -21,7 +21,11 @@ def write(study: definition.Study, facts: study_contents.StudyFacts, where: plac
     What to print.
   """
   path = os.path.join(where.root, _PAGE)
-  files.write_text(path, study_page.render_html(facts, tuple(pictures.sheets(study, facts, where))))
-  files.write_text(os.path.join(where.root, _MARKDOWN), study_markdown.render(facts))
+  page = study_page.render_html(facts, tuple(pictures.sheets(study, facts, where)))
+  # Another runner that ends now writes the same.
+  with lease.hold(where.page_lease) as is_ours:
+    if is_ours:
+      files.write_text(path, page)
+      files.write_text(os.path.join(where.root, _MARKDOWN), study_markdown.render(facts))
   words = '\n'.join(f'- {sentence}' for sentence in study_words.sentences(facts))
   return f'\nPage of the study: {path}\n\n{words}'

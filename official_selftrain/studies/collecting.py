@@ -48,8 +48,15 @@ def gather(
 
 def write(facts: study_contents.StudyFacts, where: places.Places) -> None:
   """Writes `study.json` and `study.csv`."""
+  digests = {result.name: result.digest for result in facts.results}
   between = [
-    {'model': model, 'run': ours, 'baseline': theirs, **dataclasses.asdict(interval)}
+    {
+      'model': model,
+      'run': ours,
+      'baseline': theirs,
+      **dataclasses.asdict(interval),
+      'digests': [digests[ours], digests[theirs]],
+    }
     for (model, ours, theirs), interval in facts.between.items()
   ]
   effects = study_effects.self_training(facts)
@@ -82,13 +89,6 @@ def durations(study: definition.Study, where: places.Places) -> Iterator[tuple[s
         yield cell.name, name, seconds
 
 
-def is_done(cell: definition.Cell, where: places.Places) -> bool:
-  """Whether the run of a cell has its report."""
-  return ledger.Ledger(where.run(cell.name)).is_done('report') and os.path.exists(
-    os.path.join(where.run(cell.name), _REPORT)
-  )
-
-
 def is_known(study: definition.Study, cell: definition.Cell, where: places.Places) -> bool:
   """Whether `study.json` has a result of this cell with these settings."""
   known = _earlier(where).get(cell.name)
@@ -109,7 +109,7 @@ def _result(
     'digest': cell.digest(study),
     'seconds': _seconds(where.run(cell.name)),
   }
-  if not is_done(cell, where):
+  if not cells.is_done(study, cell, where):
     if known is not None and known.digest == own['digest']:
       return known
     error = cells.failure(cell, where)
@@ -132,7 +132,7 @@ def _result(
 def _metric(study: definition.Study, where: places.Places) -> str:
   """The primary metric, as the reports have it."""
   for cell in study.cells:
-    if is_done(cell, where):
+    if cells.is_done(study, cell, where):
       report = files.read_json(os.path.join(where.run(cell.name), _REPORT))
       return str(report['verdict']['metric'])
   return str(files.read_json(where.results)['metric']) if os.path.exists(where.results) else 'AP'
@@ -171,10 +171,12 @@ def _between(
 ) -> dict[tuple[str, str, str], study_contents.Interval]:
   """Intervals of the differences between runs whose evaluations are at hand; others as they were in `study.json`."""
   known: dict[tuple[str, str, str], study_contents.Interval] = {}
+  digests = {result.name: result.digest for result in facts.done}
   if os.path.exists(where.results):
     for value in files.read_json(where.results)['between']:
       key = (value['model'], value['run'], value['baseline'])
-      known[key] = study_contents.Interval(value['low'], value['high'])
+      if value['digests'] == [digests.get(key[1]), digests.get(key[2])]:
+        known[key] = study_contents.Interval(value['low'], value['high'])
   found: dict[tuple[str, str, str], study_contents.Interval] = {}
   by_place = {(tuple(sorted(r.values.items())), r.seed): r for r in facts.done}
   for axis, (baseline, *others) in facts.axes.items():

@@ -33,6 +33,10 @@ class Places:
     """Its settings, a YAML file for `train.py --config_file`."""
     return os.path.join(self.root, 'cells', f'{cell}.yaml')
 
+  def done(self, cell: str) -> str:
+    """Digest of the settings with which it was finished."""
+    return os.path.join(self.root, 'cells', f'{cell}.done.json')
+
   def failure(self, cell: str) -> str:
     """Why its last start failed."""
     return os.path.join(self.root, 'cells', f'{cell}.failed.json')
@@ -41,6 +45,11 @@ class Places:
     """The lease for which its last start had no patience."""
     return os.path.join(self.root, 'cells', f'{cell}.waiting.json')
 
+  @property
+  def page_lease(self) -> str:
+    """Held by the process that writes results and page."""
+    return os.path.join(self.root, 'leases', 'study.json')
+
   def lease(self, cell: str) -> str:
-    """Held by the process that works on it."""
+    """Held by the process that works on a cell."""
     return os.path.join(self.root, 'leases', cell)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 
 from official_selftrain.core import console, files, lease
+from official_selftrain.report import study_contents
 from official_selftrain.studies import cells, collecting, definition, places, schedule
 
 _INTERRUPTED = 130
@@ -63,13 +64,26 @@ def run(study: definition.Study, where: places.Places, command: str, seconds: fl
         if not _run_cell(study, cell, where):
           failed.add(cell.name)
       if _is_finished(study, cell, where):
-        collecting.write(collecting.gather(study, where, command), where)
+        write_results(study, where, command)
     if not waits:
       break
     if not started:
       time.sleep(seconds)
-  collecting.write(collecting.gather(study, where, command), where)
+  write_results(study, where, command)
   return len(failed)
+
+
+def write_results(
+  study: definition.Study, where: places.Places, command: str, seconds: float = 0.2
+) -> study_contents.StudyFacts:
+  """Writes `study.json` and `study.csv`, one process after the other; returns what is in them."""
+  while True:
+    with lease.hold(where.page_lease) as is_ours:
+      if is_ours:
+        facts = collecting.gather(study, where, command)
+        collecting.write(facts, where)
+        return facts
+    time.sleep(seconds)
 
 
 def _schedule(
@@ -81,7 +95,7 @@ def _schedule(
 
 
 def _is_finished(study: definition.Study, cell: definition.Cell, where: places.Places) -> bool:
-  return collecting.is_done(cell, where) or collecting.is_known(study, cell, where)
+  return cells.is_done(study, cell, where) or collecting.is_known(study, cell, where)
 
 
 def _must_wait(cell: definition.Cell, where: places.Places) -> bool:

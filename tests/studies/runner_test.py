@@ -28,6 +28,7 @@ def finish(study, cell, where, student=0.5):
     'per_class': {'student': {'a': 0.5}},
   }
   files.write_json(os.path.join(run, 'report.json'), report)
+  files.write_json(where.done(cell.name), {'digest': cell.digest(study)})
 
 
 class _Cells:
@@ -131,6 +132,15 @@ class RunnerTest(unittest.TestCase):
       self.assertEqual(self.run_study(), 0)
     self.assertEqual(self.cells.started, [mine, *self.names[2:]])
     self.assertEqual(sleeps, [1])
+
+  def test_a_run_with_settings_of_before_is_not_finished(self):
+    self.run_study()
+    self.study = study_files.load(exclude=[{'init': 'simclr'}], overrides={'rounds': 2})
+    os.remove(self.where.results)
+    facts = collecting.gather(self.study, self.where, 'again')
+    self.assertEqual({r.status for r in facts.results}, {'left'})
+    self.assertEqual(self.run_study(), 0)
+    self.assertEqual(self.cells.started, self.names)
 
   def test_results_go_on_from_study_json_alone(self):
     self.run_study()
