@@ -1,8 +1,9 @@
 """Locks between processes, on one machine or several that share a folder: a file with a heartbeat.
 
 A lease is a file that only one process can create. Its owner renews it while it works. One that was not renewed for
-`LIFETIME` seconds belongs to a process that is dead: the next one renames it away, which only one can, and creates its
-own. Ages are differences between times of the file system that holds the files, so that clocks need not agree.
+`LIFETIME` seconds belongs to a process that is dead, as does one whose process was on this machine and is gone: the
+next one renames it away, which only one can, and creates its own. Ages are differences between times of the file system
+that holds the files, so that clocks need not agree.
 
 An owner that was suspended for longer than that, such as a laptop asleep, finds another's file in the place of its own
 when it wakes up. Its work is interrupted then.
@@ -15,7 +16,8 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 # Seconds without a heartbeat after which a lease is another's to take.
 LIFETIME = 60.0
@@ -47,7 +49,13 @@ def hold(path: str, lifetime: float = LIFETIME) -> Iterator[bool]:
 def is_held(path: str, lifetime: float = LIFETIME) -> bool:
   """Whether some process holds a lease now."""
   age = _age(path)
-  return age is not None and age <= lifetime
+  return age is not None and age <= lifetime and not _is_gone(_read(path))
+
+
+def owner(path: str) -> str:
+  """Who holds a lease, in words that follow others; '' if that cannot be read."""
+  found = _read(path)
+  return f' (process {found["pid"]} on {found["host"]})' if {'pid', 'host'} <= found.keys() else ''
 
 
 class _Owner:
@@ -66,7 +74,15 @@ class _Owner:
       # Written first: a file that appears without content would be one without an owner.
       own = f'{self._path}.{self._token}'
       with open(own, 'w', encoding='utf-8') as stream:
-        json.dump({'host': socket.gethostname(), 'pid': os.getpid(), 'token': self._token}, stream)
+        json.dump(
+          {
+            'host': socket.gethostname(),
+            'pid': os.getpid(),
+            'processes': _processes(),
+            'token': self._token,
+          },
+          stream,
+        )
       try:
         os.link(own, self._path)
         return True
@@ -109,11 +125,7 @@ class _Owner:
         os.utime(self._path)
 
   def _is_ours(self) -> bool:
-    try:
-      with open(self._path, encoding='utf-8') as stream:
-        return bool(json.load(stream)['token'] == self._token)
-    except FileNotFoundError:
-      return False
+    return bool(_read(self._path).get('token') == self._token)
 
 
 def _age(path: str) -> float | None:
@@ -127,3 +139,29 @@ def _age(path: str) -> float | None:
   except FileNotFoundError:
     return None
   return now - then
+
+
+def _read(path: str) -> dict[str, Any]:
+  """What is written in a lease; empty if it is gone or cannot be read."""
+  try:
+    with open(path, encoding='utf-8') as stream:
+      value = json.load(stream)
+  except (OSError, ValueError):
+    return {}
+  return value if isinstance(value, dict) else {}
+
+
+def _is_gone(found: Mapping[str, Any]) -> bool:
+  """Whether an owner's number means something here, and there is no process of that number."""
+  if not found.get('processes') or found['processes'] != _processes():
+    return False
+  return not os.path.exists(f'/proc/{found["pid"]}')
+
+
+def _processes() -> str:
+  """Identifies the numbering of processes: that of this start of this machine, and of this container; '' if unknown."""
+  try:
+    with open('/proc/sys/kernel/random/boot_id', encoding='ascii') as stream:
+      return f'{stream.read().strip()} {os.readlink("/proc/self/ns/pid")}'
+  except OSError:
+    return ''

@@ -1,12 +1,13 @@
 """Runs a loaded experiment in one mode."""
 
+import contextlib
 import os
 
 from official.core import config_definitions as cfg
 
 from official_selftrain.configs import pretraining, runs
 from official_selftrain.core import console, errors
-from official_selftrain.pipeline import data, selftrain, training, validation_records
+from official_selftrain.pipeline import data, directories, selftrain, training, validation_records
 from official_selftrain.report import contents
 from official_selftrain.tasks import contract
 
@@ -32,11 +33,20 @@ def run(
     restart: a stage whose product, and what was made from it, is removed first.
 
   Raises:
-    ConfigError: unknown mode, or stages asked of an experiment that has none.
+    ConfigError: unknown mode, stages asked of an experiment that has none, or a directory in which another process
+      trains.
     SelfTrainError: what goes wrong in the run.
   """
   if mode not in MODES:
     raise errors.ConfigError(f'--mode is {mode!r}: allowed are {", ".join(MODES)}.')
+  # Several hosts work in one directory, and evaluation may go on beside training.
+  is_alone = 'train' in mode and not params.runtime.worker_hosts
+  with directories.occupied(model_dir) if is_alone else contextlib.nullcontext():
+    _run(params, mode, model_dir, stage, restart)
+
+
+def _run(params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str, restart: str) -> None:
+  directories.check(model_dir)
   os.makedirs(model_dir, exist_ok=True)
   training.set_precision(params.runtime)
   if not isinstance(params, runs.SelfTrainingExperiment):

@@ -10,7 +10,7 @@ import yaml
 from official_selftrain.configs import runs
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import errors, files
-from official_selftrain.pipeline import selftrain, sharing, training
+from official_selftrain.pipeline import directories, selftrain, sharing, training
 from official_selftrain.studies import definition, places
 
 MODE = 'train_and_eval'
@@ -83,8 +83,8 @@ def execute(study: definition.Study, cell: definition.Cell, where: places.Places
     files.write_text(where.settings(cell.name), settings(study, cell, where))
     training.set_precision(params.runtime)
     shelf = sharing.Shelf(where.products)
-    os.makedirs(where.run(cell.name), exist_ok=True)
-    selftrain.SelfTrainingRun(params, where.run(cell.name), MODE, shelf).execute()
+    with directories.occupied(where.run(cell.name)):
+      selftrain.SelfTrainingRun(params, where.run(cell.name), MODE, shelf).execute()
   except sharing.BusyError as error:
     files.write_json(where.waiting(cell.name), {'lease': error.lease_path})
     return BUSY

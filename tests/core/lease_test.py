@@ -68,7 +68,25 @@ class LeaseTest(unittest.TestCase):
       with lease.hold(self.path, _SHORT) as other:
         self.assertFalse(other)
 
-  def test_a_dead_owners_lease_is_taken_over_after_its_lifetime(self):
+  def test_the_lease_of_a_process_that_is_gone_is_taken_over_at_once(self):
+    self.killed()
+    with lease.hold(self.path) as is_ours:
+      self.assertTrue(is_ours)
+    self.assertEqual(_files_beside(self.path), [])
+
+  def test_elsewhere_a_dead_owners_lease_is_taken_over_after_its_lifetime(self):
+    self.killed()
+    # Another machine, or another container, has other processes of the same numbers.
+    with mock.patch.object(lease, '_processes', return_value='elsewhere'):
+      with lease.hold(self.path, _SHORT) as too_early:
+        self.assertFalse(too_early)
+      time.sleep(_SHORT)
+      with lease.hold(self.path, _SHORT) as is_ours:
+        self.assertTrue(is_ours)
+    self.assertEqual(_files_beside(self.path), [])
+
+  def killed(self):
+    """Leaves the lease of a process that was killed."""
     context = multiprocessing.get_context('spawn')
     queue = context.Queue()
     process = context.Process(target=_hold_forever, args=(self.path, queue))
@@ -76,12 +94,6 @@ class LeaseTest(unittest.TestCase):
     self.assertTrue(queue.get(timeout=10))
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    with lease.hold(self.path, _SHORT) as too_early:
-      self.assertFalse(too_early)
-    time.sleep(_SHORT)
-    with lease.hold(self.path, _SHORT) as is_ours:
-      self.assertTrue(is_ours)
-    self.assertEqual(_files_beside(self.path), [])
 
   def test_a_lease_that_was_taken_over_while_it_was_looked_at_goes_back(self):
     with lease.hold(self.path) as is_ours:

@@ -1,0 +1,42 @@
+"""Run directories: which ones can be used, and one process in each."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from official_selftrain.core import errors, lease
+
+_LOCK = '.lock'
+
+
+@contextlib.contextmanager
+def occupied(model_dir: str, lifetime: float = lease.LIFETIME) -> Iterator[None]:
+  """Makes a run directory and keeps other processes from training in it while the body runs.
+
+  Args:
+    model_dir: the run directory.
+    lifetime: seconds after which that of a dead process is free, see `lease.hold`.
+
+  Raises:
+    ConfigError: another process is working in it, or it is in remote storage.
+  """
+  check(model_dir)
+  os.makedirs(model_dir, exist_ok=True)
+  with lease.hold(os.path.join(model_dir, _LOCK), lifetime) as is_ours:
+    if not is_ours:
+      raise errors.ConfigError(
+        f'--model_dir={model_dir}: another process is working in it{lease.owner(os.path.join(model_dir, _LOCK))}. Wait '
+        f'for it, or use another directory. If it has died on another machine, try again in {lifetime:.0f} seconds.'
+      )
+    yield
+
+
+def check(model_dir: str) -> None:
+  """Raises ConfigError for a run directory in remote storage, which stage records cannot be written to."""
+  scheme, separator, _ = model_dir.partition('://')
+  if separator:
+    raise errors.ConfigError(
+      f'--model_dir={model_dir}: a run directory must be a local path or a mounted one, because records of stages are '
+      f'renamed into place; {scheme}:// cannot do that. Train locally and copy the directory, or mount the storage. '
+      'Input files may lie in remote storage.'
+    )
