@@ -6,14 +6,14 @@ next one renames it away, which only one can, and creates its own. Ages are diff
 that holds the files, so that clocks need not agree.
 
 An owner that was suspended for longer than that, such as a laptop asleep, finds another's file in the place of its own
-when it wakes up. Its work is interrupted then.
+when it wakes up. Its process ends then at once: whatever it still wrote would go among the other's files.
 """
 
-import _thread
 import contextlib
 import json
 import os
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import Iterator, Mapping
@@ -21,6 +21,8 @@ from typing import Any
 
 # Seconds without a heartbeat after which a lease is another's to take.
 LIFETIME = 60.0
+# Exit status of a process whose lease is another's.
+_LOST = 2
 
 
 @contextlib.contextmanager
@@ -119,8 +121,12 @@ class _Owner:
   def _beat(self) -> None:
     while not self._stop.wait(self._lifetime / 6):
       if not self._is_ours():
-        _thread.interrupt_main()
-        return
+        print(
+          f'error: another process has taken over {self._path}; ending.',
+          file=sys.stderr,
+          flush=True,
+        )
+        os._exit(_LOST)
       with contextlib.suppress(FileNotFoundError):
         os.utime(self._path)
 

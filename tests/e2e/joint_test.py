@@ -47,7 +47,7 @@ class SupervisedTest(tf.test.TestCase):
     self.assertIn('AP', measured['metrics'])
     self.assertBetween(curves['joint_loss'][0][1], 1.0, 5.0)  # log(10) = 2.3
     kernel = 'model/class_head/_logits/kernel/.ATTRIBUTES/VARIABLE_VALUE'
-    self.assertEqual(tiny_run.weights(self.whole)[kernel].shape, (512, 10))
+    self.assertEqual(tiny_run.weights(self.whole)[kernel].shape, (256, 10))
 
   @pytest.mark.slow
   def test_resumed_to_the_bit(self):
