@@ -1,9 +1,9 @@
 """Classifiers: pooling, logits and weight decay by hand."""
 
 import tensorflow as tf
+from official.vision.configs import backbones
 
 from official_selftrain.configs import classification as configs
-from official_selftrain.configs import detection
 from official_selftrain.modeling import classification
 
 
@@ -20,12 +20,13 @@ class PooledFeaturesTest(tf.test.TestCase):
 
 
 def _spinenet():
-  """Settings of a classifier on the backbone of the small detector, whose levels have one width."""
-  detector = detection.small_retinanet(num_classes=4, image_size=128)
-  model = configs.ClassificationModel(num_classes=3, input_size=[128, 128, 3])
-  shared = ('family', 'backbone', 'norm_activation')
-  model.override({name: detector.as_dict()[name] for name in shared})
-  return model
+  """Settings of a classifier on a small SpineNet, whose levels have one width."""
+  small = backbones.SpineNet(model_id='nano', min_level=3, max_level=5)
+  return configs.ClassificationModel(
+    num_classes=3,
+    input_size=[128, 128, 3],
+    backbone=backbones.Backbone(type='spinenet', spinenet=small),
+  )
 
 
 class BuildTest(tf.test.TestCase):

@@ -33,6 +33,7 @@ def _config(backbone='ResNetBackbone', arguments=None, preset='', size=(64, 64),
       'input_size': [*size, 3],
       'anchor': {'num_scales': 1},
       'head': {'num_convs': 1, 'num_filters': 8},
+      'norm_activation': {'activation': 'relu', 'norm_momentum': 0.99},
       'detection_generator': {'pre_nms_score_threshold': 0.0, 'max_num_detections': 10},
       **changes,
     }
@@ -291,7 +292,7 @@ class SettingsTest(tf.test.TestCase):
     with self.assertLogs('absl', 'WARNING') as logs:
       _build(
         head={'use_separable_conv': True},
-        norm_activation={'use_sync_bn': True, 'norm_momentum': 0.9},
+        norm_activation={'activation': 'relu', 'use_sync_bn': True, 'norm_momentum': 0.9},
       )
     for text in (
       'task.model.head.use_separable_conv is True, which has no effect',

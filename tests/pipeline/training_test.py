@@ -85,7 +85,7 @@ class ScheduleTest(tf.test.TestCase):
       job.make(kind).params.trainer.optimizer_config.learning_rate.get().decay_steps
       for kind in ('teacher', 'student')
     ]
-    self.assertEqual(lengths, [1300, 650])
+    self.assertEqual(lengths, [800, 400])
 
 
 if __name__ == '__main__':
