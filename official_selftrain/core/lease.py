@@ -72,28 +72,13 @@ class _Owner:
 
   def take(self) -> bool:
     """Creates the file, after removing one whose owner is dead; whether that worked."""
+    who = {'host': socket.gethostname(), 'pid': os.getpid(), 'processes': _processes()}
     for _ in range(2):
-      # Written first: a file that appears without content would be one without an owner.
-      own = f'{self._path}.{self._token}'
-      with open(own, 'w', encoding='utf-8') as stream:
-        json.dump(
-          {
-            'host': socket.gethostname(),
-            'pid': os.getpid(),
-            'processes': _processes(),
-            'token': self._token,
-          },
-          stream,
-        )
-      try:
-        os.link(own, self._path)
+      if _create(self._path, {**who, 'token': self._token}):
         return True
-      except FileExistsError:
-        if is_held(self._path, self._lifetime):
-          return False
-        self._bury()
-      finally:
-        os.remove(own)
+      if is_held(self._path, self._lifetime):
+        return False
+      self._bury()
     return False
 
   def _bury(self) -> None:
@@ -103,8 +88,7 @@ class _Owner:
       os.rename(self._path, grave)
       # Between the look and the rename another may have taken it over: then it is alive, and goes back.
       if is_held(grave, self._lifetime):
-        with contextlib.suppress(FileExistsError):
-          os.link(grave, self._path)
+        _create(self._path, _read(grave))
       os.remove(grave)
 
   def start(self) -> None:
@@ -132,6 +116,16 @@ class _Owner:
 
   def _is_ours(self) -> bool:
     return bool(_read(self._path).get('token') == self._token)
+
+
+def _create(path: str, content: Mapping[str, Any]) -> bool:
+  """Creates a file that must not exist yet; whether that worked. Needs no hard links."""
+  try:
+    with open(path, 'x', encoding='utf-8') as stream:
+      json.dump(content, stream)
+  except FileExistsError:
+    return False
+  return True
 
 
 def _age(path: str) -> float | None:
