@@ -49,6 +49,8 @@ class CommandsTest(unittest.TestCase):
 class StudiesTest(unittest.TestCase):
   def test_tables_and_sentences_are_those_of_the_committed_studies(self):
     committed = sorted(_RESULTS.glob('*.json'))
+    if not committed:
+      self.skipTest('no study has been run to its end and committed yet')
     for path in committed:
       study = definition.load(str(_ROOT / 'experiments' / 'studies' / f'{path.stem}.yaml'))
       with self.subTest(path.name), tempfile.TemporaryDirectory() as folder:
