@@ -15,6 +15,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -46,6 +47,17 @@ def hold(path: str, lifetime: float = LIFETIME) -> Iterator[bool]:
     yield True
   finally:
     owner.release()
+
+
+@contextlib.contextmanager
+def wait(path: str, seconds: float = 0.2) -> Iterator[None]:
+  """Waits for a lease, looking every so many seconds, and holds it while the body runs."""
+  while True:
+    with hold(path) as is_ours:
+      if is_ours:
+        yield
+        return
+    time.sleep(seconds)
 
 
 def is_held(path: str, lifetime: float = LIFETIME) -> bool:

@@ -20,19 +20,19 @@ def occupied(model_dir: str, lifetime: float = lease.LIFETIME) -> Iterator[None]
   Raises:
     ConfigError: another process is working in it, or it is in remote storage.
   """
-  check(model_dir)
-  os.makedirs(model_dir, exist_ok=True)
-  with lease.hold(os.path.join(model_dir, _LOCK), lifetime) as is_ours:
+  make(model_dir)
+  lock = os.path.join(model_dir, _LOCK)
+  with lease.hold(lock, lifetime) as is_ours:
     if not is_ours:
       raise errors.ConfigError(
-        f'--model_dir={model_dir}: another process is working in it{lease.owner(os.path.join(model_dir, _LOCK))}. Wait '
+        f'--model_dir={model_dir}: another process is working in it{lease.owner(lock)}. Wait '
         f'for it, or use another directory. If it has died on another machine, try again in {lifetime:.0f} seconds.'
       )
     yield
 
 
-def check(model_dir: str) -> None:
-  """Raises ConfigError for a run directory in remote storage, which stage records cannot be written to."""
+def make(model_dir: str) -> None:
+  """Makes a run directory; raises ConfigError for remote storage, which stage records cannot be written to."""
   scheme, separator, _ = model_dir.partition('://')
   if separator:
     raise errors.ConfigError(
@@ -40,3 +40,4 @@ def check(model_dir: str) -> None:
       f'renamed into place; {scheme}:// cannot do that. Train locally and copy the directory, or mount the storage. '
       'Input files may lie in remote storage.'
     )
+  os.makedirs(model_dir, exist_ok=True)

@@ -1,6 +1,5 @@
 """Runs a loaded experiment in one mode."""
 
-import contextlib
 import os
 
 from official.core import config_definitions as cfg
@@ -40,14 +39,15 @@ def run(
   if mode not in MODES:
     raise errors.ConfigError(f'--mode is {mode!r}: allowed are {", ".join(MODES)}.')
   # Several hosts work in one directory, and evaluation may go on beside training.
-  is_alone = 'train' in mode and not params.runtime.worker_hosts
-  with directories.occupied(model_dir) if is_alone else contextlib.nullcontext():
+  if 'train' in mode and not params.runtime.worker_hosts:
+    with directories.occupied(model_dir):
+      _run(params, mode, model_dir, stage, restart)
+  else:
+    directories.make(model_dir)
     _run(params, mode, model_dir, stage, restart)
 
 
 def _run(params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str, restart: str) -> None:
-  directories.check(model_dir)
-  os.makedirs(model_dir, exist_ok=True)
   training.set_precision(params.runtime)
   if not isinstance(params, runs.SelfTrainingExperiment):
     _run_supervised(params, mode, model_dir, stage, restart)

@@ -51,7 +51,8 @@ class Named:
     baseline: what it is compared with: `control` (or `teacher`), or the first value of the axis.
     model: whose metric it is.
     context: the values of the other axes.
-    effect: the difference.
+    differences: by seed.
+    effect: what they show.
   """
 
   choice: str
@@ -59,6 +60,7 @@ class Named:
   baseline: str
   model: contents.Model
   context: Mapping[str, str]
+  differences: Mapping[int, float]
   effect: Effect
 
 
@@ -111,9 +113,8 @@ def self_training(facts: study_contents.StudyFacts) -> list[Named]:
   found, baseline = [], facts.baseline
   for context, results in _groups(facts.done):
     both = [r for r in results if _measured(r, 'student') and _measured(r, baseline)]
-    pairs = [(r.metrics['student'] - r.metrics[baseline], r.lead) for r in both]
-    if pairs:
-      differences, intervals = zip(*pairs, strict=True)
+    if both:
+      differences = {r.seed: r.metrics['student'] - r.metrics[baseline] for r in both}
       found.append(
         Named(
           choice=study_contents.SELF_TRAINING,
@@ -121,7 +122,8 @@ def self_training(facts: study_contents.StudyFacts) -> list[Named]:
           baseline=baseline,
           model='student',
           context=context,
-          effect=effect(differences, intervals),
+          differences=differences,
+          effect=effect([*differences.values()], [r.lead for r in both]),
         )
       )
   return found
@@ -143,7 +145,9 @@ def of_axis(facts: study_contents.StudyFacts, axis: str) -> list[Named]:
         ]
         if not pairs:
           continue
-        differences = [ours.metrics[model] - theirs.metrics[model] for ours, theirs in pairs]
+        differences = {
+          ours.seed: ours.metrics[model] - theirs.metrics[model] for ours, theirs in pairs
+        }
         intervals = [facts.between.get((model, ours.name, theirs.name)) for ours, theirs in pairs]
         found.append(
           Named(
@@ -152,19 +156,22 @@ def of_axis(facts: study_contents.StudyFacts, axis: str) -> list[Named]:
             baseline=baseline,
             model=model,
             context=context,
-            effect=effect(differences, intervals),
+            differences=differences,
+            effect=effect([*differences.values()], intervals),
           )
         )
   return found
 
 
-def pooled(
-  facts: study_contents.StudyFacts, named: Sequence[Named], axis: str, value: str
-) -> Effect | None:
+def everything(facts: study_contents.StudyFacts) -> list[Named]:
+  """All effects: of self-training, then of each axis."""
+  return [*self_training(facts), *(each for axis in facts.axes for each in of_axis(facts, axis))]
+
+
+def pooled(named: Sequence[Named], axis: str, value: str) -> Effect | None:
   """The effect at one value of a further axis: the mean over the other contexts, paired by seed.
 
   Args:
-    facts: the study.
     named: effects of one choice on one model, from `self_training` or `of_axis`.
     axis: along which they are shown.
     value: at which.
@@ -172,34 +179,13 @@ def pooled(
   Returns:
     The effect; its interval is over the seeds' means. None when nothing was measured there.
   """
-  contexts = [each.context for each in named if each.context.get(axis) == value]
+  there = [each.differences for each in named if each.context.get(axis) == value]
   by_seed: dict[int, list[float]] = {}
-  for context in contexts:
-    for seed, difference in _differences(facts, named[0], context).items():
+  for differences in there:
+    for seed, difference in differences.items():
       by_seed.setdefault(seed, []).append(difference)
-  whole = [statistics.fmean(v) for v in by_seed.values() if len(v) == len(contexts)]
+  whole = [statistics.fmean(v) for v in by_seed.values() if len(v) == len(there)]
   return effect(whole) if whole else None
-
-
-def _differences(
-  facts: study_contents.StudyFacts, like: Named, context: Mapping[str, str]
-) -> dict[int, float]:
-  """The difference that `like` is about by seed, in another context."""
-  found = {}
-  cells = {(tuple(sorted(r.values.items())), r.seed): r for r in facts.done}
-  for seed in facts.seeds:
-    if not like.axis:
-      result = cells.get((tuple(sorted(context.items())), seed))
-      if result and _measured(result, 'student') and _measured(result, facts.baseline):
-        found[seed] = result.metrics['student'] - result.metrics[facts.baseline]
-      continue
-    ours, theirs = (
-      cells.get((tuple(sorted({**context, like.axis: value}.items())), seed))
-      for value in (like.choice, like.baseline)
-    )
-    if ours and theirs and _measured(ours, like.model) and _measured(theirs, like.model):
-      found[seed] = ours.metrics[like.model] - theirs.metrics[like.model]
-  return found
 
 
 def _groups(

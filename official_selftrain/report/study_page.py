@@ -147,17 +147,15 @@ def _plot(facts: study_contents.StudyFacts, plot: study_contents.Plot) -> markup
       groups.setdefault(f'{each.choice}, {words} self-training', []).append(each)
   values = facts.axes[plot.x]
   series = [
-    interval_chart.Series(name, style, [_point(facts, named, plot.x, value) for value in values])
+    interval_chart.Series(name, style, [_point(named, plot.x, value) for value in values])
     for (name, named), style in zip(groups.items(), _STYLES, strict=False)
   ]
   labels = charts.Labels(plot.title, plot.x, f'gain in {facts.metric}')
   return interval_chart.interval_chart(labels, values, series)
 
 
-def _point(
-  facts: study_contents.StudyFacts, named: Sequence[Named], axis: str, value: str
-) -> interval_chart.Point | None:
-  found = study_effects.pooled(facts, named, axis, value) if named else None
+def _point(named: Sequence[Named], axis: str, value: str) -> interval_chart.Point | None:
+  found = study_effects.pooled(named, axis, value)
   if found is None:
     return None
   if found.over_seeds is None:
@@ -167,9 +165,7 @@ def _point(
 
 def _effects(facts: study_contents.StudyFacts) -> markup.Markup | None:
   """Every difference with its intervals."""
-  named = study_effects.self_training(facts)
-  for axis in facts.axes:
-    named += study_effects.of_axis(facts, axis)
+  named = study_effects.everything(facts)
   if not named:
     return None
   rows = [

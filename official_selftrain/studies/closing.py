@@ -22,10 +22,8 @@ def write(study: definition.Study, facts: study_contents.StudyFacts, where: plac
   """
   path = os.path.join(where.root, _PAGE)
   page = study_page.render_html(facts, tuple(pictures.sheets(study, facts, where)))
-  # Another runner that ends now writes the same.
-  with lease.hold(where.page_lease) as is_ours:
-    if is_ours:
-      files.write_text(path, page)
-      files.write_text(os.path.join(where.root, _MARKDOWN), study_markdown.render(facts))
+  with lease.wait(where.page_lease):
+    files.write_text(path, page)
+    files.write_text(os.path.join(where.root, _MARKDOWN), study_markdown.render(facts))
   words = '\n'.join(f'- {sentence}' for sentence in study_words.sentences(facts))
   return f'\nPage of the study: {path}\n\n{words}'

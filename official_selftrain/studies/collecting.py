@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import os
+import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -59,9 +60,10 @@ def write(facts: study_contents.StudyFacts, where: places.Places) -> None:
     }
     for (model, ours, theirs), interval in facts.between.items()
   ]
-  effects = study_effects.self_training(facts)
-  for axis in facts.axes:
-    effects += study_effects.of_axis(facts, axis)
+  effects = [dataclasses.asdict(each) for each in study_effects.everything(facts)]
+  for each in effects:
+    # They follow from the results.
+    del each['differences']
   value = {
     'title': facts.title,
     'experiment': facts.experiment,
@@ -71,7 +73,7 @@ def write(facts: study_contents.StudyFacts, where: places.Places) -> None:
     'seeds': list(facts.seeds),
     'results': [dataclasses.asdict(result) for result in facts.results],
     'between': between,
-    'effects': [dataclasses.asdict(each) for each in effects],
+    'effects': effects,
     'sentences': study_words.sentences(facts),
     'method': study_words.METHOD,
   }
@@ -82,11 +84,8 @@ def write(facts: study_contents.StudyFacts, where: places.Places) -> None:
 def durations(study: definition.Study, where: places.Places) -> Iterator[tuple[str, str, float]]:
   """Name of the cell, name of the stage and seconds of every finished stage, those taken from the shelf too."""
   for cell in study.cells:
-    records = ledger.Ledger(where.run(cell.name))
-    for path in sorted(_records(where.run(cell.name))):
-      name = os.path.splitext(os.path.basename(path))[0]
-      for _, seconds in records.seconds((name,)).items():
-        yield cell.name, name, seconds
+    for stage, record in _finished(where.run(cell.name)).items():
+      yield cell.name, stage, record['seconds']
 
 
 def is_known(study: definition.Study, cell: definition.Cell, where: places.Places) -> bool:
@@ -107,7 +106,7 @@ def _result(
     'values': cell.values,
     'seed': cell.seed,
     'digest': cell.digest(study),
-    'seconds': _seconds(where.run(cell.name)),
+    'seconds': {r['key']: r['seconds'] for r in _finished(where.run(cell.name)).values()},
   }
   if not cells.is_done(study, cell, where):
     if known is not None and known.digest == own['digest']:
@@ -138,19 +137,11 @@ def _metric(study: definition.Study, where: places.Places) -> str:
   return str(files.read_json(where.results)['metric']) if os.path.exists(where.results) else 'AP'
 
 
-def _records(model_dir: str) -> list[str]:
-  folder = os.path.join(model_dir, ledger.RECORDS_DIR)
-  names = os.listdir(folder) if os.path.isdir(folder) else []
-  return [os.path.join(folder, name) for name in names if name.endswith('.json')]
-
-
-def _seconds(model_dir: str) -> dict[str, float]:
-  found = {}
-  for path in _records(model_dir):
-    record = files.read_json(path)
-    if record['status'] == 'done':
-      found[record['key']] = record['seconds']
-  return found
+def _finished(model_dir: str) -> dict[str, dict[str, Any]]:
+  """Records of a run's finished stages, by stage."""
+  paths = sorted(pathlib.Path(model_dir, ledger.RECORDS_DIR).glob('*.json'))
+  records = {path.stem: files.read_json(path) for path in paths}
+  return {stage: record for stage, record in records.items() if record['status'] == 'done'}
 
 
 def _earlier(where: places.Places) -> dict[str, study_contents.Result]:
@@ -211,7 +202,7 @@ def _table(facts: study_contents.StudyFacts) -> str:
   """One line per run, as CSV."""
   stream = io.StringIO()
   table = csv.writer(stream, lineterminator='\n')
-  low_high = ('student_minus_control_low', 'student_minus_control_high')
+  low_high = [f'student_minus_{facts.baseline}_{end}' for end in ('low', 'high')]
   table.writerow(['run', *facts.axes, 'seed', 'status', 'metric', *contents.MODELS, *low_high])
   for result in facts.results:
     lead = (result.lead.low, result.lead.high) if result.lead else ('', '')

@@ -23,7 +23,7 @@ def extreme_classes(facts: study_contents.StudyFacts) -> tuple[str, str] | None:
   gains: dict[str, list[float]] = {}
   for result in facts.done:
     for name, ours in result.per_class.get('student', {}).items():
-      gain = contents.difference(ours, result.per_class.get('control', {}).get(name))
+      gain = contents.difference(ours, result.per_class.get(facts.baseline, {}).get(name))
       if gain is not None:
         gains.setdefault(name, []).append(gain)
   means = {name: statistics.fmean(values) for name, values in gains.items()}

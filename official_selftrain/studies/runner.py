@@ -74,16 +74,13 @@ def run(study: definition.Study, where: places.Places, command: str, seconds: fl
 
 
 def write_results(
-  study: definition.Study, where: places.Places, command: str, seconds: float = 0.2
+  study: definition.Study, where: places.Places, command: str
 ) -> study_contents.StudyFacts:
   """Writes `study.json` and `study.csv`, one process after the other; returns what is in them."""
-  while True:
-    with lease.hold(where.page_lease) as is_ours:
-      if is_ours:
-        facts = collecting.gather(study, where, command)
-        collecting.write(facts, where)
-        return facts
-    time.sleep(seconds)
+  with lease.wait(where.page_lease):
+    facts = collecting.gather(study, where, command)
+    collecting.write(facts, where)
+  return facts
 
 
 def _schedule(

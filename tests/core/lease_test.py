@@ -56,6 +56,19 @@ class LeaseTest(unittest.TestCase):
       self.assertTrue(again)
     self.assertEqual(_files_beside(self.path), [])
 
+  def test_waiting_until_it_is_free(self):
+    looks = []
+
+    def sleep(_):
+      looks.append(lease.is_held(self.path))
+      # The other gives it back while this one waits.
+      os.remove(self.path)
+
+    with lease.hold(self.path):
+      with mock.patch.object(lease.time, 'sleep', sleep), lease.wait(self.path):
+        self.assertEqual(looks, [True])
+        self.assertTrue(lease.is_held(self.path))
+
   def test_it_is_given_back_after_an_error(self):
     with self.assertRaises(ValueError), lease.hold(self.path):
       raise ValueError

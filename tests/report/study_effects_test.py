@@ -109,14 +109,14 @@ class StudyTest(unittest.TestCase):
   def test_pooled_over_the_other_axes(self):
     facts = study_facts.study({'S1': 0.05, 'S4': 0.01}, flat(0.06))
     named = study_effects.self_training(facts)
-    found = study_effects.pooled(facts, named, 'augmentation', 'S4')
+    found = study_effects.pooled(named, 'augmentation', 'S4')
     # Both inits of a seed have the same noise, so the spread is that of one.
     differences = [0.01 + study_facts.NOISE[seed] for seed in (1, 2, 3)]
     self.assertAlmostEqual(found.mean, 0.01)
     self.assertAlmostEqual(found.over_seeds.low, study_effects.effect(differences).over_seeds.low)
     starts = [e for e in study_effects.of_axis(facts, 'init') if e.model == 'control']
-    self.assertAlmostEqual(study_effects.pooled(facts, starts, 'augmentation', 'S1').mean, 0.06)
-    self.assertIsNone(study_effects.pooled(facts, named, 'augmentation', 'S3'))
+    self.assertAlmostEqual(study_effects.pooled(starts, 'augmentation', 'S1').mean, 0.06)
+    self.assertIsNone(study_effects.pooled(named, 'augmentation', 'S3'))
 
 
 if __name__ == '__main__':
