@@ -41,6 +41,7 @@ class ImportTest(tf.test.TestCase):
       status = import_tf1.main(arguments)
     return status, texts[0].getvalue(), texts[1].getvalue()
 
+  @pytest.mark.slow
   def test_a_whole_model(self):
     tiny.write(self.checkpoint, tiny.with_extras(self.values))
     status, said, _ = self._import(f'--config_file={self.settings}')

@@ -13,7 +13,7 @@ from official_selftrain.pipeline import run
 from official_selftrain.pseudo_labels import calibration, import_labels
 from tests.testing import records, tiny_run
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SIDE = 64
 

@@ -18,7 +18,7 @@ from tests.testing import tiny_run
 _FILE = str(tiny_run.REPOSITORY / 'tests' / 'e2e' / 'tiny_pretrain.yaml')
 _CLASSES, _SIMCLR = 'classification_pretrain', 'simclr_pretrain'
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def _run(experiment, name, override='', mode='train_and_eval'):

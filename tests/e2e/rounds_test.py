@@ -14,7 +14,7 @@ from official_selftrain.pseudo_labels import corrections, review
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from tests.testing import records, tiny_run
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # To be seen in no record of the data.
 BOX = [7, 0.125, 0.25, 0.5, 0.75]

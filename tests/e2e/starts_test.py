@@ -12,7 +12,7 @@ from official_selftrain.core import errors
 from official_selftrain.pipeline import actions, run
 from tests.testing import lite0, tiny_run
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 _SMALL = (
   'dataset.digit_classes.num_training=12,dataset.digit_classes.num_validation=8,'
@@ -90,7 +90,6 @@ class TrainedHereTest(tf.test.TestCase):
     self.assertFalse(os.path.exists(os.path.join(folder, 'pretraining')))
     _assert_starts_from(os.path.join(folder, 'teacher'), start)
 
-  @pytest.mark.slow
   def test_a_whole_run_to_the_report_with_joint_training(self):
     joint = 'task.joint.weight=0.2,task.joint.data.global_batch_size=2'
     override = f'{_settings("simclr")},{joint},task.self_training.student_init=checkpoint'

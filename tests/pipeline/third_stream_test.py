@@ -18,7 +18,7 @@ from official_selftrain.pipeline import actions, jobs, training
 from official_selftrain.tasks import detection, stream_specs
 from tests.testing import damage, tiny_run
 
-pytestmark = [pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 CLASSES = 'classes'
 
@@ -130,7 +130,6 @@ class ThirdStreamTest(tf.test.TestCase):
     self.assertBetween(losses[0], 0.5 * np.log(11), 1.5 * np.log(11))
     self.assertTrue(np.isfinite(losses).all())
 
-  @pytest.mark.slow
   def test_it_resumes_to_the_bit(self):
     _train('pieces', steps=2)
     pieces = _train('pieces', steps=4)
@@ -142,7 +141,6 @@ class ThirdStreamTest(tf.test.TestCase):
     differing = [n for n in floats if left.get_tensor(n).tobytes() != right.get_tensor(n).tobytes()]
     self.assertEqual(differing, [])
 
-  @pytest.mark.slow
   def test_with_weight_0_a_run_is_to_the_bit_one_that_never_had_it(self):
     without = _train('without', steps=2, weight=0.0)
     names = set(actions.read_history(without))
@@ -161,7 +159,6 @@ class ThirdStreamTest(tf.test.TestCase):
       float(np.abs(tf.train.load_checkpoint(self.whole).get_tensor(head)).max()), 0
     )
 
-  @pytest.mark.slow
   def test_a_loss_that_is_not_finite_is_named_by_its_stream(self):
     with self.assertRaisesRegex(
       errors.NonFiniteLossError, f'^student: the {CLASSES} loss became NaN or infinite at step 1'
