@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from official_selftrain.core import keys
 from official_selftrain.losses import normalized
-from official_selftrain.tasks import multi_stream, run_state, stream_specs, streams
+from official_selftrain.tasks import multi_stream, stream_specs, streams
 
 ByStream = multi_stream.ByStream
 
@@ -38,7 +38,7 @@ class SelfTrainingMixin(_Host):
     # An attribute of the model and not of the task: the Trainer checkpoints the model. Not in `checkpoint_items`,
     # which must match a teacher's checkpoint.
     model.loss_averages = normalized.LossAverages(self.task_config.self_training.ema_decay)
-    return run_state.attach(model)
+    return model
 
   def training_streams(self) -> tuple[stream_specs.Stream, ...]:
     """Human labels, then pseudo labels."""
