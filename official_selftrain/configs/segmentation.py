@@ -299,7 +299,10 @@ def _embedded(task: _Task, batch_size: int) -> _Task:
   """`task` with network, losses and streams of the embedded images."""
   task.model = small_nasfpn(num_classes=11, image_size=128)
   # Nine of ten pixels are background; without weights its class is learned first and long alone.
-  task.losses = semantic_segmentation.Losses(l2_weight_decay=1e-4, class_weights=[1.0] + [4.0] * 10)
+  # As in the paper's code the loss is taken at the size of the logits, a quarter: a step takes 0.7 of the time.
+  task.losses = semantic_segmentation.Losses(
+    l2_weight_decay=1e-4, class_weights=[1.0] + [4.0] * 10, use_groundtruth_dimension=False
+  )
   task.train_data = _training(DataConfig, batch_size)
   task.validation_data = DataConfig(
     is_training=False, global_batch_size=32, drop_remainder=False, aug_rand_hflip=False
@@ -330,8 +333,8 @@ def segmentation_selftrain() -> runs.SelfTrainingExperiment:
     # The jitter of training ends at 0.6 and 1.5; the paper's 0.5 and 1.75 show digits of sizes the teacher never saw.
     labels=MaskLabelling(scales=[0.75, 1.0, 1.25]),
     report=st.Report(primary_metric='mean_iou'),
-    trainer=trainers.sgd_trainer(train_steps=450, learning_rate=0.2, warmup_steps=50),
+    trainer=trainers.sgd_trainer(train_steps=600, learning_rate=0.2, warmup_steps=50),
     teacher=st.Teacher(
-      trainer=trainers.sgd_trainer(train_steps=1300, learning_rate=0.2, warmup_steps=100)
+      trainer=trainers.sgd_trainer(train_steps=2000, learning_rate=0.2, warmup_steps=100)
     ),
   )

@@ -135,6 +135,26 @@ class BrowserTest(exported.ExportCase):
     )
     self.assertAllClose(found, [[0, 0, 0.5, 0.5], [0.25, 0.25, 0.75, 1.0]], atol=0.01)
 
+  def test_two_thousand_images(self):
+    self.label(records=[unlabelled.record(unlabelled.png(n % 8), f'id-{n}') for n in range(2000)])
+    found = self.told(
+      """
+      const elements = document.querySelectorAll('*').length;
+      const count = shown.length;
+      let most = 0;
+      for (let i = 0; i < count; i++) {
+        press(i % 2 ? 'r' : 'a');
+        most = Math.max(most, document.querySelectorAll('*').length);
+      }
+      tell({count, elements, most, images: Object.values(review().images).map((each) => each.status)});
+      """
+    )
+    self.assertEqual(found['count'], 2000)
+    self.assertEqual(found['images'].count('accepted'), 1000)
+    self.assertEqual(found['images'].count('rejected'), 1000)
+    # The list has an entry for each; one image is drawn at a time.
+    self.assertLess(found['most'], found['elements'] + 40)
+
 
 if __name__ == '__main__':
   tf.test.main()

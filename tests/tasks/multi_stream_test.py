@@ -9,6 +9,11 @@ import tensorflow as tf
 from official_selftrain.core import keys
 from official_selftrain.tasks import multi_stream, stream_specs, streams
 from tests.tasks import tiny
+from tests.testing import replicas
+
+
+def setUpModule():
+  replicas.make_devices()
 
 
 def _still():
@@ -52,6 +57,13 @@ class InputsTest(tf.test.TestCase):
       self.assertEqual(task.build_inputs(params, None), 'its own')
     own.assert_called_once_with(params, None)
 
+  def test_evaluation_has_the_metrics_of_the_task_itself(self):
+    task = tiny.TinyTask(tiny.config())
+    training = {metric.name for metric in task.build_metrics(training=True)}
+    evaluation = {metric.name for metric in task.build_metrics(training=False)}
+    self.assertIn('total_loss', training)
+    self.assertFalse(training & evaluation)
+
 
 class TaughtStreamsTest(tf.test.TestCase):
   def test_an_extra_stream_counts_by_its_weight(self):
@@ -70,6 +82,19 @@ class _OwnTargets(tiny.TinyTask):
     features, labels = inputs[keys.PSEUDO]
     nothing = {**labels, 'num_boxes': tf.zeros_like(labels['num_boxes'])}
     return {**inputs, keys.PSEUDO: (features, nothing)}
+
+
+class _HeadAlone(tf.keras.Model):
+  """Has a backbone and does not use it."""
+
+  def __init__(self):
+    super().__init__()
+    self.backbone, self.head = tf.keras.layers.Dense(1), tf.keras.layers.Dense(1)
+    for layer in (self.backbone, self.head):
+      layer.build([None, 2])
+
+  def call(self, inputs):
+    return self.head(inputs)
 
 
 class StepTest(tf.test.TestCase):
@@ -114,6 +139,49 @@ class StepTest(tf.test.TestCase):
       logs = task.train_step(tiny.inputs(1, config), model, _still(), metrics)
     self.assertAllClose(logs['loss'], logs['human_loss'], rtol=1e-6)
 
+  def test_logs_are_means_over_the_steps_since_they_were_read(self):
+    config = tiny.config()
+    task = tiny.TinyTask(config)
+    model, metrics = task.build_model(), task.build_metrics(training=True)
+    found = []
+    for seed in (1, 2):
+      logs = task.train_step(tiny.inputs(seed, config), model, _still(), metrics)
+      found.append({name: float(value) for name, value in logs.items()})
+    alone = float(np.mean(tiny.inputs(2, config)[keys.HUMAN][1]['num_boxes']))
+    first = found[0]['human_boxes_per_image']
+    self.assertNotEqual(first, alone)
+    self.assertAllClose(found[1]['human_boxes_per_image'], (first + alone) / 2)
+
+  def test_a_backbone_variable_that_no_loss_reaches(self):
+    model = _HeadAlone()
+    before = [np.array(v) for v in model.backbone.trainable_variables]
+    with tf.GradientTape() as tape:
+      loss = tf.reduce_sum(model(tf.ones([1, 2])))
+    multi_stream.apply_gradients(tape, loss, model, tf.keras.optimizers.legacy.SGD(1.0), 0.1)
+    self.assertAllEqual(model.backbone.kernel, before[0])
+    self.assertLen(model.trainable_variables, 4)
+
+
+class ShapeTest(tf.test.TestCase):
+  def test_batches_of_known_size_stay_known(self):
+    task = tiny.TinyTask(tiny.config())
+    model = task.build_model()
+    sizes = []
+
+    def forward(human, pseudo):
+      outputs = task.forward(model, {keys.HUMAN: human, keys.PSEUDO: pseudo})
+      sizes.append([outputs[source]['cls_outputs']['3'].shape[0] for source in keys.SOURCES])
+      return [outputs[source]['cls_outputs']['3'] for source in keys.SOURCES]
+
+    side = tiny.SIZE
+    known = [tf.TensorSpec([size, side, side, 3]) for size in (2, 3)]
+    unknown = [tf.TensorSpec([None, side, side, 3])] * 2
+    images = tf.zeros([2, side, side, 3]), tf.zeros([3, side, side, 3])
+    for signature, expected in ((known, [2, 3]), (unknown, [None, None])):
+      found = tf.function(forward, input_signature=signature)(*images)
+      self.assertEqual(sizes[-1], expected)
+      self.assertEqual([value.shape[0] for value in found], [2, 3])
+
 
 class PrecisionTest(tf.test.TestCase):
   def test_what_losses_are_made_of_is_float32(self):
@@ -144,6 +212,20 @@ class PrecisionTest(tf.test.TestCase):
       found.append(([v.numpy() for v in model.trainable_variables], float(logs['loss'])))
     self.assertAllClose(found[0][0], found[1][0], rtol=1e-5, atol=1e-7)
     self.assertAllClose(found[0][1], found[1][1], rtol=1e-6)
+
+
+class ReplicaTest(tf.test.TestCase):
+  def test_the_logged_loss_is_the_whole_one_and_not_a_replicas_share(self):
+    strategy = replicas.two_replicas()
+    config = tiny.config()
+    with strategy.scope():
+      task = tiny.TinyTask(config)
+      model, optimizer, metrics = task.build_model(), _still(), task.build_metrics(training=True)
+    inputs = tiny.inputs(1, config)
+    logs = strategy.run(lambda: task.train_step(inputs, model, optimizer, metrics))
+    loss = strategy.reduce(tf.distribute.ReduceOp.MEAN, logs['loss'], axis=None)
+    (total,) = [metric for metric in metrics if metric.name == 'total_loss']
+    self.assertAllClose(total.result(), loss, rtol=1e-5)
 
 
 class PassAsideTest(tf.test.TestCase):
