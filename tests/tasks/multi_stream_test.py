@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import keys
-from official_selftrain.tasks import multi_stream, stream_specs, streams
+from official_selftrain.tasks import detection, multi_stream, stream_specs, streams
 from tests.tasks import tiny
 from tests.testing import replicas
 
@@ -53,6 +53,13 @@ class InputsTest(tf.test.TestCase):
   def test_evaluation_has_the_inputs_of_the_task_itself(self):
     task = tiny.TinyTask(tiny.config())
     params = task.task_config.validation_data
+    with mock.patch.object(streams.StreamsMixin, 'build_inputs', return_value='its own') as own:
+      self.assertEqual(task.build_inputs(params, None), 'its own')
+    own.assert_called_once_with(params, None)
+
+  def test_a_task_with_one_stream_has_its_own_inputs(self):
+    task = detection.DetectionTask(tiny.config().supervised())
+    params = task.task_config.train_data
     with mock.patch.object(streams.StreamsMixin, 'build_inputs', return_value='its own') as own:
       self.assertEqual(task.build_inputs(params, None), 'its own')
     own.assert_called_once_with(params, None)
