@@ -299,10 +299,7 @@ def _embedded(task: _Task, batch_size: int) -> _Task:
   """`task` with network, losses and streams of the embedded images."""
   task.model = small_nasfpn(num_classes=11, image_size=128)
   # Nine of ten pixels are background; without weights its class is learned first and long alone.
-  # As in the paper's code the loss is taken at the size of the logits, a quarter: a step takes 0.7 of the time.
-  task.losses = semantic_segmentation.Losses(
-    l2_weight_decay=1e-4, class_weights=[1.0] + [4.0] * 10, use_groundtruth_dimension=False
-  )
+  task.losses = semantic_segmentation.Losses(l2_weight_decay=1e-4, class_weights=[1.0] + [4.0] * 10)
   task.train_data = _training(DataConfig, batch_size)
   task.validation_data = DataConfig(
     is_training=False, global_batch_size=32, drop_remainder=False, aug_rand_hflip=False
