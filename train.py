@@ -36,6 +36,11 @@ _STAGE = flags.DEFINE_string(
 _RESTART = flags.DEFINE_string(
   'restart', '', 'Remove this stage and those made from it, then run them again.'
 )
+_LABEL_WORKER = flags.DEFINE_string(
+  'label_worker',
+  '',
+  'i/n labels the i-th of n parts of the unlabelled shards and stops; see docs/scale.md.',
+)
 
 
 def _run() -> None:
@@ -49,7 +54,7 @@ def _run() -> None:
   )
   model_dir = _MODEL_DIR.value or os.path.join('runs', _EXPERIMENT.value)
   console.say(f'{_EXPERIMENT.value}: mode {_MODE.value}, run directory {model_dir}')
-  run.run(params, _MODE.value, model_dir, _STAGE.value, _RESTART.value)
+  run.run(params, _MODE.value, model_dir, _STAGE.value, _RESTART.value, _LABEL_WORKER.value)
 
 
 def main(argv: list[str]) -> None:

@@ -87,7 +87,7 @@ class MainTest(unittest.TestCase):
       self.assertEqual(self._main(experiment=tiny_run.SUPERVISED, mode='eval', stage='teacher'), 0)
     params, *rest = run.call_args.args
     self.assertEqual(params.experiment, tiny_run.SUPERVISED)
-    self.assertEqual(rest, ['eval', os.path.join('runs', tiny_run.SUPERVISED), 'teacher', ''])
+    self.assertEqual(rest, ['eval', os.path.join('runs', tiny_run.SUPERVISED), 'teacher', '', ''])
 
   def test_ctrl_c(self):
     with mock.patch('official_selftrain.pipeline.run.run', side_effect=KeyboardInterrupt):

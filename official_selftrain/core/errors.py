@@ -33,6 +33,10 @@ class NonFiniteLossError(SelfTrainError, RuntimeError):
   """A loss became NaN or infinite."""
 
 
+class WorkerError(SelfTrainError, RuntimeError):
+  """Another of several workers has stopped."""
+
+
 class StudyError(SelfTrainError, RuntimeError):
   """Some runs of a study failed."""
 

@@ -71,7 +71,7 @@ class StreamOptions:
     seed: orders files and records; streams that must not run in lockstep get different seeds.
     is_training: endless and shuffled, or one pass in file order.
     shuffle_buffer_size: records to draw from; a buffer larger than the data set shuffles it perfectly.
-    start: records that an earlier process consumed, per input pipeline.
+    start: records that earlier processes consumed, those of all input pipelines together.
     skip_errors: leave out records that cannot be read instead of failing.
     cache: keep serialized records in memory after the first pass.
     block_length: consecutive records to take from one file.
@@ -88,10 +88,6 @@ class StreamOptions:
   cycle_length: int | None = None
 
 
-def _pipelines(context: tf.distribute.InputContext | None) -> tuple[int, int]:
-  return (context.num_input_pipelines, context.input_pipeline_id) if context else (1, 0)
-
-
 def record_stream(
   files: Sequence[str] | Sequence[tuple[str | bytes, ...]],
   open_file: FileReader,
@@ -100,8 +96,9 @@ def record_stream(
 ) -> tf.data.Dataset:
   """Stream of `(ordinal, element)` over files.
 
-  With several input pipelines (hosts), files are dealt out when there are enough of them, else records are; ordinals
-  stay unique over all hosts.
+  With several input pipelines (hosts) each reads all records in the one order that seed and files give and keeps every
+  n-th, so that hosts together see what one host would see, whatever their number. Serialized records that are not
+  kept cost their reading alone; decoding comes after.
 
   Args:
     files: paths, or tuples of paths that are read together (an image file and its labels) or of a path and what else
@@ -113,12 +110,8 @@ def record_stream(
   Returns:
     Dataset of `(int64 ordinal, element)`, endless when training.
   """
-  num_pipelines, pipeline = _pipelines(input_context)
   cycle = options.cycle_length or min(len(files), _MAX_CYCLE_LENGTH)
   dataset = tf.data.Dataset.from_tensor_slices(list(files))
-  deals_files = len(files) >= num_pipelines
-  if deals_files:
-    dataset = dataset.shard(num_pipelines, pipeline)
   if options.is_training:
     # What is cached is the first pass, so the order of files is drawn once then.
     dataset = dataset.shuffle(
@@ -136,16 +129,16 @@ def record_stream(
     num_parallel_calls=min(cycle, 4),
     deterministic=True,
   )
-  if not deals_files:
-    dataset = dataset.shard(num_pipelines, pipeline)
   if options.cache:
     dataset = dataset.cache()
   if options.is_training:
     dataset = dataset.shuffle(options.shuffle_buffer_size, seed=options.seed + 1).repeat()
   if options.start:
     dataset = dataset.skip(options.start)
-  numbered = dataset.enumerate(start=options.start)
-  return numbered.map(lambda i, element: (i * num_pipelines + pipeline, element))
+  dataset = dataset.enumerate(start=options.start)
+  if input_context and input_context.num_input_pipelines > 1:
+    dataset = dataset.shard(input_context.num_input_pipelines, input_context.input_pipeline_id)
+  return dataset
 
 
 def open_tfrecord(path: tf.Tensor) -> tf.data.Dataset:

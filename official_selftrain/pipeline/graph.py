@@ -95,6 +95,7 @@ class Stage:
     additions: paths below the run directory where a person may put what its product then depends on.
     makes: files and folders below the run directory that hold its product.
     is_cheap: run again when something changed; the others refuse, since a mistake would cost hours.
+    is_for_all: with several workers all of them take part; the other stages are the chief's.
   """
 
   kind: str
@@ -105,6 +106,7 @@ class Stage:
   additions: tuple[str, ...] = ()
   makes: tuple[str, ...] = ()
   is_cheap: bool = False
+  is_for_all: bool = False
 
   @property
   def name(self) -> str:

@@ -7,7 +7,8 @@ from official.core import config_definitions as cfg
 
 from official_selftrain.configs import pretraining, runs
 from official_selftrain.configs import self_training as st
-from official_selftrain.pipeline import graph, selftrain_graph, training
+from official_selftrain.dataloaders import tfrecords
+from official_selftrain.pipeline import graph, labelling, selftrain_graph, training
 from official_selftrain.pipeline.selftrain_graph import (
   CALIBRATION_TEACHER,
   PRETRAINING,
@@ -84,6 +85,22 @@ class Jobs:
     for each in self.corrections(round_number).values():
       found |= each.reasons()
     return found
+
+  def labelling(self, round_number: int, teacher: str) -> labelling.Request:
+    """The job of labelling in a round; `teacher` is the prefix of a checkpoint."""
+    params, task = self.params, self.task(round_number)
+    images = tfrecords.match_files(task.pseudo_data.input_path, 'task.pseudo_data.input_path')
+    return labelling.Request(
+      task=task,
+      labels=params.labels,
+      teacher=teacher,
+      images=tuple(images),
+      output_dir=self.label_dir(round_number),
+      class_names=self.class_names,
+      precision=params.runtime.mixed_precision_dtype,
+      seed=params.seed,
+      left_out=self.left_out(round_number),
+    )
 
   def _add_corrections(self, task: cfg.TaskConfig, round_number: int) -> None:
     paths = [

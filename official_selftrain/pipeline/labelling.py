@@ -1,9 +1,10 @@
 """The labels stage: the teacher's checkpoint over the unlabelled shards."""
 
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -13,7 +14,7 @@ from official_selftrain.checkpoints import restore
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, files
-from official_selftrain.pipeline import training
+from official_selftrain.pipeline import distribution, training
 from official_selftrain.pseudo_labels import cuts, formats, labeller, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.tasks import contract
@@ -81,12 +82,49 @@ def run(request: Request) -> manifest_lib.Manifest:
   Returns:
     The manifest.
   """
+  console.say(f'labels: {len(request.images)} shard(s) of unlabelled images')
+  worker = _labeller(request)
+  with _progress() as show:
+    return worker.run(request.images, request.output_dir, show)
+
+
+def run_share(request: Request, worker: int, workers: int) -> None:
+  """Labels the part of one of several workers, from 0; `run` then finds the shards of all and writes the manifest."""
+  number = len(request.images[worker::workers])
+  console.say(
+    f'labels: worker {worker + 1} of {workers}, {number} of {len(request.images)} shard(s)'
+  )
+  labeller_of_share = _labeller(request)
+  with _progress() as show:
+    labeller_of_share.run_share(request.images, request.output_dir, worker, workers, show)
+
+
+def run_together(request: Request, runtime: cfg.RuntimeConfig) -> manifest_lib.Manifest | None:
+  """Labels all shards with all workers of a run.
+
+  Args:
+    request: what to do.
+    runtime: the run's.
+
+  Returns:
+    The manifest, which the chief writes; None for the others.
+  """
+  workers = distribution.number_of_workers(runtime)
+  if workers > 1:
+    distribution.meet(runtime)  # The chief has removed what no longer counts.
+    run_share(request, distribution.index(runtime), workers)
+    distribution.meet(runtime)
+  return run(request) if distribution.is_chief(runtime) else None
+
+
+def _labeller(request: Request) -> labeller.Labeller:
+  """The teacher and all that it needs to label shards."""
   tf.keras.utils.set_random_seed(request.seed)
-  labels, images = request.labels, request.images
+  labels = request.labels
   task = contract.make(request.task, class_names=request.class_names)
   model = load_model(task, request.teacher)
   preprocess, predict = task.labelling_functions(model, labels)
-  worker = labeller.Labeller(
+  return labeller.Labeller(
     task.label_format(labels),
     preprocess,
     predict,
@@ -103,7 +141,11 @@ def run(request: Request) -> manifest_lib.Manifest:
     batch_size=labels.batch_size,
     left_out=request.left_out,
   )
-  console.say(f'labels: {len(images)} shard(s) of unlabelled images')
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[labeller.Progress], None]]:
+  """Shows how far labelling is."""
   started = time.monotonic()
   with console.Progress('labels', total=100, unit='%') as bar:
 
@@ -115,7 +157,7 @@ def run(request: Request) -> manifest_lib.Manifest:
       values = {'images': state.images, 'images/s': rate}
       bar.update(done, **values, shards=f'{state.shards_done}/{state.shards_total}')
 
-    return worker.run(images, request.output_dir, show)
+    yield show
 
 
 def _model_settings(task: cfg.TaskConfig) -> dict[str, Any]:
@@ -139,15 +181,19 @@ def gate(
 def evaluate_given_teacher(job: training.Job, checkpoint: str) -> dict[str, float]:
   """Metrics of a teacher that was trained elsewhere: a model directory with its weights and nothing else."""
   os.makedirs(job.model_dir, exist_ok=True)
-  if not tf.train.latest_checkpoint(job.model_dir):
-    task = contract.make(job.params.task)
-    model = load_model(task, checkpoint)
-    step = training.checkpoint_step(restore.find(checkpoint))
-    items = {
-      **model.checkpoint_items,
-      'model': model,
-      'global_step': tf.Variable(step, dtype=tf.int64),
-    }
-    manager = tf.train.CheckpointManager(tf.train.Checkpoint(**items), job.model_dir, max_to_keep=1)
-    manager.save(checkpoint_number=step)
+  with distribution.chief_first(job.params.runtime):
+    if not tf.train.latest_checkpoint(job.model_dir):
+      _copy_weights(job, checkpoint)
   return training.run(job, 'eval')
+
+
+def _copy_weights(job: training.Job, checkpoint: str) -> None:
+  model = load_model(contract.make(job.params.task), checkpoint)
+  step = training.checkpoint_step(restore.find(checkpoint))
+  items = {
+    **model.checkpoint_items,
+    'model': model,
+    'global_step': tf.Variable(step, dtype=tf.int64),
+  }
+  manager = tf.train.CheckpointManager(tf.train.Checkpoint(**items), job.model_dir, max_to_keep=1)
+  manager.save(checkpoint_number=step)

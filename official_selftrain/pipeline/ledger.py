@@ -168,3 +168,22 @@ class Ledger:
 
 def _after(record: planning.Record, started: float) -> planning.Record:
   return dataclasses.replace(record, seconds=record.seconds + time.monotonic() - started)
+
+
+class FollowersLedger(Ledger):
+  """The ledger of a worker that follows the chief: it reads the chief's records and writes none."""
+
+  def execute(
+    self,
+    stage: graph.Stage,
+    inputs: planning.Inputs,
+    key: str,
+    work: Callable[[], dict[str, Any]],
+  ) -> None:
+    """Takes part in a stage that all workers do; does nothing in the others."""
+    del inputs, key
+    if stage.is_for_all:
+      work()
+
+  def remove(self, stages: tuple[graph.Stage, ...]) -> None:
+    """Does nothing: the chief removes."""

@@ -1,12 +1,21 @@
 """Runs a loaded experiment in one mode."""
 
 import os
+import re
 
 from official.core import config_definitions as cfg
 
 from official_selftrain.configs import pretraining, runs
 from official_selftrain.core import console, errors
-from official_selftrain.pipeline import data, directories, selftrain, training, validation_records
+from official_selftrain.pipeline import (
+  data,
+  directories,
+  distribution,
+  selftrain,
+  selftrain_graph,
+  training,
+  validation_records,
+)
 from official_selftrain.report import contents
 from official_selftrain.tasks import contract
 
@@ -20,6 +29,7 @@ def run(
   model_dir: str,
   stage: str = ALL_STAGES,
   restart: str = '',
+  label_worker: str = '',
 ) -> None:
   """Runs an experiment.
 
@@ -30,6 +40,8 @@ def run(
     model_dir: run or model directory.
     stage: the only stage to run.
     restart: a stage whose product, and what was made from it, is removed first.
+    label_worker: `i/n`: only label the i-th of n parts of the unlabelled shards, of the first round or of the stage
+      that `stage` names. Several of them may work in a run directory at once.
 
   Raises:
     ConfigError: unknown mode, stages asked of an experiment that has none, or a directory in which another process
@@ -38,8 +50,16 @@ def run(
   """
   if mode not in MODES:
     raise errors.ConfigError(f'--mode is {mode!r}: allowed are {", ".join(MODES)}.')
-  # Several hosts work in one directory, and evaluation may go on beside training.
-  if 'train' in mode and not params.runtime.worker_hosts:
+  distribution.check(params.runtime)
+  if distribution.number_of_workers(params.runtime) > 1 and mode == 'continuous_eval':
+    raise errors.ConfigError(
+      '--mode=continuous_eval runs in one process: leave out runtime.worker_hosts.'
+    )
+  if label_worker:
+    _label_share(params, mode, model_dir, stage, label_worker)
+    return
+  # Other workers write nothing, and evaluation may go on beside training.
+  if 'train' in mode and distribution.is_chief(params.runtime):
     with directories.occupied(model_dir):
       _run(params, mode, model_dir, stage, restart)
   else:
@@ -47,7 +67,27 @@ def run(
     _run(params, mode, model_dir, stage, restart)
 
 
+def _label_share(
+  params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str, label_worker: str
+) -> None:
+  match = re.fullmatch(r'([0-9]+)/([0-9]+)', label_worker)
+  worker, workers = (int(part) for part in match.groups()) if match else (0, 0)
+  if not 1 <= worker <= workers:
+    raise errors.ConfigError(
+      f'--label_worker={label_worker}: it must be i/n with i from 1 to n, such as 2/8.'
+    )
+  if not isinstance(params, runs.SelfTrainingExperiment):
+    raise errors.ConfigError('--label_worker is for self-training experiments.')
+  training.set_precision(params.runtime)
+  name = selftrain_graph.LABELS if stage == ALL_STAGES else stage
+  selftrain.SelfTrainingRun(params, model_dir, mode).label_share(name, worker - 1, workers)
+
+
 def _run(params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str, restart: str) -> None:
+  if distribution.number_of_workers(params.runtime) > 1:
+    distribution.announce(params.runtime)
+    # Before anything else: TensorFlow must know of the workers when it starts.
+    distribution.build_strategy(params.runtime)
   training.set_precision(params.runtime)
   if not isinstance(params, runs.SelfTrainingExperiment):
     _run_supervised(params, mode, model_dir, stage, restart)
@@ -80,7 +120,8 @@ def _run_supervised(
   if isinstance(resolved, runs.SupervisedExperiment) and pretraining.is_path(resolved.init):
     resolved.task.init_checkpoint, resolved.task.init_checkpoint_modules = resolved.init, 'backbone'
   if isinstance(resolved, runs.SupervisedExperiment):
-    names = data.make(resolved, data.locate(resolved, model_dir)).class_names
+    with distribution.chief_first(params.runtime):
+      names = data.make(resolved, data.locate(resolved, model_dir)).class_names
     data.check_augmentation(resolved)
     data.check_files(resolved.task, 'train' in mode)
     data.check_first_records(contract.make(resolved.task), 'train' in mode)

@@ -8,13 +8,15 @@ from typing import Any
 from official_selftrain.checkpoints import restore
 from official_selftrain.configs import runs
 from official_selftrain.core import config as config_lib
-from official_selftrain.core import console, files
+from official_selftrain.core import console, errors, files
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import (
   calibrating,
   data,
   diagnosis,
+  distribution,
   exporting,
+  finished_models,
   first_checks,
   graph,
   jobs,
@@ -30,11 +32,9 @@ from official_selftrain.pipeline import (
   sharing,
   training,
 )
-from official_selftrain.pipeline.graph import stage_name
 from official_selftrain.pipeline.selftrain_graph import CONTROL, PRETRAINING, STUDENT, TEACHER
 from official_selftrain.presentation import base as presentations
 from official_selftrain.pseudo_labels import calibration, cuts
-from official_selftrain.report import contents
 from official_selftrain.tasks import contract
 
 ALL_STAGES = 'all'
@@ -67,9 +67,11 @@ class SelfTrainingRun:
     self._model_dir = model_dir
     self._mode = mode
     self._shelf = shelf
+    self._where = f'this run (mode {mode})'
     self._data = data.locate(self._params, model_dir)
     self._jobs = jobs.Jobs(self._params, model_dir, self._data.class_names)
-    self._ledger = ledger.Ledger(model_dir)
+    self._is_chief = distribution.is_chief(params.runtime)
+    self._ledger = (ledger.Ledger if self._is_chief else ledger.FollowersLedger)(model_dir)
     self._digests: dict[str, str] = {}
     self._graph = selftrain_graph.build(outlines.of(self._params, mode))
     self._graph.check_settings(self._settings)
@@ -111,7 +113,7 @@ class SelfTrainingRun:
       did_work |= self._execute_one(stage, f'[{number}/{len(wanted)}] {stage.name}')
     if not did_work:
       console.say(f'Everything in {self._model_dir} is finished already: nothing to do.')
-    if any(stage.kind == selftrain_graph.REPORT for stage in wanted):
+    if self._is_chief and any(stage.kind == selftrain_graph.REPORT for stage in wanted):
       console.say(reporting.closing_words(self._model_dir))
 
   def restart(self, name: str) -> None:
@@ -124,6 +126,25 @@ class SelfTrainingRun:
     # An earlier start may have reported and exported, whatever this one is asked for.
     outline = dataclasses.replace(outlines.of(self._params, self._mode), reports=True, exports=True)
     self._ledger.remove(planning.restarted(selftrain_graph.build(outline), name))
+
+  def label_share(self, name: str, worker: int, workers: int) -> None:
+    """Labels one worker's part of the shards of a stage; the stage itself then finds them done.
+
+    Args:
+      name: a stage that makes labels.
+      worker: place among the workers, from 0.
+      workers: how many they are.
+
+    Raises:
+      ConfigError: there is no such stage in this run, or it makes no labels.
+      StageChangedError: the model that labels is not finished.
+    """
+    stage = planning.choose(self._graph, name, 'stage', self._where)
+    if stage.kind != selftrain_graph.LABELS:
+      raise errors.ConfigError(f'--label_worker: --stage={name} makes no labels.')
+    self._open_data()
+    self._check_needs([stage])
+    labelling.run_share(self._labelling(stage), worker, workers)
 
   def evaluate(self, name: str) -> dict[str, float]:
     """Evaluates a model at its latest checkpoint: teacher, or a round's control or student.
@@ -145,12 +166,9 @@ class SelfTrainingRun:
 
   def _open_data(self) -> None:
     """Makes the embedded data, and reads the facts that only files have."""
-    self._data = data.make(self._params, self._data)
+    with distribution.chief_first(self._params.runtime):
+      self._data = data.make(self._params, self._data)
     self._jobs = dataclasses.replace(self._jobs, class_names=self._data.class_names)
-
-  @property
-  def _where(self) -> str:
-    return f'this run (mode {self._mode})'
 
   def _path(self, *parts: str) -> str:
     return os.path.join(self._model_dir, *parts)
@@ -207,18 +225,20 @@ class SelfTrainingRun:
       self._ledger.result(need)  # Raises for one that is not finished.
     file_digests = {name: self._file_digest(name) for name in self._graph.sources}
     keys = planning.keys(self._graph, self._settings, file_digests)
-    training.write_params(self._given, self._model_dir)
     console.say(announcement)
     inputs, key, work = self._inputs(stage), keys[stage.name], _WORK[stage.kind]
-    if self._shelf is None or stage.is_cheap:
-      self._ledger.execute(stage, inputs, key, lambda: work(self, stage))
-    else:
-      self._shelf.make(self._ledger, stage, inputs, key, lambda: work(self, stage))
+    with distribution.together(self._params.runtime):
+      if self._is_chief:
+        training.write_params(self._given, self._model_dir)
+      if self._shelf is None or stage.is_cheap:
+        self._ledger.execute(stage, inputs, key, lambda: work(self, stage))
+      else:
+        self._shelf.make(self._ledger, stage, inputs, key, lambda: work(self, stage))
     return True
 
-  def _checkpoint(self, name: str) -> str:
-    """Prefix of the checkpoint of a finished model."""
-    return self._path(self._ledger.result(name)['checkpoint'])
+  @property
+  def _finished(self) -> finished_models.FinishedModels:
+    return finished_models.FinishedModels(self._params, self._jobs, self._ledger)
 
   def _make_teacher(self, stage: graph.Stage) -> dict[str, Any]:
     given = self._params.teacher.checkpoint
@@ -231,29 +251,27 @@ class SelfTrainingRun:
     """The backbone that models start from: trained, imported or downloaded."""
     if self._params.trained_start is not None:
       return self._train(stage, '')
-    pretrained.import_backbone(self._params, self._path(PRETRAINING))
+    if self._is_chief:
+      pretrained.import_backbone(self._params, self._path(PRETRAINING))
     return self._model_facts(self._path(PRETRAINING))
 
   def _backbone(self) -> str:
     """Prefix of the checkpoint of the backbone that `init` names; '' without one, or while it is made."""
     if PRETRAINING in self._graph:
       is_done = self._ledger.is_done(PRETRAINING)
-      return self._checkpoint(PRETRAINING) if is_done else ''
+      return self._finished.checkpoint(PRETRAINING) if is_done else ''
     given = self._params.pretraining.checkpoint or self._params.init
     return restore.find(given) if self._params.has_init else ''
 
-  def _train_control(self, stage: graph.Stage) -> dict[str, Any]:
-    return self._train(stage, self._start_of(selftrain_graph.control_from(stage.round)))
-
-  def _train_student(self, stage: graph.Stage) -> dict[str, Any]:
-    return self._train(stage, self._start_of(selftrain_graph.labels_from(stage.round)))
-
-  def _start_of(self, model: str) -> str:
-    """The checkpoint that another model may start from; '' in a run without that model."""
-    return self._checkpoint(model) if model in self._graph else ''
+  def _train_later_model(self, stage: graph.Stage) -> dict[str, Any]:
+    """Control or student, which may start from an earlier model, if there is one in this run."""
+    control, student = selftrain_graph.control_from, selftrain_graph.labels_from
+    model = (control if stage.kind == CONTROL else student)(stage.round)
+    return self._train(stage, self._finished.checkpoint(model) if model in self._graph else '')
 
   def _train(self, stage: graph.Stage, start: str) -> dict[str, Any]:
     job = self._jobs.make(stage.kind, stage.round, start, self._backbone())
+    distribution.meet(self._params.runtime)  # The chief has removed what no longer counts.
     if training.finished_steps(job.model_dir) < job.train_steps:
       # The model that only calibrates cuts must have nothing to do with validation images.
       training.run(
@@ -262,29 +280,22 @@ class SelfTrainingRun:
     return self._model_facts(job.model_dir)
 
   def _model_facts(self, checkpoint: str) -> dict[str, Any]:
+    if not self._is_chief:
+      return {}  # The chief may still be writing the checkpoint.
     facts = labelling.describe_checkpoint(checkpoint)
     own = os.path.abspath(self._model_dir) + os.sep
     path = os.path.abspath(facts['checkpoint'])
     # Relative to the run directory if it is inside, so that the directory can be moved.
     return {**facts, 'checkpoint': path.removeprefix(own), 'digest': facts['sha256']}
 
+  def _labelling(self, stage: graph.Stage) -> labelling.Request:
+    teacher = self._finished.checkpoint(selftrain_graph.labels_from(stage.round))
+    return self._jobs.labelling(stage.round, teacher)
+
   def _make_labels(self, stage: graph.Stage) -> dict[str, Any]:
-    task = self._jobs.task(stage.round)
-    images = tfrecords.match_files(task.pseudo_data.input_path, 'task.pseudo_data.input_path')
-    label_dir = self._jobs.label_dir(stage.round)
-    teacher = self._checkpoint(selftrain_graph.labels_from(stage.round))
-    request = labelling.Request(
-      task=task,
-      labels=self._params.labels,
-      teacher=teacher,
-      images=tuple(images),
-      output_dir=label_dir,
-      class_names=self._data.class_names,
-      precision=self._params.runtime.mixed_precision_dtype,
-      seed=self._params.seed,
-      left_out=self._jobs.left_out(stage.round),
-    )
-    manifest = labelling.run(request)
+    manifest = labelling.run_together(self._labelling(stage), self._params.runtime)
+    if manifest is None:
+      return {}  # The chief writes the record.
     totals = {name: getattr(manifest, name) for name in ('images', 'labelled', 'empty', 'dead')}
     return {'digest': manifest.labels_sha256, **totals}
 
@@ -308,7 +319,7 @@ class SelfTrainingRun:
     return contract.make(task).label_cuts(task.pseudo_data)
 
   def _calibrate(self, stage: graph.Stage) -> dict[str, Any]:
-    teacher = self._checkpoint(stage.needs[0]) if stage.needs else ''
+    teacher = self._finished.checkpoint(stage.needs[0]) if stage.needs else ''
     made = calibrating.run(self._jobs, teacher, self._presentation(), self._data.class_names)
     return {
       'digest': files.sha256(os.path.join(self._path(*stage.makes), calibration.FILE_NAME)),
@@ -323,7 +334,8 @@ class SelfTrainingRun:
 
   def _write_report(self, stage: graph.Stage) -> dict[str, Any]:
     last = max(self._graph[need].round for need in stage.needs)
-    models = self._models(stage, last)
+    finished = self._finished
+    models = finished.of_round(stage.needs, last)
     found = run_facts.RunFacts(
       params=self._params,
       settings=self._settings,
@@ -333,55 +345,19 @@ class SelfTrainingRun:
       cuts=self._cuts(),
       presentation=self._presentation(),
       models=models,
-      metrics={kind: self._metrics(model) for kind, model in models.items()},
+      metrics={kind: finished.metrics(model) for kind, model in models.items()},
       seconds=self._ledger.seconds(self._graph.names),
-      rounds=tuple(self._round(stage, n) for n in range(1, last + 1)) if last > 1 else (),
+      rounds=tuple(finished.round_facts(stage.needs, n) for n in range(1, last + 1))
+      if last > 1
+      else (),
       starts=pretrained.starts(self._params, models),
       backbone=self._jobs.pretraining() if self._params.trained_start is not None else None,
     )
-    return reporting.write(found)
-
-  def _round(self, stage: graph.Stage, number: int) -> run_facts.RoundFacts:
-    found = self._models(stage, number)
-    models = {kind: model for kind, model in found.items() if kind != TEACHER}
-    return run_facts.RoundFacts(
-      number=number,
-      label_dir=self._jobs.label_dir(number),
-      models=models,
-      metrics={kind: self._metrics(model) for kind, model in models.items()},
-    )
-
-  def _models(
-    self, stage: graph.Stage, number: int
-  ) -> dict[contents.Model, run_facts.TrainedModel]:
-    """The finished models that a stage needs: the teacher, and those of a round."""
-    found: dict[contents.Model, run_facts.TrainedModel] = {}
-    for kind in contents.MODELS:
-      round_number = 1 if kind == TEACHER else number
-      if stage_name(kind, round_number) in stage.needs:
-        found[kind] = self._model(kind, round_number)
-    return found
-
-  def _model(self, kind: str, round_number: int) -> run_facts.TrainedModel:
-    name = stage_name(kind, round_number)
-    return run_facts.TrainedModel(
-      job=self._jobs.make(kind, round_number),
-      checkpoint=self._checkpoint(name),
-      step=self._ledger.result(name)['global_step'],
-    )
-
-  def _metrics(self, model: run_facts.TrainedModel) -> dict[str, float]:
-    """Metrics of a model; evaluated now if its last step has not been on this data in this way."""
-    recorded = training.recorded_metrics(model.job, model.step)
-    if recorded is not None:
-      return recorded
-    if model.job.name == TEACHER and self._params.teacher.checkpoint:
-      return labelling.evaluate_given_teacher(model.job, model.checkpoint)
-    return training.run(model.job, 'eval')
+    return reporting.write(found) if self._is_chief else {}
 
   def _export(self, stage: graph.Stage) -> dict[str, Any]:
     (student,) = stage.needs
-    model = self._model(STUDENT, self._graph[student].round)
+    model = self._finished.model(STUDENT, self._graph[student].round)
     return exporting.export(model, self._params.export, self._path(*stage.makes))
 
 
@@ -392,8 +368,8 @@ _WORK: dict[str, Callable[[SelfTrainingRun, graph.Stage], dict[str, Any]]] = {
   selftrain_graph.LABELS: SelfTrainingRun._make_labels,
   selftrain_graph.CALIBRATION: SelfTrainingRun._calibrate,
   selftrain_graph.GATE: SelfTrainingRun._pass_gate,
-  CONTROL: SelfTrainingRun._train_control,
-  STUDENT: SelfTrainingRun._train_student,
+  CONTROL: SelfTrainingRun._train_later_model,
+  STUDENT: SelfTrainingRun._train_later_model,
   selftrain_graph.REPORT: SelfTrainingRun._write_report,
   selftrain_graph.EXPORT: SelfTrainingRun._export,
 }

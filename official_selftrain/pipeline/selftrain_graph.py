@@ -121,6 +121,7 @@ def build(outline: Outline) -> graph.Graph:
         files=(*outline.validation_files, 'report.unlabelled_truth'),
         makes=('report.json', 'report.html', 'stages/table.txt'),
         is_cheap=True,
+        is_for_all=True,  # Models that were not evaluated yet are.
       )
     )
   if outline.exports:
@@ -173,6 +174,7 @@ def _pretraining(outline: Outline) -> Stage:
     reads=Reads(('init', 'seed')) + _PRETRAINING_DATA + _PRECISION + outline.pretraining,
     files=outline.pretraining_files,
     makes=(PRETRAINING,),
+    is_for_all=True,
   )
 
 
@@ -187,6 +189,7 @@ def _trained_teacher(outline: Outline, kind: str, *also: str) -> Stage:
     reads=reads + _PSEUDO_BATCH if outline.adds_teacher_batch else reads.minus(_BATCH),
     files=(*outline.training_files, 'teacher.init_checkpoint', *_GIVEN_BACKBONE),
     makes=(kind,),
+    is_for_all=True,
   )
 
 
@@ -233,6 +236,7 @@ def _round(outline: Outline, number: int) -> list[Stage]:
         files=(_PSEUDO_FILES,),
         additions=corrections,
         makes=(labels_dir(number),),
+        is_for_all=True,
       )
     )
   # Cheap, and before any training of the round: if the gate is closed, training would be a waste of hours.
@@ -257,6 +261,7 @@ def _round(outline: Outline, number: int) -> list[Stage]:
         files=(*outline.training_files, *given),
         additions=corrections,
         makes=(stage_name(CONTROL, number),),
+        is_for_all=True,
       )
     )
   stages.append(
@@ -274,6 +279,7 @@ def _round(outline: Outline, number: int) -> list[Stage]:
       files=(*outline.training_files, *given, *given_labels),
       additions=corrections,
       makes=(stage_name(STUDENT, number),),
+      is_for_all=True,
     )
   )
   return stages

@@ -2,14 +2,13 @@
 
 import contextlib
 import dataclasses
-import functools
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from official.common import distribute_utils
 from official.core import base_trainer, train_lib, train_utils
 from official.core import config_definitions as cfg
 from official.modeling import performance
@@ -20,7 +19,15 @@ from official_selftrain.configs import tasks as task_configs
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, errors, files
 from official_selftrain.evaluation import resampling
-from official_selftrain.pipeline import actions, classes, data, diagnosis, graph, samples
+from official_selftrain.pipeline import (
+  actions,
+  classes,
+  data,
+  diagnosis,
+  distribution,
+  graph,
+  samples,
+)
 from official_selftrain.tasks import contract, stream_specs
 
 METRICS_FILE = 'metrics.json'
@@ -87,24 +94,37 @@ def run(job: Job, mode: str) -> dict[str, float]:
   tf.keras.utils.set_random_seed(job.seed)
   os.makedirs(job.model_dir, exist_ok=True)
   is_training = 'train' in mode
-  if is_training:
+  strategy = distribution.build_strategy(job.params.runtime)
+  is_chief = distribution.is_chief(job.params.runtime)
+  # Before the chief writes anything, every worker must have seen where training starts.
+  step = finished_steps(job.model_dir) if is_training else 0
+  distribution.meet(job.params.runtime)
+  if is_training and is_chief:
     write_params(job.params, job.model_dir)
     classes.write(job.model_dir, job.params.task, job.class_names)
-  start = stream_specs.Start(
-    job.seed, job.family, finished_steps(job.model_dir) if is_training else 0
-  )
-  strategy = build_strategy(job.params.runtime)
+  start = stream_specs.Start(job.seed, job.family, step)
   warning = task_configs.batch_norm_warning(job.params.task, strategy.num_replicas_in_sync)
   if is_training and warning:
     console.note(f'{job.name}: {warning}')
   with strategy.scope():
     task = contract.make(job.params.task, job.model_dir, start, job.class_names)
-  if is_training and job.params.task.init_checkpoint and not start.step:
+  if is_training and job.params.task.init_checkpoint and not step:
     _check_init_checkpoint(job)
-  with diagnosis.explain(job.name, task):
-    if is_training and not start.step:
+  with diagnosis.explain(job.name, task), distribution.explain():
+    if is_training and is_chief and not step:
       samples.write(task, job.model_dir)
-    return _run(job, mode, task, strategy, start.step)
+    with _folder(job) as folder:
+      return _run(job, mode, task, strategy, step, folder)
+
+
+@contextlib.contextmanager
+def _folder(job: Job) -> Iterator[str]:
+  """Where this process writes: the model directory, or a scratch folder for a worker that is not the chief."""
+  if distribution.is_chief(job.params.runtime):
+    yield job.model_dir
+    return
+  with tempfile.TemporaryDirectory() as scratch:
+    yield scratch
 
 
 def set_precision(runtime: cfg.RuntimeConfig) -> None:
@@ -135,37 +155,6 @@ def write_params(params: cfg.ExperimentConfig, model_dir: str) -> None:
   train_utils.serialize_config(params, model_dir)
 
 
-def build_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
-  """The distribution strategy of the runtime settings; `mirrored` with `num_gpus` 0 takes all GPUs there are."""
-  if runtime.worker_hosts:
-    distribute_utils.configure_cluster(runtime.worker_hosts, runtime.task_index)
-  name = runtime.distribution_strategy
-  num_gpus = runtime.num_gpus
-  if name == 'mirrored':
-    num_gpus = num_gpus or len(tf.config.list_physical_devices('GPU'))
-  if name == 'mirrored' and num_gpus < 2:
-    # There is nothing to mirror on one device, and the machinery costs ten seconds of tracing per model.
-    name = 'off'
-  return _strategy(name, runtime.all_reduce_alg, num_gpus, runtime.tpu)
-
-
-@functools.cache
-def _strategy(
-  name: str, all_reduce_alg: str | None, num_gpus: int, tpu: str | None
-) -> tf.distribute.Strategy:
-  """One strategy for all stages of a process.
-
-  Each strategy numbers its collective operations from the same start, and TensorFlow remembers the shape of each
-  number: a second strategy on the same devices fails with a shape mismatch.
-  """
-  return distribute_utils.get_distribution_strategy(
-    distribution_strategy=name,
-    all_reduce_alg=all_reduce_alg,
-    num_gpus=num_gpus,
-    tpu_address=tpu,
-  )
-
-
 def _check_init_checkpoint(job: Job) -> None:
   """Raises DataError when the checkpoint to start from does not exist."""
   try:
@@ -191,24 +180,25 @@ def _run(
   task: contract.TrainableTask,
   strategy: tf.distribute.Strategy,
   start_step: int,
+  folder: str,
 ) -> dict[str, float]:
-  recorder = _EvaluationRecorder(job, task)
+  recorder = _EvaluationRecorder(job, task, folder)
   streams = contract.training_streams(task)
-  progress = actions.TrainingProgress(job.name, job.train_steps, start_step, streams, job.model_dir)
+  progress = actions.TrainingProgress(job.name, job.train_steps, start_step, streams, folder)
   interrupted_at = None
-  with _stdout_to(os.path.join(job.model_dir, LOG_FILE)):
+  with _stdout_to(os.path.join(folder, LOG_FILE)):
     runner = train_lib.OrbitExperimentRunner(
       distribution_strategy=strategy,
       task=task,
       mode=mode,
       params=job.params,
-      model_dir=job.model_dir,
+      model_dir=folder,
       train_actions=[progress],
       eval_actions=[recorder],
-      eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(
-        job.params, job.model_dir
-      ),
+      eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(job.params, folder),
     )
+    if folder != job.model_dir:
+      _follow(job, runner)
     guard = actions.NonFiniteGuard(
       job.name,
       runner.trainer,
@@ -233,13 +223,25 @@ def _run(
   return recorder.metrics
 
 
+def _follow(job: Job, runner: train_lib.OrbitExperimentRunner) -> None:
+  """Takes the chief's checkpoint: the Model Garden looks for one in the folder that this worker writes to."""
+  latest = tf.train.latest_checkpoint(job.model_dir)
+  if latest:
+    # Restoring makes a variable; as the chief does it, that is an operation of all workers.
+    with runner.strategy.scope():
+      runner.trainer.checkpoint.restore(latest)
+
+
 def _save_on_interrupt(
   job: Job, runner: train_lib.OrbitExperimentRunner, guard: actions.NonFiniteGuard
 ) -> int:
   """Keeps the steps since the last checkpoint and returns the step.
 
-  Ctrl-C arrives between two loops, so the variables belong together; the guard looks at them first.
+  Ctrl-C arrives between two loops, so the variables belong together; the guard looks at them first. One of several
+  workers keeps nothing: the others may be in another loop, and all of them take part in writing a checkpoint.
   """
+  if distribution.number_of_workers(job.params.runtime) > 1:
+    return finished_steps(job.model_dir)
   step = int(runner.trainer.global_step.numpy())
   if (
     runner.checkpoint_manager
@@ -254,9 +256,10 @@ def _save_on_interrupt(
 class _EvaluationRecorder:
   """Eval action: keeps the metrics and writes them to `metrics.json`."""
 
-  def __init__(self, job: Job, task: contract.TrainableTask):
+  def __init__(self, job: Job, task: contract.TrainableTask, folder: str):
     self._job = job
     self._task = task
+    self._folder = folder
     self._trainer: base_trainer.Trainer | None = None
     self.metrics: dict[str, float] = {}
 
@@ -270,7 +273,7 @@ class _EvaluationRecorder:
     tallies_digest = ''
     if contract.is_ours(self._task):
       details = self._task.evaluation_details()
-      path = os.path.join(self._job.model_dir, TALLIES_FILE)
+      path = os.path.join(self._folder, TALLIES_FILE)
       resampling.save(path, self._task.evaluation_tallies())
       tallies_digest = files.sha256(path)
     record = {
@@ -280,7 +283,7 @@ class _EvaluationRecorder:
       'tallies_sha256': tallies_digest,
       'metrics': {name: _or_none(value) for name, value in self.metrics.items()},
     }
-    files.write_json(os.path.join(self._job.model_dir, METRICS_FILE), record)
+    files.write_json(os.path.join(self._folder, METRICS_FILE), record)
 
 
 def recorded_metrics(job: Job, step: int) -> dict[str, float] | None:

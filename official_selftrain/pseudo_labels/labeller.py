@@ -121,25 +121,60 @@ class Labeller:
       progress: called after each batch and each shard.
 
     Returns:
-      The manifest, over all shards, those that an earlier run had finished included.
+      The manifest, over all shards, those that an earlier run or another worker had finished included.
 
     Raises:
       DataError: There is no image shard, one does not exist or is empty, two have the same file
         name, no image at all could be used, or predictions contradict the format.
     """
-    sizes = dict(zip(image_files, check_image_files(image_files), strict=True))
-    label_files = {
-      path: os.path.join(output_dir, shards.label_shard_name(path)) for path in image_files
-    }
+    results = self._label_missing(image_files, image_files, output_dir, progress)
+    ordered = [results[path] for path in image_files]
+    manifest = manifest_lib.save(output_dir, self._format, self._provenance, ordered)
+    _check_any_usable(manifest)
+    return manifest
+
+  def run_share(
+    self,
+    image_files: Sequence[str],
+    output_dir: str,
+    worker: int,
+    workers: int,
+    progress: Callable[[Progress], None] | None = None,
+  ) -> None:
+    """Labels one worker's part of the shards, every `workers`-th; `run` then finds them done and writes the manifest.
+
+    Args:
+      image_files: all image shards.
+      output_dir: that of all workers.
+      worker: its place among them, from 0.
+      workers: how many they are.
+      progress: see `run`; totals are those of the part.
+
+    Raises:
+      DataError: see `run`.
+    """
+    self._label_missing(image_files, image_files[worker::workers], output_dir, progress)
+
+  def _label_missing(
+    self,
+    image_files: Sequence[str],
+    chosen: Sequence[str],
+    output_dir: str,
+    progress: Callable[[Progress], None] | None,
+  ) -> dict[str, manifest_lib.ShardResult]:
+    """Labels those of the chosen image shards, some of all, that are not done yet; the results of all chosen."""
+    all_sizes = dict(zip(image_files, check_image_files(image_files), strict=True))
+    sizes = {path: all_sizes[path] for path in chosen}
+    label_files = {path: os.path.join(output_dir, shards.label_shard_name(path)) for path in chosen}
     results = {}
-    for path in image_files:
+    for path in chosen:
       shards.remove_leftovers(label_files[path])
       shards.remove_leftovers(manifest_lib.marker_path(label_files[path]))
       done = self._finished(label_files[path], sizes[path])
       if done is not None:
         results[path] = done
-    pending = [(path, label_files[path]) for path in image_files if path not in results]
-    logging.info('%d of %d label shards are already done', len(results), len(image_files))
+    pending = [(path, label_files[path]) for path in chosen if path not in results]
+    logging.info('%d of %d label shards are already done', len(results), len(chosen))
 
     images_of_shards = 0
 
@@ -150,7 +185,7 @@ class Labeller:
           bytes_done=sum(sizes[path] for path in results) + end,
           bytes_total=sum(sizes.values()),
           shards_done=len(results),
-          shards_total=len(image_files),
+          shards_total=len(chosen),
         )
         progress(state)
 
@@ -159,10 +194,7 @@ class Labeller:
         results[path] = result
         images_of_shards += result.entry.records
         report(0, 0)
-    ordered = [results[path] for path in image_files]
-    manifest = manifest_lib.save(output_dir, self._format, self._provenance, ordered)
-    _check_any_usable(manifest)
-    return manifest
+    return results
 
   def _predict(self, batch: batches.Batch, shard: label_shard_lib.LabelShard) -> Callable[[], None]:
     """Runs the teacher on a batch; returns the host's work with what came out, which another thread does."""

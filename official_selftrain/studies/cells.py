@@ -10,7 +10,7 @@ import yaml
 from official_selftrain.configs import runs
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import errors, files
-from official_selftrain.pipeline import directories, selftrain, sharing, training
+from official_selftrain.pipeline import directories, distribution, selftrain, sharing, training
 from official_selftrain.studies import definition, places
 
 MODE = 'train_and_eval'
@@ -24,7 +24,8 @@ def load(
   """Loads the experiment of a cell as `train.py` would; touches nothing in the study's directory.
 
   Raises:
-    ConfigError: the settings are refused, or the experiment does not self-train; the message names the cell.
+    ConfigError: the settings are refused, the experiment does not self-train, or it is for several workers; the message
+      names the cell.
   """
   with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(folder, 'settings')
@@ -37,6 +38,11 @@ def load(
   if not isinstance(params, runs.SelfTrainingExperiment):
     raise errors.ConfigError(
       f'{study.path}: experiment {study.experiment} does not self-train: name one of the *_selftrain.'
+    )
+  if distribution.number_of_workers(params.runtime) > 1:
+    raise errors.ConfigError(
+      f'{study.path}: cell {cell.name} has runtime.worker_hosts: a run of a study is one process. Start the study '
+      'on several machines instead, see docs/study.md.'
     )
   return params
 

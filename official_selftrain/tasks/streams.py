@@ -224,8 +224,9 @@ class StreamsMixin(_Host):
       return self.stream_batches(stream, params, input_context)
     files = tfrecords.match_files(params.input_path, 'task.validation_data.input_path')
     tfrecords.check_not_empty(files, 'task.validation_data.input_path')
-    options = self._stream_options(params, HUMAN_OFFSET, input_context)
-    dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
+    options = self._stream_options(params, HUMAN_OFFSET)
+    # Every host evaluates on all images, see `pipeline.distribution`.
+    dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options)
     parse = self.evaluation_parser(params)
     dataset = labelled_records.decoded(dataset, params, self.decoding_steps(params))
     dataset = pipelines.map_in_order(dataset, lambda _, example: parse(example))
@@ -247,7 +248,7 @@ class StreamsMixin(_Host):
     Raises:
       DataError: no file matches, or labels do not belong to the images.
     """
-    options = self._stream_options(params, stream.seed_offset, input_context)
+    options = self._stream_options(params, stream.seed_offset)
     examples = stream.read(params, options, input_context)
     dataset = stream.parser(params).parse_stream(examples, options.seed)
     return _batch(dataset, params, input_context, tf.data.Dataset.batch)
@@ -277,16 +278,13 @@ class StreamsMixin(_Host):
     """
     return labelled_records.find_bad(params, field, self.check_record)
 
-  def _stream_options(
-    self, params: cfg.DataConfig, seed_offset: int, context: InputContext
-  ) -> tfrecords.StreamOptions:
-    pipelines = context.num_input_pipelines if context else 1
+  def _stream_options(self, params: cfg.DataConfig, seed_offset: int) -> tfrecords.StreamOptions:
     own = self.start.seed * _SEED_STRIDE + self.start.family * _FAMILY_STRIDE
     return tfrecords.StreamOptions(
       seed=(own + seed_offset + (params.seed or 0)) % (1 << 31),
       is_training=params.is_training,
       shuffle_buffer_size=params.shuffle_buffer_size,
-      start=self.start.step * params.global_batch_size // pipelines if params.is_training else 0,
+      start=self.start.step * params.global_batch_size if params.is_training else 0,
       skip_errors=params.skip_errors,
       cache=params.cache,
       block_length=params.block_length,

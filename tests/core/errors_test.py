@@ -9,7 +9,7 @@ from official_selftrain.core import errors
 class ErrorsTest(unittest.TestCase):
   def test_every_class_is_caught_by_the_base(self):
     classes = [c for _, c in inspect.getmembers(errors, inspect.isclass)]
-    self.assertEqual(len(classes), 8)
+    self.assertEqual(len(classes), 9)
     for cls in classes:
       with self.subTest(cls=cls.__name__):
         self.assertTrue(issubclass(cls, errors.SelfTrainError))

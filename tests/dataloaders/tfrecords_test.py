@@ -96,24 +96,27 @@ class RecordStreamTest(RecordsTestCase):
       epochs = [next(stream)[1].decode()[0] for _ in range(60)]
       self.assertEqual(set(epochs[40:]), later)
 
-  def test_pipelines_share_the_files_without_overlap(self):
-    for count in (2, 4, 5):
-      parts = []
-      for index in range(count):
-        context = tf.distribute.InputContext(num_input_pipelines=count, input_pipeline_id=index)
-        parts.append(self._read(context=context, is_training=False))
-      texts = [text for part in parts for _, text in part]
-      self.assertLen(texts, 20)
-      self.assertLen(set(texts), 20)
-      ordinals = [ordinal for part in parts for ordinal, _ in part]
-      self.assertLen(set(ordinals), 20)
+  def _parts(self, pipelines, count, **options):
+    """What each of several pipelines reads."""
+    contexts = [
+      tf.distribute.InputContext(num_input_pipelines=pipelines, input_pipeline_id=index)
+      for index in range(pipelines)
+    ]
+    return [self._read(count, context, **options) for context in contexts]
 
-  def test_as_many_pipelines_as_files_read_one_file_each(self):
-    context = tf.distribute.InputContext(num_input_pipelines=4, input_pipeline_id=2)
-    for path in set(self.files) - {self.files[2]}:
-      os.unlink(path)
-    found = self._read(context=context, is_training=False)
-    self.assertEqual(found, [(4 * i + 2, f'2:{i}') for i in range(5)])
+  def test_pipelines_together_read_what_one_reads_in_its_order(self):
+    cases = (
+      ({'is_training': False}, 20),
+      ({'seed': 3}, 60),
+      ({'seed': 3, 'cache': True}, 60),
+      ({'seed': 3, 'start': 7}, 60),
+    )
+    for options, count in cases:
+      one = self._read(count, **options)
+      for pipelines in (2, 4, 5):  # The last is more than there are files.
+        parts = self._parts(pipelines, count // pipelines, **options)
+        for index, part in enumerate(parts):
+          self.assertEqual(part, one[index::pipelines])
 
   def test_skip_errors_leaves_out_what_cannot_be_read(self):
     with open(self.files[0], 'r+b') as stream:

@@ -266,6 +266,33 @@ class ResumeTest(_Case):
     unlabelled.make_labeller(again).run(self.images, self.output)
     self.assertEqual(again.calls, 0)
 
+  def test_workers_share_the_shards_and_a_run_puts_them_together(self):
+    whole = os.path.join(self.folder, 'whole')
+    unlabelled.make_labeller().run(self.images, whole)
+    expected = unlabelled.contents(whole)
+    for workers in (1, 2, 3, 4):
+      shutil.rmtree(self.output, ignore_errors=True)
+      seen = []
+      for worker in reversed(range(workers)):
+        unlabelled.make_labeller().run_share(
+          self.images,
+          self.output,
+          worker,
+          workers,
+          lambda state, seen=seen: seen.append(state.shards_total),
+        )
+        self.assertFalse(os.path.exists(os.path.join(self.output, manifest.FILE_NAME)))
+      rest = unlabelled.FakeTeacher()
+      unlabelled.make_labeller(rest).run(self.images, self.output)
+      self.assertEqual(rest.calls, 0)
+      self.assertEqual(unlabelled.contents(self.output), expected, workers)
+      self.assertEqual(max(seen), -(-3 // workers))
+    # A worker that never ran is missed by nobody.
+    shutil.rmtree(self.output)
+    unlabelled.make_labeller().run_share(self.images, self.output, 1, 3)
+    unlabelled.make_labeller().run(self.images, self.output)
+    self.assertEqual(unlabelled.contents(self.output), expected)
+
   def test_leftovers_and_a_shard_without_marker_are_written_again(self):
     unlabelled.make_labeller().run(self.images, self.output)
     expected = unlabelled.contents(self.output)

@@ -11,8 +11,8 @@ def _task(**start):
   return tiny.TinyTask(tiny.config(), start=stream_specs.Start(**start))
 
 
-def _options(task, stream, context=None):
-  return task._stream_options(stream.config, stream.seed_offset, context)
+def _options(task, stream):
+  return task._stream_options(stream.config, stream.seed_offset)
 
 
 class DeclarationTest(tf.test.TestCase):
@@ -74,13 +74,10 @@ class StartTest(tf.test.TestCase):
     task.task_config.pseudo_data.global_batch_size = 6
     starts = [_options(task, stream).start for stream in task.training_streams()]
     self.assertEqual(starts, [40, 30])
-    context = tf.distribute.InputContext(num_input_pipelines=2, input_pipeline_id=1)
-    starts = [_options(task, stream, context).start for stream in task.training_streams()]
-    self.assertEqual(starts, [20, 15])
 
   def test_validation_always_starts_at_the_beginning(self):
     task = _task(step=5)
-    options = task._stream_options(task.task_config.validation_data, streams.HUMAN_OFFSET, None)
+    options = task._stream_options(task.task_config.validation_data, streams.HUMAN_OFFSET)
     self.assertEqual(options.start, 0)
 
 

@@ -1,0 +1,70 @@
+"""The finished models of a run of self-training, and their metrics."""
+
+import dataclasses
+import os
+from collections.abc import Collection
+
+from official_selftrain.configs import runs
+from official_selftrain.pipeline import jobs, labelling, ledger, run_facts, training
+from official_selftrain.pipeline.graph import stage_name
+from official_selftrain.pipeline.selftrain_graph import TEACHER
+from official_selftrain.report import contents
+
+
+@dataclasses.dataclass(frozen=True)
+class FinishedModels:
+  """What the stages of a run have trained.
+
+  Attributes:
+    params: the experiment.
+    jobs: its jobs.
+    ledger: its records.
+  """
+
+  params: runs.SelfTrainingExperiment
+  jobs: jobs.Jobs
+  ledger: ledger.Ledger
+
+  def checkpoint(self, name: str) -> str:
+    """Prefix of the checkpoint of a finished stage."""
+    return os.path.join(self.ledger.model_dir, self.ledger.result(name)['checkpoint'])
+
+  def model(self, kind: str, round_number: int) -> run_facts.TrainedModel:
+    """One of them."""
+    name = stage_name(kind, round_number)
+    return run_facts.TrainedModel(
+      job=self.jobs.make(kind, round_number),
+      checkpoint=self.checkpoint(name),
+      step=self.ledger.result(name)['global_step'],
+    )
+
+  def of_round(
+    self, names: Collection[str], number: int
+  ) -> dict[contents.Model, run_facts.TrainedModel]:
+    """Those of the named stages that are the teacher or of a round."""
+    found: dict[contents.Model, run_facts.TrainedModel] = {}
+    for kind in contents.MODELS:
+      round_number = 1 if kind == TEACHER else number
+      if stage_name(kind, round_number) in names:
+        found[kind] = self.model(kind, round_number)
+    return found
+
+  def metrics(self, model: run_facts.TrainedModel) -> dict[str, float]:
+    """Metrics of a model; evaluated now if its last step has not been on this data in this way."""
+    recorded = training.recorded_metrics(model.job, model.step)
+    if recorded is not None:
+      return recorded
+    if model.job.name == TEACHER and self.params.teacher.checkpoint:
+      return labelling.evaluate_given_teacher(model.job, model.checkpoint)
+    return training.run(model.job, 'eval')
+
+  def round_facts(self, names: Collection[str], number: int) -> run_facts.RoundFacts:
+    """Facts about a round, the teacher apart."""
+    found = self.of_round(names, number)
+    models = {kind: model for kind, model in found.items() if kind != TEACHER}
+    return run_facts.RoundFacts(
+      number=number,
+      label_dir=self.jobs.label_dir(number),
+      models=models,
+      metrics={kind: self.metrics(model) for kind, model in models.items()},
+    )

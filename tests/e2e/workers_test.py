@@ -1,0 +1,150 @@
+"""Several workers on one machine: they train what one process trains, and end with one message when one is gone."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.testing import tiny_run, workers
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+_STEPS = (
+  'trainer.train_steps=20,trainer.validation_interval=20,trainer.steps_per_loop=5,'
+  'trainer.checkpoint_interval=5,trainer.summary_interval=5'
+)
+_SYNC = 'task.model.norm_activation.use_sync_bn=true'
+_TIMEOUT = 900
+
+
+def _arguments(experiment, model_dir):
+  return [
+    f'--experiment={experiment}',
+    '--mode=train_and_eval',
+    f'--model_dir={model_dir}',
+    *(f'--config_file={path}' for path in tiny_run.config_files(experiment)),
+  ]
+
+
+def _run(number, experiment, model_dir, *overrides):
+  """Runs an experiment to its end and returns what each worker printed."""
+  tiny_run.data(experiment)
+  settings = ','.join((f'dataset.directory={tiny_run.shared()}', _STEPS, _SYNC, *overrides))
+  with workers.started(number, _arguments(experiment, model_dir), settings) as processes:
+    printed = workers.outputs(processes, _TIMEOUT)
+    for process, text in zip(processes, printed, strict=True):
+      assert process.returncode == 0, text
+  return printed
+
+
+def _folder(*parts):
+  return os.path.join(tiny_run.root(), 'workers', *parts)
+
+
+def _metrics(model_dir):
+  with open(os.path.join(model_dir, 'metrics.json'), encoding='utf-8') as stream:
+    return json.load(stream)['metrics']
+
+
+def _check_same(one, other):
+  """Weights, averages of losses and metrics of two model directories."""
+  ours, theirs = tiny_run.weights(one), tiny_run.weights(other)
+  assert ours.keys() == theirs.keys(), ours.keys() ^ theirs.keys()
+  for name, value in ours.items():
+    np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-5, err_msg=name)
+  left, right = _metrics(one), _metrics(other)
+  assert left.keys() == right.keys(), left.keys() ^ right.keys()
+  for name, value in left.items():
+    if value is not None:
+      # Validation losses are means over batches, which are smaller with more workers.
+      tolerance = 0.05 if name.endswith('loss') else 1e-4
+      np.testing.assert_allclose(value, right[name], rtol=tolerance, atol=1e-4, err_msg=name)
+  _check_same_predictions(*(os.path.join(folder, 'evaluation.npz') for folder in (one, other)))
+
+
+def _check_same_predictions(path, other):
+  """What metrics are made of: AP of models that have hardly been trained would be 0 anyway."""
+  with np.load(path) as ours, np.load(other) as theirs:
+    np.testing.assert_array_equal(ours['image_ids'], theirs['image_ids'])
+    if 'score' in ours.files:
+      assert ours['score'].size > 10
+      np.testing.assert_allclose(
+        np.sort(ours['score']), np.sort(theirs['score']), rtol=1e-3, atol=1e-5
+      )
+    else:
+      for name in ('intersection', 'union'):
+        differing = np.abs(ours[name] - theirs[name]).sum()
+        assert differing <= 0.002 * ours['union'].sum(), (name, differing)
+
+
+class SupervisedTest(tf.test.TestCase):
+  def test_two_and_four_workers_train_what_one_process_trains(self):
+    experiment = tiny_run.SUPERVISED
+    batch = 'task.train_data.global_batch_size=4'
+    _run(1, experiment, _folder('one'), batch)
+    for number in (2, 4):
+      folder = _folder(f'of-{number}')
+      printed = _run(number, experiment, folder, batch)
+      self.assertIn(f'worker 1 of {number}: the chief', printed[0])
+      self.assertIn(f'worker {number} of {number}: follows', printed[-1])
+      _check_same(_folder('one'), folder)
+
+
+class SelfTrainingTest(tf.test.TestCase):
+  def _compare(self, experiment):
+    teacher = 'teacher.trainer.validation_interval=4'
+    one, two = _folder(experiment, 'one'), _folder(experiment, 'two')
+    _run(1, experiment, one, teacher)
+    # With the same teacher labels must be equal to the byte.
+    given = f'teacher.checkpoint={os.path.join(one, "teacher")}'
+    _run(2, experiment, two, teacher, given)
+    for model in ('control', 'student'):
+      _check_same(os.path.join(one, model), os.path.join(two, model))
+    labels = tiny_run.snapshot(one, 'labels/round-1/*.tfrecord')
+    self.assertNotEmpty(labels)
+    self.assertEqual(tiny_run.snapshot(two, 'labels/round-1/*.tfrecord'), labels)
+    # The chief alone has written the run: one report, one SavedModel, one file of events.
+    self.assertLen(tf.io.gfile.glob(os.path.join(two, 'student', 'train', 'events*')), 1)
+    self.assertTrue(os.path.exists(os.path.join(two, 'report.html')))
+    self.assertTrue(os.path.exists(os.path.join(two, 'export')))
+
+  def test_detection(self):
+    self._compare(tiny_run.SELFTRAIN)
+
+  def test_segmentation(self):
+    self._compare(tiny_run.SEGMENTATION)
+
+
+class FaultTest(tf.test.TestCase):
+  def test_a_killed_worker_ends_all_and_they_go_on_to_the_same_weights(self):
+    experiment = tiny_run.SUPERVISED
+    tiny_run.data(experiment)
+    batch = 'task.train_data.global_batch_size=4'
+    _run(1, experiment, _folder('undisturbed'), batch)
+    folder = _folder('killed')
+    settings = ','.join((f'dataset.directory={tiny_run.shared()}', _STEPS, _SYNC, batch))
+    # The second worker kills itself in its third report, after ten steps and two checkpoints.
+    program = [
+      '-m',
+      'tests.testing.train_and_stop',
+      'official_selftrain.pipeline.actions:TrainingProgress.__call__',
+      '3',
+      'SIGKILL',
+    ]
+    with workers.started(2, _arguments(experiment, folder), settings, program) as processes:
+      printed = workers.outputs(processes, _TIMEOUT)
+      self.assertEqual(processes[1].returncode, -signal.SIGKILL)
+      self.assertEqual(processes[0].returncode, 2, printed[0])
+    errors = [line for line in printed[0].splitlines() if line.startswith('error: ')]
+    self.assertLen(errors, 1)
+    self.assertIn('another worker has stopped', errors[0])
+    self.assertNotIn('Traceback', printed[0])
+    _run(2, experiment, folder, batch)
+    _check_same(_folder('undisturbed'), folder)
+
+
+if __name__ == '__main__':
+  tf.test.main()

@@ -1,0 +1,116 @@
+"""Which worker a process is, and what it says of others; runs of several workers are in `e2e/workers_test.py`."""
+
+import json
+import os
+import time
+import unittest
+from unittest import mock
+
+import tensorflow as tf
+from official.core import config_definitions as cfg
+
+from official_selftrain.core import errors
+from official_selftrain.pipeline import distribution
+
+
+def _runtime(index=-1, hosts='a:1,b:1,c:1', name='multi_worker_mirrored'):
+  return cfg.RuntimeConfig(distribution_strategy=name, worker_hosts=hosts, task_index=index)
+
+
+def _cluster(kind, index, **cluster):
+  value = {'cluster': cluster, 'task': {'type': kind, 'index': index}}
+  return mock.patch.dict(os.environ, {'TF_CONFIG': json.dumps(value)})
+
+
+class PlaceTest(unittest.TestCase):
+  def setUp(self):
+    self.enterContext(mock.patch.dict(os.environ))
+    os.environ.pop('TF_CONFIG', None)
+
+  def _place(self, runtime):
+    return (
+      distribution.number_of_workers(runtime),
+      distribution.index(runtime),
+      distribution.is_chief(runtime),
+    )
+
+  def test_a_run_of_one_process_is_its_own_chief(self):
+    for name in ('off', 'mirrored', 'tpu'):
+      self.assertEqual(self._place(_runtime(hosts=None, name=name)), (1, 0, True))
+    self.assertEqual(self._place(_runtime(hosts='a:1')), (1, 0, True))
+
+  def test_workers_of_the_settings(self):
+    self.assertEqual(self._place(_runtime(0)), (3, 0, True))
+    self.assertEqual(self._place(_runtime(2)), (3, 2, False))
+
+  def test_workers_of_a_cluster_manager(self):
+    runtime = _runtime(hosts=None)
+    with _cluster('worker', 0, worker=['a:1', 'b:1']):
+      self.assertEqual(self._place(runtime), (2, 0, True))
+    with _cluster('worker', 1, worker=['a:1', 'b:1']):
+      self.assertEqual(self._place(runtime), (2, 1, False))
+    with _cluster('chief', 0, chief=['a:1'], worker=['b:1', 'c:1']):
+      self.assertEqual(self._place(runtime), (3, 0, True))
+    with _cluster('worker', 0, chief=['a:1'], worker=['b:1', 'c:1']):
+      self.assertEqual(self._place(runtime), (3, 1, False))
+
+  def test_settings_that_do_not_fit(self):
+    with self.assertRaisesRegex(errors.ConfigError, "several workers need 'multi_worker_mirrored'"):
+      distribution.check(_runtime(0, name='mirrored'))
+    for index in (-1, 3):
+      with self.assertRaisesRegex(
+        errors.ConfigError, rf'task_index is {index}: give each of the 3 workers its place'
+      ):
+        distribution.check(_runtime(index))
+    for hosts in ('a,b', 'a:1,b:x', '"a:1,b:2"'):
+      with self.assertRaisesRegex(errors.ConfigError, 'it must be host:port for each worker'):
+        distribution.check(_runtime(0, hosts=hosts))
+    for good in (_runtime(2), _runtime(hosts=None, name='mirrored'), _runtime(hosts='a:1')):
+      distribution.check(good)
+
+
+class WaitingTest(unittest.TestCase):
+  def test_one_process_waits_for_nobody(self):
+    order = []
+    runtime = _runtime(hosts=None, name='off')
+    with distribution.together(runtime), distribution.chief_first(runtime):
+      order.append('body')
+    self.assertEqual(order, ['body'])
+
+  def test_the_chief_goes_first(self):
+    for index, expected in ((0, ['body', 'meet']), (1, ['meet', 'body'])):
+      order = []
+      with mock.patch.object(distribution, 'meet', lambda _, o=order: o.append('meet')):
+        with distribution.chief_first(_runtime(index)):
+          order.append('body')
+      self.assertEqual(order, expected)
+
+  def test_a_wait_can_be_interrupted(self):
+    def interrupt(*_, **__):
+      raise KeyboardInterrupt
+
+    with mock.patch.object(distribution.queue.Queue, 'get', interrupt):
+      started = time.monotonic()
+      with self.assertRaises(KeyboardInterrupt):
+        distribution._in_thread(lambda: time.sleep(5))
+      self.assertLess(time.monotonic() - started, 4)
+
+  def test_errors_of_the_thread_come_back(self):
+    with self.assertRaisesRegex(ValueError, 'broken'):
+      distribution._in_thread(lambda: (_ for _ in ()).throw(ValueError('broken')))
+    distribution._in_thread(lambda: None)
+
+  def test_a_lost_worker_is_one_line(self):
+    lost = tf.errors.UnavailableError(None, None, 'Socket closed\nmore')
+    with self.assertRaisesRegex(
+      errors.WorkerError, r'^another worker has stopped \(Socket closed\)\. .*last checkpoint\.$'
+    ):
+      with distribution.explain():
+        raise lost
+    with self.assertRaises(tf.errors.InvalidArgumentError):
+      with distribution.explain():
+        raise tf.errors.InvalidArgumentError(None, None, 'bad data')
+
+
+if __name__ == '__main__':
+  unittest.main()

@@ -1,0 +1,44 @@
+"""The experiment of a cell: what is refused before anything runs. No training."""
+
+import unittest
+
+from official_selftrain import registry_imports  # noqa: F401
+from official_selftrain.core import errors
+from official_selftrain.studies import cells, places
+from tests.studies import study_files
+
+
+class LoadTest(unittest.TestCase):
+  def _load(self, **changes):
+    study = study_files.load(
+      axes={'cut': {'low': {}, 'high': {'task.pseudo_data.cut': 0.8}}}, **changes
+    )
+    return cells.load(study, study.cells[1], places.Places('nowhere'))
+
+  def test_settings_of_the_value_and_the_seed(self):
+    params = self._load()
+    self.assertEqual((params.task.pseudo_data.cut, params.seed), (0.6, 5))
+
+  def test_an_experiment_without_a_student(self):
+    with self.assertRaisesRegex(errors.ConfigError, 'retinanet_supervised does not self-train'):
+      study = study_files.load(
+        experiment='retinanet_supervised', axes={'seed2': {'a': {}, 'b': {'seed': 3}}}
+      )
+      cells.load(study, study.cells[0], places.Places('nowhere'))
+
+  def test_several_workers(self):
+    workers = {
+      'runtime.distribution_strategy': 'multi_worker_mirrored',
+      'runtime.worker_hosts': 'a:1,b:1',
+      'runtime.task_index': 0,
+    }
+    with self.assertRaisesRegex(errors.ConfigError, 'cell .* has runtime.worker_hosts'):
+      self._load(overrides=workers)
+
+  def test_a_setting_that_does_not_exist_names_the_cell(self):
+    with self.assertRaisesRegex(errors.ConfigError, r'study\.yaml: .*cell low_seed5.*cuts'):
+      self._load(overrides={'task.pseudo_data.cuts': 0.5})
+
+
+if __name__ == '__main__':
+  unittest.main()
