@@ -81,16 +81,14 @@ def _check_same_predictions(path, other):
 
 
 class SupervisedTest(tf.test.TestCase):
-  def test_two_and_four_workers_train_what_one_process_trains(self):
+  def test_four_workers_train_what_one_process_trains(self):
     experiment = tiny_run.SUPERVISED
     batch = 'task.train_data.global_batch_size=4'
     _run(1, experiment, _folder('one'), batch)
-    for number in (2, 4):
-      folder = _folder(f'of-{number}')
-      printed = _run(number, experiment, folder, batch)
-      self.assertIn(f'worker 1 of {number}: the chief', printed[0])
-      self.assertIn(f'worker {number} of {number}: follows', printed[-1])
-      _check_same(_folder('one'), folder)
+    printed = _run(4, experiment, _folder('four'), batch)
+    self.assertIn('worker 1 of 4: the chief', printed[0])
+    self.assertIn('worker 4 of 4: follows', printed[-1])
+    _check_same(_folder('one'), _folder('four'))
 
 
 class SelfTrainingTest(tf.test.TestCase):
