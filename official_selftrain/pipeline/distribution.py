@@ -134,7 +134,7 @@ def meet(runtime: cfg.RuntimeConfig) -> None:
     context = tf.distribute.get_replica_context()
     return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0))
 
-  with explain():
+  with explain(runtime):
     # In a thread of its own: no signal interrupts the operation.
     _in_thread(lambda: strategy.run(tf.function(add_up)))
 
@@ -179,11 +179,13 @@ def _in_thread(work: Callable[[], object]) -> None:
 
 
 @contextlib.contextmanager
-def explain() -> Iterator[None]:
-  """Turns what TensorFlow raises when a worker is gone into a WorkerError."""
+def explain(runtime: cfg.RuntimeConfig) -> Iterator[None]:
+  """Turns what TensorFlow raises when a worker is gone into a WorkerError; a run of one process keeps its errors."""
   try:
     yield
   except _LOST as error:
+    if number_of_workers(runtime) == 1:
+      raise
     raise errors.WorkerError(
       f'another worker has stopped ({errors.first_line(error)}). What it printed last says why. Start all workers '
       'again with the same commands: they go on from the last checkpoint.'

@@ -110,7 +110,7 @@ def run(job: Job, mode: str) -> dict[str, float]:
     task = contract.make(job.params.task, job.model_dir, start, job.class_names)
   if is_training and job.params.task.init_checkpoint and not step:
     _check_init_checkpoint(job)
-  with diagnosis.explain(job.name, task), distribution.explain():
+  with diagnosis.explain(job.name, task), distribution.explain(job.params.runtime):
     if is_training and is_chief and not step:
       samples.write(task, job.model_dir)
     with _folder(job) as folder:

@@ -105,10 +105,14 @@ class WaitingTest(unittest.TestCase):
     with self.assertRaisesRegex(
       errors.WorkerError, r'^another worker has stopped \(Socket closed\)\. .*last checkpoint\.$'
     ):
-      with distribution.explain():
+      with distribution.explain(_runtime(0)):
+        raise lost
+    # Without other workers it is, for example, storage that cannot be reached.
+    with self.assertRaises(tf.errors.UnavailableError):
+      with distribution.explain(_runtime(hosts=None, name='off')):
         raise lost
     with self.assertRaises(tf.errors.InvalidArgumentError):
-      with distribution.explain():
+      with distribution.explain(_runtime(0)):
         raise tf.errors.InvalidArgumentError(None, None, 'bad data')
 
 
