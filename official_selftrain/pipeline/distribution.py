@@ -194,7 +194,5 @@ def explain(runtime: cfg.RuntimeConfig) -> Iterator[None]:
 
 def announce(runtime: cfg.RuntimeConfig) -> None:
   """Says which of several workers this is."""
-  number = number_of_workers(runtime)
-  if number > 1:
-    part = 'the chief, which writes all files' if is_chief(runtime) else 'follows the chief'
-    console.say(f'worker {index(runtime) + 1} of {number}: {part}')
+  part = 'the chief, which writes all files' if is_chief(runtime) else 'follows the chief'
+  console.say(f'worker {index(runtime) + 1} of {number_of_workers(runtime)}: {part}')
