@@ -187,7 +187,7 @@ def _run(
   progress = actions.TrainingProgress(job.name, job.train_steps, start_step, streams, folder)
   interrupted_at = None
   with _stdout_to(os.path.join(folder, LOG_FILE)):
-    runner = train_lib.OrbitExperimentRunner(
+    runner = _Runner(
       distribution_strategy=strategy,
       task=task,
       mode=mode,
@@ -223,11 +223,24 @@ def _run(
   return recorder.metrics
 
 
+class _Runner(train_lib.OrbitExperimentRunner):
+  """Makes the same variables in the same order in every worker: to make one is an operation of all of them."""
+
+  def _build_trainer(
+    self, task: contract.TrainableTask, train: bool, evaluate: bool
+  ) -> base_trainer.Trainer:
+    trainer = super()._build_trainer(task, train, evaluate)
+    with self.strategy.scope():
+      # Else whoever restores first makes it: on the chief the action for preemption, outside the scope.
+      _ = trainer.checkpoint.save_counter
+    return trainer
+
+
 def _follow(job: Job, runner: train_lib.OrbitExperimentRunner) -> None:
   """Takes the chief's checkpoint: the Model Garden looks for one in the folder that this worker writes to."""
   latest = tf.train.latest_checkpoint(job.model_dir)
   if latest:
-    # Restoring makes a variable; as the chief does it, that is an operation of all workers.
+    # Restoring makes the optimizer's slots, on the chief, too.
     with runner.strategy.scope():
       runner.trainer.checkpoint.restore(latest)
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent import futures
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 
@@ -63,9 +64,10 @@ def started(
 
 
 def outputs(processes: Sequence[subprocess.Popen[str]], timeout: float) -> list[str]:
-  """What each of them printed until its end.
+  """What each of them printed until its end; all are read at once, so that none waits for a reader.
 
   Raises:
     TimeoutExpired: one of them did not end in time.
   """
-  return [process.communicate(timeout=timeout)[0] for process in processes]
+  with futures.ThreadPoolExecutor(len(processes)) as pool:
+    return list(pool.map(lambda process: process.communicate(timeout=timeout)[0], processes))
