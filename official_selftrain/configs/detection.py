@@ -57,6 +57,10 @@ class PseudoDataConfig(inputs.PseudoStream, DataConfig):
     return lowest if self.is_calibrated else self.ignore_cut or lowest
 
 
+# Those of `nms_version` that XLA compiles.
+COMPILED_NMS = ('v2', 'v3')
+
+
 @dataclasses.dataclass
 class BoxLabelling(st.Labelling):
   """Settings of making pseudo boxes.
@@ -170,6 +174,23 @@ class DetectionTask(joint.JointTask, tasks.BackboneTask, retinanet.RetinaNetTask
     if self.model.head.attribute_heads:
       raise errors.ConfigError(
         'task.model.head.attribute_heads: attribute heads are not supported.'
+      )
+
+  def check_strategy(self, strategy: str) -> None:
+    """See `LabelledTask`."""
+    generator = self.model.detection_generator
+    if strategy != 'tpu' or not generator.apply_nms:
+      return
+    name = 'task.model.detection_generator'
+    if generator.soft_nms_sigma:
+      raise errors.ConfigError(
+        f'{name}.soft_nms_sigma is {generator.soft_nms_sigma}: Soft-NMS does not compile for a TPU, where the model is '
+        'evaluated. Train with 0, and evaluate with it on another device (--mode=eval).'
+      )
+    if generator.nms_version not in COMPILED_NMS:
+      raise errors.ConfigError(
+        f'{name}.nms_version is {generator.nms_version!r}, whose operator has no form for a TPU: choose '
+        f'{" or ".join(COMPILED_NMS)}.'
       )
 
 

@@ -11,6 +11,7 @@ from official_selftrain.configs import calibration as calibration_lib
 from official_selftrain.configs import contrastive, digit_settings, inputs, prepared_data
 from official_selftrain.configs import pretraining as pretraining_lib
 from official_selftrain.configs import self_training as st
+from official_selftrain.configs import tasks as task_configs
 from official_selftrain.core import errors
 
 
@@ -57,8 +58,9 @@ class SupervisedExperiment(cfg.ExperimentConfig):
     """Raises ConfigError for settings that contradict each other."""
     check_paths(self)
     st.check_trainer(self.trainer, 'trainer')
-    if hasattr(self.task, 'check'):
+    if isinstance(self.task, task_configs.LabelledTask):
       self.task.check()
+      self.task.check_strategy(self.runtime.distribution_strategy)
     self.check_start()
     self.check_backbone_rate('trainer', self.trainer)
     first_class = getattr(self.task, 'first_class', 1)

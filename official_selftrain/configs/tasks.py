@@ -63,6 +63,9 @@ class LabelledTask(hyperparams.Config):
   def check_model(self) -> None:
     """Raises ConfigError for a model that cannot be built."""
 
+  def check_strategy(self, strategy: str) -> None:
+    """Raises ConfigError for a model that cannot be evaluated with a strategy, `runtime.distribution_strategy`."""
+
 
 @dataclasses.dataclass
 class BackboneTask(LabelledTask):

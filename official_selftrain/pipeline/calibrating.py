@@ -62,7 +62,7 @@ def run(
         images=tuple(images),
         output_dir=label_dir,
         class_names=tuple(class_names),
-        precision=params.runtime.mixed_precision_dtype,
+        runtime=params.runtime,
         seed=params.seed,
       )
     )

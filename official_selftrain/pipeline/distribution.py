@@ -73,6 +73,12 @@ def build_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
   return _strategy(name, runtime.all_reduce_alg, num_gpus, runtime.tpu)
 
 
+def strategy_of_process(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
+  """The strategy of what a process does by itself, such as labelling: all its GPUs with `mirrored`, else one device."""
+  mirrored = runtime.distribution_strategy == 'mirrored'
+  return build_strategy(runtime) if mirrored else tf.distribute.get_strategy()
+
+
 @functools.cache
 def _strategy(
   name: str, all_reduce_alg: str | None, num_gpus: int, tpu: str | None

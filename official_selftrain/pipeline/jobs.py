@@ -97,7 +97,7 @@ class Jobs:
       images=tuple(images),
       output_dir=self.label_dir(round_number),
       class_names=self.class_names,
-      precision=params.runtime.mixed_precision_dtype,
+      runtime=params.runtime,
       seed=params.seed,
       left_out=self.left_out(round_number),
     )

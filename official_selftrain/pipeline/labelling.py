@@ -15,7 +15,7 @@ from official_selftrain.configs import self_training as st
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, files
 from official_selftrain.pipeline import distribution, training
-from official_selftrain.pseudo_labels import cuts, formats, labeller, quality
+from official_selftrain.pseudo_labels import batches, cuts, formats, labeller, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.tasks import contract
 
@@ -57,7 +57,7 @@ class Request:
     images: unlabelled shards.
     output_dir: where label shards and manifest go.
     class_names: from id 1; empty if unknown.
-    precision: the Keras policy of the run, for the provenance.
+    runtime: devices and precision.
     seed: of the run.
     left_out: why images get no labels, by id.
   """
@@ -67,8 +67,8 @@ class Request:
   teacher: str
   images: tuple[str, ...]
   output_dir: str
+  runtime: cfg.RuntimeConfig
   class_names: tuple[str, ...] = ()
-  precision: str | None = None
   seed: int = 0
   left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -82,39 +82,46 @@ def run(request: Request) -> manifest_lib.Manifest:
   Returns:
     The manifest.
   """
-  console.say(f'labels: {len(request.images)} shard(s) of unlabelled images')
-  worker = _labeller(request)
-  with _progress() as show:
-    return worker.run(request.images, request.output_dir, show)
+  return _run(request, _labeller(request))
 
 
 def run_share(request: Request, worker: int, workers: int) -> None:
   """Labels the part of one of several workers, from 0; `run` then finds the shards of all and writes the manifest."""
-  number = len(request.images[worker::workers])
-  console.say(
-    f'labels: worker {worker + 1} of {workers}, {number} of {len(request.images)} shard(s)'
-  )
-  labeller_of_share = _labeller(request)
-  with _progress() as show:
-    labeller_of_share.run_share(request.images, request.output_dir, worker, workers, show)
+  _run_share(request, _labeller(request), worker, workers)
 
 
-def run_together(request: Request, runtime: cfg.RuntimeConfig) -> manifest_lib.Manifest | None:
+def run_together(request: Request) -> manifest_lib.Manifest | None:
   """Labels all shards with all workers of a run.
 
   Args:
     request: what to do.
-    runtime: the run's.
 
   Returns:
     The manifest, which the chief writes; None for the others.
   """
+  runtime = request.runtime
   workers = distribution.number_of_workers(runtime)
+  distribution.meet(runtime)  # The chief has removed what no longer counts.
+  teacher = _labeller(request)
   if workers > 1:
-    distribution.meet(runtime)  # The chief has removed what no longer counts.
-    run_share(request, distribution.index(runtime), workers)
+    _run_share(request, teacher, distribution.index(runtime), workers)
     distribution.meet(runtime)
-  return run(request) if distribution.is_chief(runtime) else None
+  return _run(request, teacher) if distribution.is_chief(runtime) else None
+
+
+def _run(request: Request, teacher: labeller.Labeller) -> manifest_lib.Manifest:
+  console.say(f'labels: {len(request.images)} shard(s) of unlabelled images')
+  with _progress() as show:
+    return teacher.run(request.images, request.output_dir, show)
+
+
+def _run_share(request: Request, teacher: labeller.Labeller, worker: int, workers: int) -> None:
+  number = len(request.images[worker::workers])
+  console.say(
+    f'labels: worker {worker + 1} of {workers}, {number} of {len(request.images)} shard(s)'
+  )
+  with _progress() as show:
+    teacher.run_share(request.images, request.output_dir, worker, workers, show)
 
 
 def _labeller(request: Request) -> labeller.Labeller:
@@ -122,7 +129,9 @@ def _labeller(request: Request) -> labeller.Labeller:
   tf.keras.utils.set_random_seed(request.seed)
   labels = request.labels
   task = contract.make(request.task, class_names=request.class_names)
-  model = load_model(task, request.teacher)
+  strategy = distribution.strategy_of_process(request.runtime)
+  with strategy.scope():
+    model = load_model(task, request.teacher)
   preprocess, predict = task.labelling_functions(model, labels)
   return labeller.Labeller(
     task.label_format(labels),
@@ -132,14 +141,16 @@ def _labeller(request: Request) -> labeller.Labeller:
       teacher=describe_checkpoint(request.teacher),
       config={
         'task.model': _model_settings(request.task),
-        'precision': request.precision,
+        'precision': request.runtime.mixed_precision_dtype,
         'labels': {name: getattr(labels, name) for name in labels.deciding()},
         **({'left_out': files.digest_of(request.left_out)} if request.left_out else {}),
       },
       class_names=request.class_names,
     ),
     batch_size=labels.batch_size,
+    num_parallel_calls=batches.PARALLEL_BATCHES * strategy.num_replicas_in_sync,
     left_out=request.left_out,
+    strategy=strategy,
   )
 
 

@@ -293,7 +293,7 @@ class SelfTrainingRun:
     return self._jobs.labelling(stage.round, teacher)
 
   def _make_labels(self, stage: graph.Stage) -> dict[str, Any]:
-    manifest = labelling.run_together(self._labelling(stage), self._params.runtime)
+    manifest = labelling.run_together(self._labelling(stage))
     if manifest is None:
       return {}  # The chief writes the record.
     totals = {name: getattr(manifest, name) for name in ('images', 'labelled', 'empty', 'dead')}

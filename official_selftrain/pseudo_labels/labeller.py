@@ -9,9 +9,8 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
-import functools
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 import tensorflow as tf
 from absl import logging
@@ -59,6 +58,7 @@ class Labeller:
     batch_size: int = 16,
     num_parallel_calls: int = batches.PARALLEL_BATCHES,
     left_out: Mapping[str, str] | None = None,
+    strategy: tf.distribute.Strategy | None = None,
   ):
     """Builds the labeller.
 
@@ -73,6 +73,8 @@ class Labeller:
       batch_size: images per call of `predict_fn`.
       num_parallel_calls: batches preprocessed at a time; each needs the memory of a batch of inputs.
       left_out: why images become dead letters, by id. It must be in the provenance.
+      strategy: its replicas predict at the same time, each a batch of its own, so that labels do not
+        depend on their number; None predicts where TensorFlow puts it.
 
     Raises:
       ConfigError: `batch_size` is below 1.
@@ -87,6 +89,7 @@ class Labeller:
     self._left_out = left_out or {}
     self._provenance = provenance
     self._settings = provenance.digest(label_format)
+    self._strategy = strategy or tf.distribute.get_strategy()
     self._batches = batches.ImageBatches(preprocess_fn, batch_size, num_parallel_calls)
 
   def label_shard(self, image_file: str, label_file: str) -> manifest_lib.ShardResult:
@@ -127,7 +130,7 @@ class Labeller:
       DataError: There is no image shard, one does not exist or is empty, two have the same file
         name, no image at all could be used, or predictions contradict the format.
     """
-    results = self._label_missing(image_files, image_files, output_dir, progress)
+    results = self._label_missing(check_image_files(image_files), output_dir, progress)
     ordered = [results[path] for path in image_files]
     manifest = manifest_lib.save(output_dir, self._format, self._provenance, ordered)
     _check_any_usable(manifest)
@@ -153,28 +156,27 @@ class Labeller:
     Raises:
       DataError: see `run`.
     """
-    self._label_missing(image_files, image_files[worker::workers], output_dir, progress)
+    sizes = check_image_files(image_files)
+    part = {path: sizes[path] for path in image_files[worker::workers]}
+    self._label_missing(part, output_dir, progress)
 
   def _label_missing(
     self,
-    image_files: Sequence[str],
-    chosen: Sequence[str],
+    sizes: Mapping[str, int],
     output_dir: str,
     progress: Callable[[Progress], None] | None,
   ) -> dict[str, manifest_lib.ShardResult]:
-    """Labels those of the chosen image shards, some of all, that are not done yet; the results of all chosen."""
-    all_sizes = dict(zip(image_files, check_image_files(image_files), strict=True))
-    sizes = {path: all_sizes[path] for path in chosen}
-    label_files = {path: os.path.join(output_dir, shards.label_shard_name(path)) for path in chosen}
+    """Labels image shards, given with their sizes in bytes, that are not done yet; the results of all of them."""
+    label_files = {path: os.path.join(output_dir, shards.label_shard_name(path)) for path in sizes}
     results = {}
-    for path in chosen:
+    for path in sizes:
       shards.remove_leftovers(label_files[path])
       shards.remove_leftovers(manifest_lib.marker_path(label_files[path]))
       done = self._finished(label_files[path], sizes[path])
       if done is not None:
         results[path] = done
-    pending = [(path, label_files[path]) for path in chosen if path not in results]
-    logging.info('%d of %d label shards are already done', len(results), len(chosen))
+    pending = [(path, label_files[path]) for path in sizes if path not in results]
+    logging.info('%d of %d label shards are already done', len(results), len(sizes))
 
     images_of_shards = 0
 
@@ -185,7 +187,7 @@ class Labeller:
           bytes_done=sum(sizes[path] for path in results) + end,
           bytes_total=sum(sizes.values()),
           shards_done=len(results),
-          shards_total=len(chosen),
+          shards_total=len(sizes),
         )
         progress(state)
 
@@ -196,10 +198,32 @@ class Labeller:
         report(0, 0)
     return results
 
-  def _predict(self, batch: batches.Batch, shard: label_shard_lib.LabelShard) -> Callable[[], None]:
-    """Runs the teacher on a batch; returns the host's work with what came out, which another thread does."""
-    outputs = self._predict_fn(batch.features)
-    return functools.partial(shard.add_predictions, batch.records, outputs)
+  def _predict(
+    self, group: Sequence[batches.Batch], shard: label_shard_lib.LabelShard
+  ) -> Callable[[], None]:
+    """Runs the teacher on batches; returns the host's work with what came out, which another thread does."""
+    outputs = self._outputs([batch.features for batch in group])
+
+    def add() -> None:
+      for batch, predictions in zip(group, outputs, strict=True):
+        shard.add_predictions(batch.records, predictions)
+
+    return add
+
+  def _outputs(self, features: Sequence[dict[str, tf.Tensor]]) -> list[formats.Predictions]:
+    """Predictions for at most as many batches as there are replicas."""
+    strategy = self._strategy
+    if strategy.num_replicas_in_sync == 1:
+      return [self._predict_fn(each) for each in features]
+
+    def value(context: tf.distribute.experimental.ValueContext) -> dict[str, tf.Tensor]:
+      # A replica without a batch of its own repeats the last one; nobody looks at what it predicts.
+      return features[min(context.replica_id_in_sync_group, len(features) - 1)]
+
+    shared = strategy.experimental_distribute_values_from_function(value)
+    outputs = strategy.run(self._predict_fn, args=(shared,))
+    results = {name: strategy.experimental_local_results(each) for name, each in outputs.items()}
+    return [{name: each[i] for name, each in results.items()} for i in range(len(features))]
 
   def _finished(self, label_file: str, image_bytes: int) -> manifest_lib.ShardResult | None:
     """The result of an earlier run if it is valid for these images and settings, else None."""
@@ -228,33 +252,49 @@ class Labeller:
       reading = stack.enter_context(
         contextlib.closing(self._batches.read([image_file for image_file, _ in pending]))
       )
+      groups = _grouped(reading, self._strategy.num_replicas_in_sync)
       # The host processes a batch while the model works on the next one.
       encoder = stack.enter_context(concurrent.futures.ThreadPoolExecutor(max_workers=1))
       for image_file, label_file in pending:
         shard = label_shard_lib.LabelShard(image_file, self._format, self._left_out)
         encoding = None
         images = 0
-        while isinstance(item := next(reading), batches.Batch):
+        while isinstance(item := next(groups), list):
           work = self._predict(item, shard)
           if encoding is not None:
             encoding.result()
           encoding = encoder.submit(work)
-          images += len(item.records)
-          report(images, item.records[-1].end)
+          images += sum(len(batch.records) for batch in item)
+          report(images, item[-1].records[-1].end)
         if encoding is not None:
           encoding.result()
         shard.add_unseen(item)
         yield shard.write(label_file, item, self._settings)
 
 
-def check_image_files(image_files: Sequence[str]) -> list[int]:
+def _grouped(
+  reading: Iterator[batches.Batch | batches.EndOfShard], size: int
+) -> Iterator[list[batches.Batch] | batches.EndOfShard]:
+  """Lists of up to `size` batches of one shard; its end comes after its last list."""
+  group: list[batches.Batch] = []
+  for item in reading:
+    if isinstance(item, batches.Batch):
+      group.append(item)
+    if group and (len(group) == size or isinstance(item, batches.EndOfShard)):
+      yield group
+      group = []
+    if isinstance(item, batches.EndOfShard):
+      yield item
+
+
+def check_image_files(image_files: Sequence[str]) -> dict[str, int]:
   """Checks that image shards can be labelled.
 
   Args:
     image_files: paths of image shards.
 
   Returns:
-    Their sizes in bytes.
+    Their sizes in bytes, by path.
 
   Raises:
     DataError: There is none, one does not exist or is empty, or two have the same file name.
@@ -268,8 +308,8 @@ def check_image_files(image_files: Sequence[str]) -> list[int]:
       f'{times} unlabelled image files are called {name}; their label shards would overwrite each '
       'other. Give every file a different name'
     )
-  sizes = [shards.file_size(path) for path in image_files]
-  for path, size in zip(image_files, sizes, strict=True):
+  sizes = {path: shards.file_size(path) for path in image_files}
+  for path, size in sizes.items():
     if not size:
       raise errors.DataError(
         f'The unlabelled image file {path} holds no record (0 bytes); remove it or write it again'

@@ -167,6 +167,20 @@ class CheckTest(tf.test.TestCase):
       ):
         task.check()
 
+  def test_suppression_that_no_tpu_can_do(self):
+    tpu = 'runtime.distribution_strategy=tpu'
+    nms = 'task.model.detection_generator'
+    with self.assertRaisesRegex(
+      errors.ConfigError, r"nms_version is 'batched', .* no form for a TPU: choose v2 or v3"
+    ):
+      _load(tpu)
+    with self.assertRaisesRegex(
+      errors.ConfigError, r'soft_nms_sigma is 0\.3: Soft-NMS does not compile for a TPU'
+    ):
+      _load(f'{tpu},{nms}.nms_version=v2,{nms}.soft_nms_sigma=0.3')
+    _load(f'{tpu},{nms}.nms_version=v3')
+    _load(f'{nms}.soft_nms_sigma=0.3')
+
   def test_attribute_heads(self):
     task = _load('').task.replace()
     task.override({'model': {'head': {'attribute_heads': [{'name': 'depth'}]}}})

@@ -1,13 +1,14 @@
-"""Labels of one run from several processes, each with its own part of the shards."""
+"""Labels of one run from several processes, each with its own part of the shards, and from several devices."""
 
 import os
+from unittest import mock
 
 import pytest
 import tensorflow as tf
 
 from official_selftrain.core import errors
-from official_selftrain.pipeline import run
-from tests.testing import tiny_run
+from official_selftrain.pipeline import distribution, run
+from tests.testing import replicas, tiny_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -32,6 +33,28 @@ class LabelWorkersTest(tf.test.TestCase):
     self.assertEqual(tiny_run.snapshot(folder, labels), expected)
     # The stage wrote no shard again.
     self.assertEqual(tiny_run.times(folder, labels), before)
+
+  def _check_two_devices(self, experiment):
+    teacher = os.path.join(tiny_run.finished(experiment), 'teacher')
+    params = tiny_run.load(
+      experiment, f'runtime.distribution_strategy=mirrored,teacher.checkpoint={teacher}'
+    )
+    folder = os.path.join(tiny_run.root(), 'label-devices', experiment)
+    run.run(params, 'train', folder, 'teacher')
+    strategy = replicas.two_replicas()
+    with mock.patch.object(distribution, 'build_strategy', return_value=strategy) as build:
+      run.run(params, 'train', folder, 'labels')
+    build.assert_called()
+    labels = 'labels/round-1/*.tfrecord'
+    expected = tiny_run.snapshot(tiny_run.finished(experiment), labels)
+    self.assertNotEmpty(expected)
+    self.assertEqual(tiny_run.snapshot(folder, labels), expected)
+
+  def test_two_devices_give_the_boxes_of_one(self):
+    self._check_two_devices(tiny_run.SELFTRAIN)
+
+  def test_two_devices_give_the_masks_of_one(self):
+    self._check_two_devices(tiny_run.SEGMENTATION)
 
   def test_messages(self):
     params = tiny_run.load(override=tiny_run.with_teacher())

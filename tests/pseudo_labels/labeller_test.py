@@ -11,7 +11,7 @@ import tensorflow as tf
 from official_selftrain.core import errors, files, keys
 from official_selftrain.pseudo_labels import labeller, manifest, shards
 from tests.pseudo_labels import unlabelled
-from tests.testing import records
+from tests.testing import records, replicas
 
 
 class _Case(tf.test.TestCase):
@@ -63,6 +63,27 @@ class LabellerTest(_Case):
     self.assertEqual(pathlib.Path(alone).read_bytes(), pathlib.Path(name).read_bytes())
     self.assertEqual(result.entry.label_sha256, files.sha256(name))
     self.assertEqual(result, manifest.read_marker(name))
+
+  def test_two_replicas_give_the_same_bytes_as_one(self):
+    # One batch, two, and three: a replica has nothing to do, and a group ends with its shard.
+    images = [
+      self._images('a.tfrecord', range(3)),
+      self._images('b.tfrecord', range(8)),
+      self._images('c.tfrecord', range(2, 12)),
+    ]
+    seen = []
+
+    def report(state):
+      seen.append((state.images, state.shards_done))
+
+    unlabelled.make_labeller().run(images, self.output)
+    together = os.path.join(self.folder, 'together')
+    teacher = unlabelled.FakeTeacher()
+    strategy = replicas.two_replicas()
+    unlabelled.make_labeller(teacher, strategy=strategy).run(images, together, report)
+    self.assertEqual(unlabelled.contents(together), unlabelled.contents(self.output))
+    self.assertEqual(seen, [(3, 0), (3, 1), (11, 1), (11, 2), (19, 2), (21, 2), (21, 3)])
+    self.assertEqual(teacher.calls, 2 * 4)
 
   def test_manifest_is_the_sum_of_the_shards_and_loads_again(self):
     images = [self._images('a.tfrecord', range(6)), self._images('b.tfrecord', range(5))]

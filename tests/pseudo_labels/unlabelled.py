@@ -118,7 +118,11 @@ def label_format() -> detection.BoxFormat:
 
 
 @functools.cache
-def make_labeller(teacher: FakeTeacher | None = None, **config: Any) -> labeller.Labeller:
+def make_labeller(
+  teacher: FakeTeacher | None = None,
+  strategy: tf.distribute.Strategy | None = None,
+  **config: Any,
+) -> labeller.Labeller:
   """A labeller with the fake teacher; the same one for the same arguments, as building costs time."""
   return labeller.Labeller(
     label_format(),
@@ -129,6 +133,7 @@ def make_labeller(teacher: FakeTeacher | None = None, **config: Any) -> labeller
     ),
     batch_size=BATCH_SIZE,
     num_parallel_calls=2,
+    strategy=strategy,
   )
 
 

@@ -91,10 +91,13 @@ class Importer(labeller.Labeller):
     self._encode_mask = isinstance(label_format, segmentation.MaskFormat)
     self._num_classes = label_format.num_classes
 
-  def _predict(self, batch: batches.Batch, shard: label_shard.LabelShard) -> Callable[[], None]:
+  def _predict(
+    self, group: Sequence[batches.Batch], shard: label_shard.LabelShard
+  ) -> Callable[[], None]:
     def add() -> None:
-      for image in batch.records:
-        self._add(image, shard)
+      for batch in group:
+        for image in batch.records:
+          self._add(image, shard)
 
     return add
 
