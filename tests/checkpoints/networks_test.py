@@ -42,6 +42,7 @@ def _outputs(name, model):
   return tensors
 
 
+@pytest.mark.slow
 class SameFunctionTest(parameterized.TestCase, tf.test.TestCase):
   def check_variables(self, name, model, published):
     """Asserts that names, shapes and the number of trained values are the authors'."""
@@ -72,19 +73,16 @@ class SameFunctionTest(parameterized.TestCase, tf.test.TestCase):
     self.check_outputs(name, published, num_tensors)
 
   @parameterized.parameters(('spinenet143', 66_959_511, 15), ('effnetb7_nasfpn', 71_731_837, 11))
-  @pytest.mark.slow
   def test_variables_features_and_outputs_of_large_networks(self, name, published, num_tensors):
     self.check_outputs(name, published, num_tensors)
 
   @parameterized.parameters(('spinenet190', 163_637_351), ('effnetl2_nasfpn', 485_972_801))
-  @pytest.mark.slow
   def test_variables_of_the_giants(self, name, published):
     with memory.without_values():
       model = models.build(name)
       self.check_variables(name, model, published)
     self.assertEqual(model.variables[0].numpy().size, 0)
 
-  @pytest.mark.slow
   def test_a_wrong_variable_shows(self):
     model = models.build('spinenet49s')
     for tf1_name, variable in tf1_names.variables(model).items():

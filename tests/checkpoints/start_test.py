@@ -2,6 +2,7 @@
 
 import os
 
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -15,6 +16,7 @@ _SPINENET = {'type': 'spinenet', 'spinenet': {'model_id': 'nano', 'min_level': 3
 _LITE = {'type': 'efficientnet', 'efficientnet': {'model_id': 'b0'}}
 
 
+@pytest.mark.slow
 class StartTest(parameterized.TestCase, tf.test.TestCase):
   """A detector or segmenter that starts from a classifier has all of its backbone, and nothing else."""
 

@@ -9,6 +9,7 @@ import unittest
 from unittest import mock
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from pycocotools import coco
 from pycocotools import mask as coco_mask
@@ -180,6 +181,7 @@ class SameBytesTest(unittest.TestCase):
     self.assertEqual((status, err), (0, ''))
     self.assertEqual(photos.contents(prepared.sources_root() / 'two'), photos.contents(reference))
 
+  @pytest.mark.slow
   def test_a_killed_run_goes_on_and_gives_the_same_bytes(self):
     reference, _ = prepared.reference()
     arguments = prepared.voc('killed', '--images_per_file=4', '--processes=1')

@@ -19,7 +19,7 @@ from official_selftrain.serving import saved_model
 from tests.testing import damage, tiny_run
 
 # The first test waits for the whole run.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 _MODELS = ('teacher', 'control', 'student')
 EXPERIMENT = tiny_run.SEGMENTATION
@@ -116,7 +116,6 @@ class FinishedRunTest(tf.test.TestCase):
       self.assertAllEqual(batch['confidences'][i, height:], np.zeros([64 - height, 100]))
       self.assertAllEqual(batch['classes'][i, :, width:], np.zeros([64, 100 - width]))
 
-  @pytest.mark.slow
   def test_pixels_as_input(self):
     folder = os.path.join(tiny_run.root(), 'export_pixels')
     student = os.path.join(self.run_dir, 'student')

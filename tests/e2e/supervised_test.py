@@ -87,6 +87,7 @@ class WrongTrainingDataTest(tf.test.TestCase):
     self.assertLess(len(message), 600)
     return message
 
+  @pytest.mark.slow
   def test_corrupt_record_names_file_and_record(self):
     message = self.assert_refused('corrupted record', lambda _: damage.break_checksum(self.file, 5))
     self.assertIn(f'{self.file}, record 5: ', message)
@@ -110,6 +111,7 @@ class WrongTrainingDataTest(tf.test.TestCase):
     message = self.assert_refused(r'validation.*, record 4: ', edit, mode='train_and_eval')
     self.assertIn('task.validation_data.skip_errors', message)
 
+  @pytest.mark.slow
   def test_bad_records_can_be_skipped(self):
     def edit(_):
       damage.change(self.file, 2, damage.break_image)

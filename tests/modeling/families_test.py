@@ -2,6 +2,7 @@
 
 import typing
 
+import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
@@ -79,6 +80,7 @@ class FactsTest(parameterized.TestCase, tf.test.TestCase):
 
 
 class BuildersTest(tf.test.TestCase):
+  @pytest.mark.slow
   def test_detectors_of_the_authors_have_their_backbone_and_all_variables(self):
     original, garden = _detector('original', **_SPINENET), _detector('model_garden', **_SPINENET)
     built = families.of(original).detector(original, 0.0)

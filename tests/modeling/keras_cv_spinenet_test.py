@@ -41,6 +41,7 @@ def _images(seed=0):
 
 
 class NetworkTest(tf.test.TestCase):
+  @pytest.mark.slow
   def test_equals_the_bare_network_in_both_modes(self):
     wrapped, bare = _shared(), _bare()
     wrapped.set_weights(bare.get_weights())
@@ -69,6 +70,7 @@ class NetworkTest(tf.test.TestCase):
     status.expect_partial().assert_existing_objects_matched()
     self.assertAllClose(wrapped.get_weights(), bare.get_weights())
 
+  @pytest.mark.slow
   def test_settings_reach_the_layers(self):
     wrapped = _wrapped(
       max_level=5,

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 
+import pytest
 import tensorflow as tf
 
 from official_selftrain import (
@@ -34,6 +35,7 @@ def _report(override='', experiment='retinanet_selftrain'):
     tf.keras.mixed_precision.set_global_policy(policy)
 
 
+@pytest.mark.slow
 class FootprintTest(tf.test.TestCase):
   def test_batches_and_what_does_not_depend_on_them(self):
     report = _report(f'{_BATCHES},teacher.global_batch_size=16')

@@ -135,6 +135,7 @@ class BrowserTest(exported.ExportCase):
     )
     self.assertAllClose(found, [[0, 0, 0.5, 0.5], [0.25, 0.25, 0.75, 1.0]], atol=0.01)
 
+  @pytest.mark.slow
   def test_two_thousand_images(self):
     self.label(records=[unlabelled.record(unlabelled.png(n % 8), f'id-{n}') for n in range(2000)])
     found = self.told(
