@@ -81,12 +81,12 @@ class DigitSettingsTest(unittest.TestCase):
       'task.losses.class_weights',
       'labels.scales',
       'task.model.decoder.nasfpn.num_repeats',
+      'task.model.head.num_convs',
       'task.pseudo_data.aug_scale_min',
     ):
       self.assertIn(name, found)
     # Photographs have the same.
     self.assertNotIn('task.model.max_level', found)
-    self.assertNotIn('task.model.head.num_convs', found)
     # Not in a model of masks.
     self.assertNotIn('task.model.anchor.anchor_size', found)
 

@@ -90,7 +90,7 @@ class HeadTest(tf.test.TestCase):
     self.assertAllClose(seen[0], expected, atol=1e-5)
 
   def test_three_convolutions_and_a_classifier(self):
-    model = segmentation.build(_config())
+    model = segmentation.build(_config(head={'num_convs': 3}))
     kernels = [w.shape for w in model.head.trainable_weights if 'kernel' in w.name]
     self.assertEqual(kernels, [[3, 3, 8, 8]] * 3 + [[1, 1, 8, 4]])
 
