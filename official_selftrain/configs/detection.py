@@ -57,7 +57,7 @@ class PseudoDataConfig(inputs.PseudoStream, DataConfig):
     return lowest if self.is_calibrated else self.ignore_cut or lowest
 
 
-# Those of `nms_version` that XLA compiles.
+# Those of `nms_version` that XLA always compiles: `batched` never, `v1` only without `soft_nms_sigma`, 0 included.
 COMPILED_NMS = ('v2', 'v3')
 
 
@@ -189,7 +189,7 @@ class DetectionTask(joint.JointTask, tasks.BackboneTask, retinanet.RetinaNetTask
       )
     if generator.nms_version not in COMPILED_NMS:
       raise errors.ConfigError(
-        f'{name}.nms_version is {generator.nms_version!r}, whose operator has no form for a TPU: choose '
+        f'{name}.nms_version is {generator.nms_version!r}, which does not compile for a TPU with all settings: choose '
         f'{" or ".join(COMPILED_NMS)}.'
       )
 

@@ -171,7 +171,7 @@ class CheckTest(tf.test.TestCase):
     tpu = 'runtime.distribution_strategy=tpu'
     nms = 'task.model.detection_generator'
     with self.assertRaisesRegex(
-      errors.ConfigError, r"nms_version is 'batched', .* no form for a TPU: choose v2 or v3"
+      errors.ConfigError, r"nms_version is 'batched', .* not compile for a TPU .*: choose v2 or v3"
     ):
       _load(tpu)
     with self.assertRaisesRegex(
