@@ -201,7 +201,7 @@ class KerasTest(ImportCase):
     super().setUpClass()
     cls.theirs = keras_b.build('b0', SIDE, 1, classes=10)
 
-  def check(self, theirs, model_id):
+  def assert_same_function(self, theirs, model_id):
     """Saves Keras's network and compares it with ours on what the file holds."""
     keras_b.normalize(theirs, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7))
     path = self.path('weights.h5')
@@ -227,11 +227,11 @@ class KerasTest(ImportCase):
     self.assertGreater(np.std(expected['5']), 0.1)
 
   def test_the_same_function(self):
-    self.check(self.theirs, 'b0')
+    self.assert_same_function(self.theirs, 'b0')
 
   @pytest.mark.slow
   def test_the_same_function_of_b3(self):
-    self.check(keras_b.build('b3', SIDE, 1, classes=10), 'b3')
+    self.assert_same_function(keras_b.build('b3', SIDE, 1, classes=10), 'b3')
 
   @pytest.mark.slow
   def test_the_same_function_of_b7_without_rounding(self):

@@ -44,7 +44,7 @@ def _outputs(name, model):
 
 @pytest.mark.slow
 class SameFunctionTest(parameterized.TestCase, tf.test.TestCase):
-  def check_variables(self, name, model, published):
+  def assert_variables(self, name, model, published):
     """Asserts that names, shapes and the number of trained values are the authors'."""
     ours = {key: list(value.shape) for key, value in tf1_names.variables(model).items()}
     listed = models.listed()[name]
@@ -56,10 +56,10 @@ class SameFunctionTest(parameterized.TestCase, tf.test.TestCase):
     self.assertEqual(memory.num_values(model.trainable_variables) + unused, published)
     self.assertEqual(listed['trainable_values'], published)
 
-  def check_outputs(self, name, published, num_tensors):
+  def assert_outputs(self, name, published, num_tensors):
     """Asserts that the variables are the authors' and that features and outputs are theirs, given their weights."""
     model = models.build(name)
-    self.check_variables(name, model, published)
+    self.assert_variables(name, model, published)
     for tf1_name, variable in tf1_names.variables(model).items():
       variable.assign(tf1_fill.fill(tf1_name, variable.shape))
     tensors = {key: value.numpy() for key, value in _outputs(name, model).items()}
@@ -70,17 +70,17 @@ class SameFunctionTest(parameterized.TestCase, tf.test.TestCase):
 
   @parameterized.parameters(('spinenet49s', 11_265_942, 15), ('resnet50_fpn', 34_091_159, 18))
   def test_variables_features_and_outputs(self, name, published, num_tensors):
-    self.check_outputs(name, published, num_tensors)
+    self.assert_outputs(name, published, num_tensors)
 
   @parameterized.parameters(('spinenet143', 66_959_511, 15), ('effnetb7_nasfpn', 71_731_837, 11))
   def test_variables_features_and_outputs_of_large_networks(self, name, published, num_tensors):
-    self.check_outputs(name, published, num_tensors)
+    self.assert_outputs(name, published, num_tensors)
 
   @parameterized.parameters(('spinenet190', 163_637_351), ('effnetl2_nasfpn', 485_972_801))
   def test_variables_of_the_giants(self, name, published):
     with memory.without_values():
       model = models.build(name)
-      self.check_variables(name, model, published)
+      self.assert_variables(name, model, published)
     self.assertEqual(model.variables[0].numpy().size, 0)
 
   def test_a_wrong_variable_shows(self):

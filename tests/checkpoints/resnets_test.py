@@ -210,14 +210,14 @@ class AccountingTest(ResNetCase):
 
 
 class OtherNetworksTest(ResNetCase):
-  def _refused(self, pattern, **changes):
+  def assert_network_refused(self, pattern, **changes):
     network = classification.build(settings(**changes)).backbone
     tiny.write(self.prefix, {'conv2d/kernel': np.zeros([7, 7, 3, 64], np.float32)})
     with self.assertRaisesRegex(errors.DataError, pattern):
       resnets.assign(network, resnets.CLASSIFIER, self.prefix)
 
   def test_the_model_garden(self):
-    self._refused(
+    self.assert_network_refused(
       'set task.model.family to original.*pad strides in another way',
       family='model_garden',
       backbone={'resnet': {'model_id': 10, 'depth_multiplier': 0.25}},
@@ -225,7 +225,7 @@ class OtherNetworksTest(ResNetCase):
 
   @pytest.mark.slow
   def test_another_activation(self):
-    self._refused("activation is 'swish'", norm_activation={'activation': 'swish'})
+    self.assert_network_refused("activation is 'swish'", norm_activation={'activation': 'swish'})
 
 
 class CommandTest(ResNetCase):

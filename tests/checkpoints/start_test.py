@@ -20,7 +20,7 @@ _LITE = {'type': 'efficientnet', 'efficientnet': {'model_id': 'b0'}}
 class StartTest(parameterized.TestCase, tf.test.TestCase):
   """A detector or segmenter that starts from a classifier has all of its backbone, and nothing else."""
 
-  def _check(self, classifier, model):
+  def assert_backbone_restored(self, classifier, model):
     folder = self.create_tempdir().full_path
     for variable in classifier.backbone.variables:
       variable.assign(tf.random.stateless_normal(variable.shape, [1, 2]))
@@ -46,7 +46,7 @@ class StartTest(parameterized.TestCase, tf.test.TestCase):
     shared = ('family', 'backbone', 'norm_activation', 'keras_cv')
     model.override({name: detector.as_dict()[name] for name in shared})
     built = retinanet.build(detector, 0.0)
-    self._check(classification.build(model), built)
+    self.assert_backbone_restored(classification.build(model), built)
 
   def test_segmenters(self):
     segmenter = segmentation.small_nasfpn(num_classes=3, image_size=64)
@@ -56,7 +56,7 @@ class StartTest(parameterized.TestCase, tf.test.TestCase):
       backbone=segmenter.backbone,
       norm_activation=segmenter.norm_activation,
     )
-    self._check(classification.build(model), segmenters.build(segmenter))
+    self.assert_backbone_restored(classification.build(model), segmenters.build(segmenter))
 
 
 if __name__ == '__main__':

@@ -15,11 +15,6 @@ from official_selftrain.core import config, errors
 _BASES = ('BaseImageAugmentationLayer', 'VectorizedBaseImageAugmentationLayer')
 
 
-def _refused(test, text, message):
-  with test.assertRaisesRegex(errors.ConfigError, message):
-    layers.parse(text, 'where[0]')
-
-
 class TableTest(parameterized.TestCase):
   def test_every_layer_of_keras_cv_is_known(self):
     bases = tuple(getattr(keras_cv.layers, name, object) for name in _BASES)
@@ -121,7 +116,8 @@ class ParseTest(parameterized.TestCase):
     ('RepeatedAugmentation()', 'RepeatedAugmentation cannot be used here'),
   )
   def test_refused(self, text, message):
-    _refused(self, text, message)
+    with self.assertRaisesRegex(errors.ConfigError, message):
+      layers.parse(text, 'where[0]')
 
 
 class ExcludedTest(absltest.TestCase):

@@ -287,7 +287,7 @@ class RemoteFilesTest(_Case):
 
 
 class BrokenFilesTest(_Case):
-  def check(self, message, *annotations, **content):
+  def assert_refused(self, message, *annotations, **content):
     with self.assertRaisesRegex(
       errors.DataError,
       rf'instances\.json cannot be read as COCO annotations: {message}.*\. Expected: images '
@@ -319,15 +319,17 @@ class BrokenFilesTest(_Case):
       stream.write('[1, 2]')
     with self.assertRaisesRegex(errors.DataError, 'it holds a list instead of an object'):
       coco.read(self.path)
-    self.check("it has no list 'images'", images=None)
-    self.check("it has no list 'annotations'", annotations={})
-    self.check("it has no list 'categories'", categories='abc')
+    self.assert_refused("it has no list 'images'", images=None)
+    self.assert_refused("it has no list 'annotations'", annotations={})
+    self.assert_refused("it has no list 'categories'", categories='abc')
 
   def test_images(self):
-    self.check(r'images\[1\] has no id', images=[IMAGES[0], {'height': 4, 'width': 6}])
-    self.check(r'images\[0\] has no id', images=[5])
-    self.check(r'images\[1\] has the id 7, which another image has too', images=[IMAGES[0]] * 2)
-    self.check(
+    self.assert_refused(r'images\[1\] has no id', images=[IMAGES[0], {'height': 4, 'width': 6}])
+    self.assert_refused(r'images\[0\] has no id', images=[5])
+    self.assert_refused(
+      r'images\[1\] has the id 7, which another image has too', images=[IMAGES[0]] * 2
+    )
+    self.assert_refused(
       r'images\[0\] has the id True, which is not an integer', images=[{**IMAGES[1], 'id': True}]
     )
 
@@ -335,22 +337,24 @@ class BrokenFilesTest(_Case):
     whole = _box(7, 3, 0, 0, 1, 1)
     for name in ('image_id', 'category_id'):
       row = {k: v for k, v in whole.items() if k != name}
-      self.check(rf'annotations\[1\] has no {name}', whole, row)
-    self.check(r"annotations\[0\] is 'text', not an object", 'text')
-    self.check(
+      self.assert_refused(rf'annotations\[1\] has no {name}', whole, row)
+    self.assert_refused(r"annotations\[0\] is 'text', not an object", 'text')
+    self.assert_refused(
       r'annotations\[0\] \(id 12\) has no category_id', {'id': 12, 'image_id': 99, 'bbox': [0] * 4}
     )
-    self.check(
+    self.assert_refused(
       r"annotations\[0\] has the category_id 'car', which is not an int", _box(7, 'car', 0, 0, 1, 1)
     )
-    self.check(
+    self.assert_refused(
       r'annotations\[0\] has the category_id 2.5, which is not an int', _box(7, 2.5, 0, 0, 1, 1)
     )
 
   def test_categories(self):
-    self.check(r'categories\[0\] has no name', categories=[{'id': 3}])
-    self.check(r'categories\[1\] has no id', categories=[CATEGORIES[0], {'name': 'x'}])
-    self.check(r'categories\[1\] has the id 18, which another', categories=[CATEGORIES[0]] * 2)
+    self.assert_refused(r'categories\[0\] has no name', categories=[{'id': 3}])
+    self.assert_refused(r'categories\[1\] has no id', categories=[CATEGORIES[0], {'name': 'x'}])
+    self.assert_refused(
+      r'categories\[1\] has the id 18, which another', categories=[CATEGORIES[0]] * 2
+    )
 
 
 if __name__ == '__main__':

@@ -12,6 +12,8 @@ from tests.testing import replicas, tiny_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+_LABELS = 'labels/round-1/*.tfrecord'
+
 
 class LabelWorkersTest(tf.test.TestCase):
   def test_parts_become_the_labels_of_one_process(self):
@@ -20,21 +22,20 @@ class LabelWorkersTest(tf.test.TestCase):
     with self.assertRaisesRegex(errors.StageChangedError, 'The stage teacher is not finished'):
       run.run(params, 'train', folder, label_worker='1/2')
     run.run(params, 'train', folder, 'teacher')
-    labels = 'labels/round-1/*.tfrecord'
-    expected = tiny_run.snapshot(tiny_run.finished(), labels)
+    expected = tiny_run.snapshot(tiny_run.finished(), _LABELS)
     self.assertGreater(len(expected), 2)
     run.run(params, 'train', folder, label_worker='2/2')
-    second = tiny_run.snapshot(folder, labels)
+    second = tiny_run.snapshot(folder, _LABELS)
     self.assertLen(second, len(expected) // 2)
     self.assertContainsSubset(second.items(), expected.items())
     run.run(params, 'train', folder, label_worker='1/2')
-    before = tiny_run.times(folder, labels)
+    before = tiny_run.times(folder, _LABELS)
     run.run(params, 'train', folder, 'labels')
-    self.assertEqual(tiny_run.snapshot(folder, labels), expected)
+    self.assertEqual(tiny_run.snapshot(folder, _LABELS), expected)
     # The stage wrote no shard again.
-    self.assertEqual(tiny_run.times(folder, labels), before)
+    self.assertEqual(tiny_run.times(folder, _LABELS), before)
 
-  def _check_two_devices(self, experiment):
+  def assert_two_devices_label_alike(self, experiment):
     teacher = os.path.join(tiny_run.finished(experiment), 'teacher')
     params = tiny_run.load(
       experiment, f'runtime.distribution_strategy=mirrored,teacher.checkpoint={teacher}'
@@ -45,16 +46,15 @@ class LabelWorkersTest(tf.test.TestCase):
     with mock.patch.object(distribution, 'build_strategy', return_value=strategy) as build:
       run.run(params, 'train', folder, 'labels')
     build.assert_called()
-    labels = 'labels/round-1/*.tfrecord'
-    expected = tiny_run.snapshot(tiny_run.finished(experiment), labels)
+    expected = tiny_run.snapshot(tiny_run.finished(experiment), _LABELS)
     self.assertNotEmpty(expected)
-    self.assertEqual(tiny_run.snapshot(folder, labels), expected)
+    self.assertEqual(tiny_run.snapshot(folder, _LABELS), expected)
 
   def test_two_devices_give_the_boxes_of_one(self):
-    self._check_two_devices(tiny_run.SELFTRAIN)
+    self.assert_two_devices_label_alike(tiny_run.SELFTRAIN)
 
   def test_two_devices_give_the_masks_of_one(self):
-    self._check_two_devices(tiny_run.SEGMENTATION)
+    self.assert_two_devices_label_alike(tiny_run.SEGMENTATION)
 
   def test_messages(self):
     params = tiny_run.load(override=tiny_run.with_teacher())

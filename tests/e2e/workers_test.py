@@ -91,7 +91,7 @@ class SupervisedTest(tf.test.TestCase):
 
 
 class SelfTrainingTest(tf.test.TestCase):
-  def _compare(self, experiment):
+  def assert_two_workers_run_alike(self, experiment):
     teacher = 'teacher.trainer.validation_interval=4'
     one, two = _folder(experiment, 'one'), _folder(experiment, 'two')
     _run(1, experiment, one, teacher)
@@ -109,10 +109,10 @@ class SelfTrainingTest(tf.test.TestCase):
     self.assertTrue(os.path.exists(os.path.join(two, 'export')))
 
   def test_detection(self):
-    self._compare(tiny_run.SELFTRAIN)
+    self.assert_two_workers_run_alike(tiny_run.SELFTRAIN)
 
   def test_segmentation(self):
-    self._compare(tiny_run.SEGMENTATION)
+    self.assert_two_workers_run_alike(tiny_run.SEGMENTATION)
 
 
 class FaultTest(tf.test.TestCase):

@@ -115,7 +115,7 @@ def _plain_mean_iou(truth, found, copies, num_classes=4):
 
 
 class BoxMetricTest(unittest.TestCase):
-  def _check(self, truth, found, weights):
+  def assert_equals_pycocotools(self, truth, found, weights):
     tallies = coco.tallies_of(_evaluated(truth, found, np.ones(len(truth), int)))
     ours = [resampling.weighted_metric(tallies, weights, m) for m in ('AP', 'AP50', 'AP75')]
     for draw, copies in enumerate(weights):
@@ -131,7 +131,7 @@ class BoxMetricTest(unittest.TestCase):
         # All images once, and a draw that the rare class vanishes from.
         weights[0] = 1
         weights[1, :2] = 0
-        self._check(truth, found, weights)
+        self.assert_equals_pycocotools(truth, found, weights)
 
   def test_the_scenes_have_what_is_hard(self):
     truth, found = _scene(np.random.default_rng(0))
@@ -153,7 +153,7 @@ class BoxMetricTest(unittest.TestCase):
     found = [
       [(1, box, 1.0 - i / 200)] if i % 7 else [(1, [60.0, 60, 9, 9], 0.9)] for i in range(100)
     ]
-    self._check(truth, found, np.ones([1, 100], np.int32))
+    self.assert_equals_pycocotools(truth, found, np.ones([1, 100], np.int32))
 
   def test_nothing_found_is_zero_and_nothing_true_is_unknown(self):
     truth, found = _scene(np.random.default_rng(0))

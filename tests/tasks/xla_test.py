@@ -57,7 +57,7 @@ class TrainStepTest(tf.test.TestCase):
     logs = [{name: np.array(v) for name, v in step(inputs(i)).items()} for i in range(_STEPS)]
     return logs, [weight.numpy() for weight in model.trainable_weights]
 
-  def _compare(self, make):
+  def assert_compiles(self, make):
     expected, expected_weights = self._train(make, is_compiled=False)
     logs, weights = self._train(make, is_compiled=True)
     self.assertNotEqual(expected[0]['loss'], expected[-1]['loss'])
@@ -66,10 +66,10 @@ class TrainStepTest(tf.test.TestCase):
     self.assertAllClose(weights, expected_weights, rtol=1e-3, atol=1e-4)
 
   def test_boxes(self):
-    self._compare(_boxes)
+    self.assert_compiles(_boxes)
 
   def test_masks(self):
-    self._compare(_masks)
+    self.assert_compiles(_masks)
 
 
 class SuppressionTest(tf.test.TestCase):
