@@ -13,6 +13,7 @@ NAMES = (
   'soft_nms',
   'parser',
   'augmentation',
+  'late_start',
   'views',
   'pretraining_steps',
   'augmentation_ops',

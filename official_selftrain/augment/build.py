@@ -70,6 +70,7 @@ def own(
     normalize=normalize,
     min_visible=config.min_visible,
     faithful=config.faithful,
+    core_ops=config.core_ops,
   )
   if config.policy in ('S2', 'S3'):
     sub_policies = _auto_augment(config)

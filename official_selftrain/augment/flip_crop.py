@@ -55,6 +55,7 @@ class FlipCrop:
     min_visible: boxes of which at most this share of the area is left are dropped with all that belongs to them; 0
       drops those that are wholly outside.
     faithful: see above.
+    core_ops: see `geometry.warp_bilinear`.
   """
 
   output_size: tuple[int, int]
@@ -64,6 +65,7 @@ class FlipCrop:
   normalize: bool = True
   min_visible: float = 0.0
   faithful: bool = False
+  core_ops: bool = False
 
   def __call__(
     self, example: examples.Example, forward: tf.Tensor | None = None
@@ -156,7 +158,8 @@ class FlipCrop:
 
     def _warped() -> tf.Tensor:
       pixels = tf.cast(image, tf.float32)
-      return geometry.warp_bilinear(pixels, placing @ forward, place.visible, ops.FILL)
+      total = placing @ forward
+      return geometry.warp_bilinear(pixels, total, place.visible, ops.FILL, self.core_ops)
 
     return _finished(tf.cond(geometry.is_translation(forward), _shifted, _warped))
 

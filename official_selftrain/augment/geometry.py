@@ -99,17 +99,28 @@ def warp_nearest(
   Returns:
     [height, width, c] of the same type.
   """
+  return _transform(image, forward, output_size, fill, 'nearest')
+
+
+def _transform(
+  image: tf.Tensor, forward: tf.Tensor, output_size: tf.Tensor, fill: float, interpolation: str
+) -> tf.Tensor:
+  """See `warp_nearest`; computed by an operation of TensorFlow itself."""
   return tfa.image.transform(
     image,
     tf.reshape(_between_centres(forward), [9])[:8],
-    interpolation='nearest',
+    interpolation=interpolation,
     fill_value=fill,
     output_shape=output_size,
   )
 
 
 def warp_bilinear(
-  image: tf.Tensor, forward: tf.Tensor, output_size: tf.Tensor, fill: float
+  image: tf.Tensor,
+  forward: tf.Tensor,
+  output_size: tf.Tensor,
+  fill: float,
+  core_ops: bool = False,
 ) -> tf.Tensor:
   """Interpolates an image under a map; at the border, between the image and `fill`.
 
@@ -118,10 +129,13 @@ def warp_bilinear(
     forward: see `warp_nearest`, as the other arguments.
     output_size: see there.
     fill: see there.
+    core_ops: use an operation of TensorFlow itself, not the one of tensorflow-addons, which is twice as fast.
 
   Returns:
     float32 [height, width, c].
   """
+  if core_ops:
+    return _transform(image, forward, output_size, fill, 'bilinear')
   inverse = _between_centres(forward)
   y, x = (tf.range(tf.cast(size, tf.float32)) for size in tf.unstack(output_size))
   # Rows of x and y in turn: broadcasting over an innermost dimension of two would be slow.
@@ -129,7 +143,7 @@ def warp_bilinear(
   along_y = tf.tile(tf.stack([inverse[0, 1], inverse[1, 1]]), output_size[1:])
   places = tf.reshape(along_x, [-1]) + y[:, None] * along_y
   places = tf.reshape(places, [1, output_size[0], output_size[1], 2])
-  # Twice as fast as `transform`; pixels outside count as zero.
+  # Pixels outside count as zero.
   return tfa.image.resampler((image - fill)[None], places)[0] + fill
 
 

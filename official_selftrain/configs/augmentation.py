@@ -24,7 +24,7 @@ _WITH_OPS: tuple[PolicyName, ...] = ('S2', 'S3', 'S4')
 _NAMED: tuple[PolicyName, ...] = ('S1', *_WITH_OPS, *OF_KERAS_CV[1:])
 _READ_BY: Mapping[str, tuple[PolicyName, ...]] = {
   **dict.fromkeys(('scale_min', 'scale_max', 'flip_probability'), _NAMED),
-  **dict.fromkeys(('pixel_scale', 'translate_const', 'cutout_const'), _WITH_OPS),
+  **dict.fromkeys(('pixel_scale', 'translate_const', 'cutout_const', 'core_ops'), _WITH_OPS),
   'auto_augment': ('S2', 'S3'),
   'rand_augment': ('S4',),
   'keras_cv': ('keras_cv',),
@@ -101,6 +101,8 @@ class Augmentation(hyperparams.Config):
     min_visible: boxes of which at most this share of the area is left are dropped; 0 drops those wholly outside.
     faithful: apply one op after another with nearest sampling, and repeat the mistakes of the authors' op library
       (`Contrast` and `Solarize`, boxes pushed out of the image that come back as slivers).
+    core_ops: resample with TensorFlow's own operation, at half the speed, instead of that of tensorflow-addons, which a
+      remote TPU host may lack. Pixels differ by rounding.
     copy_paste_probability: chance that objects of the stream's next image are pasted onto an image; needs instance
       masks, so labelled images only. This and the two below are not in the paper; they follow the policy, in this
       order.
@@ -122,6 +124,7 @@ class Augmentation(hyperparams.Config):
   cutout_const: float | None = None
   min_visible: float = 0.0
   faithful: bool = False
+  core_ops: bool = False
   copy_paste_probability: float = 0.0
   mosaic_probability: float = 0.0
   mixup_probability: float = 0.0

@@ -1,5 +1,6 @@
 """Registered experiments that pre-train a backbone on the embedded data set."""
 
+from official.core import config_definitions as cfg
 from official.vision.configs import backbones, common, image_classification
 
 from official_selftrain.configs import augmentation as aug
@@ -83,15 +84,22 @@ def simclr_pretrain() -> runs.SupervisedExperiment:
       train_data=_stream(is_training=True),
       validation_data=_stream(is_training=False),
     ),
-    trainer=contrastive.lars(
-      train_steps=500, learning_rate=1.0, warmup_steps=50, rhythm=trainers.Rhythm()
-    ),
+    trainer=_lars(500),
   )
 
 
-def digits() -> pretraining.Pretraining:
-  """Pre-training of a run on the embedded data set: the experiments here, at their size of 64 pixels."""
+def _lars(train_steps: int) -> cfg.TrainerConfig:
+  return contrastive.lars(train_steps, learning_rate=1.0, warmup_steps=50, rhythm=trainers.Rhythm())
+
+
+def digits(simclr_steps: int = 500) -> pretraining.Pretraining:
+  """Pre-training of a run on the embedded data set: the experiments here, at their size of 64 pixels.
+
+  Args:
+    simclr_steps: length of SimCLR.
+  """
   supervised, simclr = classification_pretrain(), simclr_pretrain()
+  simclr.trainer = _lars(simclr_steps)
   return _of_runs(supervised, simclr, supervised.task.model.input_size)
 
 

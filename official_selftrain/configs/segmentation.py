@@ -324,7 +324,7 @@ def segmentation_selftrain() -> runs.SelfTrainingExperiment:
   task.pseudo_data = _training(PseudoDataConfig, batch_size=8)
   task.pseudo_data.cut = 0.65
   return runs.SelfTrainingExperiment(
-    pretraining=pretraining_experiments.digits(),
+    pretraining=pretraining_experiments.digits(simclr_steps=250),
     dataset=_dataset(),
     task=task,
     # The jitter of training ends at 0.6 and 1.5; the paper's 0.5 and 1.75 show digits of sizes the teacher never saw.

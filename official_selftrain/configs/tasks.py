@@ -74,10 +74,14 @@ class BackboneTask(LabelledTask):
   Attributes:
     freeze_backbone: leave the weights of the backbone as they start.
     backbone_learning_rate: the learning rate of the backbone as a factor of that of all other parts; with SGD only.
+    gradient_accumulation_steps: in how many parts each batch is trained on, one after the other, for one update. So a
+      large batch fits into little memory; batch norm sees one part at a time. The batches that each replica gets must
+      be multiples of it.
   """
 
   freeze_backbone: bool = False
   backbone_learning_rate: float = 1.0
+  gradient_accumulation_steps: int = 1
 
   def check(self) -> None:
     """See `LabelledTask`."""
@@ -87,6 +91,36 @@ class BackboneTask(LabelledTask):
         f'task.backbone_learning_rate is {self.backbone_learning_rate}: it must be above 0; task.freeze_backbone '
         'leaves the backbone as it is.'
       )
+    if self.gradient_accumulation_steps < 1:
+      raise errors.ConfigError(
+        f'task.gradient_accumulation_steps is {self.gradient_accumulation_steps}: it must be at least 1.'
+      )
+
+
+def check_parts(task: cfg.TaskConfig, num_replicas: int) -> None:
+  """Raises ConfigError for batches that cannot be split among replicas, and each of these again into its parts.
+
+  Args:
+    task: the task of one training.
+    num_replicas: replicas that share a step.
+  """
+  parts = getattr(task, 'gradient_accumulation_steps', 1)
+  if parts == 1:
+    return
+  batches = _training_streams(task)
+  if getattr(task, 'joint', None) is not None and task.joint.weight:
+    batches['task.joint.data'] = task.joint.data
+  for name, stream in batches.items():
+    if stream.global_batch_size % (parts * num_replicas):
+      raise errors.ConfigError(
+        f'{name}.global_batch_size is {stream.global_batch_size}: with task.gradient_accumulation_steps={parts} on '
+        f'{num_replicas} replica{"s" if num_replicas > 1 else ""} it must be a multiple of {parts * num_replicas}.'
+      )
+
+
+def _training_streams(task: cfg.TaskConfig) -> dict[str, inputs.Stream]:
+  """By dotted name, without that of joint training, which is normalised by itself."""
+  return {name: stream for name, stream in st.own_streams(task).items() if stream.is_training}
 
 
 @dataclasses.dataclass
@@ -129,13 +163,10 @@ def batch_norm_warning(task: cfg.TaskConfig, num_replicas: int) -> str | None:
   Returns:
     A sentence, or None if batch norm is synchronised or sees at least `MIN_BATCH_NORM_IMAGES`.
   """
-  batches = {
-    name: stream.global_batch_size
-    for name, stream in st.own_streams(task).items()
-    if stream.is_training
-  }
+  batches = {name: stream.global_batch_size for name, stream in _training_streams(task).items()}
   separate = hasattr(task, 'self_training') and task.self_training.separate_batch_norm
-  images = (min if separate else sum)(batches.values()) / num_replicas
+  parts = getattr(task, 'gradient_accumulation_steps', 1)
+  images = (min if separate else sum)(batches.values()) / (num_replicas * parts)
   norm = task.model.norm_activation
   if images >= MIN_BATCH_NORM_IMAGES or (norm.use_sync_bn and num_replicas > 1):
     return None

@@ -5,7 +5,12 @@ import json
 import os
 import pathlib
 import shutil
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from official_selftrain.core import errors
+
+_T = TypeVar('_T')
 
 _TEMPORARY_SUFFIX = '.tmp'
 
@@ -49,6 +54,32 @@ def write_json(path: str | os.PathLike[str], value: object) -> None:
 def read_json(path: str | os.PathLike[str]) -> Any:
   """Reads a JSON file."""
   return json.loads(pathlib.Path(path).read_text(encoding='utf-8'))
+
+
+def parse_json(path: str | os.PathLike[str], parse: Callable[[Any], _T], advice: str) -> _T:
+  """Reads a JSON file that one of our programs has written.
+
+  Args:
+    path: of the file.
+    parse: makes the result of the file's value; it need not check the form of that.
+    advice: what to do about a damaged file; the end of the message.
+
+  Returns:
+    The result.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    DataError: its value is not JSON, or not what `parse` expects.
+  """
+  try:
+    return parse(read_json(path))
+  except errors.SelfTrainError:
+    raise
+  except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    reason = f'{type(error).__name__}: {errors.first_line(error)}'
+    raise errors.DataError(
+      f'{path} is damaged, or another version has written it ({reason}). {advice}'
+    ) from error
 
 
 def temporary_path(path: str | os.PathLike[str]) -> str:

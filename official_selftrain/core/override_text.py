@@ -6,9 +6,10 @@ loses one of `a=1,a.b=2`, and costs the import of TensorFlow before a typing err
 reported.
 """
 
+import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -21,6 +22,8 @@ FLAG = '--params_override'
 BASE = 'base'
 
 _ASSIGNMENT = re.compile(r'\s*(?P<name>[A-Za-z_]\w*(?:\.\w+)*)\s*=(?P<value>.*)', re.DOTALL)
+# The largest settings here have a few hundred.
+_MAX_VALUES = 100_000
 _CLOSING = {'[': ']', '{': '}', '(': ')'}
 
 # YAML 1.2 floats. YAML 1.1, which PyYAML reads, reads 1e-4 and 1.5e3 as text.
@@ -189,20 +192,50 @@ def _read_text(name: str, above: Sequence[str]) -> str:
 
 def _read_mapping(text: str, origin: str, form: str) -> dict[str, Any]:
   """YAML `text` as a dictionary; errors start with `origin` and the line."""
-  loader = _Loader(text)
-  try:
-    node = loader.get_single_node()
-    if node is None:
-      raise errors.ConfigError(f'{origin}: is empty; expected {form}.')
+  with _refused(lambda error: _explain(origin, error), origin):
+    loader = _Loader(text)
+    try:
+      node = loader.get_single_node()
+      if node is None:
+        raise errors.ConfigError(f'{origin}: is empty; expected {form}.')
+      value = loader.construct_document(node)
+    finally:
+      loader.dispose()
     if not isinstance(node, yaml.MappingNode):
-      got = loader.construct_document(node)
       where = _where(origin, node.start_mark)
-      raise errors.ConfigError(f'{where}: expected {form}, got {_shorten(got)}.')
-    return loader.construct_document(node)
+      raise errors.ConfigError(f'{where}: expected {form}, got {_shorten(value)}.')
+    _check_size(value, origin)
+    return value
+
+
+@contextlib.contextmanager
+def _refused(explain: Callable[[yaml.YAMLError], str], origin: str) -> Iterator[None]:
+  """Turns what the YAML reader raises into ConfigError."""
+  try:
+    yield
   except yaml.YAMLError as error:
-    raise errors.ConfigError(_explain(origin, error)) from None
-  finally:
-    loader.dispose()
+    raise errors.ConfigError(explain(error)) from None
+  except RecursionError:
+    raise errors.ConfigError(f'{origin}: is nested too deeply.') from None
+  # PyYAML's constructors of numbers and dates pass on what Python raises.
+  except ValueError as error:
+    if isinstance(error, errors.ConfigError):
+      raise
+    raise errors.ConfigError(f'{origin}: {errors.first_line(error)}.') from None
+
+
+def _check_size(value: object, origin: str) -> None:
+  """Refuses settings that are small only on paper: a few aliases (`*a`) of aliases may stand for billions of values."""
+  count, waiting = 0, [value]
+  while waiting:
+    each = waiting.pop()
+    count += 1
+    if count > _MAX_VALUES:
+      raise errors.ConfigError(f'{origin}: there are more than {_MAX_VALUES:,} values in it.')
+    if isinstance(each, Mapping):
+      waiting.extend(each.values())
+    elif isinstance(each, list | tuple | set):
+      waiting.extend(each)
 
 
 def _explain(origin: str, error: yaml.YAMLError) -> str:
@@ -263,14 +296,17 @@ def _assign(result: dict[str, Any], assignment: str) -> None:
       '[1, 2], and put text with commas in quotation marks.'
     )
   name = match['name']
-  try:
-    value = yaml.load(match['value'], Loader=_Loader)
-  except yaml.YAMLError as error:
+
+  def _explained(error: yaml.YAMLError) -> str:
     problem = getattr(error, 'problem', None) or 'not valid YAML'
-    raise errors.ConfigError(
+    return (
       f'{FLAG}: cannot read {name} = {match["value"].strip()}: {problem}. Text with special '
       f"characters must be in quotation marks: {name}='...'."
-    ) from None
+    )
+
+  with _refused(_explained, FLAG):
+    value = yaml.load(match['value'], Loader=_Loader)
+    _check_size(value, FLAG)
   for part in reversed(name.split('.')):
     value = {part: value}
   _merge(result, value, '')

@@ -3,6 +3,7 @@
 Importing this module is cheap: a program's --help must not wait for TensorFlow.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -17,6 +18,12 @@ _INTERRUPTED = 130
 # training step of the embedded experiment took 1.36 times as long. The user's own value wins.
 _ONEDNN = ('TF_ENABLE_ONEDNN_OPTS', '1')
 
+# What the operating system and SQLite say when nothing more can be written. TensorFlow passes it on in its own errors.
+_NO_ROOM = (
+  *(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)),
+  'database or disk is full',
+)
+
 
 def run(work: Callable[[], None], after_interrupt: str = 'the same command starts over.') -> int:
   """Does a program's work.
@@ -26,7 +33,8 @@ def run(work: Callable[[], None], after_interrupt: str = 'the same command start
     after_interrupt: What Ctrl-C leaves behind or what to do next, for the line that is printed then.
 
   Returns:
-    The exit status: 0; 2 after an error that the user can fix, which is printed in a line to stderr; 130 after Ctrl-C.
+    The exit status: 0; 2 after an error that the user can fix, a full disk among them, which is printed in a line to
+    stderr; 130 after Ctrl-C.
 
   Raises:
     Exception: Whatever else `work` raises is a bug of ours and keeps its traceback.
@@ -41,4 +49,10 @@ def run(work: Callable[[], None], after_interrupt: str = 'the same command start
   except KeyboardInterrupt:
     print(f'interrupted: {after_interrupt}', file=sys.stderr)
     return _INTERRUPTED
+  except Exception as error:
+    if not any(text in str(error) for text in _NO_ROOM):
+      raise
+    reason = errors.first_line(error)
+    print(f'error: {reason}. Make room, and run the same command again.', file=sys.stderr)
+    return _TO_FIX
   return 0

@@ -6,6 +6,7 @@ files. `datasets.prepare --fraction` draws in the same way and can stratify.
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import errors, keys, splits
@@ -52,15 +53,30 @@ def choose(
   return [(path, is_chosen) for path, is_chosen in parts if any(is_chosen)]
 
 
-def open_part(part: tf.Tensor) -> tf.data.Dataset:
-  """Serialized drawn records of one file.
+class PartFiles:
+  """Drawn records, serialized; a `record_order.RecordFiles`."""
 
-  Args:
-    part: string [2], what `choose` says of the file.
-  """
-  is_chosen = tf.io.decode_raw(part[1], tf.uint8) > 0
-  records = tf.data.TFRecordDataset(part[0]).enumerate()
-  return records.filter(lambda i, _: is_chosen[i]).map(lambda _, record: record)
+  def __init__(self, parts: Sequence[Part]) -> None:
+    """Takes what `choose` returns."""
+    self.elements = list(parts)
+
+  def open(self, file: tf.Tensor, first: tf.Tensor | int) -> tf.data.Dataset:
+    """See `record_order.RecordFiles`.
+
+    Args:
+      file: string [2], a part.
+      first: int64 scalar, the record of the file to begin with.
+
+    Returns:
+      Dataset of string scalars.
+    """
+    is_chosen = tf.io.decode_raw(file[1], tf.uint8) > 0
+    records = tf.data.TFRecordDataset(file[0]).skip(first).enumerate(start=first)
+    return records.filter(lambda i, _: is_chosen[i]).map(lambda _, record: record)
+
+  def usable(self, index: int) -> np.ndarray:
+    """See `record_order.RecordFiles`."""
+    return np.frombuffer(self.elements[index][1], np.uint8) > 0
 
 
 def _ids(path: str, is_tolerant: bool) -> list[str]:

@@ -1,23 +1,22 @@
 """Record streams in an order that depends only on the files and a seed.
 
 A stream yields serialized records with their ordinals, endlessly for training. Every epoch is shuffled again, and a
-later process can start where an earlier one stopped, because the order never depends on timing. Records are skipped
-before they are decoded, so a late start is cheap.
+later process can start where an earlier one stopped, see `record_order`.
 """
 
 import dataclasses
 import glob as globbing
+import os
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import errors
+from official_selftrain.dataloaders import record_order
 
-# Files read at the same time; more hides the latency of remote storage, fewer keep memory small.
-_MAX_CYCLE_LENGTH = 16
-
-# A file's records: `open_file(path)` gives a dataset whose elements may be any nest of tensors.
-FileReader = Callable[[tf.Tensor], tf.data.Dataset]
+# Of a record in a file: its length and a checksum before it, another one after it.
+_LENGTH_BYTES, _FRAME_BYTES = 8, 16
 
 
 def match_files(input_path: str | Sequence[str], field: str) -> list[str]:
@@ -63,35 +62,55 @@ def check_not_empty(files: Sequence[str], field: str) -> None:
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class StreamOptions:
-  """The order of a stream.
+class TFRecordFiles:
+  """All records of TFRecord files, serialized; a `record_order.RecordFiles`."""
 
-  Attributes:
-    seed: orders files and records; streams that must not run in lockstep get different seeds.
-    is_training: endless and shuffled, or one pass in file order.
-    shuffle_buffer_size: records to draw from; a buffer larger than the data set shuffles it perfectly.
-    start: records that earlier processes consumed, those of all input pipelines together.
-    skip_errors: leave out records that cannot be read instead of failing.
-    cache: keep serialized records in memory after the first pass.
-    block_length: consecutive records to take from one file.
-    cycle_length: files read at once; None chooses.
+  def __init__(self, paths: Sequence[str]) -> None:
+    """Takes the files."""
+    self.elements = list(paths)
+
+  def open(self, file: tf.Tensor, first: tf.Tensor | int) -> tf.data.Dataset:
+    """See `record_order.RecordFiles`; string scalars."""
+    return tf.data.TFRecordDataset(file).skip(first)
+
+  def usable(self, index: int) -> np.ndarray:
+    """See `record_order.RecordFiles`."""
+    return np.ones(count_records(self.elements[index]), bool)
+
+
+def count_records(path: str) -> int:
+  """Number of records in a TFRecord file; reads their lengths alone.
+
+  Args:
+    path: a file without compression. If it has a URL, all of it is read.
+
+  Raises:
+    DataError: the file ends within a record, or cannot be read.
   """
+  try:
+    if '://' in path:
+      return sum(1 for _ in tf.data.TFRecordDataset(path))
+    return _count_local(path)
+  except (OSError, tf.errors.OpError) as error:
+    raise errors.DataError(f'{path} cannot be read: {errors.first_line(error)}') from error
 
-  seed: int = 0
-  is_training: bool = True
-  shuffle_buffer_size: int = 10_000
-  start: int = 0
-  skip_errors: bool = False
-  cache: bool = False
-  block_length: int = 1
-  cycle_length: int | None = None
+
+def _count_local(path: str) -> int:
+  count = place = 0
+  with open(path, 'rb', buffering=0) as stream:
+    size = os.fstat(stream.fileno()).st_size
+    while place < size:
+      length = os.pread(stream.fileno(), _LENGTH_BYTES, place)
+      place += int.from_bytes(length, 'little') + _FRAME_BYTES
+      count += 1
+  if place != size:
+    raise errors.DataError(f'{path} ends within record {count - 1}.')
+  return count
 
 
 def record_stream(
-  files: Sequence[str] | Sequence[tuple[str | bytes, ...]],
-  open_file: FileReader,
-  options: StreamOptions,
+  files: record_order.RecordFiles,
+  options: record_order.StreamOptions,
   input_context: tf.distribute.InputContext | None = None,
 ) -> tf.data.Dataset:
   """Stream of `(ordinal, element)` over files.
@@ -101,49 +120,20 @@ def record_stream(
   kept cost their reading alone; decoding comes after.
 
   Args:
-    files: paths, or tuples of paths that are read together (an image file and its labels) or of a path and what else
-      `open_file` has to know of it.
-    open_file: opens one of them; receives a string tensor, [] or [n].
+    files: what is read.
     options: order and start.
     input_context: the host's place among others, as given by `tf.distribute`.
 
   Returns:
     Dataset of `(int64 ordinal, element)`, endless when training.
+
+  Raises:
+    DataError: with a late start, a file cannot be read.
   """
-  cycle = options.cycle_length or min(len(files), _MAX_CYCLE_LENGTH)
-  dataset = tf.data.Dataset.from_tensor_slices(list(files))
-  if options.is_training:
-    # What is cached is the first pass, so the order of files is drawn once then.
-    dataset = dataset.shuffle(
-      len(files), seed=options.seed, reshuffle_each_iteration=not options.cache
-    )
-
-  def _open(path: tf.Tensor) -> tf.data.Dataset:
-    elements = open_file(path)
-    return elements.ignore_errors(log_warning=True) if options.skip_errors else elements
-
-  dataset = dataset.interleave(
-    _open,
-    cycle_length=cycle,
-    block_length=options.block_length,
-    num_parallel_calls=min(cycle, 4),
-    deterministic=True,
-  )
-  if options.cache:
-    dataset = dataset.cache()
-  if options.is_training:
-    dataset = dataset.shuffle(options.shuffle_buffer_size, seed=options.seed + 1).repeat()
-  if options.start:
-    dataset = dataset.skip(options.start)
-  dataset = dataset.enumerate(start=options.start)
+  dataset = record_order.ordered(files, options).enumerate(start=options.start)
   if input_context and input_context.num_input_pipelines > 1:
     dataset = dataset.shard(input_context.num_input_pipelines, input_context.input_pipeline_id)
   return dataset
-
-
-def open_tfrecord(path: tf.Tensor) -> tf.data.Dataset:
-  """Serialized records of one TFRecord file."""
-  return tf.data.TFRecordDataset(path)
 
 
 def example_seed(stream_seed: int, ordinal: tf.Tensor) -> tf.Tensor:

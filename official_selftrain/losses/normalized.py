@@ -85,24 +85,32 @@ class LossAverages(tf.__internal__.tracking.AutoTrackable):
     return averages[0], averages[1]
 
 
-def batch_share(count: tf.Tensor, offset: float) -> tf.Tensor:
-  """Turns a mean over one replica's labels into its part of the mean over the whole batch's.
+def batch_share(
+  count: tf.Tensor, offset: float, whole: tf.Tensor | None = None, parts: int = 1
+) -> tf.Tensor:
+  """Turns a mean over the labels of a part of a batch into its part of the mean over the whole batch's.
 
   A loss that each replica divides by its own count depends on how a batch is split. Times this factor, and then
-  averaged over replicas, it is the sum over all of them divided by the count of all.
+  averaged over replicas, it is the sum over all of them divided by the count of all; so it is when each replica splits
+  its batch into parts that are trained on one after the other.
 
   Args:
-    count: float32 scalar, what this replica divides by, without `offset`.
+    count: float32 scalar, what this part divides by, without `offset`.
     offset: what it adds to the count, to avoid a division by zero.
+    whole: float32 scalar, what all parts of this replica's batch divide by; None without parts.
+    parts: how many there are.
 
   Returns:
-    float32 scalar; 1 without replicas.
+    float32 scalar; 1 without replicas and parts.
   """
   context = tf.distribute.get_replica_context()
-  if context is None or context.num_replicas_in_sync == 1:
+  replicas = 1 if context is None else context.num_replicas_in_sync
+  if replicas == 1 and whole is None:
     return tf.ones([], tf.float32)
-  everyone = context.all_reduce(tf.distribute.ReduceOp.SUM, count)
-  return context.num_replicas_in_sync * (count + offset) / (everyone + offset)
+  everyone = count if whole is None else whole
+  if replicas > 1:
+    everyone = context.all_reduce(tf.distribute.ReduceOp.SUM, everyone)
+  return replicas * parts * (count + offset) / (everyone + offset)
 
 
 def combine(

@@ -110,9 +110,9 @@ def _write_held_out(paths: Sequence[str], jobs: jobs_lib.Jobs) -> str:
     )
 
   def records() -> Iterator[bytes]:
-    for path, chosen in held_out:
-      part = (tf.constant(path), tf.constant(chosen))
-      yield from fractions.open_part(tf.stack(part)).as_numpy_iterator()
+    files = fractions.PartFiles(held_out)
+    for part in files.elements:
+      yield from files.open(tf.constant(part), 0).as_numpy_iterator()
 
   path = os.path.join(jobs.calibration_dir, f'{_HELD_OUT}.tfrecord')
   tf_examples.write_shard(path, records())

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from official_selftrain.core import console, errors, files
@@ -11,6 +11,7 @@ from official_selftrain.pipeline import graph, planning
 
 RECORDS_DIR = 'stages'
 _REMOVED = '.removed'
+_ADVICE = 'Delete it; the stage {} then goes on with what it has made.'
 
 # Files that show that training or labelling left something to continue from.
 _PROGRESS = ('checkpoint', '.tfrecord')
@@ -40,13 +41,7 @@ class Ledger:
     """The record of a stage, or None if it never started."""
     if not os.path.exists(self.path(name)):
       return None
-    value = files.read_json(self.path(name))
-    return planning.Record(
-      planning.Inputs(value['settings'], value['inputs']),
-      value['status'],
-      value['seconds'],
-      value.get('result', {}),
-    )
+    return files.parse_json(self.path(name), _record, _ADVICE.format(name))
 
   def is_done(self, name: str) -> bool:
     """Whether a stage has finished."""
@@ -138,7 +133,7 @@ class Ledger:
     """
     for stage in reversed(stages):
       if self.is_done(stage.name):
-        value = files.read_json(self.path(stage.name))
+        value = files.parse_json(self.path(stage.name), dict, _ADVICE.format(stage.name))
         files.write_json(self.path(stage.name), {**value, 'status': 'running'})
       removed = []
       for name in stage.makes:
@@ -164,6 +159,15 @@ class Ledger:
     if record.is_done:
       value['result'] = dict(record.result)
     files.write_json(self.path(stage.name), value)
+
+
+def _record(value: Mapping[str, Any]) -> planning.Record:
+  return planning.Record(
+    planning.Inputs(dict(value['settings']), dict(value['inputs'])),
+    value['status'],
+    float(value['seconds']),
+    dict(value.get('result', {})),
+  )
 
 
 def _after(record: planning.Record, started: float) -> planning.Record:

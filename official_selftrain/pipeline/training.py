@@ -103,6 +103,8 @@ def run(job: Job, mode: str) -> dict[str, float]:
     write_params(job.params, job.model_dir)
     classes.write(job.model_dir, job.params.task, job.class_names)
   start = stream_specs.Start(job.seed, job.family, step)
+  if is_training:
+    task_configs.check_parts(job.params.task, strategy.num_replicas_in_sync)
   warning = task_configs.batch_norm_warning(job.params.task, strategy.num_replicas_in_sync)
   if is_training and warning:
     console.note(f'{job.name}: {warning}')

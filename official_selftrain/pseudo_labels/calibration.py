@@ -78,14 +78,13 @@ def load(folder: str) -> Calibration | None:
   path = os.path.join(folder, FILE_NAME)
   if not os.path.exists(path):
     return None
-  value = files.read_json(path)
-  try:
-    classes = {int(name): ClassCut(**each) for name, each in value.pop('classes').items()}
-    return Calibration(classes=classes, **value)
-  except (KeyError, TypeError, ValueError) as error:
-    raise errors.DataError(
-      f'{path} was written by another version ({error}). Start the stage again with --restart=calibration.'
-    ) from error
+  advice = 'Start the stage again with --restart=calibration.'
+  return files.parse_json(path, _parse, advice)
+
+
+def _parse(value: dict[str, Any]) -> Calibration:
+  classes = {int(name): ClassCut(**each) for name, each in value.pop('classes').items()}
+  return Calibration(classes=classes, **value)
 
 
 def calibrate(

@@ -5,7 +5,6 @@ like all others, and none of the images has pseudo labels, whether it was correc
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -69,19 +68,18 @@ def load(folder: str) -> Corrections | None:
   """
   path = pathlib.Path(folder, FILE_NAME)
   try:
-    value: Mapping[str, object] = files.read_json(path)
-    found = Corrections(
-      **{name: tuple(each) if isinstance(each, list) else each for name, each in value.items()}  # type: ignore[arg-type]
-    )
+    found = files.parse_json(path, _parse, 'Import the corrections again.')
   except FileNotFoundError:
     return None
-  except (TypeError, json.JSONDecodeError) as error:
-    raise errors.DataError(
-      f'{path} does not hold corrections of this version ({errors.first_line(error)}). Import them again.'
-    ) from error
   for name in found.records:
     if not os.path.exists(os.path.join(folder, name)):
       raise errors.DataError(
         f'{os.path.join(folder, name)} is missing. Import the corrections again.'
       )
   return found
+
+
+def _parse(value: Mapping[str, object]) -> Corrections:
+  return Corrections(
+    **{name: tuple(each) if isinstance(each, list) else each for name, each in value.items()}  # type: ignore[arg-type]
+  )

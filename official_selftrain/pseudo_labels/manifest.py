@@ -95,7 +95,8 @@ class ShardEntry:
 
   def __post_init__(self) -> None:
     """Nothing is ever silently lost."""
-    assert self.records == self.labelled + self.empty + self.dead, self
+    if self.records != self.labelled + self.empty + self.dead:
+      raise ValueError(f'the counts of {self.label_file} do not add up')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,10 @@ class ShardResult:
 
   def __post_init__(self) -> None:
     """Every dead record has a letter."""
-    assert self.entry.dead == len(self.dead_letters), self.entry
+    if self.entry.dead != len(self.dead_letters):
+      raise ValueError(
+        f'the dead letters of {self.entry.label_file} are not as many as their count'
+      )
 
 
 def marker_path(label_path: str | os.PathLike[str]) -> str:
@@ -132,15 +136,18 @@ def write_marker(label_path: str | os.PathLike[str], result: ShardResult) -> Non
 def read_marker(label_path: str | os.PathLike[str]) -> ShardResult | None:
   """Reads the marker of a label shard; None without one that this version understands."""
   try:
-    value = files.read_json(marker_path(label_path))
-    return ShardResult(
-      entry=ShardEntry(**value['entry']),
-      summary=value['summary'],
-      dead_letters=tuple(DeadLetter(**letter) for letter in value['dead_letters']),
-      settings=value['settings'],
-    )
-  except (FileNotFoundError, KeyError, TypeError, json.JSONDecodeError):
+    return files.parse_json(marker_path(label_path), _shard_result, 'Write the labels again.')
+  except (FileNotFoundError, errors.DataError):
     return None
+
+
+def _shard_result(value: Mapping[str, Any]) -> ShardResult:
+  return ShardResult(
+    entry=ShardEntry(**value['entry']),
+    summary=value['summary'],
+    dead_letters=tuple(DeadLetter(**letter) for letter in value['dead_letters']),
+    settings=value['settings'],
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -212,24 +219,22 @@ class Manifest:
     """
     path = pathlib.Path(folder, FILE_NAME)
     try:
-      value = files.read_json(path)
+      return files.parse_json(path, cls._parse, 'Write the labels again.')
     except FileNotFoundError as error:
       raise errors.DataError(
         f'{path} does not exist: the labels are not finished. Run the labels stage'
       ) from error
-    try:
-      return cls(
-        format=value['format'],
-        format_settings=value['format_settings'],
-        provenance=_provenance(value['provenance']),
-        shards=tuple(ShardEntry(**entry) for entry in value['shards']),
-        summary=value['summary'],
-        dead_letters=tuple(DeadLetter(**letter) for letter in value['dead_letters']),
-      )
-    except (KeyError, TypeError) as error:
-      raise errors.DataError(
-        f'{path} is not a manifest of this version ({error}). Write the labels again'
-      ) from error
+
+  @classmethod
+  def _parse(cls, value: Mapping[str, Any]) -> 'Manifest':
+    return cls(
+      format=value['format'],
+      format_settings=value['format_settings'],
+      provenance=_provenance(value['provenance']),
+      shards=tuple(ShardEntry(**entry) for entry in value['shards']),
+      summary=value['summary'],
+      dead_letters=tuple(DeadLetter(**letter) for letter in value['dead_letters']),
+    )
 
 
 def _provenance(value: Mapping[str, Any]) -> Provenance:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import errors, keys
@@ -21,7 +22,10 @@ MISMATCH = 'PSEUDO_LABEL_MISMATCH:'
 
 
 def pair_files(
-  image_file: tf.Tensor, label_file: tf.Tensor, damaged: bool = False
+  image_file: tf.Tensor,
+  label_file: tf.Tensor,
+  damaged: bool = False,
+  first: tf.Tensor | int = 0,
 ) -> tf.data.Dataset:
   """Pairs an image shard with its label shard; made for `tf.data.Dataset.interleave` over both
   lists of files.
@@ -31,6 +35,7 @@ def pair_files(
     label_file: path of its label shard, string scalar.
     damaged: whether to survive broken records in the image shard (`Manifest.damaged`); slower,
       because Python reads.
+    first: int64 scalar, the record of both shards to begin with.
 
   Returns:
     Dataset of (image record, label record), serialized string scalars, in the order of the shard
@@ -43,7 +48,8 @@ def pair_files(
     )
   else:
     images = tf.data.TFRecordDataset(image_file)
-  return tf.data.Dataset.zip((images, tf.data.TFRecordDataset(label_file))).filter(
+  labels = tf.data.TFRecordDataset(label_file)
+  return tf.data.Dataset.zip((images.skip(first), labels.skip(first))).filter(
     lambda _, label: _is_alive(label)
   )
 
@@ -130,6 +136,55 @@ def has_objects(
 def _label_spec(label_format: formats.LabelFormat) -> dict[str, formats.FeatureSpec]:
   """Parsing specification of a label record."""
   return {**formats.RECORD_SPEC, **label_format.feature_spec()}
+
+
+class PairedFiles:
+  """Image shards and their label shards as training reads them; a `dataloaders.record_order.RecordFiles`."""
+
+  def __init__(
+    self,
+    image_files: Sequence[str],
+    label_files: Sequence[str],
+    label_format: formats.LabelFormat,
+    cuts: cuts_lib.Cuts,
+    damaged: bool = False,
+  ) -> None:
+    """Takes the shards, and how they are read.
+
+    Args:
+      image_files: image shards.
+      label_files: the label shard of each.
+      label_format: the labels' format.
+      cuts: which labels become objects, and whether images without an object are read at all.
+      damaged: see `pair_files`.
+    """
+    self.elements = list(zip(image_files, label_files, strict=True))
+    self._label_format = label_format
+    self._cuts = cuts
+    self._damaged = damaged
+
+  def open(self, file: tf.Tensor, first: tf.Tensor | int) -> tf.data.Dataset:
+    """See `record_order.RecordFiles`; `file` is string [2], elements are what `pair_files` gives."""
+    pairs = pair_files(file[0], file[1], self._damaged, first)
+    # Filtered before the stream numbers its elements.
+    return pairs if self._cuts.keep_empty else pairs.filter(lambda _, label: self._has_any(label))
+
+  def usable(self, index: int) -> np.ndarray:
+    """See `record_order.RecordFiles`; reads the labels."""
+
+    def _is_read(label: tf.Tensor) -> tf.Tensor:
+      alive = _is_alive(label)
+      return alive if self._cuts.keep_empty else tf.cond(alive, lambda: self._has_any(label), _no)
+
+    labels = tf.data.TFRecordDataset(self.elements[index][1])
+    return np.array(list(pipelines.map_in_order(labels, _is_read).as_numpy_iterator()), bool)
+
+  def _has_any(self, label: tf.Tensor) -> tf.Tensor:
+    return has_objects(label, self._label_format, self._cuts)
+
+
+def _no() -> tf.Tensor:
+  return tf.constant(False)
 
 
 def read_pairs(

@@ -93,10 +93,9 @@ class ContrastiveTask(streams.StreamsMixin, base_task.Task):
       found = self._compare(pairs, model, training=True)
       total = found.loss + (tf.add_n(model.losses) if model.losses else 0.0)
       total *= config.loss_weight
-      scaled = total / tf.distribute.get_strategy().num_replicas_in_sync
-      if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
-        scaled = optimizer.get_scaled_loss(scaled)
-    multi_stream.apply_gradients(tape, scaled, model, optimizer)
+      scaled = multi_stream.scaled_loss(total, optimizer)
+    gradients = tape.gradient(scaled, model.trainable_variables)
+    multi_stream.apply_gradients(gradients, model, optimizer)
     model.first_non_finite.observe([found.loss], optimizer.iterations - 1)
     logs = {'contrastive_accuracy': found.accuracy}
     return multi_stream.update_metrics(metrics, logs) | {self.loss: total}

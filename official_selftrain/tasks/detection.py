@@ -14,7 +14,6 @@ from official_selftrain.core import keys
 from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.evaluation import coco
 from official_selftrain.losses import detection as detection_losses
-from official_selftrain.losses import normalized
 from official_selftrain.modeling import detection_generator
 from official_selftrain.modeling import retinanet as modeling
 from official_selftrain.pseudo_labels import detection as label_formats
@@ -125,7 +124,7 @@ class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetT
       )
       model_loss = class_loss + settings.box_loss_weight * box_loss
     # The Model Garden adds 1 to the positives.
-    scale = normalized.batch_share(tf.reduce_sum(labels['box_weights']), 1.0)
+    scale = self.batch_share(labels, self.label_count(labels), 1.0)
     total = self.task_config.losses.loss_weight * scale * model_loss
     if aux_losses:
       total += self.task_config.losses.loss_weight * tf.reduce_sum(aux_losses)
@@ -154,11 +153,15 @@ class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetT
     _, class_loss, box_loss, model_loss = self.build_losses(outputs=outputs, labels=labels)
     return {'model_loss': model_loss, 'cls_loss': class_loss, 'box_loss': box_loss}
 
+  def label_count(self, labels: Mapping[str, Any]) -> tf.Tensor:
+    """See `MultiStreamMixin`: positive anchors."""
+    return tf.reduce_sum(labels['box_weights'])
+
   def source_statistics(self, labels: Mapping[str, Any]) -> dict[str, tf.Tensor]:
     """Statistics of one source's labels to log; float32 scalars."""
     boxes = tf.cast(labels['num_boxes'], tf.float32)
     return {
-      'positives': tf.reduce_sum(labels['box_weights']),
+      'positives': self.label_count(labels),
       'boxes_per_image': tf.reduce_mean(boxes),
       'share_with_boxes': tf.reduce_mean(tf.cast(boxes > 0, tf.float32)),
     }

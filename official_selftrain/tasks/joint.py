@@ -10,7 +10,7 @@ from official_selftrain.configs import joint as configs
 from official_selftrain.core import console
 from official_selftrain.dataloaders import classification as parsing
 from official_selftrain.modeling import classification as modeling
-from official_selftrain.tasks import labelled_records, multi_stream, stream_specs
+from official_selftrain.tasks import labelled_records, multi_stream, passes, stream_specs
 
 STREAM = 'joint'
 # What the weights of a task on a backbone depend on, see `contract.SettingNames`.
@@ -20,6 +20,7 @@ TRAINING_SETTINGS = (
   'task.init_statistics',
   'task.freeze_backbone',
   'task.backbone_learning_rate',
+  'task.gradient_accumulation_steps',
   'task.joint',
 )
 _NUM_CLASSES = f'task.{configs.FIELD}.num_classes'
@@ -102,7 +103,7 @@ class JointMixin(multi_stream.MultiStreamMixin):
     own = {name: value for name, value in features.items() if name != STREAM}
     if STREAM not in features:
       return super().forward(model, own)
-    levels = multi_stream.pass_aside(model.backbone, features[STREAM])
+    levels = passes.pass_aside(model.backbone, features[STREAM])
     logits = model.class_head(levels, training=True)
     return {**super().forward(model, own), STREAM: logits}
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 
 from official_selftrain.core import console
-from official_selftrain.dataloaders import fractions, tfrecords
+from official_selftrain.dataloaders import fractions, record_order, tfrecords
 from official_selftrain.ops import pipelines
 
 Example = dict[str, tf.Tensor]
@@ -36,7 +36,7 @@ def examples(
   path_name: str,
   decoding_steps: Callable[[cfg.DataConfig], DecodingSteps],
   params: cfg.DataConfig,
-  options: tfrecords.StreamOptions,
+  options: record_order.StreamOptions,
   input_context: InputContext,
 ) -> tf.data.Dataset:
   """Reads labelled images; with the first two arguments given it is a `stream_specs.ReadExamples`.
@@ -64,10 +64,10 @@ def examples(
       f'{path_name}: {drawn} images, a fraction of {params.fraction:g} drawn with seed {params.fraction_seed}'
     )
     parts += fractions.choose(corrected, 1.0, 0, params.skip_errors) if corrected else []
-    dataset = tfrecords.record_stream(parts, fractions.open_part, options, input_context)
+    source: record_order.RecordFiles = fractions.PartFiles(parts)
   else:
-    files = [*files, *corrected]
-    dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options, input_context)
+    source = tfrecords.TFRecordFiles([*files, *corrected])
+  dataset = tfrecords.record_stream(source, options, input_context)
   return decoded(dataset, params, decoding_steps(params))
 
 

@@ -8,7 +8,7 @@ from official.core import config_definitions as cfg
 
 from official_selftrain.core import keys
 from official_selftrain.modeling import precision
-from official_selftrain.tasks import stream_specs
+from official_selftrain.tasks import accumulation, passes, stream_specs
 
 Nest = Any
 ByStream = Mapping[str, Any]
@@ -41,7 +41,8 @@ class MultiStreamMixin(_Host):
   that is not finite, progress, the search for bad records) goes through the declared streams.
 
   A task that trains on one stream only has its own inputs, step and metrics, as if it were not mixed, unless its
-  backbone has a learning rate of its own.
+  backbone has a learning rate of its own or its batches are trained on in parts, for which the task provides
+  `label_count(labels)`.
   """
 
   # Names under which `extra_losses` and `combine` log.
@@ -54,11 +55,20 @@ class MultiStreamMixin(_Host):
 
   @property
   def _is_single(self) -> bool:
-    return len(self.taught_streams()) == 1 and self._backbone_rate == 1.0
+    return len(self.taught_streams()) == 1 and self._backbone_rate == 1.0 and self._parts == 1
 
   @property
   def _backbone_rate(self) -> float:
     return getattr(self.task_config, 'backbone_learning_rate', 1.0)
+
+  @property
+  def _parts(self) -> int:
+    return getattr(self.task_config, 'gradient_accumulation_steps', 1)
+
+  @property
+  def weighs_by_losses(self) -> bool:
+    """Whether what `combine` multiplies losses by depends on them, so that they must be known first."""
+    return False
 
   @property
   def separates_batch_norm(self) -> bool:
@@ -130,7 +140,7 @@ class MultiStreamMixin(_Host):
       moving statistics are as if only the human batch had been seen.
     """
     if self.separates_batch_norm:
-      return _forward_separately(model, features)
+      return passes.forward_separately(model, features)
     joined = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *features.values())
     outputs = precision.to_float32(model(joined, training=True))
     sizes = [_batch_size(value) for value in features.values()]
@@ -139,6 +149,10 @@ class MultiStreamMixin(_Host):
       stream: tf.nest.pack_sequence_as(outputs, [piece[i] for piece in pieces])
       for i, stream in enumerate(features)
     }
+
+  def label_count(self, labels: Nest) -> tf.Tensor:
+    """What the losses of a batch of human or pseudo labels are divided by, float32 scalar."""
+    raise NotImplementedError
 
   def stream_losses(
     self, stream: stream_specs.Stream, outputs: Nest, labels: Nest
@@ -178,31 +192,110 @@ class MultiStreamMixin(_Host):
     declared = self.taught_streams()
     features = {stream.name: inputs[stream.name][0] for stream in declared}
     labels = {stream.name: inputs[stream.name][1] for stream in declared}
-    with tf.GradientTape() as tape:
-      outputs = self.forward(model, features)
-      parts = {
-        stream.name: self.stream_losses(stream, outputs[stream.name], labels[stream.name])
-        for stream in declared
-      }
-      total, logs = self.combine(model, parts)
-      for stream in declared:
-        if stream.role is stream_specs.Role.EXTRA:
-          total += stream.weight * parts[stream.name]['model_loss']
-      extra = self.extra_losses(outputs, labels)
-      for loss in extra.values():
-        total += loss
-      total += tf.add_n(model.losses) if model.losses else 0.0
-      total *= self.task_config.losses.loss_weight
-      scaled = total / tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, total.dtype)
-      if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
-        scaled = optimizer.get_scaled_loss(scaled)
-    apply_gradients(tape, scaled, model, optimizer, self._backbone_rate)
+    if self._parts == 1:
+      with tf.GradientTape() as tape:
+        parts, extra = self._losses(model, features, labels)
+        combined, logs = self.combine(model, parts)
+        total = self._total(model, combined, parts, extra)
+        scaled = scaled_loss(total, optimizer)
+      gradients = tape.gradient(scaled, model.trainable_variables)
+    else:
+      gradients, total, parts, extra, logs = self._accumulate(model, optimizer, features, labels)
+    apply_gradients(gradients, model, optimizer, self._backbone_rate)
     self.after_update(model, optimizer)
     model.first_non_finite.observe(
       [parts[stream.name]['model_loss'] for stream in declared], optimizer.iterations - 1
     )
     logs = {**logs, **extra, 'total_loss': total, **self._stream_logs(parts, labels)}
     return update_metrics(metrics, logs) | {self.loss: total}
+
+  def _losses(
+    self, model: tf.keras.Model, features: ByStream, labels: ByStream
+  ) -> tuple[ByStream, ByStream]:
+    """Losses of each stream, and the extra ones, of a training pass."""
+    outputs = self.forward(model, features)
+    parts = {
+      stream.name: self.stream_losses(stream, outputs[stream.name], labels[stream.name])
+      for stream in self.taught_streams()
+    }
+    return parts, self.extra_losses(outputs, labels)
+
+  def _total(
+    self, model: tf.keras.Model, combined: tf.Tensor, parts: ByStream, extra: ByStream
+  ) -> tf.Tensor:
+    """What is minimised: the combined loss, those of further streams, extra ones and weight decay."""
+    total = combined
+    for stream in self.taught_streams():
+      if stream.role is stream_specs.Role.EXTRA:
+        total += stream.weight * parts[stream.name]['model_loss']
+    for loss in extra.values():
+      total += loss
+    total += tf.add_n(model.losses) if model.losses else 0.0
+    return total * self.task_config.losses.loss_weight
+
+  def _accumulate(
+    self,
+    model: tf.keras.Model,
+    optimizer: tf.keras.optimizers.Optimizer,
+    features: ByStream,
+    labels: ByStream,
+  ) -> tuple[accumulation.Gradients, tf.Tensor, ByStream, ByStream, dict[str, tf.Tensor]]:
+    """One part of the batch after the other, see `accumulation`.
+
+    What `combine` makes of the losses may depend on those of the whole batch. Then a first pass over all parts finds
+    the losses, and a second one the gradients.
+
+    Returns:
+      Gradients, and total, losses of the streams, extra losses and logs of `combine`, as for a whole batch.
+    """
+    batches = accumulation.split((features, self._counted(labels)), self._parts)
+    gradients: accumulation.Gradients | None = None
+    factors: dict[str, tf.Tensor] | None = None
+    logs: dict[str, tf.Tensor] = {}
+    if self.weighs_by_losses:
+      aside: list[ByStream] = []
+      with passes.statistics_kept(model):
+        for batch in batches:
+          aside.append(self._losses(model, *accumulation.after(batch, aside))[0])
+      factors, logs = self._factors(model, accumulation.mean(aside))
+    seen: list[tuple[ByStream, ByStream, tf.Tensor]] = []
+    for batch in batches:
+      with tf.GradientTape() as tape:
+        parts, extra = self._losses(model, *accumulation.after(batch, gradients or []))
+        if factors is None:
+          combined, logs = self.combine(model, parts)
+        else:
+          combined = tf.add_n([factors[name] * parts[name]['model_loss'] for name in factors])
+        total = self._total(model, combined, parts, extra)
+        scaled = scaled_loss(total, optimizer) / self._parts
+      more = tape.gradient(scaled, model.trainable_variables)
+      gradients = accumulation.add(gradients, more)
+      seen.append((parts, extra, total))
+    parts, extra, total = accumulation.mean(seen)
+    assert gradients is not None
+    return gradients, total, parts, extra, logs
+
+  def _counted(self, labels: ByStream) -> ByStream:
+    """The labels, with what each stream's loss divides by, once for each part."""
+    counted = dict(labels)
+    for stream in self.taught_streams():
+      if stream.role is not stream_specs.Role.EXTRA:
+        mine = labels[stream.name]
+        whole = tf.fill([self._parts], self.label_count(mine))
+        counted[stream.name] = {**mine, accumulation.WHOLE_COUNT: whole}
+    return counted
+
+  def _factors(
+    self, model: tf.keras.Model, parts: ByStream
+  ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """What `combine` multiplies the loss of each stream by, and its logs."""
+    names = [s.name for s in self.taught_streams() if s.role is not stream_specs.Role.EXTRA]
+    losses = [parts[name]['model_loss'] for name in names]
+    with tf.GradientTape() as tape:
+      tape.watch(losses)
+      given = {name: {'model_loss': loss} for name, loss in zip(names, losses, strict=True)}
+      combined, logs = self.combine(model, given)
+    return dict(zip(names, tape.gradient(combined, losses), strict=True)), logs
 
   def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]:
     """Means of everything that `train_step` logs; the task's own metrics for evaluation."""
@@ -222,54 +315,28 @@ class MultiStreamMixin(_Host):
     return logs
 
 
-def pass_aside(model: tf.keras.Model, features: Nest) -> Nest:
-  """A training pass with the batch's own statistics, which leaves the moving ones of batch norm as they were.
-
-  Args:
-    model: a model, or a part of one.
-    features: of a batch.
-
-  Returns:
-    Its outputs, cast to float32.
-  """
-  moving = [v for v in model.non_trainable_variables if 'moving_' in v.name]
-  before = [tf.identity(variable) for variable in moving]
-  outputs = precision.to_float32(model(features, training=True))
-  for variable, value in zip(moving, before, strict=True):
-    variable.assign(value)
-  return outputs
-
-
-def _forward_separately(model: tf.keras.Model, features: ByStream) -> ByStream:
-  """One pass per stream, of which that of the human images alone moves the statistics."""
-  outputs = {}
-  # Human images last: what is put back was there before.
-  for source in sorted(features, key=lambda source: source == keys.HUMAN):
-    if source == keys.HUMAN:
-      outputs[source] = precision.to_float32(model(features[source], training=True))
-    else:
-      outputs[source] = pass_aside(model, features[source])
-  return {source: outputs[source] for source in features}
+def scaled_loss(loss: tf.Tensor, optimizer: tf.keras.optimizers.Optimizer) -> tf.Tensor:
+  """The part of a replica in the mean over replicas, scaled for mixed precision where the optimizer does that."""
+  scaled = loss / tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
+  is_scaling = isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer)
+  return optimizer.get_scaled_loss(scaled) if is_scaling else scaled
 
 
 def apply_gradients(
-  tape: tf.GradientTape,
-  loss: tf.Tensor,
+  gradients: accumulation.Gradients,
   model: tf.keras.Model,
   optimizer: tf.keras.optimizers.Optimizer,
   backbone_rate: float = 1.0,
 ) -> None:
-  """Gradients of a (scaled) loss, unscaled again where the optimizer scales it, applied to the model.
+  """Applies gradients of a `scaled_loss` to the trainable variables of a model.
 
   Args:
-    tape: has recorded the loss.
-    loss: scalar.
+    gradients: one per variable.
     model: the model.
     optimizer: its optimizer.
     backbone_rate: factor of the gradients of the backbone; with SGD that is a factor of its learning rate.
   """
   variables = model.trainable_variables
-  gradients = tape.gradient(loss, variables)
   if isinstance(optimizer, tf.keras.mixed_precision.LossScaleOptimizer):
     gradients = optimizer.get_unscaled_gradients(gradients)
   if backbone_rate != 1.0:

@@ -14,7 +14,6 @@ from official_selftrain.configs import segmentation as configs
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import segmentation as parsing
 from official_selftrain.evaluation import segmentation as evaluation
-from official_selftrain.losses import normalized
 from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.ops import images as image_ops
 from official_selftrain.ops import masks
@@ -94,11 +93,24 @@ class SegmentationTask(
     """
     labels, model_outputs = self._of_one_size(labels, model_outputs)
     loss = super().build_losses(labels, model_outputs, None)
-    counted = tf.reduce_sum(tf.cast(labels['masks'] != keys.IGNORE_LABEL, tf.float32))
-    loss *= normalized.batch_share(counted, segmentation_losses.EPSILON)
+    counted = _count(labels['masks'])
+    loss *= self.batch_share(labels, counted, segmentation_losses.EPSILON)
     if aux_losses:
       loss += self.task_config.losses.loss_weight * tf.add_n(aux_losses)
     return loss
+
+  def label_count(self, labels: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    """See `MultiStreamMixin`: pixels that are not ignored, of those that the loss looks at."""
+    stride = self._mask_stride
+    return _count(labels['masks'][:, ::stride, ::stride])
+
+  @property
+  def _mask_stride(self) -> int:
+    """Of the pixels that the loss looks at, where masks are reduced for it as `_of_one_size` says."""
+    is_reduced = families.of(self.task_config.model).corners_meet
+    if not is_reduced or self.task_config.losses.use_groundtruth_dimension:
+      return 1
+    return 2**self.task_config.model.head.level
 
   @property
   def enlarge(self) -> image_ops.Resize:
@@ -225,3 +237,8 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
       return {'probabilities': probabilities, 'image_info': inputs['image_info']}
 
     return parsing.inference_preprocessor(size, settings.at_own_size), predict
+
+
+def _count(mask: tf.Tensor) -> tf.Tensor:
+  """Pixels that are not ignored, float32 scalar."""
+  return tf.reduce_sum(tf.cast(mask != keys.IGNORE_LABEL, tf.float32))

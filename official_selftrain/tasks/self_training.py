@@ -50,6 +50,11 @@ class SelfTrainingMixin(_Host):
     """See `MultiStreamMixin`."""
     return self.task_config.self_training.separate_batch_norm
 
+  @property
+  def weighs_by_losses(self) -> bool:
+    """See `MultiStreamMixin`: the averages of both losses take in those of the batch before they are used."""
+    return True
+
   def combine(
     self, model: tf.keras.Model, parts: ByStream
   ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 from official.core import config_definitions as cfg
 
-from official_selftrain.dataloaders import tfrecords
+from official_selftrain.dataloaders import record_order
 
 
 class Role(enum.Enum):
@@ -50,7 +50,7 @@ class StreamParser(Protocol):
 
 # From options and the host's place among others to `(int64 ordinal, decoded example)`.
 ReadExamples = Callable[
-  [cfg.DataConfig, tfrecords.StreamOptions, tf.distribute.InputContext | None], tf.data.Dataset
+  [cfg.DataConfig, record_order.StreamOptions, tf.distribute.InputContext | None], tf.data.Dataset
 ]
 
 

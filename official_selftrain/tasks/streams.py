@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -11,10 +11,11 @@ from official.core import config_definitions as cfg
 
 from official_selftrain.checkpoints import restore
 from official_selftrain.core import console, keys
-from official_selftrain.dataloaders import tfrecords
+from official_selftrain.dataloaders import record_order, tfrecords
+from official_selftrain.losses import normalized
 from official_selftrain.ops import pipelines
 from official_selftrain.pseudo_labels import changed_images, cuts, formats, reader
-from official_selftrain.tasks import labelled_records, run_state, stream_specs
+from official_selftrain.tasks import accumulation, labelled_records, run_state, stream_specs
 
 Example = dict[str, tf.Tensor]
 InputContext: TypeAlias = tf.distribute.InputContext | None
@@ -132,6 +133,14 @@ class StreamsMixin(_Host):
     """The decoded example of an image joined with its labels, see `pseudo_labels.reader.join`."""
     raise NotImplementedError
 
+  def batch_share(self, labels: Mapping[str, Any], count: tf.Tensor, offset: float) -> tf.Tensor:
+    """See `normalized.batch_share`; `labels` are those of a batch, or of a part of one."""
+    whole = labels.get(accumulation.WHOLE_COUNT)
+    if whole is None:
+      return normalized.batch_share(count, offset)
+    parts = self.task_config.gradient_accumulation_steps
+    return normalized.batch_share(count, offset, whole[0], parts)
+
   def training_streams(self) -> tuple[stream_specs.Stream, ...]:
     """The labelled images; a task that trains on more adds to this."""
     return (self.labelled_stream(keys.HUMAN, 'train_data', HUMAN_OFFSET, stream_specs.Role.HUMAN),)
@@ -226,7 +235,7 @@ class StreamsMixin(_Host):
     tfrecords.check_not_empty(files, 'task.validation_data.input_path')
     options = self._stream_options(params, HUMAN_OFFSET)
     # Every host evaluates on all images, see `pipeline.distribution`.
-    dataset = tfrecords.record_stream(files, tfrecords.open_tfrecord, options)
+    dataset = tfrecords.record_stream(tfrecords.TFRecordFiles(files), options)
     parse = self.evaluation_parser(params)
     dataset = labelled_records.decoded(dataset, params, self.decoding_steps(params))
     dataset = pipelines.map_in_order(dataset, lambda _, example: parse(example))
@@ -278,9 +287,9 @@ class StreamsMixin(_Host):
     """
     return labelled_records.find_bad(params, field, self.check_record)
 
-  def _stream_options(self, params: cfg.DataConfig, seed_offset: int) -> tfrecords.StreamOptions:
+  def _stream_options(self, params: cfg.DataConfig, seed_offset: int) -> record_order.StreamOptions:
     own = self.start.seed * _SEED_STRIDE + self.start.family * _FAMILY_STRIDE
-    return tfrecords.StreamOptions(
+    return record_order.StreamOptions(
       seed=(own + seed_offset + (params.seed or 0)) % (1 << 31),
       is_training=params.is_training,
       shuffle_buffer_size=params.shuffle_buffer_size,
@@ -295,7 +304,7 @@ class StreamsMixin(_Host):
     self,
     path_name: str,
     params: cfg.DataConfig,
-    options: tfrecords.StreamOptions,
+    options: record_order.StreamOptions,
     input_context: InputContext,
   ) -> tf.data.Dataset:
     images = tfrecords.match_files(params.input_path, path_name)
@@ -303,20 +312,12 @@ class StreamsMixin(_Host):
     reader.check_classes(manifest, self.task_config.model.num_classes, self.class_names)
     labels = [os.path.join(params.label_dir, shard.label_file) for shard in manifest.shards]
     label_cuts, label_format = self.label_cuts(params), self.label_format()
-
-    def _open(files: tf.Tensor) -> tf.data.Dataset:
-      # Filtered before the stream numbers its elements, so that a resumed run can skip by number.
-      pairs = reader.pair_files(files[0], files[1], manifest.damaged)
-      if params.keep_empty:
-        return pairs
-      return pairs.filter(lambda _, label: reader.has_objects(label, label_format, label_cuts))
+    files = reader.PairedFiles(images, labels, label_format, label_cuts, manifest.damaged)
 
     def _join(ordinal: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, Example]:
       return ordinal, self.pseudo_example(reader.join(*pair, label_format, label_cuts))
 
-    dataset = tfrecords.record_stream(
-      list(zip(images, labels, strict=True)), _open, options, input_context
-    )
+    dataset = tfrecords.record_stream(files, options, input_context)
     return pipelines.map_in_order(dataset, _join)
 
 

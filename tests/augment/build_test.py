@@ -1,7 +1,10 @@
 """Every setting reaches the policy that is built from it."""
 
+from unittest import mock
+
 import numpy as np
 import tensorflow as tf
+import tensorflow_addons as tfa
 from absl.testing import parameterized
 from official.vision.ops import preprocess_ops
 
@@ -180,6 +183,22 @@ class LastStepTest(tf.test.TestCase):
       tf.constant([[4.0, 12.0, 20.0, 36.0]]), info[2], info[1], info[3]
     )
     self.assertAllClose(out[keys.GROUNDTRUTH_BOXES], boxes, atol=1e-3)
+
+
+class CoreOpsTest(tf.test.TestCase):
+  def test_resamples_the_same_without_addons(self):
+    example = scenes.scene((60, 100), ((10, 40, 30, 60),))
+    settings = {'policy': 'S2', 'auto_augment': {'sub_policies': ['Rotate_BBox(1, 6)']}}
+    with_addons = scenes.traced(_build(**settings))
+    with mock.patch.object(tfa.image, 'resampler', side_effect=AssertionError('addons')):
+      without = scenes.traced(_build(**settings, core_ops=True))
+      found = [without(scenes.seeded(example, number)) for number in range(20)]
+      with self.assertRaisesRegex(AssertionError, 'addons'):
+        scenes.traced(_build(**settings))(scenes.seeded(example, 0))
+    for number, one in enumerate(found):
+      other = with_addons(scenes.seeded(example, number))
+      self.assertAllClose(one['image'], other['image'], atol=2e-3)
+      self.assertAllEqual(one[keys.GROUNDTRUTH_BOXES], other[keys.GROUNDTRUTH_BOXES])
 
 
 class ExcludeTest(parameterized.TestCase, tf.test.TestCase):

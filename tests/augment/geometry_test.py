@@ -1,5 +1,6 @@
 """Affine maps: corners by hand, warps against NumPy, and the Model Garden's mirrored margins against ours."""
 
+import functools
 import math
 
 import numpy as np
@@ -156,11 +157,13 @@ class WarpTest(tf.test.TestCase):
     self.assertGreater(compared, 3000)
 
   def test_bilinear_against_numpy(self):
-    warp = _graph(geometry.warp_bilinear, tf.float32)
-    for image, forward, size in self._cases():
-      values = tf.constant(image, tf.float32)
-      got = warp(values, forward, tf.constant(size, tf.int32), 128.0)
-      self.assertAllClose(got, _bilinear(image, forward, size, 128), atol=0.05)
+    for core_ops in (False, True):
+      function = functools.partial(geometry.warp_bilinear, core_ops=core_ops)
+      warp = _graph(function, tf.float32)
+      for image, forward, size in self._cases():
+        values = tf.constant(image, tf.float32)
+        got = warp(values, forward, tf.constant(size, tf.int32), 128.0)
+        self.assertAllClose(got, _bilinear(image, forward, size, 128), atol=0.05)
 
   def test_masks_keep_their_labels(self):
     mask = np.array([[3, 9], [20, 254]], np.uint8)[..., None].repeat(8, 0).repeat(8, 1)

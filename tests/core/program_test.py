@@ -1,8 +1,10 @@
 """Tests for what every program does around its work."""
 
 import contextlib
+import errno
 import io
 import os
+import sqlite3
 import unittest
 from unittest import mock
 
@@ -27,6 +29,16 @@ class RunTest(unittest.TestCase):
       raise errors.DataError('images/ is empty')
 
     self.assertEqual(_run(_fail), (2, 'half\n', 'error: images/ is empty\n'))
+
+  def test_a_full_disk_is_one_line(self):
+    for error in (
+      OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), 'run/model'),
+      RuntimeError('run/model; No space left on device'),
+      sqlite3.OperationalError('database or disk is full'),
+    ):
+      status, _, err = _run(mock.Mock(side_effect=error))
+      self.assertEqual(status, 2)
+      self.assertEqual(err, f'error: {error}. Make room, and run the same command again.\n')
 
   def test_ctrl_c_says_what_comes_next(self):
     work = mock.Mock(side_effect=KeyboardInterrupt)

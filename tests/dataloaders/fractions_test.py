@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import strategies as st
 
 from official_selftrain.core import errors, keys, splits
-from official_selftrain.dataloaders import fractions, tfrecords
+from official_selftrain.dataloaders import fractions, record_order, tfrecords
 
 
 class FractionsTestCase(tf.test.TestCase):
@@ -36,9 +36,9 @@ class FractionsTestCase(tf.test.TestCase):
     return path
 
   def chosen(self, fraction, seed=0, files=None):
-    """Ids of the records that `open_part` gives, in the order of the files."""
-    parts = fractions.choose(files or self.files, fraction, seed)
-    return [_id(record) for part in parts for record in fractions.open_part(tf.constant(part))]
+    """Ids of the drawn records, in the order of the files."""
+    files = fractions.PartFiles(fractions.choose(files or self.files, fraction, seed))
+    return [_id(record) for part in files.elements for record in files.open(tf.constant(part), 0)]
 
 
 def _id(record):
@@ -102,9 +102,8 @@ class ChooseTest(FractionsTestCase):
 
 class StreamTest(FractionsTestCase):
   def read(self, count, context=None, **options):
-    parts = fractions.choose(self.files, 0.4, 1)
-    options = tfrecords.StreamOptions(**options)
-    stream = tfrecords.record_stream(parts, fractions.open_part, options, context)
+    files = fractions.PartFiles(fractions.choose(self.files, 0.4, 1))
+    stream = tfrecords.record_stream(files, record_order.StreamOptions(**options), context)
     return [_id(record) for _, record in stream.take(count)]
 
   def test_each_epoch_holds_each_drawn_record_once(self):
@@ -115,8 +114,9 @@ class StreamTest(FractionsTestCase):
       self.assertEqual(sorted(found[8 * epoch : 8 * epoch + 8]), expected)
 
   def test_a_later_start_goes_on_where_the_stream_was(self):
-    whole = self.read(30, seed=2)
-    self.assertEqual(self.read(17, seed=2, start=13), whole[13:])
+    for options in ({}, {'shuffle_buffer_size': 2}, {'cache': True}):
+      whole = self.read(30, seed=2, **options)
+      self.assertEqual(self.read(17, seed=2, start=13, **options), whole[13:])
 
   def test_hosts_share_the_drawn_records(self):
     for hosts in (2, 3, 5):

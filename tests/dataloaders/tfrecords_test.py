@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import errors
-from official_selftrain.dataloaders import tfrecords
+from official_selftrain.dataloaders import record_order, tfrecords
 
 
 class RecordsTestCase(tf.test.TestCase):
@@ -26,9 +26,8 @@ class RecordsTestCase(tf.test.TestCase):
     return path
 
   def _read(self, count=None, context=None, **options):
-    stream = tfrecords.record_stream(
-      self.files, tfrecords.open_tfrecord, tfrecords.StreamOptions(**options), context
-    )
+    files = tfrecords.TFRecordFiles(self.files)
+    stream = tfrecords.record_stream(files, record_order.StreamOptions(**options), context)
     elements = stream if count is None else stream.take(count)
     return [(int(i), r.numpy().decode()) for i, r in elements]
 
@@ -84,10 +83,9 @@ class RecordStreamTest(RecordsTestCase):
     for cache, later in ((True, set('0123')), (False, set('x'))):
       self.setUp()
       # A large buffer would read many epochs ahead.
-      options = tfrecords.StreamOptions(cache=cache, shuffle_buffer_size=1)
-      stream = tfrecords.record_stream(
-        self.files, tfrecords.open_tfrecord, options
-      ).as_numpy_iterator()
+      options = record_order.StreamOptions(cache=cache, shuffle_buffer_size=1)
+      files = tfrecords.TFRecordFiles(self.files)
+      stream = tfrecords.record_stream(files, options).as_numpy_iterator()
       for _ in range(20):
         next(stream)
       for path in self.files:

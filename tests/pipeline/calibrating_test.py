@@ -17,11 +17,9 @@ from tests.testing import records, tiny_run
 
 def _ids(path_parts):
   """Ids of drawn records."""
-  found = []
-  for path, chosen in path_parts:
-    part = tf.stack([tf.constant(path), tf.constant(chosen)])
-    found += [records.parse(each.numpy())[keys.SOURCE_ID][0] for each in fractions.open_part(part)]
-  return found
+  files = fractions.PartFiles(path_parts)
+  drawn = [each for part in files.elements for each in files.open(tf.constant(part), 0)]
+  return [records.parse(each.numpy())[keys.SOURCE_ID][0] for each in drawn]
 
 
 class HeldOutTest(tf.test.TestCase):

@@ -113,6 +113,18 @@ class ExecuteTest(_Case):
     self.assertEqual(self.ledger.result('teacher')['runs'], 2)
     self.assertTrue(self.ledger.is_done('teacher'))
 
+  def test_a_damaged_record_is_named(self):
+    self.execute()
+    path = self.ledger.path('teacher')
+    for content in ('', '{"status": "do', '[]', '{"status": "done"}'):
+      files.write_text(path, content)
+      with self.assertRaisesRegex(
+        errors.DataError, 'teacher.json is damaged.* Delete it; the stage teacher then goes on'
+      ):
+        self.execute()
+    os.remove(path)
+    self.assertTrue(self.execute())
+
   def test_a_process_that_is_killed_leaves_a_started_stage(self):
     # A kill runs no handler, so the last record is the one that was written before the work began.
     record = {'stage': 'teacher', 'settings': {}, 'inputs': {}, 'seconds': 0.0, 'status': 'running'}

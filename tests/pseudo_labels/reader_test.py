@@ -8,6 +8,7 @@ from unittest import mock
 import tensorflow as tf
 
 from official_selftrain.core import errors, keys
+from official_selftrain.dataloaders import record_order
 from official_selftrain.pseudo_labels import cuts, labeller, manifest, reader, shards
 from tests.pseudo_labels import unlabelled
 
@@ -121,6 +122,28 @@ class ReaderTest(_Case):
         expected = [n for both in zip(first, second, strict=False) for n in both]
         expected += first[len(second) :]
         self.assertAllEqual(ids, [b'id-%d' % number for number in expected])
+
+  def test_a_stream_of_pairs_starts_in_the_middle(self):
+    for number, damaged in ((0, False), (1, True)):
+      if damaged:
+        unlabelled.flip_bit(self.images[1], unlabelled.record_offset(self.images[1], 1) + 20)
+        shutil.rmtree(self.labels)
+      self._label()
+      for some, counts in (
+        (cuts.Cuts(0.05), ([6, 5], [6, 4])),
+        (cuts.Cuts(0.5, ignore_cut=0.2, keep_empty=False), ([4, 4], [4, 3])),
+      ):
+        files = reader.PairedFiles(
+          self.images, self._label_files(), unlabelled.label_format(), some, damaged
+        )
+        self.assertEqual([files.usable(each).sum() for each in (0, 1)], counts[number])
+        options = record_order.StreamOptions(seed=3, shuffle_buffer_size=3)
+        whole = self._serialized(files, options, 30)
+        late = dataclasses.replace(options, start=20)
+        self.assertEqual(self._serialized(files, late, 10), whole[20:])
+
+  def _serialized(self, files, options, count):
+    return list(record_order.ordered(files, options).take(count).as_numpy_iterator())
 
   def test_swapped_shards_are_a_mismatch_at_the_first_record(self):
     self._label()

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import keys
-from official_selftrain.tasks import detection, multi_stream, stream_specs, streams
+from official_selftrain.tasks import detection, multi_stream, passes, stream_specs, streams
 from tests.tasks import tiny
 from tests.testing import replicas
 
@@ -166,7 +166,8 @@ class StepTest(tf.test.TestCase):
     before = [np.array(v) for v in model.backbone.trainable_variables]
     with tf.GradientTape() as tape:
       loss = tf.reduce_sum(model(tf.ones([1, 2])))
-    multi_stream.apply_gradients(tape, loss, model, tf.keras.optimizers.legacy.SGD(1.0), 0.1)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    multi_stream.apply_gradients(gradients, model, tf.keras.optimizers.legacy.SGD(1.0), 0.1)
     self.assertAllEqual(model.backbone.kernel, before[0])
     self.assertLen(model.trainable_variables, 4)
 
@@ -242,7 +243,7 @@ class PassAsideTest(tf.test.TestCase):
     model = tiny.TinyTask(tiny.config()).build_model()
     images = 3 + tf.random.stateless_normal([4, tiny.SIZE, tiny.SIZE, 3], [1, 2])
     before = [np.array(v) for v in model.non_trainable_variables]
-    outputs = multi_stream.pass_aside(model, images)
+    outputs = passes.pass_aside(model, images)
     for variable, value in zip(model.non_trainable_variables, before, strict=True):
       self.assertAllEqual(variable, value)
     expected = model(images, training=True)

@@ -153,6 +153,26 @@ class LossTest(tf.test.TestCase):
     whole = task.build_losses({'masks': tf.constant(masks)}, model(images))
     self.assertAllClose(mean, whole, rtol=1e-5)
 
+  def test_a_batch_in_parts_makes_the_update_of_the_whole_batch(self):
+    for family, enlarged in (('model_garden', True), ('original', True), ('original', False)):
+      expected = None
+      for parts in (1, 2, 4):
+        task = _task(alpha=0.5)
+        task.task_config.model.family = family
+        task.task_config.losses.use_groundtruth_dimension = enlarged
+        task.task_config.gradient_accumulation_steps = parts
+        model = task.build_model()
+        inputs = {keys.HUMAN: _batch(1, 4, ignored=0.1), keys.PSEUDO: _batch(2, 4, ignored=0.7)}
+        masks = inputs[keys.PSEUDO][1]['masks'].numpy()
+        # A part may have nothing to show.
+        masks[2:] = IGNORE
+        masks[0, :, : SIZE // 2] = IGNORE
+        inputs[keys.PSEUDO][1]['masks'] = tf.constant(masks)
+        task.train_step(inputs, model, tf.keras.optimizers.legacy.SGD(0.5))
+        found = [weight.numpy() for weight in model.weights]
+        expected = expected or found
+        self.assertAllClose(found, expected, rtol=1e-5, atol=1e-6)
+
 
 class EvaluationTest(tf.test.TestCase):
   def test_a_step_feeds_the_evaluator_and_gives_the_loss(self):
