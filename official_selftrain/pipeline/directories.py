@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 
 from official_selftrain.core import errors, lease
@@ -18,7 +19,7 @@ def occupied(model_dir: str, lifetime: float = lease.LIFETIME) -> Iterator[None]
     lifetime: seconds after which that of a dead process is free, see `lease.hold`.
 
   Raises:
-    ConfigError: another process is working in it, or it is in remote storage.
+    ConfigError: another process is working in it, or see `make`.
   """
   make(model_dir)
   lock = os.path.join(model_dir, _LOCK)
@@ -32,7 +33,11 @@ def occupied(model_dir: str, lifetime: float = lease.LIFETIME) -> Iterator[None]
 
 
 def make(model_dir: str) -> None:
-  """Makes a run directory; raises ConfigError for remote storage, which stage records cannot be written to."""
+  """Makes a run directory.
+
+  Raises:
+    ConfigError: it is in remote storage, which stage records cannot be written to, or nothing can be written there.
+  """
   scheme, separator, _ = model_dir.partition('://')
   if separator:
     raise errors.ConfigError(
@@ -40,4 +45,11 @@ def make(model_dir: str) -> None:
       f'renamed into place; {scheme}:// cannot do that. Train locally and copy the directory, or mount the storage. '
       'Input files may lie in remote storage.'
     )
-  os.makedirs(model_dir, exist_ok=True)
+  try:
+    os.makedirs(model_dir, exist_ok=True)
+    with tempfile.TemporaryFile(dir=model_dir):
+      pass
+  except OSError as error:
+    raise errors.ConfigError(
+      f'--model_dir={model_dir}: nothing can be written there: {error.strerror}.'
+    ) from error

@@ -1,9 +1,11 @@
 """One process in a run directory, and none in remote storage."""
 
+import errno
 import os
 import pathlib
 import tempfile
 import unittest
+from unittest import mock
 
 from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.core import config, errors, lease
@@ -56,6 +58,19 @@ class DirectoriesTest(unittest.TestCase):
       ):
         run.run(params, mode, 'gs://bucket/a')
     self.assertFalse(os.path.exists('gs:'))
+
+  def test_a_place_where_nothing_can_be_written(self):
+    folder = pathlib.Path(self.run_dir).parents[1]
+    file = folder / 'file'
+    file.touch()
+    with self.assertRaisesRegex(errors.ConfigError, f'{file}/run: nothing .*: Not a directory'):
+      directories.make(f'{file}/run')
+    refused = OSError(errno.EROFS, os.strerror(errno.EROFS))
+    with (
+      mock.patch.object(tempfile, 'TemporaryFile', side_effect=refused),
+      self.assertRaisesRegex(errors.ConfigError, 'can be written there: Read-only file system'),
+    ):
+      directories.make(str(folder))
 
   def test_an_unreadable_lock(self):
     self.assertEqual(lease.owner(os.path.join(self.run_dir, 'none')), '')
