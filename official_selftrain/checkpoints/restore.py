@@ -5,8 +5,9 @@ only be asked whether something was skipped. This module walks both graphs first
 """
 
 import collections
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -17,6 +18,15 @@ from official_selftrain.core import errors
 
 _GRAPH_KEY = '_CHECKPOINTABLE_OBJECT_GRAPH'
 _VALUE = 'VARIABLE_VALUE'
+# What TensorFlow raises for checkpoints that are cut, changed or incomplete.
+_DAMAGED = (
+  IndexError,
+  tf.errors.DataLossError,
+  tf.errors.OutOfRangeError,
+  tf.errors.NotFoundError,
+  tf.errors.InternalError,
+  tf.errors.UnknownError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +82,21 @@ def modules_of(model: tf.keras.Model, modules: str | list[str]) -> dict[str, Any
   }
 
 
+@contextlib.contextmanager
+def readable(checkpoint: str) -> Iterator[None]:
+  """While a checkpoint is read: what TensorFlow raises for a damaged one becomes DataError."""
+  try:
+    yield
+  except (IndexError, tf.errors.OpError) as error:
+    # The reader makes some errors of the base class alone.
+    if not isinstance(error, _DAMAGED) and type(error) is not tf.errors.OpError:
+      raise
+    raise errors.DataError(
+      f'{checkpoint} cannot be read ({errors.first_line(error)}). Put a copy of its files in their place, or make the '
+      'model again.'
+    ) from error
+
+
 def restore(
   model: tf.keras.Model,
   checkpoint: str,
@@ -90,18 +115,20 @@ def restore(
     What was restored and what was not.
 
   Raises:
-    DataError: the file is a name-based TF1 checkpoint, holds no variable of the modules or lacks some of them, or a
-      shape differs.
+    DataError: the file is damaged or a name-based TF1 checkpoint, holds no variable of the modules or lacks some of
+      them, or a shape differs.
   """
   items = modules_of(model, modules)
-  reader = tf.train.load_checkpoint(checkpoint)
-  shapes = reader.get_variable_to_shape_map()
+  with readable(checkpoint):
+    reader = tf.train.load_checkpoint(checkpoint)
+    shapes = reader.get_variable_to_shape_map()
+    serialized = reader.get_tensor(_GRAPH_KEY) if _GRAPH_KEY in shapes else b''
   if _GRAPH_KEY not in shapes:
     raise errors.DataError(
       f'{checkpoint} is a TF1 checkpoint. Import it first: python -m official_selftrain.import_tf1 '
       f'--checkpoint={checkpoint} --config_file=... --output=...'
     )
-  keys = _match(tf.train.Checkpoint(**items), reader.get_tensor(_GRAPH_KEY))
+  keys = _match(tf.train.Checkpoint(**items), serialized)
   wanted = {v.ref(): v for part in items.values() for v in part.variables}
   named = ' and '.join(items)
   found = {ref: key for ref, key in keys.items() if ref in wanted and key in shapes}
@@ -126,7 +153,8 @@ def restore(
   kept = (
     {} if statistics else {ref: wanted[ref].numpy() for ref in found if _is_moving(wanted[ref])}
   )
-  tf.train.Checkpoint(**items).read(checkpoint).expect_partial()
+  with readable(checkpoint):
+    tf.train.Checkpoint(**items).read(checkpoint).expect_partial()
   for ref, value in kept.items():
     wanted[ref].assign(value)
     del found[ref]

@@ -70,7 +70,8 @@ def finished_steps(model_dir: str) -> int:
 
 def checkpoint_step(checkpoint: str) -> int:
   """Steps recorded in a checkpoint, 0 if it records none; makes no variable, which some strategies forbid so early."""
-  reader = tf.train.load_checkpoint(checkpoint)
+  with restore.readable(checkpoint):
+    reader = tf.train.load_checkpoint(checkpoint)
   key = 'global_step/.ATTRIBUTES/VARIABLE_VALUE'
   return int(reader.get_tensor(key)) if reader.has_tensor(key) else 0
 
@@ -189,16 +190,18 @@ def _run(
   progress = actions.TrainingProgress(job.name, job.train_steps, start_step, streams, folder)
   interrupted_at = None
   with _stdout_to(os.path.join(folder, LOG_FILE)):
-    runner = _Runner(
-      distribution_strategy=strategy,
-      task=task,
-      mode=mode,
-      params=job.params,
-      model_dir=folder,
-      train_actions=[progress],
-      eval_actions=[recorder],
-      eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(job.params, folder),
-    )
+    # The runner starts with the last checkpoint.
+    with restore.readable(tf.train.latest_checkpoint(job.model_dir) or job.model_dir):
+      runner = _Runner(
+        distribution_strategy=strategy,
+        task=task,
+        mode=mode,
+        params=job.params,
+        model_dir=folder,
+        train_actions=[progress],
+        eval_actions=[recorder],
+        eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(job.params, folder),
+      )
     if folder != job.model_dir:
       _follow(job, runner)
     guard = actions.NonFiniteGuard(

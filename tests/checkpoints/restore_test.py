@@ -43,6 +43,18 @@ class RestoreTest(parameterized.TestCase, tf.test.TestCase):
       f'{len(model.variables)} variables restored, 0 left fresh, 2 values of the checkpoint not used',
     )
 
+  def test_a_damaged_checkpoint_is_named(self):
+    for ending in ('.data-00000-of-00001', '.index'):
+      prefix = self._save_model()
+      whole = os.path.getsize(prefix + ending)
+      for size in (whole - 1, whole // 2, 0):
+        os.truncate(prefix + ending, size)
+        with self.assertRaisesRegex(errors.DataError, 'ckpt-1 cannot be read .*Put a copy'):
+          restore.restore(tiny.shared(), prefix)
+      os.remove(prefix + ending)
+      with self.assertRaisesRegex(errors.DataError, 'ckpt-1 cannot be read'):
+        restore.restore(tiny.shared(), prefix)
+
   @parameterized.parameters('backbone', (['backbone'],))
   def test_the_backbone_alone(self, modules):
     model = tiny.shared(num_classes=7)
