@@ -1,6 +1,7 @@
 """A batch that is trained on in parts makes the update of the whole batch."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from official_selftrain.configs import joint as joint_configs
@@ -71,16 +72,18 @@ class UpdateTest(tf.test.TestCase):
       self.assertAllClose(state, expected, rtol=1e-5, atol=1e-6)
       self.assertAllClose(found, logs, rtol=1e-5)
 
-  def test_self_training(self):
-    for settings in (
-      {'alpha': 2.0, 'normalize_loss': False, 'separate_batch_norm': True},
-      {'alpha': 0.5, 'weight': 0.3},
-    ):
-      with self.subTest(**settings):
-        self.assert_same_update(
-          lambda config: _trained(tiny.TinyTask(config), [_inputs(n, config) for n in range(2)]),
-          **settings,
-        )
+  def assert_same_self_training(self, **settings):
+    self.assert_same_update(
+      lambda config: _trained(tiny.TinyTask(config), [_inputs(n, config) for n in range(2)]),
+      **settings,
+    )
+
+  def test_self_training_with_joint_training(self):
+    self.assert_same_self_training(alpha=0.5, weight=0.3)
+
+  @pytest.mark.slow
+  def test_self_training_with_a_plain_sum_and_separate_statistics(self):
+    self.assert_same_self_training(alpha=2.0, normalize_loss=False, separate_batch_norm=True)
 
   def test_labelled_images_alone(self):
     def _make(config):
@@ -93,6 +96,7 @@ class UpdateTest(tf.test.TestCase):
 
     self.assert_same_update(_make)
 
+  @pytest.mark.slow
   def test_two_replicas(self):
     strategy = replicas.two_replicas()
 
