@@ -1,10 +1,10 @@
 """The order of the records of a stream, and how to start in the middle of it without reading what came before.
 
-The order depends on the numbers of records and on seeds, never on content or timing. Each epoch draws
-from TensorFlow's generators the same seeds as `Dataset.shuffle` with `repeat` does, so that any epoch can be made by
-itself. Within an epoch the order is first gone through with numbers in place of records, which shows what was seen
-already. A file is then read from its first record that was not; records before it are jumped over by their lengths.
-What is read again is what came while that record waited in the shuffle buffer: some times the buffer's size.
+The order depends on the numbers of records and on seeds, never on content or timing. Each epoch draws from TensorFlow's
+generators the same seeds as `Dataset.shuffle` with `repeat` does, so that any epoch can be made by itself. Within an
+epoch the order is first gone through with numbers in place of records, which shows what was seen already. A file is then
+read from its first record that was not; records before it are jumped over by their lengths. What is read again is what
+came while that record waited in the shuffle buffer: some times the buffer's size.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from official_selftrain.core import console
+from official_selftrain.core import console, errors
 
 # Files read at the same time; more hides the latency of remote storage, fewer keep memory small.
 _MAX_CYCLE_LENGTH = 16
@@ -79,7 +79,11 @@ class StreamOptions:
 
 
 def ordered(files: RecordFiles, options: StreamOptions) -> tf.data.Dataset:
-  """Elements of a stream from `options.start` on, endless when training."""
+  """Elements of a stream from `options.start` on, endless when training.
+
+  Raises:
+    DataError: with a late start, a file cannot be read, or there is no record.
+  """
   if not options.is_training or not options.start:
     return _from_the_beginning(files, options)
   if options.skip_errors:
@@ -123,6 +127,8 @@ class _Late:
     self._usable = [files.usable(index) for index in range(len(files.elements))]
     self._counts = np.array([mask.sum() for mask in self._usable], np.int64)
     total = int(self._counts.sum())
+    if not total:
+      raise errors.DataError(f'{_named(files)}: there is no record that could be trained on.')
     self._epoch, self._seen = divmod(options.start, total)
     console.note(
       f'{_named(files)}: going on in epoch {self._epoch + 1} after {self._seen:,} of {total:,} records'

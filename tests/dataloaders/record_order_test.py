@@ -57,6 +57,10 @@ class LateStartTest(RecordOrderTestCase):
       late = self.read(paths, 250 - start, seed=8, shuffle_buffer_size=6, start=start)
       self.assertEqual(late, whole[start:])
 
+  def test_files_without_a_record(self):
+    with self.assertRaisesRegex(errors.DataError, r'0\.tfrecord and 1 more: there is no record'):
+      self.read(self.write([0, 0]), 1, start=5)
+
   def test_the_global_seed_changes_nothing_between_the_two(self):
     paths = self.write([30, 20])
     tf.random.set_seed(5)
