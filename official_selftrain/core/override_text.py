@@ -134,11 +134,22 @@ def _add_layers(
 def _bases(value: object, name: str) -> list[str]:
   """Names of the files in `value`, which is the `base` of the file `name`."""
   named = [value] if isinstance(value, str) else value
-  if not isinstance(named, list) or not all(isinstance(base, str) and base for base in named):
+  if not isinstance(named, list) or not all(_may_be_name(base) for base in named):
     raise errors.ConfigError(
       f'{name}: {BASE} is {_shorten(value)}; expected the name of a file, or a list of names.'
     )
   return [_beside(name, base) for base in named]
+
+
+def _may_be_name(base: object) -> bool:
+  """Whether the system could have a file of this name."""
+  if not isinstance(base, str) or not base or '\0' in base:
+    return False
+  try:
+    os.fsencode(base)
+  except UnicodeEncodeError:
+    return False
+  return True
 
 
 def _beside(name: str, other: str) -> str:

@@ -2,9 +2,9 @@
 
 The order depends on the numbers of records and on seeds, never on content or timing. Each epoch draws from TensorFlow's
 generators the same seeds as `Dataset.shuffle` with `repeat` does, so that any epoch can be made by itself. Within an
-epoch the order is first gone through with numbers in place of records, which shows what was seen already. A file is then
-read from its first record that was not; records before it are jumped over by their lengths. What is read again is what
-came while that record waited in the shuffle buffer: some times the buffer's size.
+epoch the order is first gone through with numbers in place of records, which shows what was seen already. Files are
+then read from their first records that were not; records before these are jumped over by their lengths. What is read
+again is what came while such a record waited in the shuffle buffer: some times the buffer's size.
 """
 
 import dataclasses

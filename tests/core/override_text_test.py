@@ -270,6 +270,8 @@ class BaseTest(unittest.TestCase):
       ('3', '3'),
       ('{a: b}', "{'a': 'b'}"),
       ('[a.yaml, 1]', "['a.yaml', 1]"),
+      (r'"a\0b"', r"'a\x00b'"),
+      (r'"a\ud800"', r"'a\ud800'"),
     ):
       path = self.write(mine=f'base: {value}\n')
       self.assert_refused(

@@ -100,8 +100,8 @@ def fuzz(target: Target, count: int, seed: int = 0) -> Outcome:
         outcome.refused += 1
       except Exception as error:
         text = traceback.format_exc()
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        key = f'{type(error).__name__} in {place.filename}:{place.lineno}'
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        key = f'{type(error).__name__} in {last.filename}:{last.lineno}'
         outcome.failures.setdefault(key, (text, damaged))
   return outcome
 

@@ -76,7 +76,7 @@ def read_review(path: str) -> entries.Entries:
     for source_id, decision in content['images'].items():
       made.add_image(source_id)
       made.add(source_id, _labels(decision, names))
-  except (OSError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+  except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
     raise errors.DataError(
       f'{path} is not what the review page saves ({errors.first_line(error)}). Save it again.'
     ) from error
