@@ -1,7 +1,7 @@
 """Start in the middle of a stream of a million records: seconds to the next record.
 
 Beside it stands reading all records before it, which is what `Dataset.skip` does. The records here are small; with
-photographs reading takes a hundred times as long, and a late start the same.
+photographs there is a hundred times as much to read, and a late start reads no more than here.
 """
 
 import os
