@@ -119,10 +119,7 @@ def restore(
       them, or a shape differs.
   """
   items = modules_of(model, modules)
-  with readable(checkpoint):
-    reader = tf.train.load_checkpoint(checkpoint)
-    shapes = reader.get_variable_to_shape_map()
-    serialized = reader.get_tensor(_GRAPH_KEY) if _GRAPH_KEY in shapes else b''
+  shapes, serialized = _contents(checkpoint)
   if _GRAPH_KEY not in shapes:
     raise errors.DataError(
       f'{checkpoint} is a TF1 checkpoint. Import it first: python -m official_selftrain.import_tf1 '
@@ -166,6 +163,14 @@ def restore(
   )
 
 
+def _contents(checkpoint: str) -> tuple[Mapping[str, list[int]], bytes]:
+  """Shapes by key, and the object graph, which is empty in a TF1 checkpoint."""
+  with readable(checkpoint):
+    reader = tf.train.load_checkpoint(checkpoint)
+    shapes = reader.get_variable_to_shape_map()
+    return shapes, reader.get_tensor(_GRAPH_KEY) if _GRAPH_KEY in shapes else b''
+
+
 def _is_moving(variable: tf.Variable) -> bool:
   """Whether a variable is a moving statistic of batch norm."""
   return variable.name.rsplit('/', 1)[-1].startswith('moving_')
@@ -180,17 +185,20 @@ def restore_if_there(root: tf.train.Checkpoint, checkpoint: str) -> bool:
 
   Returns:
     Whether it did; if not, nothing has changed.
+
+  Raises:
+    DataError: the checkpoint is damaged.
   """
-  reader = tf.train.load_checkpoint(checkpoint)
-  shapes = reader.get_variable_to_shape_map()
-  found = _match(root, reader.get_tensor(_GRAPH_KEY))
+  shapes, serialized = _contents(checkpoint)
+  found = _match(root, serialized)
   wanted = _variables(root)
   if not all(
     variable.ref() in found and list(variable.shape) == list(shapes[found[variable.ref()]])
     for variable in wanted
   ):
     return False
-  root.read(checkpoint).expect_partial()
+  with readable(checkpoint):
+    root.read(checkpoint).expect_partial()
   return True
 
 
