@@ -133,7 +133,7 @@ class Ledger:
     """
     for stage in reversed(stages):
       if self.is_done(stage.name):
-        value = files.parse_json(self.path(stage.name), dict, _ADVICE.format(stage.name))
+        value = files.read_json(self.path(stage.name))
         files.write_json(self.path(stage.name), {**value, 'status': 'running'})
       removed = []
       for name in stage.makes:

@@ -13,7 +13,7 @@ import tensorflow as tf
 Nest = Any
 Gradients = list[tf.Tensor | None]
 
-# Label of a part: what the losses of the whole batch are divided by, float32 scalar, see `normalized.batch_share`.
+# Label of a part: what the losses of the whole batch are divided by, float32 [1], see `normalized.batch_share`.
 WHOLE_COUNT = 'whole_batch_count'
 
 
