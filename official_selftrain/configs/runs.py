@@ -8,7 +8,13 @@ from official.core import config_definitions as cfg
 
 from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import calibration as calibration_lib
-from official_selftrain.configs import contrastive, digit_settings, inputs, prepared_data
+from official_selftrain.configs import (
+  contrastive,
+  digit_settings,
+  inputs,
+  object_sizes,
+  prepared_data,
+)
 from official_selftrain.configs import pretraining as pretraining_lib
 from official_selftrain.configs import self_training as st
 from official_selftrain.configs import tasks as task_configs
@@ -68,6 +74,7 @@ class SupervisedExperiment(cfg.ExperimentConfig):
       self.dataset.check('dataset', self.task.model.num_classes, first_class)
     if not uses_embedded_data(self):
       digit_settings.warn(self)
+      object_sizes.warn(self)
 
   def check_start(self) -> None:
     """Raises ConfigError for an `init` that this experiment does not have, or that contradicts other settings."""

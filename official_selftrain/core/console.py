@@ -15,7 +15,7 @@ import sys
 import time
 import types
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, SupportsFloat, SupportsIndex, TypeGuard
 
 # Not resolved: log records hold the path that a module was imported by, which may be a link.
@@ -84,6 +84,27 @@ def _hide_third_party(record: logging.LogRecord) -> bool:
   import absl.logging
 
   return _verbosity_is_asked_for() and absl.logging.get_verbosity() >= absl.logging.INFO
+
+
+@contextlib.contextmanager
+def warnings_once() -> Iterator[None]:
+  """Within it, absl's logger says each text once, as where many settings are read that differ little."""
+  import absl.logging
+
+  said: set[str] = set()
+
+  def is_new(record: logging.LogRecord) -> bool:
+    text = record.getMessage()
+    seen = text in said
+    said.add(text)
+    return not seen
+
+  logger = absl.logging.get_absl_logger()
+  logger.addFilter(is_new)
+  try:
+    yield
+  finally:
+    logger.removeFilter(is_new)
 
 
 def _verbosity_is_asked_for() -> bool:

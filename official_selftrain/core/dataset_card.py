@@ -32,6 +32,9 @@ class Set:
     annotation_file: COCO JSON of a validation set for detection, or of what was taken away from unlabelled images that
       came from the labelled ones; relative to the card, '' without one.
     faults: number of images or annotations by kind of fault.
+    object_sizes: of labelled images for detection, by class name: square root of the boxes' area as a share of the
+      longer side of their image, which 10%, 50% and 90% of the boxes do not exceed; without crowds, and without
+      classes that have no box. Empty on cards that were written before it was there.
   """
 
   pattern: str
@@ -44,6 +47,7 @@ class Set:
   source: str
   annotation_file: str = ''
   faults: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  object_sizes: Mapping[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +138,8 @@ def _parse(content: Mapping[str, Any]) -> Card:
       for side in ('height', 'width'):
         smallest, median, largest = found[side]
         found[side] = (smallest, median, largest)
+      sizes = found.get('object_sizes', {})
+      found['object_sizes'] = {each: (low, mid, high) for each, (low, mid, high) in sizes.items()}
       fields[name] = Set(**found)
   fields['classes'] = tuple(fields['classes'])
   if fields['task'] not in TASKS:

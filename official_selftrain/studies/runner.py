@@ -25,7 +25,8 @@ def plan(study: definition.Study, where: places.Places) -> schedule.Schedule:
   Raises:
     ConfigError: the settings of a cell are refused.
   """
-  keys = {cell.name: cells.planned(study, cell, where) for cell in study.cells}
+  with console.warnings_once():
+    keys = {cell.name: cells.planned(study, cell, where) for cell in study.cells}
   return _schedule(study, where, keys)
 
 
@@ -111,7 +112,7 @@ def _announce(
   number = [each.name for each in study.cells].index(cell.name) + 1
   left = len(now.left())
   console.say(
-    f'\n{cell.title} ({number} of {len(study.cells)}; {left} products left: {schedule.hours(now.remaining())})'
+    f'\n{cell.title} ({number} of {len(study.cells)}; {left} products left: {now.duration()})'
   )
 
 

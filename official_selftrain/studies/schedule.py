@@ -47,11 +47,21 @@ class Schedule:
       if key not in made
     }
 
-  def remaining(self) -> float | None:
-    """Seconds that one process will need; None while some kind of stage was never measured nor given."""
-    times = [self._time(stage) for stage in self.left().values()]
-    known = [time for time in times if time is not None]
-    return sum(known) if len(known) == len(times) else None
+  def remaining(self) -> tuple[float, tuple[str, ...]]:
+    """Seconds that one process will need, and the kinds of stage left out: never measured nor given."""
+    times = [(stage, self._time(stage)) for stage in self.left().values()]
+    known = sum(time for _, time in times if time is not None)
+    return known, tuple(sorted({stage for stage, time in times if time is None}))
+
+  def duration(self) -> str:
+    """`remaining` in words."""
+    seconds, unknown = self.remaining()
+    if not unknown:
+      return hours(seconds)
+    others = ', '.join(unknown)
+    if not seconds:
+      return f'time unknown until one has run of {others} (or `seconds` in the study file says)'
+    return f'{hours(seconds)} and the time of {others}, which is not known yet'
 
   def _time(self, stage: str) -> float | None:
     measured = [seconds for (_, name), seconds in self.seconds.items() if name == stage]
@@ -71,7 +81,7 @@ class Schedule:
       console.table(rows, ('run', 'made by an earlier run of this list')),
       '',
       f'{len(study.cells)} runs, {self.total} products, of which {self.unique} different; {len(self.left())} are left.',
-      f'One process: {hours(self.remaining())}.',
+      f'One process: {self.duration()}.',
     ]
     return '\n'.join(lines)
 
@@ -80,12 +90,8 @@ def _shared(stages: Mapping[str, str], users: Mapping[str, list[str]], cell: str
   return (stage for stage, key in stages.items() if users[key][0] != cell)
 
 
-def hours(seconds: float | None) -> str:
+def hours(seconds: float) -> str:
   """A duration in words."""
-  if seconds is None:
-    return (
-      'time unknown until each kind of stage has run once (or `seconds` in the study file says)'
-    )
   if seconds < 90:
     return f'about {seconds:.0f} seconds'
   if seconds < 5400:

@@ -39,6 +39,17 @@ def _drawn(stream):
   return [line.removesuffix('\x1b[K') for line in stream.getvalue().split('\r')[1:]]
 
 
+class WarningsOnceTest(unittest.TestCase):
+  def test_each_text_once(self):
+    with self.assertLogs('absl', 'WARNING') as logs:
+      with console.warnings_once():
+        for name in ('steps', 'rate', 'steps'):
+          absl_logging.warning('%s are those of the digits', name)
+      absl_logging.warning('steps are those of the digits')
+    texts = [record.getMessage().split()[0] for record in logs.records]
+    self.assertEqual(texts, ['steps', 'rate', 'steps'])
+
+
 class QuietTest(unittest.TestCase):
   def _run(self, code, **environment):
     for name in ('TF_CPP_MIN_LOG_LEVEL', 'PYTHONWARNINGS'):

@@ -24,6 +24,7 @@ def _set(name, annotation_file=''):
     source='voc:mine: all',
     annotation_file=annotation_file,
     faults={'cmyk': 1},
+    object_sizes={'cat': (0.1, 0.25, 0.5)},
   )
 
 

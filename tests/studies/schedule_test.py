@@ -33,21 +33,33 @@ class ScheduleTest(unittest.TestCase):
     self.assertEqual(set(found.left()), {'t3', 'a', 'b'})
 
   def test_time(self):
-    self.assertIsNone(_schedule().remaining())
-    self.assertEqual(_schedule(expected={'teacher': 10, 'student': 7}).remaining(), 2 * 10 + 3 * 7)
+    self.assertEqual(_schedule().remaining(), (0, ('student', 'teacher')))
+    self.assertEqual(
+      _schedule(expected={'teacher': 10, 'student': 7}).remaining(), (2 * 10 + 3 * 7, ())
+    )
     measured = {('low_random_seed3', 'teacher'): 30.0, ('low_random_seed3', 'student'): 4.0}
     # What was measured counts more than what was expected; one teacher and two students are left.
     found = _schedule(measured, {'teacher': 10, 'student': 7})
-    self.assertEqual(found.remaining(), 30 + 2 * 4)
+    self.assertEqual(found.remaining(), (30 + 2 * 4, ()))
     del measured['low_random_seed3', 'student']
-    self.assertIsNone(_schedule(measured).remaining())
+    self.assertEqual(_schedule(measured).remaining(), (30, ('student',)))
 
   def test_words(self):
     self.assertEqual(schedule.hours(3.0), 'about 3 seconds')
     self.assertEqual(schedule.hours(100.0), 'about 2 minutes')
     self.assertEqual(schedule.hours(1800.0), 'about 30 minutes')
     self.assertEqual(schedule.hours(9000.0), 'about 2.5 hours')
-    self.assertIn('unknown', schedule.hours(None))
+    self.assertEqual(
+      _schedule(expected={'teacher': 600, 'student': 60}).duration(), 'about 23 minutes'
+    )
+    self.assertEqual(
+      _schedule(expected={'teacher': 600}).duration(),
+      'about 20 minutes and the time of student, which is not known yet',
+    )
+    self.assertEqual(
+      _schedule().duration(),
+      'time unknown until one has run of student, teacher (or `seconds` in the study file says)',
+    )
 
   def test_plan(self):
     study = study_files.load(exclude=[{'init': 'simclr'}, {'cut': 'high', 'init': 'random'}])

@@ -1,5 +1,6 @@
 """Images that are there twice, within a set and between training and validation."""
 
+import array
 import dataclasses
 from collections.abc import Iterator
 
@@ -11,9 +12,11 @@ from official_selftrain.datasets.preparation import store
 
 # Near-duplicates that are listed; a video has more than anyone reads.
 _MAX_LISTED = 1000
+# Of an image's hash and that of its mirror image.
+_HASH_BYTES = 16
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Pair:
   """Two images that are one, or nearly.
 
@@ -45,6 +48,29 @@ class Overlaps:
   similar: int
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Contents:
+  """Images by the content of their files.
+
+  Attributes:
+    keys: int64 [n], numbers of the images; those of one content are neighbours, otherwise as the store lists them.
+    is_held_out: bool [n], whether an image is for validation.
+    starts: int64 [m + 1], where each content begins in `keys`, and the end.
+    hashes: uint64 [m, 2], zeros for a content without any.
+  """
+
+  keys: np.ndarray
+  is_held_out: np.ndarray
+  starts: np.ndarray
+  hashes: np.ndarray
+
+  def sides(self, content: int) -> tuple[list[int], list[int]]:
+    """Numbers of a content's images, for training and for validation."""
+    here = slice(self.starts[content], self.starts[content + 1])
+    keys, is_held_out = self.keys[here], self.is_held_out[here]
+    return keys[~is_held_out].tolist(), keys[is_held_out].tolist()
+
+
 def find(source: store.Store, validation: frozenset[int], used: frozenset[int]) -> Overlaps:
   """Compares all images that are used.
 
@@ -56,26 +82,41 @@ def find(source: store.Store, validation: frozenset[int], used: frozenset[int]) 
   Returns:
     Equal and similar images.
   """
-  marks = [mark for mark in source.marks() if mark[0] in used]
-  pairs = _equal([(key, digest) for key, _, digest, _ in marks], validation)
+  contents = _contents(source, validation, used)
+  pairs: list[Pair] = []
   # Equal files are compared once: thousands of copies of one image have millions of pairs.
-  members: dict[bytes, tuple[list[int], list[int]]] = {}
-  hashes_of: dict[bytes, bytes] = {}
-  for key, _, digest, found in marks:
-    members.setdefault(digest, ([], []))[key in validation].append(key)
-    hashes_of[digest] = found
-  digests = list(members)
-  hashes = np.zeros([len(digests), 2], np.uint64)
-  for row, digest in enumerate(digests):
-    if hashes_of[digest]:
-      hashes[row] = np.frombuffer(hashes_of[digest], np.uint64)
+  for content in np.flatnonzero(np.diff(contents.starts) > 1).tolist():
+    pairs += _equal(*contents.sides(content))
   similar = 0
-  for one, other, distance, is_mirrored in similarity.find_near_duplicates(hashes):
-    for pair in _similar(members[digests[one]], members[digests[other]]):
+  for one, other, distance, is_mirrored in similarity.find_near_duplicates(contents.hashes):
+    for pair in _similar(contents.sides(one), contents.sides(other)):
       similar += 1
       if pair.kind is faults.Kind.LEAK or similar <= _MAX_LISTED:
         pairs.append(dataclasses.replace(pair, distance=distance, is_mirrored=is_mirrored))
   return Overlaps(tuple(sorted(pairs, key=lambda p: (p.distance, p.first, p.second))), similar)
+
+
+def _contents(source: store.Store, validation: frozenset[int], used: frozenset[int]) -> _Contents:
+  """Reads the digests of the images in use into arrays: a few hundred bytes for each, whatever the number."""
+  content_of: dict[bytes, int] = {}
+  keys, contents, hashes = array.array('q'), array.array('q'), bytearray()
+  for key, _, digest, found in source.marks():
+    if key not in used:
+      continue
+    content = content_of.setdefault(digest, len(content_of))
+    if content * _HASH_BYTES == len(hashes):
+      hashes += found or bytes(_HASH_BYTES)
+    keys.append(key)
+    contents.append(content)
+  rows = np.frombuffer(contents, np.int64) if contents else np.zeros(0, np.int64)
+  order = np.argsort(rows, kind='stable')
+  ordered = (np.frombuffer(keys, np.int64) if keys else rows)[order]
+  return _Contents(
+    keys=ordered,
+    is_held_out=np.fromiter((key in validation for key in ordered.tolist()), bool, len(ordered)),
+    starts=np.searchsorted(rows[order], np.arange(len(content_of) + 1)),
+    hashes=np.frombuffer(bytes(hashes), np.uint64).reshape(-1, 2),
+  )
 
 
 def _similar(
@@ -91,16 +132,10 @@ def _similar(
       yield Pair(faults.Kind.LEAK, key, validation[0])
 
 
-def _equal(marks: list[tuple[int, bytes]], validation: frozenset[int]) -> list[Pair]:
+def _equal(training: list[int], validation: list[int]) -> Iterator[Pair]:
   """Pairs of equal files: each further one with the first of its side, and each for training with one of validation."""
-  first_of: dict[tuple[bool, bytes], int] = {}
-  pairs = []
-  for key, digest in marks:
-    first = first_of.setdefault((key in validation, digest), key)
-    if first != key:
-      pairs.append(Pair(faults.Kind.DUPLICATE, first, key))
-  for key, digest in marks:
-    other = first_of.get((True, digest))
-    if key not in validation and other is not None:
-      pairs.append(Pair(faults.Kind.LEAK, key, other))
-  return pairs
+  for side in (training, validation):
+    for key in side[1:]:
+      yield Pair(faults.Kind.DUPLICATE, side[0], key)
+  for key in training if validation else ():
+    yield Pair(faults.Kind.LEAK, key, validation[0])

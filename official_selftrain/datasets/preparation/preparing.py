@@ -319,6 +319,7 @@ class Preparation:
       source=f'{text}: {each.origin}',
       annotation_file=annotation_file,
       faults={kind.name.lower(): count for kind, count in facts.faults.items()},
+      object_sizes=facts.object_sizes,
     )
 
   def _remove_old(self, card: dataset_card.Card) -> None:

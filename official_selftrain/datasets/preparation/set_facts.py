@@ -1,9 +1,12 @@
 """Counts and sizes of a set of images."""
 
+import array
+import collections
 import dataclasses
+import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from official_selftrain.core import keys
 from official_selftrain.datasets import faults as faults_lib
@@ -21,6 +24,7 @@ class SetFacts:
     height: smallest, median and largest height, in pixels.
     width: in the same way.
     faults: images and annotations by kind of fault.
+    object_sizes: of boxes, see `dataset_card.Set`.
   """
 
   objects: Counter[str]
@@ -28,6 +32,7 @@ class SetFacts:
   height: tuple[int, int, int]
   width: tuple[int, int, int]
   faults: Counter[faults_lib.Kind]
+  object_sizes: Mapping[str, tuple[float, float, float]]
 
 
 def collect(
@@ -45,6 +50,8 @@ def collect(
   """
   objects: Counter[str] = Counter(dict.fromkeys(class_names, 0))
   found: Counter[faults_lib.Kind] = Counter()
+  # Four bytes for each of what may be millions.
+  sizes: dict[str, array.array[float]] = collections.defaultdict(lambda: array.array('f'))
   heights, widths = [], []
   empty = 0
   for entry in entries:
@@ -54,8 +61,14 @@ def collect(
     found.update(fault.kind for fault in entry.finding.faults)
     here = _objects(entry, task, class_names)
     objects.update(here)
+    if task is items.Task.DETECTION:
+      longer = max(entry.finding.height, entry.finding.width)
+      for box in (each for each in entry.finding.boxes if not each.is_crowd):
+        area = (box.ymax - box.ymin) * (box.xmax - box.xmin)
+        sizes[box.class_name].append(math.sqrt(area) / longer)
     empty += task is not items.Task.NONE and not here
-  return SetFacts(objects, empty, _spread(heights), _spread(widths), found)
+  quantiles = {name: _quantiles(sizes[name]) for name in class_names if name in sizes}
+  return SetFacts(objects, empty, _spread(heights), _spread(widths), found, quantiles)
 
 
 def _objects(entry: store.Entry, task: items.Task, class_names: tuple[str, ...]) -> Counter[str]:
@@ -71,6 +84,15 @@ def _objects(entry: store.Entry, task: items.Task, class_names: tuple[str, ...])
     }
     return Counter(counts)
   return Counter([entry.item.class_name] if task is items.Task.CLASSIFICATION else [])
+
+
+def _quantiles(values: Sequence[float]) -> tuple[float, float, float]:
+  """The values, to four digits, that a tenth, half and nine tenths of all do not exceed."""
+  ordered = sorted(values)
+  low, mid, high = (
+    round(ordered[math.ceil(len(ordered) * tenths / 10) - 1], 4) for tenths in (1, 5, 9)
+  )
+  return low, mid, high
 
 
 def _spread(values: list[int]) -> tuple[int, int, int]:

@@ -1,5 +1,6 @@
 """Tests for counts and sizes of a set."""
 
+import math
 import unittest
 
 from official_selftrain.datasets import faults
@@ -61,6 +62,29 @@ class CollectTest(unittest.TestCase):
     # Of four, the median is the second: a size that an image has.
     self.assertEqual(facts.height, (10, 20, 40))
     self.assertEqual(facts.width, (5, 6, 8))
+
+  def test_sizes_of_boxes_are_shares_of_the_longer_side(self):
+    def boxes(*sides):
+      # As high as a half of what they are wide: the square root of the area is the side.
+      return [
+        examined.box('cat', (0, 0, side * math.sqrt(0.5), side * math.sqrt(2))) for side in sides
+      ]
+
+    facts = _collect(
+      items.Task.DETECTION,
+      examined.good(
+        *boxes(*range(1, 8)),
+        examined.box('dog', (10, 10, 30, 30)),
+        examined.box('dog', (0, 0, 50, 100), is_crowd=True),
+        height=50,
+        width=100,
+      ),
+      examined.good(*boxes(*range(16, 22, 2)), height=200, width=40),
+    )
+    # Shares of 0.01 to 0.07, and 0.08, 0.09, 0.1: the first, fifth and ninth of ten.
+    self.assertEqual(facts.object_sizes, {'cat': (0.01, 0.05, 0.09), 'dog': (0.2, 0.2, 0.2)})
+    masks = _collect(items.Task.SEGMENTATION, examined.good(pixel_counts=((1, 60),)))
+    self.assertEqual(masks.object_sizes, {})
 
   def test_faults_are_counted_by_kind(self):
     cmyk, area = faults.Fault(faults.Kind.CMYK), faults.Fault(faults.Kind.NO_AREA, 'cat: 0')
