@@ -6,9 +6,8 @@ otherwise pay for freeing the one before. Examining stands alone: each image is 
 Pillow and by TensorFlow, its boxes are checked, and it is hashed for near-duplicates, upright and mirrored; decoding
 alone, by both, is shown beside it.
 
-Memory is the peak of processes of their own, the largest of each run, with few and with many images. All their files
-are links to one photograph, which costs no disk and makes every image a duplicate: the worst case for the search for
-duplicates.
+Memory is the peak of processes of their own, the largest of each run, with few and with many images, all different, of
+64 x 48 pixels: it is their number that must not matter.
 """
 
 import dataclasses
@@ -37,6 +36,7 @@ NEEDS_WORKBENCH = False
 _HEIGHT, _WIDTH = 480, 640
 _IMAGES, _ROUNDS = 200, 7
 _FEW, _MANY = 1_000, 50_000
+_SMALL_HEIGHT, _SMALL_WIDTH = 48, 64
 _OBJECTS = 7
 _CLASSES = ({'id': 1, 'name': 'cat'}, {'id': 2, 'name': 'dog'}, {'id': 3, 'name': 'owl'})
 _BLOCK = 16
@@ -83,7 +83,7 @@ def run(bench: Any) -> list[results.Row]:
 
 def _speed(folder: str) -> list[results.Row]:
   """Images per second."""
-  annotations = _write_tree(os.path.join(folder, 'tree'), _IMAGES, is_one=False)
+  annotations = _write_tree(os.path.join(folder, 'tree'), _IMAGES, _HEIGHT, _WIDTH)
   sources = {store.Part.LABELLED: f'coco:{annotations}'}
   output = os.path.join(folder, 'out')
   preparation = preparing.Preparation(preparing.Settings(sources, output, images_per_file=_IMAGES))
@@ -176,7 +176,8 @@ def _memory(folder: str) -> results.Row:
   """Peak memory of one process, in MB: many images over few."""
   peaks = []
   for count in (_MANY, _FEW):
-    annotations = _write_tree(os.path.join(folder, f'tree-{count}'), count, is_one=True)
+    tree = os.path.join(folder, f'tree-{count}')
+    annotations = _write_tree(tree, count, _SMALL_HEIGHT, _SMALL_WIDTH)
     output = os.path.join(folder, f'out-{count}')
     flags = [f'--labelled=coco:{annotations}', f'--output={output}', '--processes=1']
     done = subprocess.run(
@@ -194,40 +195,32 @@ def _memory(folder: str) -> results.Row:
   )
 
 
-def _write_tree(folder: str, count: int, is_one: bool) -> str:
-  """Writes photographs and COCO annotations; returns the path of these.
-
-  Args:
-    folder: to make.
-    count: number of images.
-    is_one: they are links to one file.
-  """
+def _write_tree(folder: str, count: int, height: int, width: int) -> str:
+  """Writes photographs of this size in pixels and COCO annotations; returns the path of these."""
   os.makedirs(folder)
   rng = np.random.default_rng(count)
+  side = height // 6
   images, annotations = [], []
   for number in range(1, count + 1):
     path = os.path.join(folder, f'{number:06d}.jpg')
-    if is_one and number > 1:
-      os.link(os.path.join(folder, f'{1:06d}.jpg'), path)
-    else:
-      _photograph(rng).save(path, quality=_QUALITY)
+    _photograph(rng, height, width).save(path, quality=_QUALITY)
     images.append(
-      {'id': number, 'file_name': os.path.basename(path), 'width': _WIDTH, 'height': _HEIGHT}
+      {'id': number, 'file_name': os.path.basename(path), 'width': width, 'height': height}
     )
     for _ in range(_OBJECTS):
-      x, y = (int(rng.integers(0, side - 100)) for side in (_WIDTH, _HEIGHT))
+      x, y = (int(rng.integers(0, edge - side)) for edge in (width, height))
       entry: dict[str, Any] = {'id': len(annotations) + 1, 'image_id': number}
-      entry |= {'category_id': int(rng.integers(1, 4)), 'bbox': [x, y, 80, 60], 'area': 4800}
-      annotations.append(entry | {'iscrowd': 0})
+      entry |= {'category_id': int(rng.integers(1, 4)), 'bbox': [x, y, side, side]}
+      annotations.append(entry | {'area': side * side, 'iscrowd': 0})
   content = {'images': images, 'annotations': annotations, 'categories': _CLASSES}
   place = pathlib.Path(folder, 'instances.json')
   place.write_text(json.dumps(content))
   return str(place)
 
 
-def _photograph(rng: np.random.Generator) -> Image.Image:
-  """Smooth areas with some noise, which a JPEG of about 90 kB holds, as of a photograph."""
-  coarse = rng.integers(0, 256, [_HEIGHT // _BLOCK, _WIDTH // _BLOCK, 3]).astype(np.uint8)
-  smooth = np.asarray(Image.fromarray(coarse).resize((_WIDTH, _HEIGHT)), np.int16)
-  noise = rng.normal(0.0, 8.0, [_HEIGHT, _WIDTH, 1])
+def _photograph(rng: np.random.Generator, height: int, width: int) -> Image.Image:
+  """Smooth areas with some noise; as a JPEG of 640 x 480 pixels about 90 kB, like a photograph."""
+  coarse = rng.integers(0, 256, [height // _BLOCK, width // _BLOCK, 3]).astype(np.uint8)
+  smooth = np.asarray(Image.fromarray(coarse).resize((width, height)), np.int16)
+  noise = rng.normal(0.0, 8.0, [height, width, 1])
   return Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))

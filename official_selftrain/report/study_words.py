@@ -28,7 +28,7 @@ def sentences(facts: study_contents.StudyFacts) -> list[str]:
 
   Returns:
     First how much has been run, then a sentence for each choice: self-training, and each value of each axis that is
-    compared with its first.
+    compared with its first, for models that differ at all.
   """
   if not facts.done:
     return [f'Nothing is finished yet: {len(facts.results)} runs are left.']
@@ -48,7 +48,8 @@ def sentences(facts: study_contents.StudyFacts) -> list[str]:
     for choice in facts.axes[axis][1:]:
       for model, words in ((facts.baseline, 'without'), ('student', 'with')):
         own = [each for each in effects if (each.choice, each.model) == (choice, model)]
-        if own:
+        # A choice that a model does not read, like the cut of a control, says nothing about it.
+        if any(any(each.differences.values()) for each in own):
           subject = f'{axis.capitalize()} {choice}, {words} self-training,'
           found.append(_sentence(subject, f'{axis} {own[0].baseline}', own, facts))
   return found

@@ -79,27 +79,16 @@ def _check_same_predictions(path, other):
         assert differing <= 0.002 * ours['union'].sum(), (name, differing)
 
 
-class SupervisedTest(tf.test.TestCase):
-  def test_four_workers_train_what_one_process_trains(self):
-    experiment = tiny_run.SUPERVISED
-    batch = 'task.train_data.global_batch_size=4'
-    _run(1, experiment, _folder('one'), batch)
-    printed = _run(4, experiment, _folder('four'), batch)
-    self.assertIn('worker 1 of 4: the chief', printed[0])
-    self.assertIn('worker 4 of 4: follows', printed[-1])
-    _check_same(_folder('one'), _folder('four'))
-
-
 class SelfTrainingTest(tf.test.TestCase):
   def assert_two_workers_run_alike(self, experiment):
-    teacher = 'teacher.trainer.validation_interval=4'
+    # The control trains as in `SupervisedTest`.
+    settings = 'teacher.trainer.validation_interval=4,control.enabled=false'
     one, two = _folder(experiment, 'one'), _folder(experiment, 'two')
-    _run(1, experiment, one, teacher)
+    _run(1, experiment, one, settings)
     # With the same teacher labels must be equal to the byte.
     given = f'teacher.checkpoint={os.path.join(one, "teacher")}'
-    _run(2, experiment, two, teacher, given)
-    for model in ('control', 'student'):
-      _check_same(os.path.join(one, model), os.path.join(two, model))
+    _run(2, experiment, two, settings, given)
+    _check_same(os.path.join(one, 'student'), os.path.join(two, 'student'))
     labels = tiny_run.snapshot(one, 'labels/round-1/*.tfrecord')
     self.assertNotEmpty(labels)
     self.assertEqual(tiny_run.snapshot(two, 'labels/round-1/*.tfrecord'), labels)
@@ -115,14 +104,25 @@ class SelfTrainingTest(tf.test.TestCase):
     self.assert_two_workers_run_alike(tiny_run.SEGMENTATION)
 
 
-class FaultTest(tf.test.TestCase):
+class SupervisedTest(tf.test.TestCase):
+  experiment = tiny_run.SUPERVISED
+  batch = 'task.train_data.global_batch_size=4'
+
+  @classmethod
+  def setUpClass(cls):
+    super().setUpClass()
+    cls.undisturbed = _folder('one')
+    _run(1, cls.experiment, cls.undisturbed, cls.batch)
+
+  def test_four_workers_train_what_one_process_trains(self):
+    printed = _run(4, self.experiment, _folder('four'), self.batch)
+    self.assertIn('worker 1 of 4: the chief', printed[0])
+    self.assertIn('worker 4 of 4: follows', printed[-1])
+    _check_same(self.undisturbed, _folder('four'))
+
   def test_a_killed_worker_ends_all_and_they_go_on_to_the_same_weights(self):
-    experiment = tiny_run.SUPERVISED
-    tiny_run.data(experiment)
-    batch = 'task.train_data.global_batch_size=4'
-    _run(1, experiment, _folder('undisturbed'), batch)
     folder = _folder('killed')
-    settings = ','.join((f'dataset.directory={tiny_run.shared()}', _STEPS, _SYNC, batch))
+    settings = ','.join((f'dataset.directory={tiny_run.shared()}', _STEPS, _SYNC, self.batch))
     # The second worker kills itself in its third report, after ten steps and two checkpoints.
     program = [
       '-m',
@@ -131,7 +131,7 @@ class FaultTest(tf.test.TestCase):
       '3',
       'SIGKILL',
     ]
-    with workers.started(2, _arguments(experiment, folder), settings, program) as processes:
+    with workers.started(2, _arguments(self.experiment, folder), settings, program) as processes:
       printed = workers.outputs(processes, _TIMEOUT)
       self.assertEqual(processes[1].returncode, -signal.SIGKILL)
       self.assertEqual(processes[0].returncode, 2, printed[0])
@@ -139,10 +139,10 @@ class FaultTest(tf.test.TestCase):
     self.assertLen(errors, 1)
     self.assertIn('another worker has stopped', errors[0])
     self.assertNotIn('Traceback', printed[0])
-    for text in _run(2, experiment, folder, batch):
+    for text in _run(2, self.experiment, folder, self.batch):
       self.assertIn(' 15/20 steps', text)
       self.assertNotIn(' 10/20 steps', text)
-    _check_same(_folder('undisturbed'), folder)
+    _check_same(self.undisturbed, folder)
 
 
 if __name__ == '__main__':

@@ -1,5 +1,6 @@
 """Published results: every command exists, and tables are those of the committed studies."""
 
+import json
 import pathlib
 import re
 import shlex
@@ -57,6 +58,8 @@ class StudiesTest(unittest.TestCase):
         where = places.Places(folder)
         shutil.copy(path, where.results)
         facts = collecting.gather(study, where, 'again')
+        command = json.loads(path.read_text(encoding='utf-8'))['command']
+        self.assertIn(f' --study=experiments/studies/{path.stem}.yaml --model_dir=runs/', command)
         self.assertTrue(facts.done)
         # Made with the settings that the study has today.
         self.assertEqual([r.name for r in facts.done], [cell.name for cell in study.cells])

@@ -40,6 +40,17 @@ class WordsTest(unittest.TestCase):
       said,
     )
 
+  def test_a_choice_that_a_model_does_not_read_is_not_said_of_it(self):
+    facts = study_facts.study(flat(0.05), flat(0.02))
+    # As where the axis is the cut: runs that differ in it share their control.
+    shared = [
+      dataclasses.replace(r, metrics={**r.metrics, 'control': 0.4 + r.seed / 100})
+      for r in facts.results
+    ]
+    said = _said(dataclasses.replace(facts, results=tuple(shared)))
+    self.assertNotIn('without self-training', said)
+    self.assertIn('Init simclr, with self-training, helps in all 2 settings', said)
+
   def test_few_seeds_cannot_tell(self):
     for seeds, words in (((1, 2), 'With 2 seeds'), ((1,), 'With 1 seed ')):
       said = _said(study_facts.study(flat(0.3), flat(0.3), seeds=seeds))

@@ -1,13 +1,13 @@
 """Decides which image goes into which set, and into which file of it."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from official_selftrain.core import errors, keys, splits
 from official_selftrain.datasets import tf_examples
 from official_selftrain.datasets.preparation import shards, store
-from official_selftrain.datasets.sources import image_names, items
+from official_selftrain.datasets.sources import image_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,21 +197,22 @@ def jobs(
 
 def ids_of(source: store.Store, plan: SetPlan) -> dict[int, int | str]:
   """Ids of the images of a set by their numbers in the store, see `jobs`."""
-  found: dict[int, items.Item] = {key: source.entry(key).item for key in plan.keys}
+  # Only what ids are made of is kept: an item has its annotations, too.
+  found = (each.item for each in source.entries_of(plan.keys))
   if plan.part is not store.Part.VALIDATION:
-    return _names_as_ids(plan, found)
-  given = [item.source_id for item in found.values()]
-  if all(_is_number(each) for each in given) and len(set(given)) == len(given):
-    return {key: int(item.source_id) for key, item in found.items()}
+    return _names_as_ids(plan, (each.image.name for each in found))
+  given = [each.source_id for each in found]
+  if all(map(_is_number, given)) and len(set(given)) == len(given):
+    return dict(zip(plan.keys, map(int, given), strict=True))
   return {key: number for number, key in enumerate(plan.keys, 1)}
 
 
-def _names_as_ids(plan: SetPlan, found: dict[int, items.Item]) -> dict[int, int | str]:
+def _names_as_ids(plan: SetPlan, names: Iterable[str]) -> dict[int, int | str]:
   """Names of images; unlabelled images from two places may have one name, and are then told apart by their place."""
   ids: dict[int, int | str] = {}
   taken: set[str] = set()
-  for key, item in found.items():
-    name = image_names.display_name(item.image.name)
+  for key, path in zip(plan.keys, names, strict=True):
+    name = image_names.display_name(path)
     place = store.Part.LABELLED if key in plan.from_labelled else plan.part
     while name in taken:
       name = f'{place.value}/{name}'
