@@ -36,9 +36,7 @@ _PRETRAINING_CURVES = ('training_loss', 'accuracy', 'contrastive_accuracy')
 _SETTINGS = (
   'seed',
   'init',
-  'dataset.name',
-  'dataset.digits.num_labelled',
-  'dataset.digits.num_unlabelled',
+  'dataset.card',
   'task.model.input_size',
   'task.model.backbone.type',
   'task.model.decoder.type',
@@ -60,6 +58,13 @@ _SETTINGS = (
   'trainer.train_steps',
   'labels',
   'control',
+)
+
+
+_EMBEDDED_SETTINGS = (
+  'dataset.name',
+  'dataset.digits.num_labelled',
+  'dataset.digits.num_unlabelled',
 )
 
 
@@ -230,8 +235,13 @@ def _curves(model_dir: str) -> dict[str, list[tuple[int, float]]]:
 
 
 def _shown_settings(run: run_facts.RunFacts) -> dict[str, Any]:
+  is_own = run.settings.get('dataset.card') or run.settings.get('task.train_data.input_path')
+  shown = _SETTINGS if is_own else (*_EMBEDDED_SETTINGS, *_SETTINGS)
   return {
-    k: v for k, v in run.settings.items() if any(k == p or k.startswith(p + '.') for p in _SETTINGS)
+    name: value
+    for name, value in run.settings.items()
+    if any(name == each or name.startswith(f'{each}.') for each in shown)
+    and (is_own or name != 'dataset.card')
   }
 
 

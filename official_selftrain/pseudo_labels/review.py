@@ -90,8 +90,8 @@ def _run(flags: argparse.Namespace) -> None:
     )
   )
   console.say(
-    f'{len(made.corrected)} images are labelled by people now, {len(made.rejected)} are rejected. The next round '
-    'learns from them: raise `rounds` by one and start the run again.'
+    f'Labelled by people now: {len(made.corrected)} images. Rejected: {len(made.rejected)}. What an earlier import had '
+    'decided is replaced. The next round learns from this: raise `rounds` by one and start the run again.'
   )
 
 

@@ -111,7 +111,7 @@ def _cut_advice(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts)
   fits = suggested is not None and (suggested < facts.cut if lower else suggested > facts.cut)
   target = f' to {suggested:g}' if fits else ''
   return (
-    f'{"Lower" if lower else "Raise"} the cut from {facts.cut:g}{target}: it leaves '
+    f'{"Lower" if lower else "Raise"} the cut from {facts.cut:g}{target}: {facts.cut:g} leaves '
     f'{contents.quantity(facts.labels_per_image)} {inputs.unit} per image where people drew '
     f'{contents.quantity(facts.human_labels_per_image)} (ratio {ratio:.2f}).'
   )

@@ -118,7 +118,9 @@ class TakeTest(_Case):
     self.assertEqual([record[side] for side in (keys.BOX_YMIN, keys.BOX_XMAX)], [[0.25], [1.0]])
     self.assertEqual(record[keys.IMAGE_ENCODED], [unlabelled.png(1)])
     self.assertEqual(set(found.reasons()), {'id-0', 'id-1', 'id-3'})
-    self.assertIn('2 images are labelled by people now, 1 are rejected', self.err + self.out)
+    self.assertIn(
+      'Labelled by people now: 2 images. Rejected: 1. What an earlier import', self.err + self.out
+    )
 
   def test_the_last_import_counts(self):
     first, _ = self.taken(f'--import={self.save({"id-1": {"status": "rejected"}})}')

@@ -216,7 +216,7 @@ class AdviceTest(unittest.TestCase):
     self.assertEqual(
       self._advice(few),
       (
-        'Lower the cut from 0.5 to 0.35: it leaves 1.50 boxes per image where people drew 3.00 '
+        'Lower the cut from 0.5 to 0.35: 0.5 leaves 1.50 boxes per image where people drew 3.00 '
         '(ratio 0.50).',
       ),
     )
@@ -227,7 +227,7 @@ class AdviceTest(unittest.TestCase):
     few = examples.mask_facts(labels_per_image=750.4, suggested_cut=0.35)
     self.assertEqual(
       self._advice(few, unit='object pixels')[0],
-      'Lower the cut from 0.5 to 0.35: it leaves 750 object pixels per image where people drew '
+      'Lower the cut from 0.5 to 0.35: 0.5 leaves 750 object pixels per image where people drew '
       '1,500 (ratio 0.50).',
     )
 

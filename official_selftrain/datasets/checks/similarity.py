@@ -24,7 +24,7 @@ _BANDS = 4
 _BAND_BITS = 16
 _MAX_DISTANCE = 15
 # How many pairs are compared at once.
-_AT_ONCE = 1 << 20
+_AT_ONCE = 1 << 17
 
 _ONES = np.array([value.bit_count() for value in range(1 << _BAND_BITS)], np.uint8)
 
@@ -56,7 +56,7 @@ def find_near_duplicates(
 ) -> Iterator[tuple[int, int, int, bool]]:
   """Finds all pairs of images whose hashes differ in few bits.
 
-  Memory is a small multiple of `hashes`, and some 100 MB; time grows with the square of n, but only about one pair in
+  Memory is a small multiple of `hashes`, and some 20 MB; time grows with the square of n, but only about one pair in
   1,000 is looked at for hashes whose bits are evenly distributed.
 
   Args:

@@ -193,14 +193,16 @@ class Preparation:
   def _without_leaks(
     self, sets: dict[store.Part, plan.SetPlan], found: overlaps.Overlaps
   ) -> tuple[dict[store.Part, plan.SetPlan], overlaps.Overlaps]:
-    """The sets without the training images that are validation images, too."""
+    """The sets without the training images that are, or look like, validation images."""
     leaking = {pair.first for pair in found.pairs if pair.kind is faults.Kind.LEAK}
     kept = {}
     for part, each in sets.items():
       keys = tuple(key for key in each.keys if key not in leaking)
       origin = each.origin
       if len(keys) < len(each.keys):
-        origin += f', without {len(each.keys) - len(keys)} that are in the validation set'
+        origin += (
+          f', without {len(each.keys) - len(keys)} that are, or look like, validation images'
+        )
       if keys:
         kept[part] = dataclasses.replace(each, keys=keys, origin=origin)
     pairs = tuple(pair for pair in found.pairs if leaking.isdisjoint((pair.first, pair.second)))
