@@ -81,12 +81,13 @@ def _check_same_predictions(path, other):
 
 class SelfTrainingTest(tf.test.TestCase):
   def assert_two_workers_run_alike(self, experiment):
-    # With the same teacher labels must be equal to the byte. The control trains as in `SupervisedTest`.
-    teacher = os.path.join(tiny_run.finished(experiment), 'teacher')
-    settings = f'teacher.checkpoint={teacher},control.enabled=false'
+    # The control trains as in `SupervisedTest`.
+    settings = 'teacher.trainer.validation_interval=4,control.enabled=false'
     one, two = _folder(experiment, 'one'), _folder(experiment, 'two')
     _run(1, experiment, one, settings)
-    _run(2, experiment, two, settings)
+    # With the same teacher labels must be equal to the byte.
+    given = f'teacher.checkpoint={os.path.join(one, "teacher")}'
+    _run(2, experiment, two, settings, given)
     _check_same(os.path.join(one, 'student'), os.path.join(two, 'student'))
     labels = tiny_run.snapshot(one, 'labels/round-1/*.tfrecord')
     self.assertNotEmpty(labels)
