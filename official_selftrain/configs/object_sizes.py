@@ -1,6 +1,5 @@
 """Warns of classes whose objects are too small for a detector at the size of its input."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -44,12 +43,10 @@ def small(params: 'runs.SupervisedExperiment') -> Mapping[str, float]:
   directory = params.dataset.card
   if not directory or params.task.data_kind != 'detection':
     return {}
-  if not os.path.exists(os.path.join(directory, dataset_card.FILE_NAME)):
-    return {}
   try:
     found = dataset_card.read(directory).labelled
   except errors.DataError:
-    # Whoever reads the records says what is wrong.
+    # The settings of a finished run do not need it any more, and whoever reads the records says what is wrong.
     return {}
   model = params.task.model
   sides = pixels(found, model.input_size) if found else {}

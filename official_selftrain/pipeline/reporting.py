@@ -36,7 +36,6 @@ _PRETRAINING_CURVES = ('training_loss', 'accuracy', 'contrastive_accuracy')
 _SETTINGS = (
   'seed',
   'init',
-  'dataset.card',
   'task.model.input_size',
   'task.model.backbone.type',
   'task.model.decoder.type',
@@ -61,7 +60,9 @@ _SETTINGS = (
 )
 
 
-_EMBEDDED_SETTINGS = (
+# Further ones, where the data are the user's own and where they are embedded.
+_OWN_DATA_SETTINGS = ('dataset.card',)
+_EMBEDDED_DATA_SETTINGS = (
   'dataset.name',
   'dataset.digits.num_labelled',
   'dataset.digits.num_unlabelled',
@@ -235,13 +236,11 @@ def _curves(model_dir: str) -> dict[str, list[tuple[int, float]]]:
 
 
 def _shown_settings(run: run_facts.RunFacts) -> dict[str, Any]:
-  is_own = run.settings.get('dataset.card') or run.settings.get('task.train_data.input_path')
-  shown = _SETTINGS if is_own else (*_EMBEDDED_SETTINGS, *_SETTINGS)
+  about_data = _EMBEDDED_DATA_SETTINGS if run.data.embedded else _OWN_DATA_SETTINGS
   return {
     name: value
     for name, value in run.settings.items()
-    if any(name == each or name.startswith(f'{each}.') for each in shown)
-    and (is_own or name != 'dataset.card')
+    if any(name == each or name.startswith(f'{each}.') for each in (*_SETTINGS, *about_data))
   }
 
 

@@ -16,13 +16,14 @@ _EMBEDDED = {
 
 
 class ShownSettingsTest(unittest.TestCase):
-  def _shown(self, **changes):
+  def _shown(self, embedded='', **changes):
     settings = _EMBEDDED | {name.replace('__', '.'): value for name, value in changes.items()}
-    return reporting._shown_settings(types.SimpleNamespace(settings=settings))
+    data = types.SimpleNamespace(embedded=embedded)
+    return reporting._shown_settings(types.SimpleNamespace(settings=settings, data=data))
 
   def test_sizes_of_the_embedded_data_are_shown_for_these_alone(self):
     self.assertEqual(
-      self._shown(),
+      self._shown('runs'),
       {'dataset.name': 'digits', 'dataset.digits.num_labelled': 60, 'trainer.train_steps': 400},
     )
     self.assertEqual(

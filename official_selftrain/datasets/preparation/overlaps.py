@@ -103,14 +103,14 @@ def _contents(source: store.Store, validation: frozenset[int], used: frozenset[i
   for key, _, digest, found in source.marks():
     if key not in used:
       continue
-    content = content_of.setdefault(digest, len(content_of))
-    if content * _HASH_BYTES == len(hashes):
+    if digest not in content_of:
+      content_of[digest] = len(content_of)
       hashes += found or bytes(_HASH_BYTES)
     keys.append(key)
-    contents.append(content)
-  rows = np.frombuffer(contents, np.int64) if contents else np.zeros(0, np.int64)
+    contents.append(content_of[digest])
+  rows = np.array(contents)
   order = np.argsort(rows, kind='stable')
-  ordered = (np.frombuffer(keys, np.int64) if keys else rows)[order]
+  ordered = np.array(keys)[order]
   return _Contents(
     keys=ordered,
     is_held_out=np.fromiter((key in validation for key in ordered.tolist()), bool, len(ordered)),

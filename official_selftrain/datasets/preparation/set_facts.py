@@ -8,6 +8,8 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+import numpy as np
+
 from official_selftrain.core import keys
 from official_selftrain.datasets import faults as faults_lib
 from official_selftrain.datasets.preparation import store
@@ -88,11 +90,8 @@ def _objects(entry: store.Entry, task: items.Task, class_names: tuple[str, ...])
 
 def _quantiles(values: Sequence[float]) -> tuple[float, float, float]:
   """The values, to four digits, that a tenth, half and nine tenths of all do not exceed."""
-  ordered = sorted(values)
-  low, mid, high = (
-    round(ordered[math.ceil(len(ordered) * tenths / 10) - 1], 4) for tenths in (1, 5, 9)
-  )
-  return low, mid, high
+  low, mid, high = np.quantile(values, (0.1, 0.5, 0.9), method='inverted_cdf').tolist()
+  return round(low, 4), round(mid, 4), round(high, 4)
 
 
 def _spread(values: list[int]) -> tuple[int, int, int]:
