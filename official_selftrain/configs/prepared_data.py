@@ -58,6 +58,44 @@ def overrides(params: 'runs.SupervisedExperiment', directory: str) -> dict[str, 
   return result
 
 
+def ceiling_overrides(directory: str, ceiling_directory: str) -> dict[str, Any]:
+  """Reads the card of data with more labels into overrides of `ceiling`.
+
+  Args:
+    directory: of the run's own data; '' where they come without a card.
+    ceiling_directory: of the data with more labels.
+
+  Returns:
+    Nested overrides of `ceiling`.
+
+  Raises:
+    DataError: there is no card, or files that it names are missing.
+    ConfigError: its classes or validation images are not the run's; these might then be among its labelled images.
+  """
+  name = 'ceiling.card'
+  if not directory:
+    raise errors.ConfigError(
+      f'{name} is {ceiling_directory!r} but {_SETTING} is empty: without it nobody knows whether its labelled images '
+      'are among the validation images. Prepare both, and give both.'
+    )
+  own, more = dataset_card.read(directory), dataset_card.read(ceiling_directory)
+  if more.labelled is None or (own.task, own.classes) != (more.task, more.classes):
+    raise errors.ConfigError(
+      f'{name}: {ceiling_directory} must have labelled images for {own.task} with the classes of {directory}: '
+      f'{", ".join(own.classes)}.'
+    )
+  if (
+    own.validation is None
+    or more.validation is None
+    or own.validation.files != more.validation.files
+  ):
+    raise errors.ConfigError(
+      f'{name}: {ceiling_directory} has other validation images than {directory}, so some of them may be among its '
+      'labelled images. Prepare it from the same images with the same --validation and --seed, but without --fraction.'
+    )
+  return {'input_path': dataset_card.pattern_of(ceiling_directory, more.labelled)}
+
+
 def joint_overrides(directory: str) -> dict[str, Any]:
   """Reads the card of images with one class each into overrides of `task.joint`.
 

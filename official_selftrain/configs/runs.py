@@ -20,6 +20,8 @@ from official_selftrain.configs import self_training as st
 from official_selftrain.configs import tasks as task_configs
 from official_selftrain.core import errors
 
+_CARD = 'dataset.card'
+
 
 @dataclasses.dataclass
 class SupervisedExperiment(cfg.ExperimentConfig):
@@ -48,7 +50,7 @@ class SupervisedExperiment(cfg.ExperimentConfig):
       Nested overrides; empty without a card, and where the files are named already, as in the params.yaml of a run.
     """
     found: dict[str, Any] = {}
-    directory = settings.get('dataset.card', '')
+    directory = settings.get(_CARD, '')
     if directory and not settings.get('task.validation_data.input_path'):
       found = prepared_data.overrides(self, directory)
     directory = settings.get('task.joint.card', '')
@@ -58,6 +60,9 @@ class SupervisedExperiment(cfg.ExperimentConfig):
     if directory and not settings.get('pretraining.supervised.task.train_data.input_path'):
       task = prepared_data.class_overrides(directory)
       found['pretraining'] = {'supervised': {'task': task}}
+    directory = settings.get('ceiling.card', '')
+    if directory and not settings.get('ceiling.input_path'):
+      found['ceiling'] = prepared_data.ceiling_overrides(settings.get(_CARD, ''), directory)
     return found
 
   def check(self) -> None:
@@ -123,6 +128,7 @@ class SelfTrainingExperiment(SupervisedExperiment):
     rounds: how often labels are made and a student is trained on them: the student of one round labels the images for
       the next. Each round has a control of equal steps.
     control: the honest baseline.
+    ceiling: the model with more human labels.
     report: the report.
     export: the SavedModel.
   """
@@ -137,6 +143,7 @@ class SelfTrainingExperiment(SupervisedExperiment):
   )
   rounds: int = 1
   control: st.Control = dataclasses.field(default_factory=st.Control)
+  ceiling: st.Ceiling = dataclasses.field(default_factory=st.Ceiling)
   report: st.Report = dataclasses.field(default_factory=st.Report)
   export: st.Export = dataclasses.field(default_factory=st.Export)
 

@@ -171,6 +171,27 @@ class Control(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class Ceiling(hyperparams.Config):
+  """What could be reached if people labelled more images: a model with the steps of teacher and control together.
+
+  It trains in one schedule, the teacher's, so that a reader sees which share of the missing labels self-training
+  replaces. Without files there is none.
+
+  Attributes:
+    card: directory of prepared data with more labelled images and the same validation images.
+    input_path: its labelled TFRecords; a card fills it in.
+  """
+
+  card: str = ''
+  input_path: str = ''
+
+  @property
+  def enabled(self) -> bool:
+    """Whether there is one."""
+    return bool(self.input_path)
+
+
+@dataclasses.dataclass
 class Report(hyperparams.Config):
   """Settings of the report.
 

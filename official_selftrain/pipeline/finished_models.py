@@ -7,8 +7,10 @@ from collections.abc import Collection
 from official_selftrain.configs import runs
 from official_selftrain.pipeline import jobs, labelling, ledger, run_facts, training
 from official_selftrain.pipeline.graph import stage_name
-from official_selftrain.pipeline.selftrain_graph import TEACHER
+from official_selftrain.pipeline.selftrain_graph import CONTROL, STUDENT, TEACHER
 from official_selftrain.report import contents
+
+_OF_ROUNDS = (CONTROL, STUDENT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +43,10 @@ class FinishedModels:
   def of_round(
     self, names: Collection[str], number: int
   ) -> dict[contents.Model, run_facts.TrainedModel]:
-    """Those of the named stages that are the teacher or of a round."""
+    """Those of the named stages that are of a round, and those that are of all rounds: teacher and ceiling."""
     found: dict[contents.Model, run_facts.TrainedModel] = {}
-    for kind in contents.MODELS:
-      round_number = 1 if kind == TEACHER else number
+    for kind in contents.ALL_MODELS:
+      round_number = number if kind in _OF_ROUNDS else 1
       if stage_name(kind, round_number) in names:
         found[kind] = self.model(kind, round_number)
     return found
@@ -59,9 +61,9 @@ class FinishedModels:
     return training.run(model.job, 'eval')
 
   def round_facts(self, names: Collection[str], number: int) -> run_facts.RoundFacts:
-    """Facts about a round, the teacher apart."""
+    """Facts about a round alone."""
     found = self.of_round(names, number)
-    models = {kind: model for kind, model in found.items() if kind != TEACHER}
+    models = {kind: model for kind, model in found.items() if kind in _OF_ROUNDS}
     return run_facts.RoundFacts(
       number=number,
       label_dir=self.jobs.label_dir(number),

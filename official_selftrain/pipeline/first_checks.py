@@ -1,8 +1,12 @@
 """Checks the data of a run of self-training as far as possible before hours are spent on it."""
 
+import functools
+
 from official_selftrain.configs import runs
+from official_selftrain.core import errors
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import classes, data, pretrained, validation_records
-from official_selftrain.tasks import contract
+from official_selftrain.tasks import contract, stream_specs
 
 
 def check(params: runs.SelfTrainingExperiment, facts: data.DataFacts) -> None:
@@ -23,5 +27,23 @@ def check(params: runs.SelfTrainingExperiment, facts: data.DataFacts) -> None:
   data.check_first_records(task)
   validation_records.check(params.task, facts.class_names)
   pretrained.check(params)
+  _check_ceiling(params, task)
   if params.teacher.checkpoint:
     classes.check_teacher(params.teacher.checkpoint, params.task, facts.class_names)
+
+
+def _check_ceiling(params: runs.SelfTrainingExperiment, task: contract.TrainableTask) -> None:
+  """Raises DataError for labelled images of the ceiling that cannot be used."""
+  if not params.ceiling.enabled:
+    return
+  name = 'ceiling.input_path'
+  paths = tfrecords.match_files(params.ceiling.input_path, name)
+  tfrecords.check_not_empty(paths, name)
+  labelled = next(s for s in task.training_streams() if s.role is stream_specs.Role.HUMAN)
+  if labelled.check_record is None:
+    return
+  found = tfrecords.first_bad_record(
+    paths[:1], functools.partial(labelled.check_record, labelled.config), limit=1
+  )
+  if found:
+    raise errors.DataError(f'{name}: {found}')

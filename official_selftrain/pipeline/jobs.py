@@ -11,6 +11,7 @@ from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import graph, labelling, selftrain_graph, training
 from official_selftrain.pipeline.selftrain_graph import (
   CALIBRATION_TEACHER,
+  CEILING,
   PRETRAINING,
   STUDENT,
   TEACHER,
@@ -131,7 +132,7 @@ class Jobs:
     """The job of a model.
 
     Args:
-      kind: `pretraining`, `teacher`, `calibration_teacher`, `control` or `student`.
+      kind: `pretraining`, `teacher`, `calibration_teacher`, `control`, `student` or `ceiling`.
       round_number: which round's.
       start: checkpoint that control or student start from if `student_init` is `teacher`; '' while nothing is trained.
       backbone: checkpoint of the backbone that `init` names, for models that start from it; '' without one.
@@ -142,7 +143,7 @@ class Jobs:
     if kind == PRETRAINING:
       return self.pretraining()
     params = self.params
-    is_teacher = kind in (TEACHER, CALIBRATION_TEACHER)
+    is_teacher = kind in (TEACHER, CALIBRATION_TEACHER, CEILING)
     if kind == STUDENT:
       task = self.task(round_number)
     else:
@@ -157,6 +158,9 @@ class Jobs:
       _make_teachers(task, params.teacher)
       if kind == CALIBRATION_TEACHER:
         task.train_data.fraction *= 1.0 - params.calibration.share
+      if kind == CEILING:
+        task.train_data.fraction, task.train_data.input_path = 1.0, params.ceiling.input_path
+        trainer.train_steps += params.rounds * params.trainer.train_steps
     else:
       _set_start(task, params.task.self_training.student_init, start)
     if backbone and (is_teacher or params.student_starts_from == 'checkpoint'):

@@ -39,6 +39,7 @@ def of(params: runs.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outlin
     calibrates=params.task.pseudo_data.is_calibrated,
     holds_out=not params.calibration.label_dir,
     has_control=params.control.enabled,
+    has_ceiling=params.ceiling.enabled,
     has_teacher_augmentation=params.teacher.augmentation is not None,
     adds_teacher_batch=not params.teacher.global_batch_size,
     adds_control_batch=not params.control.global_batch_size,

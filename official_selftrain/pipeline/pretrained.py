@@ -40,7 +40,7 @@ def starts(params: runs.SelfTrainingExperiment, models: Iterable[str]) -> dict[s
 
   Args:
     params: the experiment.
-    models: `teacher`, `control`, `student`: those that there are.
+    models: `teacher`, `control`, `student`, `ceiling`: those that there are.
   """
   teacher = params.teacher
   backbone = _backbone(params)
@@ -55,7 +55,7 @@ def starts(params: runs.SelfTrainingExperiment, models: Iterable[str]) -> dict[s
     first = f'not trained here: {teacher.checkpoint}'
   else:
     first = backbone or _given(teacher.init_checkpoint, teacher.init_checkpoint_modules)
-  return {model: first if model == 'teacher' else student for model in models}
+  return {model: student if model in ('control', 'student') else first for model in models}
 
 
 def _backbone(params: runs.SelfTrainingExperiment) -> str:

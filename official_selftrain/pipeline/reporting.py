@@ -108,7 +108,7 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
     experiment=run.params.experiment,
     seed=run.params.seed,
     steps={name: model.step for name, model in run.models.items()},
-    metrics={name: metrics.get(name) for name in contents.MODELS},
+    metrics={name: metrics.get(name) for name in contents.ALL_MODELS},
     class_names=shown.shown_classes,
     per_class={name: shown.per_class(values) for name, values in run.metrics.items()},
     pseudo_labels=labels,
@@ -133,6 +133,7 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
       if 'confusion' in (details := training.evaluation_details(folder))
     },
     num_labelled_images=num_labelled,
+    num_ceiling_images=_num_ceiling_images(run),
     num_validation_images=sum(1 for _ in _validation_records(run)),
     comparisons=_comparisons(run.params.report.primary_metric, folders),
   )
@@ -271,6 +272,15 @@ def _measured(run: run_facts.RunFacts, label_dir: str) -> quality.Measured | Non
 def _labelled(run: run_facts.RunFacts) -> list[str]:
   field = 'task.train_data.input_path'
   return tfrecords.match_files(run.params.task.train_data.input_path, field)
+
+
+def _num_ceiling_images(run: run_facts.RunFacts) -> int | None:
+  """Images with human labels that the ceiling learned from; None without one."""
+  ceiling = run.params.ceiling
+  if not ceiling.enabled:
+    return None
+  paths = tfrecords.match_files(ceiling.input_path, 'ceiling.input_path')
+  return sum(1 for _ in tf.data.TFRecordDataset(paths))
 
 
 def _validation_records(run: run_facts.RunFacts) -> Iterator[tf.Tensor]:

@@ -94,9 +94,10 @@ def _run(params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str, re
     return
   work = selftrain.SelfTrainingRun(params, model_dir, mode)
   if 'train' not in mode:
-    models = [each.name for each in work.stages if each.kind in contents.MODELS]
-    # The last one is the student of the last round.
-    model = models[-1] if stage == ALL_STAGES else stage
+    models = [each.name for each in work.stages if each.kind in contents.ALL_MODELS]
+    students = [each.name for each in work.stages if each.kind in contents.MODELS]
+    # The last one is that of the last round.
+    model = students[-1] if stage == ALL_STAGES else stage
     if model not in models:
       raise errors.ConfigError(
         f'--stage={stage}: mode {mode} evaluates one of {", ".join(models)}.'

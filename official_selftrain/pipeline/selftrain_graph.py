@@ -1,4 +1,5 @@
-"""The stages of self-training: pre-training, teacher, labels, gate, control and student of each round, report, export.
+"""The stages of self-training: pre-training, teacher, labels, gate, control and student of each round, ceiling, report,
+export.
 
 This is the one place where their order and dependencies are written down. It needs no TensorFlow.
 """
@@ -10,7 +11,8 @@ from official_selftrain.pipeline import graph
 from official_selftrain.pipeline.graph import Reads, Stage, stage_name
 
 TEACHER, LABELS, GATE, CONTROL, STUDENT = 'teacher', 'labels', 'gate', 'control', 'student'
-PRETRAINING = 'pretraining'
+PRETRAINING, CEILING = 'pretraining', 'ceiling'
+MODELS = (TEACHER, CONTROL, STUDENT, CEILING)
 CALIBRATION, CALIBRATION_TEACHER = 'calibration', 'calibration_teacher'
 REPORT, EXPORT = 'report', 'export'
 
@@ -34,6 +36,7 @@ _INIT = 'task.init_checkpoint'
 # Each of them may name the backbone that models start from.
 _GIVEN_BACKBONE = ('init', 'pretraining.checkpoint')
 _TRAIN_FILES = 'task.train_data.input_path'
+_CEILING_FILES = 'ceiling.input_path'
 _PSEUDO_FILES = 'task.pseudo_data.input_path'
 _SHARE = 'calibration.share'
 _LABEL_FILES = 'task.pseudo_data.label_dir'
@@ -56,6 +59,7 @@ class Outline:
     calibrates: whether the cuts are chosen on labelled images.
     holds_out: whether a part of these is held out for it, and labelled; else their labels come from elsewhere.
     has_control: whether a control is trained.
+    has_ceiling: whether a model with more human labels is.
     pretraining: what the backbone depends on that this run makes before all else, beyond the labelled data; None if it
       makes none.
     pretraining_files: settings that name the files that it is made from.
@@ -82,6 +86,7 @@ class Outline:
   calibrates: bool = False
   holds_out: bool = False
   has_control: bool = True
+  has_ceiling: bool = False
   pretraining: Reads | None = None
   pretraining_files: tuple[str, ...] = ()
   students_pretrained: bool = False
@@ -111,7 +116,9 @@ def build(outline: Outline) -> graph.Graph:
     stages.append(_calibration(outline))
   for number in range(1, outline.rounds + 1):
     stages += _round(outline, number)
-  models = tuple(stage.name for stage in stages if stage.kind in (TEACHER, CONTROL, STUDENT))
+  if outline.has_ceiling:
+    stages.append(_ceiling(outline))
+  models = tuple(stage.name for stage in stages if stage.kind in MODELS)
   if outline.reports:
     stages.append(
       Stage(
@@ -191,6 +198,13 @@ def _trained_teacher(outline: Outline, kind: str, *also: str) -> Stage:
     makes=(kind,),
     is_for_all=True,
   )
+
+
+def _ceiling(outline: Outline) -> Stage:
+  """Like a teacher of ours, with other files and with the control's steps, too."""
+  like = _trained_teacher(outline, CEILING, 'rounds', 'trainer.train_steps')
+  files = tuple(_CEILING_FILES if name == _TRAIN_FILES else name for name in like.files)
+  return dataclasses.replace(like, reads=like.reads.minus(*_FRACTION.prefixes), files=files)
 
 
 def _calibration(outline: Outline) -> Stage:

@@ -1,8 +1,4 @@
-"""The facts of a report, as plain Python and NumPy.
-
-The pipeline gathers them; everything else in this package only reads them. No TensorFlow object
-gets in here, so a report can be made, and tested, without it.
-"""
+"""The facts of a report, as plain Python and NumPy: the pipeline gathers them, the rest of this package reads them."""
 
 import dataclasses
 import math
@@ -14,15 +10,17 @@ import numpy as np
 from official_selftrain.core import comparison
 
 Kind = Literal['truth', 'sure', 'unsure', 'teacher', 'student']
-Model = Literal['teacher', 'control', 'student']
+Model = Literal['teacher', 'control', 'student', 'ceiling']
 
-# The order in which models are shown everywhere.
+# In the order in which they are shown.
 MODELS: tuple[Model, ...] = ('teacher', 'control', 'student')
+ALL_MODELS: tuple[Model, ...] = (*MODELS, 'ceiling')
 # Pairs whose difference gets an interval, first minus second.
 COMPARED: tuple[tuple[Model, Model], ...] = (
   ('student', 'control'),
   ('student', 'teacher'),
   ('teacher', 'control'),
+  ('ceiling', 'control'),
 )
 
 
@@ -101,10 +99,7 @@ class ScoreHistogram:
 
   def __post_init__(self) -> None:
     if len(self.edges) != len(self.counts) + 1:
-      raise ValueError(
-        f'A histogram of {len(self.counts)} counts needs {len(self.counts) + 1} edges, '
-        f'got {len(self.edges)}.'
-      )
+      raise ValueError(f'{len(self.counts)} counts and {len(self.edges)} edges do not fit.')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,8 +160,7 @@ class PseudoLabelFacts:
     quality: by rising cut, or None when there is no held-out truth.
     cut: score below which the student does not see a label.
     ignore_cut: lower end of the ignore band, None when there is no band.
-    suggested_cut: the cut at which labels per image come closest to what people draw; None when
-      unknown.
+    suggested_cut: the cut at which labels per image come closest to what people draw; None when unknown.
     teacher_digest: hex digest of the teacher's checkpoint, or of the files of another program.
     source: format and file of labels that another program made; '' for a teacher's.
     dead_letters: a sample.
@@ -298,7 +292,7 @@ class Pretraining:
 class ReportInputs:
   """Everything a report shows.
 
-  Models and stages are named 'teacher', 'control' and 'student' in every mapping.
+  Models and stages are named 'teacher', 'control', 'student' and 'ceiling' in every mapping.
 
   Attributes:
     experiment: registered name.
@@ -327,6 +321,7 @@ class ReportInputs:
     confusion: each model's pixels by true class (row) and predicted class, in the order of `class_names`; empty
       where that is not measured.
     num_labelled_images: images with human labels; None when unknown.
+    num_ceiling_images: those of the ceiling; None without one.
     num_validation_images: images the metrics come from; None when unknown.
     comparisons: differences in the primary metric with their intervals, by `comparison.name`; those of `COMPARED` that
       are known.
@@ -358,6 +353,7 @@ class ReportInputs:
   unit: str = 'boxes'
   confusion: Mapping[str, Sequence[Sequence[int]]] = dataclasses.field(default_factory=dict)
   num_labelled_images: int | None = None
+  num_ceiling_images: int | None = None
   num_validation_images: int | None = None
   comparisons: Mapping[str, comparison.Comparison] = dataclasses.field(default_factory=dict)
 
@@ -365,6 +361,11 @@ class ReportInputs:
     """A model's metric, the primary one by default; None when missing, NaN or infinite."""
     value = (self.metrics.get(model) or {}).get(name or self.primary_metric)
     return finite(value)
+
+  @property
+  def shown_models(self) -> tuple[Model, ...]:
+    """The models of tables and charts: the ceiling only where there is one."""
+    return ALL_MODELS if self.metrics.get('ceiling') else MODELS
 
   def comparison(self, first: str, second: str) -> comparison.Comparison | None:
     """The comparison of two models in the primary metric; None when that is not known."""

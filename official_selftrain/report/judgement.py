@@ -3,7 +3,7 @@
 import dataclasses
 
 from official_selftrain.core import comparison
-from official_selftrain.report import advice, contents
+from official_selftrain.report import advice, ceiling, contents
 
 Outcome = advice.Outcome
 
@@ -188,7 +188,7 @@ def _details(inputs: contents.ReportInputs, outcome: Outcome, to_teacher: float 
       f'{advice.amount(to_teacher)} {inputs.primary_metric} {where}' if to_teacher else 'level with'
     )
     parts.append(f'The student is {place} its teacher{interval}.')
-  parts.append(_certainty(inputs))
+  parts += [ceiling.sentence(inputs), _certainty(inputs)]
   return ' '.join(part for part in parts if part)
 
 

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from official_selftrain.report import charts, contents, judgement, markup, parts, pictures, table
 
+_CEILING = (
+  ' The ceiling had human labels for more images, and the steps of teacher and control together.'
+)
 _LINE_STYLES = ('c0', 'c1', 'c2', 'c3', 'c4', 'c5')
 _CURVE_STYLES = {'human_loss': 'human', 'pseudo_loss': 'pseudo', 'loss_ratio': 'student'}
 _KIND_NAMES: dict[contents.Kind, str] = {
@@ -42,7 +45,7 @@ def results(inputs: contents.ReportInputs) -> markup.Markup:
   """The primary metric as three figures, then the table."""
   name = inputs.primary_metric
   cells = []
-  for model in contents.MODELS:
+  for model in inputs.shown_models:
     title = f'{model.capitalize()} {name}'
     value = table.number(inputs.metric(model))
     cells.append(parts.fact(title, value, _model_note(inputs, model), f'model {model}'))
@@ -68,7 +71,8 @@ def results(inputs: contents.ReportInputs) -> markup.Markup:
     'results',
     'Teacher, control and student',
     'The control starts where the student starts and trains as long, on human labels only. Any lead '
-    'of the student over the control comes from the pseudo labels.',
+    'of the student over the control comes from the pseudo labels.'
+    + (_CEILING if inputs.num_ceiling_images else ''),
     parts.facts(cells, 'models'),
     parts.grid(('model', *header), rows),
     _interval_note(inputs),
@@ -108,14 +112,14 @@ def _all_metrics(inputs: contents.ReportInputs) -> markup.Markup | None:
   if set(names) <= set(inputs.table_metrics):
     return None
   rows = [
-    (name, *(table.number(inputs.metric(m, name)) for m in contents.MODELS)) for name in names
+    (name, *(table.number(inputs.metric(m, name)) for m in inputs.shown_models)) for name in names
   ]
-  return parts.fold('All metrics', parts.grid(('metric', *contents.MODELS), rows))
+  return parts.fold('All metrics', parts.grid(('metric', *inputs.shown_models), rows))
 
 
 def per_class(inputs: contents.ReportInputs) -> markup.Markup | None:
   """Bars and a table by class; None when no model has such figures."""
-  models = [model for model in contents.MODELS if inputs.per_class.get(model)]
+  models = [model for model in inputs.shown_models if inputs.per_class.get(model)]
   if not models:
     return None
   names = list(inputs.class_names) or list(
@@ -177,7 +181,7 @@ def confusion(inputs: contents.ReportInputs) -> markup.Markup | None:
 
 def losses(inputs: contents.ReportInputs) -> markup.Markup | None:
   """Loss curves of every stage; None when none was recorded."""
-  stages = [stage for stage in contents.MODELS if inputs.loss_curves.get(stage)]
+  stages = [stage for stage in inputs.shown_models if inputs.loss_curves.get(stage)]
   if not stages:
     return None
   body: list[markup.Markup] = []

@@ -9,7 +9,7 @@ def starts(inputs: contents.ReportInputs) -> markup.Markup | None:
   """The start of each model, and the curves of a pre-training in the run; None where nothing is known."""
   if not inputs.starts:
     return None
-  rows = [(model, inputs.starts[model]) for model in contents.MODELS if model in inputs.starts]
+  rows = [(model, inputs.starts[model]) for model in contents.ALL_MODELS if model in inputs.starts]
   body = [parts.grid(('model', 'starts from'), rows)]
   found = inputs.pretraining
   if found is not None and found.curves:

@@ -7,6 +7,8 @@ from typing import Literal
 from official_selftrain.report import contents
 
 MODELS = contents.MODELS
+ALL_MODELS = contents.ALL_MODELS
+CEILING: contents.Model = 'ceiling'
 # The effect of a plot that is no axis: student minus the model without pseudo labels.
 SELF_TRAINING = 'self-training'
 

@@ -46,8 +46,8 @@ class Named:
   """An effect with what it is of.
 
   Attributes:
-    choice: `self-training`, or a value of `axis`.
-    axis: the axis of the choice; '' for self-training.
+    choice: `self-training`, `ceiling`, or a value of `axis`.
+    axis: the axis of the choice; '' for the first two.
     baseline: what it is compared with: `control` (or `teacher`), or the first value of the axis.
     model: whose metric it is.
     context: the values of the other axes.
@@ -110,20 +110,31 @@ def _outcome(seeds: int, *intervals: study_contents.Interval | None) -> Outcome:
 
 def self_training(facts: study_contents.StudyFacts) -> list[Named]:
   """Student minus `facts.baseline` in each combination of the axes' values that has both."""
+  return _of_model(facts, 'student', study_contents.SELF_TRAINING)
+
+
+def of_ceiling(facts: study_contents.StudyFacts) -> list[Named]:
+  """Ceiling minus `facts.baseline` in each combination that has both: what the missing labels are worth."""
+  return _of_model(facts, study_contents.CEILING, study_contents.CEILING)
+
+
+def _of_model(facts: study_contents.StudyFacts, model: contents.Model, choice: str) -> list[Named]:
+  """A model of the runs minus their baseline."""
   found, baseline = [], facts.baseline
   for context, results in _groups(facts.done):
-    both = [r for r in results if _measured(r, 'student') and _measured(r, baseline)]
+    both = [r for r in results if _measured(r, model) and _measured(r, baseline)]
     if both:
-      differences = {r.seed: r.metrics['student'] - r.metrics[baseline] for r in both}
+      differences = {r.seed: r.metrics[model] - r.metrics[baseline] for r in both}
+      intervals = [r.lead for r in both] if model == 'student' else []
       found.append(
         Named(
-          choice=study_contents.SELF_TRAINING,
+          choice=choice,
           axis='',
           baseline=baseline,
-          model='student',
+          model=model,
           context=context,
           differences=differences,
-          effect=effect([*differences.values()], [r.lead for r in both]),
+          effect=effect([*differences.values()], intervals),
         )
       )
   return found
@@ -164,8 +175,12 @@ def of_axis(facts: study_contents.StudyFacts, axis: str) -> list[Named]:
 
 
 def everything(facts: study_contents.StudyFacts) -> list[Named]:
-  """All effects: of self-training, then of each axis."""
-  return [*self_training(facts), *(each for axis in facts.axes for each in of_axis(facts, axis))]
+  """All effects: of self-training, of the ceiling's labels, then of each axis."""
+  return [
+    *self_training(facts),
+    *of_ceiling(facts),
+    *(each for axis in facts.axes for each in of_axis(facts, axis)),
+  ]
 
 
 def pooled(named: Sequence[Named], axis: str, value: str) -> Effect | None:

@@ -187,10 +187,15 @@ def _effects(facts: study_contents.StudyFacts) -> markup.Markup | None:
 
 
 def _runs(facts: study_contents.StudyFacts) -> markup.Markup:
+  models = [
+    m
+    for m in contents.ALL_MODELS
+    if m in contents.MODELS or any(m in r.metrics for r in facts.done)
+  ]
   rows = [
     [
       result.name,
-      *(_number(result.metrics.get(model)) for model in contents.MODELS),
+      *(_number(result.metrics.get(model)) for model in models),
       result.status if result.status != 'failed' else f'failed: {result.error}',
     ]
     for result in facts.results
@@ -205,7 +210,7 @@ def _runs(facts: study_contents.StudyFacts) -> markup.Markup:
     'Runs',
     lead,
     markup.element('p', 'Continue or repeat: ', markup.element('code', facts.command)),
-    parts.fold('All runs', parts.grid(['run', *contents.MODELS, ''], rows)),
+    parts.fold('All runs', parts.grid(['run', *models, ''], rows)),
   )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from official_selftrain.report import study_contents, study_effects
+from official_selftrain.report import ceiling, study_contents, study_effects
 from official_selftrain.report.study_effects import Effect, Named, Outcome
 
 METHOD = (
@@ -43,6 +43,7 @@ def sentences(facts: study_contents.StudyFacts) -> list[str]:
   if lead:
     baseline = 'the control of equal steps' if facts.baseline == 'control' else 'its teacher'
     found.append(_sentence('Self-training', baseline, lead, facts))
+    found += _ceiling(lead, facts)
   for axis in facts.axes:
     effects = study_effects.of_axis(facts, axis)
     for choice in facts.axes[axis][1:]:
@@ -53,6 +54,30 @@ def sentences(facts: study_contents.StudyFacts) -> list[str]:
           subject = f'{axis.capitalize()} {choice}, {words} self-training,'
           found.append(_sentence(subject, f'{axis} {own[0].baseline}', own, facts))
   return found
+
+
+def _ceiling(lead: Sequence[Named], facts: study_contents.StudyFacts) -> list[str]:
+  """What the missing human labels are worth, and which share of that self-training gives; nothing without a ceiling."""
+  found = study_effects.of_ceiling(facts)
+  if not found:
+    return []
+  first = _sentence('More human labels', facts.baseline, found, facts)
+  gains = {tuple(each.context.items()): each.effect.mean for each in lead}
+  shares = [
+    (gains[key], each.effect.mean)
+    for each in found
+    if (key := tuple(each.context.items())) in gains and each.effect.outcome == 'helps'
+  ]
+  if not shares:
+    return [first]
+  words = list(dict.fromkeys(ceiling.share(gain, gap) for gain, gap in sorted(shares, key=_ratio)))
+  ends = words[0] if len(words) == 1 else f'{words[0]} to {words[-1]}'
+  return [f'{first} Self-training gives {ends} of what they are worth.']
+
+
+def _ratio(gain_and_gap: tuple[float, float]) -> float:
+  gain, gap = gain_and_gap
+  return gain / gap
 
 
 def _progress(facts: study_contents.StudyFacts) -> str:

@@ -8,7 +8,7 @@ CSS = """
   --ground: #f5f6f8; --card: #ffffff; --ink: #1b2129; --muted: #5c6773; --line: #dde2e8;
   --soft: #eef1f4; --shade: #1b212933;
   --yes: #00795a; --no: #b3400a; --open: #8a6100;
-  --teacher: #d98c00; --control: #7d8793; --student: #0072b2;
+  --teacher: #d98c00; --control: #7d8793; --student: #0072b2; --ceiling: #7a4fa3;
   --human: #00896a; --pseudo: #b4568f; --faint: #b9c1ca;
   --c0: #0072b2; --c1: #d98c00; --c2: #00896a; --c3: #b4568f; --c4: #3fa3dc; --c5: #8a6d3b;
 }
@@ -17,7 +17,7 @@ CSS = """
     --ground: #11151a; --card: #1a2027; --ink: #e6eaef; --muted: #9aa6b2; --line: #313a44;
     --soft: #232b34; --shade: #000000aa;
     --yes: #3ecfa4; --no: #ff8f57; --open: #f0c04a;
-    --teacher: #f0ab2e; --control: #8d98a5; --student: #56b4e9;
+    --teacher: #f0ab2e; --control: #8d98a5; --student: #56b4e9; --ceiling: #b694d6;
     --human: #2fc79c; --pseudo: #dd93bf; --faint: #5a6672;
     --c0: #56b4e9; --c1: #f0ab2e; --c2: #2fc79c; --c3: #dd93bf; --c4: #3b86c4; --c5: #c9a875;
   }
@@ -125,7 +125,7 @@ svg .dot { fill: var(--c); }
 svg .mark { stroke: var(--ink); stroke-width: 1.3; stroke-dasharray: 3 3; }
 svg .mark-label { fill: var(--ink); paint-order: stroke; stroke: var(--card); stroke-width: 4px; }
 .teacher { --c: var(--teacher); } .control { --c: var(--control); }
-.student { --c: var(--student); }
+.student { --c: var(--student); } .ceiling { --c: var(--ceiling); }
 .human { --c: var(--human); } .pseudo { --c: var(--pseudo); } .faint { --c: var(--faint); }
 .band { --c: color-mix(in srgb, var(--pseudo) 45%, var(--card)); }
 .c0 { --c: var(--c0); } .c1 { --c: var(--c1); } .c2 { --c: var(--c2); }

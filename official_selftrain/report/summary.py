@@ -20,8 +20,8 @@ def to_json(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> dict[s
     verdict: what `judgement.verdict` says about them.
 
   Returns:
-    A dictionary with the keys teacher, control, student (each its metrics under the evaluator's names, null when the
-    model was not trained), comparisons (the primary metric's differences with their intervals), per_class,
+    A dictionary with the keys teacher, control, student, ceiling (each its metrics under the evaluator's names, null
+    when the model was not trained), comparisons (the primary metric's differences with their intervals), per_class,
     class_metric, confusion, pseudo_labels, rounds (empty for a run of one), calibration (null without one), starts,
     pretraining (null if this run made none), verdict,
     seed, steps, experiment, settings, settings_not_default, seconds, versions and command. Missing, NaN and infinite
@@ -31,7 +31,7 @@ def to_json(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> dict[s
   pseudo_labels = None
   if facts is not None:
     pseudo_labels = dataclasses.asdict(facts) | {'count_ratio': facts.count_ratio}
-  report = {model: inputs.metrics.get(model) for model in contents.MODELS} | {
+  report = {model: inputs.metrics.get(model) for model in contents.ALL_MODELS} | {
     'comparisons': {name: dataclasses.asdict(found) for name, found in inputs.comparisons.items()},
     'per_class': inputs.per_class,
     'class_metric': inputs.class_metric,

@@ -15,7 +15,7 @@ class Row:
   """One model's line.
 
   Attributes:
-    model: 'teacher', 'control' or 'student'.
+    model: 'teacher', 'control', 'student' or 'ceiling'.
     cells: text of each column after the first.
   """
 
@@ -29,8 +29,8 @@ def header(inputs: contents.ReportInputs) -> tuple[str, ...]:
 
 
 def rows(inputs: contents.ReportInputs) -> tuple[Row, ...]:
-  """One row for each model, also for those that were not trained."""
-  return tuple(_row(inputs, model) for model in contents.MODELS)
+  """One row for each model, also for those that were not trained; the ceiling's only where there is one."""
+  return tuple(_row(inputs, model) for model in inputs.shown_models)
 
 
 def number(value: float | None, form: str = '.3f') -> str:
@@ -85,5 +85,5 @@ def interval(inputs: contents.ReportInputs, first: str, second: str) -> str:
 
 def _brackets(inputs: contents.ReportInputs) -> str:
   """Explains the brackets in a column."""
-  known = [found for first in contents.MODELS if (found := inputs.comparison(first, 'control'))]
+  known = [found for first in contents.ALL_MODELS if (found := inputs.comparison(first, 'control'))]
   return f' [{known[0].confidence:.0%}]' if known else ''

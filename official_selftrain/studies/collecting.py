@@ -115,7 +115,7 @@ def _result(
     return study_contents.Result(status='failed' if error else 'left', error=error, **own)
   report = files.read_json(os.path.join(where.run(cell.name), _REPORT))
   metric = report['verdict']['metric']
-  measured = {str(model): (report[model] or {}).get(metric) for model in contents.MODELS}
+  measured = {str(model): (report.get(model) or {}).get(metric) for model in contents.ALL_MODELS}
   metrics = {model: value for model, value in measured.items() if value is not None}
   baseline = 'control' if 'control' in metrics else 'teacher'
   lead = report['comparisons'].get(comparison.name('student', baseline))
@@ -203,11 +203,11 @@ def _table(facts: study_contents.StudyFacts) -> str:
   stream = io.StringIO()
   table = csv.writer(stream, lineterminator='\n')
   low_high = [f'student_minus_{facts.baseline}_{end}' for end in ('low', 'high')]
-  table.writerow(['run', *facts.axes, 'seed', 'status', 'metric', *contents.MODELS, *low_high])
+  table.writerow(['run', *facts.axes, 'seed', 'status', 'metric', *contents.ALL_MODELS, *low_high])
   for result in facts.results:
     lead = (result.lead.low, result.lead.high) if result.lead else ('', '')
     values = (result.values[axis] for axis in facts.axes)
-    metrics = (result.metrics.get(model, '') for model in contents.MODELS)
+    metrics = (result.metrics.get(model, '') for model in contents.ALL_MODELS)
     table.writerow(
       [result.name, *values, result.seed, result.status, facts.metric, *metrics, *lead]
     )

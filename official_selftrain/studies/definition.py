@@ -290,9 +290,9 @@ def _layout(
       _check_axis(axis, axes, where, path)
     models = tuple(table.get('models', study_contents.MODELS))
     for model in models:
-      if model not in study_contents.MODELS:
+      if model not in study_contents.ALL_MODELS:
         raise errors.ConfigError(
-          f'{path}: {where}.models has {model!r}: allowed are {", ".join(study_contents.MODELS)}.'
+          f'{path}: {where}.models has {model!r}: allowed are {", ".join(study_contents.ALL_MODELS)}.'
         )
     paper = {
       (str(row), str(column)): float(figure)

@@ -57,6 +57,36 @@ class PreparedDataTest(unittest.TestCase):
   def _pattern(self, name):
     return os.path.join(self.folder.replace('[', '[[]'), f'{name}-*-of-00001.tfrecord')
 
+  def _with_more_labels(self, **changes):
+    """Writes the data of a run and beside it, in the folder that is returned, data with more labels."""
+    self._write(_card())
+    own, self.folder = self.folder, os.path.join(self.folder, 'more')
+    self._write(_card(labelled=_set('labelled', images=6), unlabelled=None, **changes))
+    more, self.folder = self.folder, own
+    return more
+
+  def test_a_ceiling_has_the_labelled_images_of_its_card(self):
+    more = self._with_more_labels()
+    params = self._load('retinanet_selftrain', f'ceiling.card={more}')
+    pattern = os.path.join(more.replace('[', '[[]'), 'labelled-*-of-00001.tfrecord')
+    self.assertEqual(params.ceiling.input_path, pattern)
+    self.assertEqual(params.task.train_data.input_path, self._pattern('labelled'))
+    self.assertTrue(params.ceiling.enabled)
+    self.assertFalse(self._load('retinanet_selftrain').ceiling.enabled)
+
+  def test_a_ceiling_that_may_have_learned_from_validation_images_is_refused(self):
+    more = self._with_more_labels(validation=_set('other', annotation_file='validation.json'))
+    with self.assertRaisesRegex(errors.ConfigError, 'has other validation images than') as caught:
+      self._load('retinanet_selftrain', f'ceiling.card={more}')
+    self.assertIn('without --fraction', str(caught.exception))
+    with self.assertRaisesRegex(errors.ConfigError, 'dataset.card is empty'):
+      config.load_experiment('retinanet_selftrain', [], f'ceiling.card={more}')
+
+  def test_a_ceiling_of_other_classes_is_refused(self):
+    more = self._with_more_labels(classes=('cat', 'cow'))
+    with self.assertRaisesRegex(errors.ConfigError, 'with the classes of .*: cat, dog'):
+      self._load('retinanet_selftrain', f'ceiling.card={more}')
+
   def test_whole_images_have_no_background(self):
     self._write(_card(task='classification', unlabelled=None))
     params = self._load('classification_pretrain')

@@ -173,6 +173,22 @@ class SelfTrainingGraphTest(unittest.TestCase):
     self.assertIn('task.pseudo_data.label_dir', stages['student'].files)
     self.assertEqual(selftrain(has_given_labels=True, rounds=2)['labels-2'].needs, ('student',))
 
+  def test_a_ceiling_is_trained_like_the_teacher_with_other_files(self):
+    stages = selftrain(has_ceiling=True, rounds=2)
+    self.assertEqual(stages.names[-3:], ('ceiling', 'report', 'export'))
+    self.assertIn('ceiling', stages['report'].needs)
+    ceiling, teacher = stages['ceiling'], stages['teacher']
+    self.assertEqual(ceiling.needs, teacher.needs)
+    self.assertIn('ceiling.input_path', ceiling.files)
+    self.assertNotIn('task.train_data.input_path', ceiling.files)
+    settings = {'rounds': 2, 'trainer.train_steps': 5, 'teacher.trainer.train_steps': 9}
+    self.assertEqual(ceiling.reads.select(settings), settings)
+    self.assertEqual([*teacher.reads.select(settings)], ['teacher.trainer.train_steps'])
+    self.assertEqual(ceiling.reads.select({'task.train_data.fraction': 0.5}), {})
+    self.assertIn(
+      'task.train_data.fraction', teacher.reads.select({'task.train_data.fraction': 0.5})
+    )
+
   def test_settings_of_inference_train_no_model_anew(self):
     settings = {
       'task.model.nms.top_k': 10,

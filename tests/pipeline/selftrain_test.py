@@ -204,6 +204,21 @@ class JobsTest(tf.test.TestCase):
     self.params.teacher.augmentation = None
     self.assertEqual(self.make('teacher').params.task.train_data.augmentation.policy, 'S3')
 
+  def test_a_ceiling_has_other_files_and_the_steps_of_teacher_and_control(self):
+    self.params.ceiling.input_path, self.params.rounds = 'more/labelled', 2
+    self.params.task.train_data.fraction = 0.5
+    teacher, ceiling = self.make('teacher'), self.make('ceiling')
+    data = ceiling.params.task.train_data
+    self.assertEqual((data.input_path, data.fraction), ('more/labelled', 1.0))
+    self.assertEqual(teacher.params.task.train_data.fraction, 0.5)
+    control = self.params.trainer.train_steps
+    self.assertEqual(ceiling.train_steps, teacher.train_steps + 2 * control)
+    schedule = ceiling.params.trainer.optimizer_config.learning_rate.cosine
+    self.assertEqual(schedule.decay_steps, ceiling.train_steps)
+    self.assertEqual(
+      ceiling.params.task.train_data.augmentation, teacher.params.task.train_data.augmentation
+    )
+
   def test_families_of_streams_differ_between_teacher_and_control_and_between_rounds(self):
     made = [('teacher', 1), ('control', 1), ('control', 2), ('control', 3)]
     families = [self.make(*each).family for each in made]

@@ -26,6 +26,23 @@ class WordsTest(unittest.TestCase):
     )
     self.assertIn('Init simclr, with self-training, hurts in all 2 settings', said)
 
+  def test_a_ceiling_says_what_the_missing_labels_are_worth(self):
+    facts = study_facts.study({'S1': 0.05, 'S4': 0.0}, flat(0.0))
+    self.assertNotIn('More human labels', _said(facts))
+
+    def with_ceiling(gap):
+      results = [
+        dataclasses.replace(r, metrics={**r.metrics, 'ceiling': r.metrics['control'] + gap})
+        for r in facts.results
+      ]
+      return _said(dataclasses.replace(facts, results=tuple(results)))
+
+    said = with_ceiling(0.2)
+    self.assertIn('More human labels helps in all 4 settings (+0.200 AP), compared with', said)
+    self.assertIn('Self-training gives nothing to 25% of what they are worth.', said)
+    self.assertIn('More human labels hurts in all 4 settings (-0.100 AP)', with_ceiling(-0.1))
+    self.assertNotIn('what they are worth', with_ceiling(-0.1))
+
   def test_nothing_helps(self):
     said = _said(study_facts.study(flat(0.0), flat(0.0), noise=8.0))
     self.assertIn('Self-training is within noise in all 4 settings (+0.000 AP)', said)

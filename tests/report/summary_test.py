@@ -24,7 +24,7 @@ class ToJsonTest(unittest.TestCase):
         *('teacher', 'control', 'student', 'per_class', 'pseudo_labels', 'verdict', 'seed'),
         *('steps', 'experiment', 'settings', 'settings_not_default', 'seconds', 'versions'),
         *('command', 'class_metric', 'confusion', 'comparisons', 'rounds', 'calibration'),
-        *('starts', 'pretraining'),
+        *('starts', 'pretraining', 'ceiling'),
       },
     )
     self.assertEqual(report['student']['AP'], 0.45)
@@ -97,7 +97,7 @@ class ToJsonTest(unittest.TestCase):
 
 class RecordsTest(unittest.TestCase):
   def test_histogram_needs_one_edge_more_than_counts(self):
-    with self.assertRaisesRegex(ValueError, r'3 counts needs 4 edges, got 3'):
+    with self.assertRaisesRegex(ValueError, '3 counts and 3 edges do not fit'):
       contents.ScoreHistogram((0.0, 0.5, 1.0), (1, 2, 3))
 
   def test_quality_at_cut_is_the_nearest_row(self):

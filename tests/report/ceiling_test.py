@@ -1,0 +1,60 @@
+"""What is said of a model with more human labels."""
+
+import unittest
+
+from official_selftrain.report import ceiling, judgement, page, summary, table
+from tests.report import examples
+
+
+def _inputs(value, control=0.42, student=0.45, **changes):
+  facts = examples.inputs(control=control, student=student)
+  return examples.inputs(
+    control=control,
+    student=student,
+    metrics={**facts.metrics, 'ceiling': examples.metrics(value)},
+    steps={**facts.steps, 'ceiling': 2700},
+    comparisons=examples.comparisons(teacher=0.4, control=control, student=student, ceiling=value),
+    num_ceiling_images=218,
+    **changes,
+  )
+
+
+class CeilingTest(unittest.TestCase):
+  def test_the_share_of_the_missing_labels_that_self_training_replaces(self):
+    said = ceiling.sentence(_inputs(0.57))
+    self.assertEqual(
+      said,
+      'With human labels for all 218 images the model reaches 0.570 AP: of the 0.150 that these labels are worth, '
+      'self-training gives 20%.',
+    )
+    self.assertIn(said, judgement.verdict(_inputs(0.57)).sentence)
+
+  def test_a_student_below_its_control_replaces_nothing(self):
+    self.assertIn('self-training gives nothing.', ceiling.sentence(_inputs(0.57, student=0.41)))
+
+  def test_labels_that_would_not_help(self):
+    for value in (0.425, 0.3):
+      said = ceiling.sentence(_inputs(value))
+      self.assertIn('hardly more than the control', said)
+      self.assertNotIn('%', said)
+
+  def test_without_one_nothing_is_said_or_shown(self):
+    facts = examples.inputs()
+    self.assertEqual(ceiling.sentence(facts), '')
+    self.assertEqual([row.model for row in table.rows(facts)], ['teacher', 'control', 'student'])
+    self.assertIsNone(summary.to_json(facts, judgement.verdict(facts))['ceiling'])
+
+  def test_table_page_and_json_have_it(self):
+    facts = _inputs(0.57)
+    verdict = judgement.verdict(facts)
+    row = table.rows(facts)[-1]
+    self.assertEqual((row.model, row.cells[0], row.cells[1]), ('ceiling', '2,700', '0.570'))
+    self.assertEqual(row.cells[-1], '+0.150 [+0.140, +0.160]')
+    self.assertEqual(summary.to_json(facts, verdict)['ceiling']['AP'], 0.57)
+    html = page.render_html(facts, verdict)
+    self.assertIn('Ceiling AP', html)
+    self.assertIn('The ceiling had human labels for more images', html)
+
+
+if __name__ == '__main__':
+  unittest.main()
