@@ -13,6 +13,10 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 # The same kernels on every processor, and in the programs that tests start: those switch oneDNN on unless this says no,
 # and then a box of a label differs in its last bit.
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+# XLA's code need not be fast here; with its optimisations a step takes a minute and a half to compile, not seconds.
+os.environ.setdefault(
+  'XLA_FLAGS', '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true'
+)
 
 import hypothesis
 import pytest

@@ -1,9 +1,8 @@
 """The report stage: gathers the facts of a finished run and hands them to `report`."""
 
-import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +13,8 @@ from official_selftrain.core import comparison, files
 from official_selftrain.core import config as config_lib
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.evaluation import resampling
-from official_selftrain.pipeline import actions, labelling, run_facts, selftrain_graph, training
-from official_selftrain.presentation import label_facts
-from official_selftrain.pseudo_labels import calibration, corrections, quality
+from official_selftrain.pipeline import actions, calibration_facts, labelling, run_facts, training
+from official_selftrain.pseudo_labels import corrections, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.report import contents, judgement, page, summary, table
 
@@ -114,7 +112,9 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
     pseudo_labels=labels,
     starts=run.starts,
     pretraining=_pretraining(run),
-    calibration=_calibration(run),
+    calibration=calibration_facts.of(
+      run.params, run.model_dir, shown.class_names, run.cuts.ignore_cut
+    ),
     rounds=tuple(_round(run, each) for each in run.rounds),
     loss_curves={name: _curves(folder) for name, folder in folders.items()},
     sheets=tuple(_sheets(run)),
@@ -151,48 +151,6 @@ def _pretraining(run: run_facts.RunFacts) -> contents.Pretraining | None:
     metrics=training.recorded_metrics(job, job.train_steps) or {},
     curves={name: curves[name] for name in _PRETRAINING_CURVES if name in curves},
   )
-
-
-def _calibration(run: run_facts.RunFacts) -> contents.Calibration | None:
-  """The calibrated cuts; None where the settings have numbers."""
-  settings, names = run.params.calibration, run.presentation.class_names
-  if not run.params.task.pseudo_data.is_calibrated:
-    return None
-  found = calibration.load(os.path.join(run.model_dir, selftrain_graph.CALIBRATION))
-  assert found is not None
-  rule = 'as many labels as people drew'
-  if settings.rule == 'f_beta':
-    rule = f'the highest F-beta, with beta {settings.beta:g}'
-  overall = found.curves['overall']
-  row = calibration.row_at(overall['cuts'], found.cut)
-  whole = calibration.ClassCut(
-    cut=found.cut,
-    truths=overall['truths'],
-    precision=row['precision'],
-    recall=row['recall'],
-    is_own=False,
-  )
-  return contents.Calibration(
-    images=found.images,
-    rule=rule,
-    ignore_cut=run.cuts.ignore_cut,
-    overall=_calibrated('all classes', whole, overall['cuts']),
-    classes=tuple(
-      _calibrated(
-        label_facts.class_name(names, class_id),
-        each,
-        found.curves['per_class'][str(class_id)]['cuts'],
-      )
-      for class_id, each in sorted(found.classes.items())
-    ),
-  )
-
-
-def _calibrated(
-  name: str, found: calibration.ClassCut, rows: Sequence[Mapping[str, Any]]
-) -> contents.CalibratedClass:
-  curve = tuple((row['cut'], row['precision'], row['recall']) for row in rows)
-  return contents.CalibratedClass(name=name, curve=curve, **dataclasses.asdict(found))
 
 
 def _round(run: run_facts.RunFacts, found: run_facts.RoundFacts) -> contents.Round:

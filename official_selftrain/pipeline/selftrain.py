@@ -12,6 +12,7 @@ from official_selftrain.core import console, errors, files
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import (
   calibrating,
+  calibration_facts,
   data,
   diagnosis,
   distribution,
@@ -35,6 +36,7 @@ from official_selftrain.pipeline import (
 from official_selftrain.pipeline.selftrain_graph import CONTROL, PRETRAINING, STUDENT, TEACHER
 from official_selftrain.presentation import base as presentations
 from official_selftrain.pseudo_labels import calibration, cuts
+from official_selftrain.report import foresight
 from official_selftrain.tasks import contract
 
 ALL_STAGES = 'all'
@@ -313,8 +315,23 @@ class SelfTrainingRun:
         label_summaries.write(shown, images, label_dir, self._cuts(), count)
     label_format = contract.make(self._params.task).label_format(self._params.labels)
     kept = labelling.gate(self._params.labels, label_dir, label_format, self._cuts())
+    doubts = self._doubts(label_dir)
+    for doubt in doubts:
+      console.say(f'foreseen: {doubt}')
     # Equal for all labels that pass: what a student is made from are the labels.
-    return {'digest': 'open', 'kept': kept.objects_kept}
+    return {'digest': 'open', 'kept': kept.objects_kept, 'doubts': doubts}
+
+  def _doubts(self, label_dir: str) -> list[str]:
+    """Reasons to expect little from a student, before it is trained."""
+    shown, used = self._presentation(), self._cuts()
+    labelled = tfrecords.match_files(
+      self._params.task.train_data.input_path, 'task.train_data.input_path'
+    )
+    facts, _ = shown.facts(label_dir, used, labelled, None)
+    calibrated = calibration_facts.of(
+      self._params, self._model_dir, shown.class_names, used.ignore_cut
+    )
+    return foresight.doubts(facts, shown.unit, calibrated)
 
   def _cuts(self) -> cuts.Cuts:
     """The cuts that the student trains with."""

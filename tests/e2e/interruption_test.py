@@ -23,7 +23,7 @@ _OURS = re.compile(
   r'retinanet_selftrain: mode |\[\d/\d\] \w+$|(labels|teacher|student) +\d+%  |labels: 3 shard|'
   r'\S+( and \d+ more)?: going on in epoch \d+ after |'
   r'started from |loaded |student: .* batch norm sees 4 images|student: interrupted at step |interrupted: |'
-  r'export: SavedModel |Report with pictures: '
+  r'export: SavedModel |Report with pictures: |foreseen: '
 )
 
 

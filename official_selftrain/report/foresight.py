@@ -1,0 +1,65 @@
+"""What the pseudo labels say, before a student is trained on them, about whether it will pay."""
+
+import math
+from collections.abc import Iterator
+
+from official_selftrain.report import contents
+
+# Self-training paid where nine of ten labels at the cut were right, and hardly where two of three were, see
+# docs/evidence.md.
+_LOW_PRECISION = 0.75
+# A class with less than this part of the labels that people drew learns next to nothing from pseudo labels.
+_STARVED = 0.25
+# Fewer labels of a class than this are too few to expect a number of pseudo labels from.
+_MIN_HUMAN = 5
+# As many labels as people drew, give or take a factor of two.
+_MANY = 2.0
+
+
+def doubts(
+  facts: contents.PseudoLabelFacts, unit: str, calibration: contents.Calibration | None = None
+) -> list[str]:
+  """Reasons to expect little from a student that is trained on these labels.
+
+  Args:
+    facts: the labels; truth for the unlabelled images, if there is any, is not looked at.
+    unit: plural word for one label.
+    calibration: of the cuts; None where they are numbers in the settings.
+
+  Returns:
+    Sentences, the gravest first; empty where nothing stands out.
+  """
+  return [*_precision(calibration), *_amount(facts, unit), *_classes(facts, unit)]
+
+
+def _precision(calibration: contents.Calibration | None) -> Iterator[str]:
+  found = contents.finite(calibration.overall.precision) if calibration else None
+  if calibration is None or found is None or found >= _LOW_PRECISION:
+    return
+  yield (
+    f'In the {calibration.images} images held out for calibration {found:.0%} of the labels at the cut are right. '
+    'Self-training has paid where nine of ten were, and hardly where two of three were. Label more images, or train a '
+    'better teacher.'
+  )
+
+
+def _amount(facts: contents.PseudoLabelFacts, unit: str) -> Iterator[str]:
+  ratio = contents.finite(facts.count_ratio)
+  if ratio is None or 1 / _MANY <= ratio <= _MANY:
+    return
+  words = f'{ratio:.1f} times as many' if ratio > 1 else f'only {ratio:.0%} as many'
+  yield f'The labels have {words} {unit} per image at the cut as people drew. Choose another cut.'
+
+
+def _classes(facts: contents.PseudoLabelFacts, unit: str) -> Iterator[str]:
+  human, readable = facts.counts_per_class_human, facts.labelled + facts.empty
+  if not facts.human_labels_per_image or not readable or math.isnan(facts.count_ratio):
+    return
+  human_images = sum(human.values()) / facts.human_labels_per_image
+  for name, count in human.items():
+    theirs, ours = count / human_images, facts.counts_per_class.get(name, 0) / readable
+    if count >= _MIN_HUMAN and ours < _STARVED * theirs:
+      yield (
+        f'{name}: {contents.quantity(ours)} {unit} per image at the cut where people drew {contents.quantity(theirs)}. '
+        'The student learns this class from human labels alone.'
+      )
