@@ -56,6 +56,7 @@ class DoubtsTest(unittest.TestCase):
     self.assertIn('2.5 times as many boxes per image at the cut', found)
     (found,) = foresight.doubts(_labels(labels_per_image=0.6), 'boxes')
     self.assertIn('only 20% as many boxes', found)
+    self.assertEqual(foresight.doubts(_labels(labels_per_image=0.6, ignore_cut=0.15), 'boxes'), [])
 
   def test_nothing_is_said_where_people_drew_nothing(self):
     facts = _labels(human_labels_per_image=0.0, counts_per_class_human={})
