@@ -91,6 +91,12 @@ class FinishedRunTest(_Case):
     self.assertEqual(labels['labels_per_image'] > 0, labels['kept_share_at_cut'] > 0)
     self.assertEqual(set(report['seconds']), {*_MODELS, 'labels', 'gate'})
 
+  def test_what_is_to_be_expected_is_said_before_the_student_is_trained(self):
+    doubts = self.read(self.run_dir, 'stages', 'gate.json')['result']['doubts']
+    ratio = self.read(self.run_dir, 'report.json')['pseudo_labels']['count_ratio']
+    self.assertGreater(ratio, 2)
+    self.assertStartsWith(doubts[0], f'The labels have {ratio:.1f} times as many boxes per image')
+
   def test_report_html_needs_no_network(self):
     html = pathlib.Path(self.run_dir, 'report.html').read_text()
     # Not assertIn, which would print the page.
