@@ -28,6 +28,11 @@ _PARAMS_OVERRIDE = flags.DEFINE_string(
 _DATASET = flags.DEFINE_string(
   'dataset', '', 'Directory of prepared data; files and classes come from its data card.'
 )
+_BATCH_SCALE = flags.DEFINE_float(
+  'batch_scale',
+  1.0,
+  'Factor of all batches, with the learning rates and steps that go with it; see docs/scale.md.',
+)
 _STAGE = flags.DEFINE_string(
   'stage',
   'all',
@@ -46,14 +51,20 @@ _LABEL_WORKER = flags.DEFINE_string(
 def _run() -> None:
   # After third parties were silenced, and after the flags are parsed: --help must not wait for TensorFlow.
   from official_selftrain import registry_imports  # noqa: F401
-  from official_selftrain.core import config
+  from official_selftrain.core import config, scaling
   from official_selftrain.pipeline import run
 
   params = config.load_experiment(
-    _EXPERIMENT.value, _CONFIG_FILE.value, _PARAMS_OVERRIDE.value, _DATASET.value
+    _EXPERIMENT.value,
+    _CONFIG_FILE.value,
+    _PARAMS_OVERRIDE.value,
+    _DATASET.value,
+    _BATCH_SCALE.value,
   )
   model_dir = _MODEL_DIR.value or os.path.join('runs', _EXPERIMENT.value)
   console.say(f'{_EXPERIMENT.value}: mode {_MODE.value}, run directory {model_dir}')
+  if _BATCH_SCALE.value != 1.0:
+    console.say(scaling.text(_BATCH_SCALE.value))
   run.run(params, _MODE.value, model_dir, _STAGE.value, _RESTART.value, _LABEL_WORKER.value)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import logging
 
-from official_selftrain.core import errors, field_types, override_text
+from official_selftrain.core import errors, field_types, override_text, scaling
 from official_selftrain.core.override_text import (
   parse_override,
   read_override_file,
@@ -36,12 +36,16 @@ _OUR_PACKAGE = __name__.partition('.')[0]
 
 
 def load_experiment(
-  experiment: str, config_files: Sequence[str] = (), params_override: str = '', dataset: str = ''
+  experiment: str,
+  config_files: Sequence[str] = (),
+  params_override: str = '',
+  dataset: str = '',
+  batch_scale: float = 1.0,
 ) -> 'cfg.ExperimentConfig':
   """Builds the settings of one run.
 
   The order is fixed: registered experiment, `data_overrides(settings)` when the config has it, each
-  file after those that it builds on, `params_override`, `validate()`, `check()` when the config has
+  file after those that it builds on, `batch_scale`, `params_override`, `validate()`, `check()` when the config has
   it, `lock()`. A setting inside an unselected branch of a one-of config is legal; it is logged as
   having no effect.
 
@@ -52,6 +56,7 @@ def load_experiment(
       `read_override_layers`.
     params_override: text for `parse_override`; wins over the files.
     dataset: value of `--dataset`, the setting `dataset.card`; wins over both.
+    batch_scale: factor of all batches of experiment and files, with the schedules that go with it, see `scaling`.
 
   Returns:
     The locked config.
@@ -60,14 +65,19 @@ def load_experiment(
     ConfigError: the experiment is not registered, an override is refused, or the settings
       contradict each other.
   """
-  sources = read_override_layers(*config_files)
-  sources.append((parse_override(params_override), override_text.FLAG))
+  from_files = read_override_layers(*config_files)
+  from_flags = [(parse_override(params_override), override_text.FLAG)]
   if dataset:
-    sources.append(({'dataset': {'card': dataset}}, '--dataset'))
+    from_flags.append(({'dataset': {'card': dataset}}, '--dataset'))
   params = _registered(experiment)
-  sources = [*_data_layer(params, sources), *sources]
+  sources = [*_data_layer(params, [*from_files, *from_flags]), *from_files]
   for overrides, origin in sources:
     apply_overrides(params, overrides, origin)
+  if batch_scale != 1.0:
+    from_flags.insert(0, (scaling.overrides(flatten(params), batch_scale), scaling.FLAG))
+  for overrides, origin in from_flags:
+    apply_overrides(params, overrides, origin)
+  sources += from_flags
   for overrides, origin in sources:
     for message in without_effect(params, overrides):
       logging.warning('%s: %s', origin, message)

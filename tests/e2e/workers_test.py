@@ -29,11 +29,12 @@ def _arguments(experiment, model_dir):
   ]
 
 
-def _run(number, experiment, model_dir, *overrides):
+def _run(number, experiment, model_dir, *overrides, flags=()):
   """Runs an experiment to its end and returns what each worker printed."""
   tiny_run.data(experiment)
   settings = ','.join((f'dataset.directory={tiny_run.shared()}', _STEPS, _SYNC, *overrides))
-  with workers.started(number, _arguments(experiment, model_dir), settings) as processes:
+  arguments = [*_arguments(experiment, model_dir), *flags]
+  with workers.started(number, arguments, settings) as processes:
     printed = workers.outputs(processes, _TIMEOUT)
     assert [process.returncode for process in processes] == [0] * number, '\n'.join(printed)
   return printed
@@ -99,6 +100,21 @@ class SelfTrainingTest(tf.test.TestCase):
 
   def test_detection(self):
     self.assert_two_workers_run_alike(tiny_run.SELFTRAIN)
+
+  def test_a_backbone_that_they_train_together(self):
+    settings = (
+      'init=simclr', 'pretraining.simclr.task.train_data.global_batch_size=8',
+      *(f'pretraining.simclr.trainer.{each}' for each in (
+        'train_steps=4', 'steps_per_loop=2', 'summary_interval=2', 'checkpoint_interval=2', 'validation_interval=4',
+      )),
+    )  # fmt: skip
+    folders = _folder('simclr-one'), _folder('simclr-two')
+    for number, folder in enumerate(folders, 1):
+      _run(number, tiny_run.SELFTRAIN, folder, *settings, flags=['--stage=pretraining'])
+    ours, theirs = (tiny_run.weights(os.path.join(folder, 'pretraining')) for folder in folders)
+    self.assertEqual(ours.keys(), theirs.keys())
+    for name, value in ours.items():
+      np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
   def test_segmentation(self):
     # What a control does with several workers is the same for boxes and masks.
