@@ -3,8 +3,9 @@
 python -m official_selftrain.estimate_memory --config_file=experiments/coco_efficientnet_b7.yaml --devices=32
 
 The model is built without weights and a step of the student is traced, not run; official_selftrain/modeling/memory.py
-explains the rule and what it leaves out. In real steps on a CPU resident memory grew by 0.99 to 1.23 times the estimate
-per image (experiments/README.md), so leave a quarter of a device free.
+explains the rule and what it leaves out. Where a batch does not fit, the table says into how many parts to split it.
+In real steps on a CPU resident memory grew by 0.99 to 1.23 times the estimate per image (experiments/README.md), so
+leave a quarter of a device free.
 """
 
 import argparse

@@ -57,20 +57,43 @@ class Estimate:
     fixed: bytes that do not depend on the batch.
     per_image: bytes for each image on the device.
     batch: images per step on all devices.
+    parts: in which each batch is trained on, `task.gradient_accumulation_steps`; with several of them the sum of their
+      gradients is held, too.
+    gradients: bytes of that sum.
+    divides: the number that devices times parts must divide: the greatest that divides the batch of each stream.
   """
 
   fixed: int
   per_image: float
   batch: int
+  parts: int = 1
+  gradients: int = 0
+  divides: int = 0
 
   def on(self, devices: int) -> float:
     """Bytes on each of so many devices."""
-    return self.fixed + -(-self.batch // devices) * self.per_image
+    images = -(-self.batch // (devices * self.parts))
+    return self.fixed + self._sum_of(self.parts) + images * self.per_image
 
   def fewest(self, limit: float) -> int | None:
     """The smallest number of devices with `limit` bytes each; None if not even one image fits."""
-    room = int((limit - self.fixed) // self.per_image)
-    return -(-self.batch // room) if room >= 1 else None
+    room = self._room(limit, self.parts)
+    return -(-self.batch // (room * self.parts)) if room >= 1 else None
+
+  def fewest_parts(self, limit: float, devices: int) -> int | None:
+    """The smallest number of parts with which a batch fits so many devices of `limit` bytes; None if there is none."""
+    for parts in range(1, self.divides // devices + 1):
+      images = -(-self.batch // (devices * parts))
+      if self.divides % (devices * parts) == 0 and images <= self._room(limit, parts):
+        return parts
+    return None
+
+  def _room(self, limit: float, parts: int) -> int:
+    """Images that fit a device; negative where not even the weights do."""
+    return int((limit - self.fixed - self._sum_of(parts)) // self.per_image)
+
+  def _sum_of(self, parts: int) -> int:
+    return self.gradients if parts > 1 else 0
 
 
 def activations(

@@ -1,6 +1,7 @@
 """Estimates the memory that a self-training experiment needs; the program `estimate_memory` prints it."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -51,6 +52,9 @@ class Report:
       for limit in limits:
         fewest = estimate.fewest(limit * memory.GIB)
         need = 'one image does not fit' if fewest is None else f'{fewest} devices'
+        parts = estimate.fewest_parts(limit * memory.GIB, devices)
+        if fewest is not None and fewest > devices and parts:
+          need += f', or {devices} with task.gradient_accumulation_steps={parts}'
         rows.append((f'{name}, devices of {limit:g} GiB', need))
     return console.table(rows, ('', 'estimate'))
 
@@ -95,8 +99,19 @@ def estimate_model(
   fixed = (values + (1 + slots) * trained) * _FLOAT32 + found.shared
   data = params.task
   both = data.train_data.global_batch_size + data.pseudo_data.global_batch_size
-  batches = {'student': both, 'teacher': params.teacher.global_batch_size or both}
-  needs = {name: memory.Estimate(fixed, found.peak, batch) for name, batch in batches.items()}
+  students = math.gcd(data.train_data.global_batch_size, data.pseudo_data.global_batch_size)
+  teachers = params.teacher.global_batch_size or both
+  needs = {
+    name: memory.Estimate(
+      fixed,
+      found.peak,
+      batch,
+      parts=data.gradient_accumulation_steps,
+      gradients=trained * _FLOAT32,
+      divides=divides,
+    )
+    for name, batch, divides in (('student', both, students), ('teacher', teachers, teachers))
+  }
   return Report(trained, values, found, **needs)
 
 

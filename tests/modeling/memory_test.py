@@ -1,5 +1,7 @@
 """The rule of memory on graphs small enough to count by hand."""
 
+import dataclasses
+
 import tensorflow as tf
 
 from official_selftrain.modeling import memory
@@ -80,6 +82,25 @@ class EstimateTest(tf.test.TestCase):
     for size in (1639, 1100, 1010):
       self.assertLessEqual(estimate.on(estimate.fewest(size)), size)
       self.assertGreater(estimate.on(estimate.fewest(size) - 1), size)
+
+  def test_parts_of_a_batch(self):
+    whole = memory.Estimate(fixed=1000, per_image=10.0, batch=64, gradients=100, divides=32)
+    parts = dataclasses.replace(whole, parts=4)
+    # A quarter of the images at a time, and the sum of their gradients.
+    self.assertEqual([whole.on(2), parts.on(2)], [1320, 1000 + 100 + 80])
+    self.assertEqual([parts.fewest(1180), parts.fewest(1179)], [2, 3])
+    self.assertIsNone(parts.fewest(1109))
+
+  def test_fewest_parts(self):
+    estimate = memory.Estimate(fixed=1000, per_image=10.0, batch=64, gradients=100, divides=32)
+    for limit, devices, expected in (
+      (1640, 1, 1), (1639, 1, 2), (1420, 1, 2), (1419, 1, 4), (1320, 2, 1), (1260, 2, 2), (1120, 1, 32),
+      (1119, 1, None), (1110, 3, None),
+    ):  # fmt: skip
+      parts = estimate.fewest_parts(limit, devices)
+      self.assertEqual(parts, expected, (limit, devices))
+      if parts:
+        self.assertLessEqual(dataclasses.replace(estimate, parts=parts).on(devices), limit)
 
 
 if __name__ == '__main__':
