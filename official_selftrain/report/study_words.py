@@ -43,7 +43,7 @@ def sentences(facts: study_contents.StudyFacts) -> list[str]:
   if lead:
     baseline = 'the control of equal steps' if facts.baseline == 'control' else 'its teacher'
     found.append(_sentence('Self-training', baseline, lead, facts))
-    found += _ceiling(lead, facts)
+    found += _ceiling(baseline, lead, facts)
   for axis in facts.axes:
     effects = study_effects.of_axis(facts, axis)
     for choice in facts.axes[axis][1:]:
@@ -56,12 +56,12 @@ def sentences(facts: study_contents.StudyFacts) -> list[str]:
   return found
 
 
-def _ceiling(lead: Sequence[Named], facts: study_contents.StudyFacts) -> list[str]:
+def _ceiling(baseline: str, lead: Sequence[Named], facts: study_contents.StudyFacts) -> list[str]:
   """What the missing human labels are worth, and which share of that self-training gives; nothing without a ceiling."""
   found = study_effects.of_ceiling(facts)
   if not found:
     return []
-  first = _sentence('More human labels', facts.baseline, found, facts)
+  first = _sentence('Labelling more images', baseline, found, facts)
   gains = {tuple(each.context.items()): each.effect.mean for each in lead}
   shares = [
     (gains[key], each.effect.mean)
@@ -72,7 +72,7 @@ def _ceiling(lead: Sequence[Named], facts: study_contents.StudyFacts) -> list[st
     return [first]
   words = list(dict.fromkeys(ceiling.share(gain, gap) for gain, gap in sorted(shares, key=_ratio)))
   ends = words[0] if len(words) == 1 else f'{words[0]} to {words[-1]}'
-  return [f'{first} Self-training gives {ends} of what they are worth.']
+  return [f'{first} Self-training gives {ends} of what that is worth.']
 
 
 def _ratio(gain_and_gap: tuple[float, float]) -> float:
