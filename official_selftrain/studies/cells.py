@@ -27,17 +27,18 @@ def load(
     ConfigError: the settings are refused, the experiment does not self-train, or it is for several workers; the message
       names the cell.
   """
+  name = cell.experiment(study)
   with tempfile.TemporaryDirectory() as folder:
     path = os.path.join(folder, 'settings')
     files.write_text(path, settings(study, cell, where))
     try:
-      params = config_lib.load_experiment(study.experiment, [path])
+      params = config_lib.load_experiment(name, [path])
     except errors.ConfigError as error:
       words = str(error).replace(path, f'cell {cell.name}')
       raise errors.ConfigError(f'{study.path}: {words}') from error
   if not isinstance(params, runs.SelfTrainingExperiment):
     raise errors.ConfigError(
-      f'{study.path}: experiment {study.experiment} does not self-train: name one of the *_selftrain.'
+      f'{study.path}: experiment {name} does not self-train: name one of the *_selftrain.'
     )
   if distribution.number_of_workers(params.runtime) > 1:
     raise errors.ConfigError(
@@ -51,6 +52,7 @@ def settings(study: definition.Study, cell: definition.Cell, where: places.Place
   """The settings of a cell as YAML, with the command that they are for in the first line."""
   directory = {'dataset': {'directory': where.data}}
   found = definition.merge(directory, definition.merge(study.base, cell.overrides))
+  found['experiment'] = cell.experiment(study)
   header = f'# {study.title}: {cell.title}. Run as: {command(study, cell, where)}\n'
   return header + yaml.safe_dump(found, sort_keys=True)
 
@@ -59,7 +61,7 @@ def command(study: definition.Study, cell: definition.Cell, where: places.Places
   """The command that makes the run of a cell by itself."""
   return shlex.join(
     [
-      *('python', 'train.py', f'--experiment={study.experiment}', f'--mode={MODE}'),
+      *('python', 'train.py', f'--experiment={cell.experiment(study)}', f'--mode={MODE}'),
       f'--config_file={where.settings(cell.name)}',
       f'--model_dir={where.run(cell.name)}',
     ]

@@ -34,7 +34,8 @@ class Cell:
     name: of its run directory.
     values: name of its value by axis.
     seed: of the run.
-    overrides: nested settings on top of the experiment and the config files.
+    overrides: nested settings on top of the experiment and the config files; `experiment` among them names another
+      registered experiment than the study's.
   """
 
   name: str
@@ -48,6 +49,10 @@ class Cell:
     return ', '.join(
       [*(f'{axis} {value}' for axis, value in self.values.items()), f'seed {self.seed}']
     )
+
+  def experiment(self, study: 'Study') -> str:
+    """Registered name of its experiment."""
+    return str(self.overrides.get('experiment') or study.experiment)
 
   def digest(self, study: 'Study') -> str:
     """Tells whether a result that was made earlier, perhaps elsewhere, is of this cell."""

@@ -19,6 +19,21 @@ class LoadTest(unittest.TestCase):
     params = self._load()
     self.assertEqual((params.task.pseudo_data.cut, params.seed), (0.6, 5))
 
+  def test_a_value_may_name_another_experiment(self):
+    study = study_files.load(
+      axes={'more data': {'none': {}, 'classes': {'experiment': 'retinanet_selftrain_joint'}}},
+      overrides={'experiment': 'retinanet_selftrain'},
+    )
+    where = places.Places('nowhere')
+    plain, joint = (cells.load(study, cell, where) for cell in study.cells[::2])
+    self.assertEqual((plain.task.joint.weight, joint.task.joint.weight), (0.0, 0.2))
+    self.assertEqual(joint.experiment, 'retinanet_selftrain_joint')
+    command = cells.command(study, study.cells[2], where)
+    self.assertIn('--experiment=retinanet_selftrain_joint', command)
+    self.assertIn(
+      'experiment: retinanet_selftrain_joint', cells.settings(study, study.cells[2], where)
+    )
+
   def test_an_experiment_without_a_student(self):
     with self.assertRaisesRegex(errors.ConfigError, 'retinanet_supervised does not self-train'):
       study = study_files.load(
