@@ -35,22 +35,6 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   return parser.parse_args(arguments)
 
 
-def _load(run: str) -> Any:
-  """The experiment that a run directory records in its params.yaml."""
-  from official_selftrain import registry_imports  # noqa: F401
-  from official_selftrain.core import config
-
-  path = os.path.join(run, 'params.yaml')
-  if not os.path.exists(path):
-    raise errors.DataError(f'{path} does not exist: --run takes a directory that train.py wrote.')
-  name = config.read_override_file(path).get('experiment')
-  if not name:
-    raise errors.DataError(
-      f'{path} names no experiment: give the run directory, not one of its models, and --model.'
-    )
-  return config.load_experiment(name, [path])
-
-
 def _model(name: str, params: Any) -> str:
   """The folder of a model in a run directory; ConfigError for a name that no model has."""
   name = name or ('student' if params.rounds == 1 else f'student-{params.rounds}')
@@ -62,7 +46,10 @@ def _model(name: str, params: Any) -> str:
 
 
 def _run(flags: argparse.Namespace) -> None:
-  params = _load(flags.run)
+  from official_selftrain import registry_imports  # noqa: F401
+  from official_selftrain.core import config
+
+  params = config.load_run(flags.run)
   model_dir = (
     os.path.join(flags.run, _model(flags.model, params))
     if hasattr(params, 'teacher')

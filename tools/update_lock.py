@@ -1,4 +1,4 @@
-"""Rewrites requirements.lock from the ranges in setup.cfg: `make lock`, or `make lock UPGRADE=1`.
+"""Rewrites requirements.lock and requirements-beam.lock from setup.cfg: `make lock`, or `make lock UPGRADE=1`.
 
 uv resolves for CPython 3.11 on Linux x86-64 and names every file of that platform with its digest.
 This script keeps the digests of the wheels, or of the source archive where a release has no wheel,
@@ -16,29 +16,35 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LOCK = ROOT / 'requirements.lock'
+# The extras of each lock. The second keeps the versions of the first as far as Beam lets it.
+LOCKS = {
+  ROOT / 'requirements.lock': ('dev',),
+  ROOT / 'requirements-beam.lock': ('dev', 'beam'),
+}
 # glibc 2.28 is the oldest that every wheel of the set runs on; it came out in 2018.
 PLATFORM = 'x86_64-manylinux_2_28'
 HEADER = f"""\
 # The exact set that the tests pass with: CPython 3.11, Linux x86-64 (glibc 2.28 or newer).
-# Written by `make lock` from the ranges in setup.cfg with the dev extra; do not edit.
+# Written by `make lock` from the ranges in setup.cfg with the %(extras)s extra; do not edit.
 # Platform: {PLATFORM}
 #
-#     pip install --require-hashes -r requirements.lock
+#     pip install --require-hashes -r %(name)s
 """
 
 
-def resolve(uv: str, output: pathlib.Path) -> None:
+def resolve(uv: str, output: pathlib.Path, extras: Iterable[str]) -> None:
   """Lets uv resolve setup.cfg into a pylock file.
 
   Args:
     uv: the uv program.
     output: the pylock.toml to write. If it exists, uv keeps its versions as far as they fit.
+    extras: of setup.cfg.
 
   Raises:
     subprocess.CalledProcessError: the ranges contradict each other; uv has said how.
   """
-  command = [uv, 'pip', 'compile', 'setup.cfg', '--extra', 'dev', '--quiet']
+  command = [uv, 'pip', 'compile', 'setup.cfg', '--quiet']
+  command += [word for extra in extras for word in ('--extra', extra)]
   command += ['--python-version', '3.11', '--python-platform', PLATFORM]
   command += ['--format', 'pylock.toml', '--output-file', str(output)]
   subprocess.run(command, cwd=ROOT, check=True)
@@ -85,14 +91,18 @@ def main() -> int:
   parser.add_argument('--uv', default='uv', help='the uv program (default: %(default)s)')
   parser.add_argument('--upgrade', action='store_true', help='take the newest that fits the ranges')
   options = parser.parse_args()
-  with tempfile.TemporaryDirectory() as folder:
-    output = pathlib.Path(folder, 'pylock.toml')
-    if LOCK.exists() and not options.upgrade:
-      output.write_text(preferences(pinned(LOCK.read_text())))
-    resolve(options.uv, output)
-    packages = tomllib.loads(output.read_text())['packages']
-  LOCK.write_text(HEADER + ''.join(entry(package) for package in packages))
-  print(f'{LOCK.name}: {len(packages)} packages')
+  first = next(iter(LOCKS))
+  for lock, extras in LOCKS.items():
+    kept = lock if lock.exists() else first
+    with tempfile.TemporaryDirectory() as folder:
+      output = pathlib.Path(folder, 'pylock.toml')
+      if kept.exists() and not options.upgrade:
+        output.write_text(preferences(pinned(kept.read_text())))
+      resolve(options.uv, output, extras)
+      packages = tomllib.loads(output.read_text())['packages']
+    header = HEADER % {'extras': ' and '.join(extras), 'name': lock.name}
+    lock.write_text(header + ''.join(entry(package) for package in packages))
+    print(f'{lock.name}: {len(packages)} packages')
   return 0
 
 

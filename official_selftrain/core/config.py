@@ -6,6 +6,7 @@ problems are reported together.
 """
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -109,6 +110,24 @@ def load_named(
       '--experiment is not given, and no --config_file has the key experiment.'
     )
   return load_experiment(name, config_files, params_override)
+
+
+def load_run(directory: str) -> 'cfg.ExperimentConfig':
+  """The experiment that a run directory records in its params.yaml.
+
+  Raises:
+    DataError: it is no directory that `train.py` wrote, or one of a single model.
+    ConfigError: see `load_experiment`.
+  """
+  path = os.path.join(directory, 'params.yaml')
+  if not os.path.exists(path):
+    raise errors.DataError(f'{path} does not exist: --run takes a directory that train.py wrote.')
+  name = read_override_file(path).get('experiment')
+  if not name:
+    raise errors.DataError(
+      f'{path} names no experiment: give the run directory, not one of its models.'
+    )
+  return load_experiment(name, [path])
 
 
 def apply_overrides(

@@ -82,12 +82,12 @@ def run(request: Request) -> manifest_lib.Manifest:
   Returns:
     The manifest.
   """
-  return _run(request, _labeller(request))
+  return _run(request, make_labeller(request))
 
 
 def run_share(request: Request, worker: int, workers: int) -> None:
   """Labels the part of one of several workers, from 0; `run` then finds the shards of all and writes the manifest."""
-  _run_share(request, _labeller(request), worker, workers)
+  _run_share(request, make_labeller(request), worker, workers)
 
 
 def run_together(request: Request) -> manifest_lib.Manifest | None:
@@ -102,7 +102,7 @@ def run_together(request: Request) -> manifest_lib.Manifest | None:
   runtime = request.runtime
   workers = distribution.number_of_workers(runtime)
   distribution.meet(runtime)  # The chief has removed what no longer counts.
-  teacher = _labeller(request)
+  teacher = make_labeller(request)
   if workers > 1:
     _run_share(request, teacher, distribution.index(runtime), workers)
     distribution.meet(runtime)
@@ -124,8 +124,8 @@ def _run_share(request: Request, teacher: labeller.Labeller, worker: int, worker
     teacher.run_share(request.images, request.output_dir, worker, workers, show)
 
 
-def _labeller(request: Request) -> labeller.Labeller:
-  """The teacher and all that it needs to label shards."""
+def make_labeller(request: Request) -> labeller.Labeller:
+  """The teacher, with its weights, and all that it needs to label shards."""
   tf.keras.utils.set_random_seed(request.seed)
   labels = request.labels
   task = contract.make(request.task, class_names=request.class_names)

@@ -11,6 +11,7 @@ from official_selftrain.pipeline import (
   data,
   directories,
   distribution,
+  labelling,
   selftrain,
   selftrain_graph,
   training,
@@ -80,7 +81,8 @@ def _label_share(
     raise errors.ConfigError('--label_worker is for self-training experiments.')
   training.set_precision(params.runtime)
   name = selftrain_graph.LABELS if stage == ALL_STAGES else stage
-  selftrain.SelfTrainingRun(params, model_dir, mode).label_share(name, worker - 1, workers)
+  request = selftrain.SelfTrainingRun(params, model_dir, mode).label_request(name)
+  labelling.run_share(request, worker - 1, workers)
 
 
 def _run(params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str, restart: str) -> None:

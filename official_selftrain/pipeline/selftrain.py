@@ -129,13 +129,11 @@ class SelfTrainingRun:
     outline = dataclasses.replace(outlines.of(self._params, self._mode), reports=True, exports=True)
     self._ledger.remove(planning.restarted(selftrain_graph.build(outline), name))
 
-  def label_share(self, name: str, worker: int, workers: int) -> None:
-    """Labels one worker's part of the shards of a stage; the stage itself then finds them done.
+  def label_request(self, name: str) -> labelling.Request:
+    """The job of a stage that makes labels, for workers that do a part of it; the stage itself then finds it done.
 
     Args:
       name: a stage that makes labels.
-      worker: place among the workers, from 0.
-      workers: how many they are.
 
     Raises:
       ConfigError: there is no such stage in this run, or it makes no labels.
@@ -143,10 +141,10 @@ class SelfTrainingRun:
     """
     stage = planning.choose(self._graph, name, 'stage', self._where)
     if stage.kind != selftrain_graph.LABELS:
-      raise errors.ConfigError(f'--label_worker: --stage={name} makes no labels.')
+      raise errors.ConfigError(f'--stage={name} makes no labels.')
     self._open_data()
     self._check_needs([stage])
-    labelling.run_share(self._labelling(stage), worker, workers)
+    return self._labelling(stage)
 
   def evaluate(self, name: str) -> dict[str, float]:
     """Evaluates a model at its latest checkpoint: teacher, or a round's control or student.

@@ -160,6 +160,21 @@ class Labeller:
     part = {path: sizes[path] for path in image_files[worker::workers]}
     self._label_missing(part, output_dir, progress)
 
+  def run_one(self, image_file: str, output_dir: str) -> manifest_lib.ShardResult:
+    """Labels one shard of many unless it is done; `run` then finds it done and writes the manifest.
+
+    Args:
+      image_file: the image shard.
+      output_dir: that of all shards.
+
+    Returns:
+      Its result, which may be that of an earlier run.
+
+    Raises:
+      DataError: the image shard does not exist or is empty, or predictions contradict the format.
+    """
+    return self._label_missing(check_image_files([image_file]), output_dir, None)[image_file]
+
   def _label_missing(
     self,
     sizes: Mapping[str, int],

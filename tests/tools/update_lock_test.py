@@ -43,13 +43,26 @@ class EntryTest(unittest.TestCase):
 
 
 class LockTest(unittest.TestCase):
-  def test_the_lock_has_digests_for_all_and_names_no_index(self):
-    text = update_lock.LOCK.read_text()
-    self.assertNotRegex(text, r'://|--index|--find-links|@ file')
-    lines = text.removeprefix(update_lock.HEADER).split('\n')
-    for line, following in itertools.pairwise(lines):
-      if '==' in line:
-        self.assertRegex(following, r'^    --hash=sha256:[0-9a-f]{64}( \\)?$', line)
+  def test_locks_have_digests_for_all_and_name_no_index(self):
+    self.assertEqual(len(update_lock.LOCKS), 2)
+    for lock, extras in update_lock.LOCKS.items():
+      header = update_lock.HEADER % {'extras': ' and '.join(extras), 'name': lock.name}
+      text = lock.read_text()
+      self.assertTrue(text.startswith(header), lock.name)
+      self.assertNotRegex(text, r'://|--index|--find-links|@ file')
+      lines = text.removeprefix(header).split('\n')
+      for line, following in itertools.pairwise(lines):
+        if '==' in line:
+          self.assertRegex(following, r'^    --hash=sha256:[0-9a-f]{64}( \\)?$', line)
+
+  def test_the_second_lock_differs_where_beam_makes_it(self):
+    first, second = (dict(update_lock.pinned(lock.read_text())) for lock in update_lock.LOCKS)
+    self.assertEqual(second['apache-beam'], '2.71.0')
+    self.assertEqual(first.keys() - second.keys(), {'tzdata'})
+    differing = {name for name, version in first.items() if second.get(name, version) != version}
+    self.assertEqual(
+      differing, {'cryptography', 'grpcio', 'httplib2', 'pyarrow', 'python-dateutil'}
+    )
 
 
 if __name__ == '__main__':
