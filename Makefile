@@ -54,6 +54,13 @@ test-slow: $(STAMP) ## Run the tests that take minutes or gigabytes
 # Two processes of up to 3 GB each; the classes that take longest share nothing that is dear to set up.
 	python -m pytest -n 2 --dist=loadscope -m slow
 
+# Beam needs other versions of some packages, so it has an environment and a lock of its own.
+.PHONY: test-beam
+test-beam: export MALLOC_ARENA_MAX := 2
+test-beam: ## Run the tests of labelling with Apache Beam, in an environment of their own
+	@LOCK=requirements-beam.lock tools/setup_environment.sh "$(VENV)-beam" "$(PYTHON)"
+	"$(VENV)-beam/bin/python" -m pytest tests/e2e/beam_test.py
+
 .PHONY: check
 check: check-lint check-types check-imports check-build ## Run every check that is not a test
 

@@ -2,6 +2,7 @@
 # Makes the project's virtual environment from requirements.lock. Called by the Makefile, from the project's root:
 #
 #   tools/setup_environment.sh VENV [PYTHON]
+#   LOCK=requirements-beam.lock tools/setup_environment.sh VENV [PYTHON]
 #
 # VENV is the folder to make, PYTHON the interpreter to make it with (default: python3.11, else python3).
 # A half-made environment is thrown away and made again; a whole one is kept, and only the project's own
@@ -11,7 +12,7 @@ set -euo pipefail
 readonly needed='3.11'
 readonly venv="$1"
 readonly asked="${2:-}"
-readonly lock='requirements.lock'
+readonly lock="${LOCK:-requirements.lock}"
 readonly installed="$venv/requirements.lock"
 # Packages needed to install the rest, from the same lock. Two dependencies are published as source only; they are
 # built in the environment itself, because an isolated build would fetch the newest build tools of the day.
