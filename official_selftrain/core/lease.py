@@ -141,16 +141,22 @@ def _create(path: str, content: Mapping[str, Any]) -> bool:
 
 
 def _age(path: str) -> float | None:
-  """Seconds since the last heartbeat by the file system's own clock; None without a lease."""
+  """Seconds since the last heartbeat by the file system's own clock; None without a lease.
+
+  A heartbeat in the future is from before that clock was set back. It counts as one of now, and is written so: its owner,
+  if it lives, will renew it, and else it ages from here on instead of when the clock has caught up.
+  """
   probe = f'{path}.{uuid.uuid4().hex}.now'
   try:
     then = os.stat(path).st_mtime
     with open(probe, 'w', encoding='utf-8'):
       now = os.stat(probe).st_mtime
     os.remove(probe)
+    if now < then:
+      os.utime(path)
   except FileNotFoundError:
     return None
-  return now - then
+  return max(now - then, 0.0)
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -109,6 +109,20 @@ class LeaseTest(unittest.TestCase):
     os.kill(process.pid, signal.SIGKILL)
     process.join()
 
+  def test_a_clock_that_was_set_back_blocks_nobody(self):
+    with lease.hold(self.path, _SHORT):
+      pass
+    with open(self.path, 'x', encoding='utf-8') as stream:
+      stream.write('{"host": "elsewhere", "pid": 1, "processes": "another start", "token": "a"}')
+    an_hour_ahead = time.time() + 3600
+    os.utime(self.path, (an_hour_ahead, an_hour_ahead))
+    with lease.hold(self.path, _SHORT) as ours:
+      # Its owner may be alive.
+      self.assertFalse(ours)
+    time.sleep(1.5 * _SHORT)
+    with lease.hold(self.path, _SHORT) as ours:
+      self.assertTrue(ours)
+
   def test_a_lease_that_was_taken_over_while_it_was_looked_at_goes_back(self):
     with lease.hold(self.path) as is_ours:
       self.assertTrue(is_ours)
