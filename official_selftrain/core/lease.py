@@ -143,8 +143,8 @@ def _create(path: str, content: Mapping[str, Any]) -> bool:
 def _age(path: str) -> float | None:
   """Seconds since the last heartbeat by the file system's own clock; None without a lease.
 
-  A heartbeat in the future is from before that clock was set back. It counts as one of now, and is written so: its owner,
-  if it lives, will renew it, and else it ages from here on instead of when the clock has caught up.
+  A heartbeat in the future is from before that clock was set back. It counts as one of now, and is written so: its
+  owner, if it lives, will renew it, and else it ages from here on, not only when the clock has caught up.
   """
   probe = f'{path}.{uuid.uuid4().hex}.now'
   try:
