@@ -1,8 +1,8 @@
 """Turns the raw outputs of a RetinaNet into detections.
 
-The Model Garden's `MultilevelDetectionGenerator` with two additions: Soft-NMS for any `nms_version`, where the
-Model Garden's `v2`, `v3` and `batched` ignore `soft_nms_sigma` and its `v1` needs to know the batch size; and boxes as
-the authors' TF1 code decodes them.
+The Model Garden's `MultilevelDetectionGenerator` with three additions: Soft-NMS for any `nms_version`, where the
+Model Garden's `v2`, `v3` and `batched` ignore `soft_nms_sigma` and its `v1` needs to know the batch size; boxes as the
+authors' TF1 code decodes them; and `batched` without what no score speaks for, where there is much of it.
 """
 
 import contextlib
@@ -19,6 +19,10 @@ from official_selftrain.core import errors
 from official_selftrain.ops import nms
 
 _SETTINGS = 'task.model.detection_generator'
+
+# So many scores of an image are worth a pass that leaves out boxes without a score above the threshold: with fewer,
+# `batched` is faster without it (`python -m benchmarks soft_nms`).
+_MANY_SCORES = 1_500_000
 
 # One pixel at the lower and the right end of a box.
 _LAST_PIXEL = (0.0, 0.0, 1.0, 1.0)
@@ -111,11 +115,27 @@ class DetectionGenerator(detection_generator.MultilevelDetectionGenerator):
   ) -> tuple[tf.Tensor, tf.Tensor, Mapping[str, tf.Tensor]]:
     """Boxes [batch, n, 1, 4], scores [batch, n, num_classes - 1] and attributes of all levels; see the Model Garden."""
     decode = super()._decode_multilevel_outputs
-    if not self._config_dict['inclusive_boxes']:
-      return decode(raw_boxes, raw_scores, anchor_boxes, image_shape, raw_attributes)
-    anchors = _up_to_the_end(anchor_boxes)
-    boxes, scores, attributes = decode(raw_boxes, raw_scores, anchors, None, raw_attributes)
-    return _up_to_the_last_pixel(boxes, image_shape), scores, attributes
+    if self._config_dict['inclusive_boxes']:
+      anchors = _up_to_the_end(anchor_boxes)
+      boxes, scores, attributes = decode(raw_boxes, raw_scores, anchors, None, raw_attributes)
+      boxes = _up_to_the_last_pixel(boxes, image_shape)
+    else:
+      boxes, scores, attributes = decode(
+        raw_boxes, raw_scores, anchor_boxes, image_shape, raw_attributes
+      )
+    if self._leaves_out(scores) and not attributes:
+      threshold = self._config_dict['pre_nms_score_threshold']
+      boxes, scores = nms.promising(boxes, scores, threshold)
+    return boxes, scores, attributes
+
+  def _leaves_out(self, scores: tf.Tensor) -> bool:
+    """Whether boxes without a score above the threshold are left out before hard suppression of all classes at once."""
+    settings = self._config_dict
+    is_batched = settings['apply_nms'] and settings['nms_version'] == 'batched'
+    needs_all = settings['return_decoded'] or settings['soft_nms_sigma']
+    _, boxes, classes = scores.shape
+    is_large = boxes is not None and boxes * classes >= _MANY_SCORES
+    return is_batched and not needs_all and is_large and settings['pre_nms_score_threshold'] >= 0
 
   def _decode_multilevel_outputs_and_pre_nms_top_k(
     self,

@@ -99,6 +99,36 @@ def soft_nms(
   )
 
 
+def promising(
+  boxes: tf.Tensor, scores: tf.Tensor, score_threshold: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+  """Leaves out boxes without any score above a threshold, so that hard suppression need not sort what it never picks.
+
+  Args:
+    boxes: [batch, n, ...].
+    scores: [batch, n, num_classes], without background; `num_classes` is static.
+    score_threshold: that of the suppression, not below 0.
+
+  Returns:
+    Boxes [batch, most, ...] and scores [batch, most, num_classes] in their order, filled up with zeros to `most`, the
+    number of boxes that are left of the image with most of them, or 1.
+  """
+  is_left = tf.reduce_max(scores, axis=2) > score_threshold
+  found = tf.where(is_left)
+  sizes = tf.reduce_sum(tf.cast(is_left, tf.int64), axis=1)
+  most = tf.maximum(tf.reduce_max(sizes), 1)
+  starts = tf.gather(tf.cumsum(sizes, exclusive=True), found[:, 0])
+  ranks = tf.range(tf.shape(found, tf.int64)[0]) - starts
+  places = tf.stack([found[:, 0], ranks], axis=1)
+
+  def table(values: tf.Tensor) -> tf.Tensor:
+    shape = [tf.shape(values, tf.int64)[:1], most[None], tf.shape(values, tf.int64)[2:]]
+    made = tf.scatter_nd(places, tf.gather_nd(values, found), tf.concat(shape, axis=0))
+    return tf.ensure_shape(made, [values.shape[0], None, *values.shape[2:]])
+
+  return table(boxes), table(scores)
+
+
 def _candidates(
   boxes: tf.Tensor, scores: tf.Tensor, score_threshold: float, pre_nms_top_k: int
 ) -> _Candidates:

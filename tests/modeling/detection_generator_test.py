@@ -2,6 +2,7 @@
 
 import math
 import os
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +14,7 @@ from official.vision.ops import anchor as anchor_ops
 from official_selftrain.configs import detection as configs
 from official_selftrain.core import errors
 from official_selftrain.modeling import detection_generator
+from official_selftrain.ops import nms
 from tests.testing import tf1_fill
 
 _DETECTIONS = tf1_fill.DATA_DIR / 'detection' / 'detections.npz'
@@ -55,6 +57,32 @@ def _few_classes():
   scores = {k: tf.constant(rng.normal(-3, 2, [*c, 8]), tf.float32) for k, c in cells.items()}
   shapes = tf.constant([[64.0, 96.0], [50.0, 80.0], [64.0, 40.0]])
   return boxes, scores, anchors, shapes
+
+
+class ManyScoresTest(tf.test.TestCase):
+  def test_what_is_left_out_changes_no_detection(self):
+    inputs = _few_classes()
+    model = _model(nms_version='batched', pre_nms_score_threshold=0.2, max_num_detections=20)
+    generator = detection_generator.build(model)
+    with mock.patch.object(detection_generator.nms, 'promising') as leave_out:
+      expected = generator(*inputs)
+      leave_out.assert_not_called()
+    with (
+      mock.patch.object(detection_generator, '_MANY_SCORES', 1),
+      mock.patch.object(
+        detection_generator.nms, 'promising', side_effect=nms.promising
+      ) as leave_out,
+    ):
+      found = generator(*inputs)
+      leave_out.assert_called_once()
+      left = generator._decode_multilevel_outputs(*inputs)[0]
+      for setting in ({'return_decoded': True}, {'soft_nms_sigma': 0.1}, {'nms_version': 'v2'}):
+        with mock.patch.dict(generator._config_dict, setting):
+          whole = generator._decode_multilevel_outputs(*inputs)[0]
+        self.assertLess(left.shape[1], whole.shape[1])
+    self.assertGreater(tf.reduce_min(found['num_detections']), 2)
+    for name in ('num_detections', 'detection_boxes', 'detection_scores', 'detection_classes'):
+      self.assertAllEqual(found[name], expected[name])
 
 
 class OriginalTest(tf.test.TestCase, parameterized.TestCase):

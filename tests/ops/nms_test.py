@@ -138,6 +138,36 @@ class ByHandTest(tf.test.TestCase, parameterized.TestCase):
       self._run(self.boxes, [[0.9], [0.8], [0.6]], sigma=sigma, score_threshold=threshold)
 
 
+class PromisingTest(tf.test.TestCase):
+  def test_by_hand(self):
+    boxes = tf.reshape(tf.range(24.0), [2, 3, 4])
+    scores = tf.constant(
+      [[[0.1, 0.2], [0.3, 0.31], [0.9, 0.0]], [[0.3, 0.3], [0.0, 0.0], [0.0, 0.4]]], tf.float32
+    )
+    left, its_scores = nms.promising(boxes, scores, 0.3)
+    self.assertAllEqual(left, [[boxes[0, 1], boxes[0, 2]], [boxes[1, 2], tf.zeros(4)]])
+    self.assertAllEqual(its_scores, [[scores[0, 1], scores[0, 2]], [scores[1, 2], tf.zeros(2)]])
+
+  def test_nothing_is_left(self):
+    boxes, scores = nms.promising(tf.ones([2, 3, 1, 4]), tf.zeros([2, 3, 5]), 0.0)
+    self.assertAllEqual(boxes, tf.zeros([2, 1, 1, 4]))
+    self.assertAllEqual(scores, tf.zeros([2, 1, 5]))
+
+  def test_hard_suppression_finds_the_same(self):
+    for seed, threshold in ((1, 0.05), (2, 0.5), (3, 0.0)):
+      boxes, scores = _random(seed, 3, 200, 4)
+      # Many equal scores: the earlier box wins.
+      scores = np.round(scores, 1)
+      settings = {'max_output_size_per_class': 50, 'max_total_size': 40}
+      settings |= {'iou_threshold': 0.4, 'score_threshold': threshold, 'clip_boxes': False}
+      expected = tf.image.combined_non_max_suppression(boxes[:, :, None], scores, **settings)
+      left = nms.promising(boxes, scores, threshold)
+      found = tf.image.combined_non_max_suppression(left[0][:, :, None], left[1], **settings)
+      self.assertGreater(tf.reduce_max(expected.valid_detections), 3)
+      for ours, theirs in zip(found, expected, strict=True):
+        self.assertAllEqual(ours, theirs)
+
+
 class SecondImplementationTest(tf.test.TestCase, parameterized.TestCase):
   @parameterized.parameters(
     # batch, boxes, classes, sigma, threshold, top_k, most
