@@ -24,6 +24,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   add = parser.add_argument
   add('--config_file', action='append', default=[], help='YAML; may be repeated, later ones win')
   add('--params_override', default='', help='settings such as task.train_data.global_batch_size=64')
+  add('--batch_scale', type=float, default=1.0, help='as for train.py')
   add('--experiment', default='', help='if no file names it')
   add('--devices', type=int, default=8, help='devices that share a batch; %(default)s if not given')
   add('--memory_gib', type=float, action='append', help='of a device; may be repeated; 16 and 80')
@@ -38,7 +39,9 @@ def _run(flags: argparse.Namespace) -> None:
   from official_selftrain.core import config
   from official_selftrain.pipeline import memory_estimate, training
 
-  params = config.load_named(flags.experiment, flags.config_file, flags.params_override)
+  params = config.load_named(
+    flags.experiment, flags.config_file, flags.params_override, flags.batch_scale
+  )
   training.set_precision(params.runtime)
   console.say(memory_estimate.estimate(params).text(flags.devices, flags.memory_gib or [16, 80]))
 

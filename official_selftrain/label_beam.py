@@ -68,6 +68,8 @@ def _request(run_dir: str, stage: str) -> 'labelling.Request':
 def _run(flags: argparse.Namespace, beams: Sequence[str]) -> None:
   run_dir = os.path.abspath(flags.run)
   request = _request(run_dir, flags.stage)
+  from official_selftrain.pipeline import label_requests
+
   if flags.dry_run:
     from official_selftrain.pipeline import label_probe
 
@@ -86,11 +88,10 @@ def _run(flags: argparse.Namespace, beams: Sequence[str]) -> None:
   from official_selftrain import label_beam
 
   start = functools.partial(label_beam.start_worker, run_dir, flags.stage)
-  counts = beam_labelling.run(start, request.images, beams)
-  words = ', '.join(f'{number:,} {name}' for name, number in counts.items())
-  console.say(
-    f'{len(request.images)} shard(s) are labelled: {words}. The command of the run goes on with them.'
-  )
+  beam_labelling.run(start, request.images, beams)
+  done = label_requests.finished(request)
+  words = ', '.join(f'{number:,} {name}' for name, number in done.items())
+  console.say(f'Labelled: {words}. The command of the run goes on with them.')
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

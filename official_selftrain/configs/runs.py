@@ -192,6 +192,11 @@ class SelfTrainingExperiment(SupervisedExperiment):
         f'init is {self.init!r}, but teacher.checkpoint gives a finished teacher, and no student starts from init: '
         "leave one out, or set task.self_training.student_init to 'checkpoint'."
       )
+    if self.ceiling.enabled and self.teacher.checkpoint:
+      raise errors.ConfigError(
+        'ceiling.card and teacher.checkpoint are both given: a ceiling is trained like the teacher, and how that was '
+        'trained is not known here. Leave one out.'
+      )
     self.pretraining.check('pretraining', self.init, self.task.model)
     if (
       isinstance(self.trained_start, pretraining_lib.Supervised)

@@ -172,10 +172,11 @@ class Control(hyperparams.Config):
 
 @dataclasses.dataclass
 class Ceiling(hyperparams.Config):
-  """What could be reached if people labelled more images: a model with the steps of teacher and control together.
+  """What could be reached if people labelled more images, so that a reader sees which share of them is replaced.
 
-  It trains in one schedule, the teacher's, so that a reader sees which share of the missing labels self-training
-  replaces. Without files there is none.
+  A model that starts and is trained like the teacher, with as many steps as the control has had at its end: those of
+  teacher and control of all rounds, or of the control alone where it starts anew. The teacher's schedule is stretched
+  to them. Without files there is none.
 
   Attributes:
     card: directory of prepared data with more labelled images and the same validation images.

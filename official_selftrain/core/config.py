@@ -46,7 +46,7 @@ def load_experiment(
   """Builds the settings of one run.
 
   The order is fixed: registered experiment, `data_overrides(settings)` when the config has it, each
-  file after those that it builds on, `batch_scale`, `params_override`, `validate()`, `check()` when the config has
+  file after those that it builds on, `params_override`, `batch_scale`, `validate()`, `check()` when the config has
   it, `lock()`. A setting inside an unselected branch of a one-of config is legal; it is logged as
   having no effect.
 
@@ -57,7 +57,8 @@ def load_experiment(
       `read_override_layers`.
     params_override: text for `parse_override`; wins over the files.
     dataset: value of `--dataset`, the setting `dataset.card`; wins over both.
-    batch_scale: factor of all batches of experiment and files, with the schedules that go with it, see `scaling`.
+    batch_scale: factor of all batches that `params_override` does not set, with the schedules that go with it, see
+      `scaling`.
 
   Returns:
     The locked config.
@@ -72,13 +73,12 @@ def load_experiment(
     from_flags.append(({'dataset': {'card': dataset}}, '--dataset'))
   params = _registered(experiment)
   sources = [*_data_layer(params, [*from_files, *from_flags]), *from_files]
+  sources += from_flags
   for overrides, origin in sources:
     apply_overrides(params, overrides, origin)
   if batch_scale != 1.0:
-    from_flags.insert(0, (scaling.overrides(flatten(params), batch_scale), scaling.FLAG))
-  for overrides, origin in from_flags:
-    apply_overrides(params, overrides, origin)
-  sources += from_flags
+    fixed = {name for layer, _ in from_flags for name, _ in _leaves(layer, '')}
+    apply_overrides(params, scaling.overrides(flatten(params), batch_scale, fixed), scaling.FLAG)
   for overrides, origin in sources:
     for message in without_effect(params, overrides):
       logging.warning('%s: %s', origin, message)
@@ -95,7 +95,7 @@ def load_experiment(
 
 
 def load_named(
-  experiment: str, config_files: Sequence[str], params_override: str
+  experiment: str, config_files: Sequence[str], params_override: str, batch_scale: float = 1.0
 ) -> 'cfg.ExperimentConfig':
   """`load_experiment` whose name is optional where a file, or one it builds on, has the key `experiment`.
 
@@ -109,11 +109,18 @@ def load_named(
     raise errors.ConfigError(
       '--experiment is not given, and no --config_file has the key experiment.'
     )
-  return load_experiment(name, config_files, params_override)
+  return load_experiment(name, config_files, params_override, batch_scale=batch_scale)
 
 
-def load_run(directory: str) -> 'cfg.ExperimentConfig':
+def load_run(directory: str, params_override: str = '') -> 'cfg.ExperimentConfig':
   """The experiment that a run directory records in its params.yaml.
+
+  Args:
+    directory: of the run.
+    params_override: text for `parse_override`, on top of what is recorded.
+
+  Returns:
+    The locked config.
 
   Raises:
     DataError: it is no directory that `train.py` wrote, or one of a single model.
@@ -127,7 +134,7 @@ def load_run(directory: str) -> 'cfg.ExperimentConfig':
     raise errors.DataError(
       f'{path} names no experiment: give the run directory, not one of its models.'
     )
-  return load_experiment(name, [path])
+  return load_experiment(name, [path], params_override)
 
 
 def apply_overrides(

@@ -153,7 +153,8 @@ def _age(path: str) -> float | None:
       now = os.stat(probe).st_mtime
     os.remove(probe)
     if now < then:
-      os.utime(path)
+      with contextlib.suppress(PermissionError):  # Another user's waits for its owner.
+        os.utime(path)
   except FileNotFoundError:
     return None
   return max(now - then, 0.0)

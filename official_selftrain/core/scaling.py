@@ -5,11 +5,11 @@ of SGD and LARS are multiplied by f (Goyal et al., "Accurate, large minibatch SG
 divide by the size of gradients, such as Adam, by its square root (Malladi et al., "On the SDEs and scaling rules for
 adaptive gradient algorithms", 2022). Moving averages with momentum m take m to the power f, so that they look back
 on as many images (Busbridge et al., "How to scale your EMA", 2023). The models of self-training are scaled; a
-pre-training is not, because its batch decides what SimCLR compares.
+pre-training in their run is not, because its batch decides what SimCLR compares.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from official_selftrain.core import errors
@@ -29,12 +29,15 @@ _AVERAGES = ('norm_momentum', 'ema_decay')
 _LINEAR = ('sgd', 'lars')
 
 
-def overrides(settings: Mapping[str, Any], factor: float) -> dict[str, Any]:
+def overrides(
+  settings: Mapping[str, Any], factor: float, fixed: Collection[str] = ()
+) -> dict[str, Any]:
   """Settings of an experiment that is trained on another batch.
 
   Args:
     settings: all of the experiment's by dotted name.
     factor: size of the new batches as a multiple of the old ones.
+    fixed: names of settings that stay as they are.
 
   Returns:
     The settings that change, nested.
@@ -44,7 +47,7 @@ def overrides(settings: Mapping[str, Any], factor: float) -> dict[str, Any]:
   """
   if not (factor > 0 and math.isfinite(factor)):
     raise errors.ConfigError(f'{FLAG}={factor:g}: it must be above 0.')
-  found = dict(_batches(settings, factor))
+  found = dict(_batches({k: v for k, v in settings.items() if k not in fixed}, factor))
   for trainer in _TRAINERS:
     found |= _trainer(settings, trainer, factor)
   for name, value in settings.items():
@@ -52,6 +55,8 @@ def overrides(settings: Mapping[str, Any], factor: float) -> dict[str, Any]:
       found[name] = value**factor
   nested: dict[str, Any] = {}
   for name, value in found.items():
+    if name in fixed:
+      continue
     *above, last = name.split('.')
     inner = nested
     for part in above:

@@ -60,7 +60,7 @@ class Estimate:
     parts: in which each batch is trained on, `task.gradient_accumulation_steps`; with several of them the sum of their
       gradients is held, too.
     gradients: bytes of that sum.
-    divides: the number that devices times parts must divide: the greatest that divides the batch of each stream.
+    divides: the number that devices times parts must divide: the greatest that divides all batches.
   """
 
   fixed: int

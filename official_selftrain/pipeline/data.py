@@ -209,16 +209,21 @@ def check_first_records(task: contract.TrainableTask, is_training: bool = True) 
     if is_training and stream.check_record
   ]
   for name, config, check in checks:
-    if not config.input_path:
-      continue
-    paths = tfrecords.match_files(config.input_path, f'{name}.input_path')
-    decode = functools.partial(check, config)
-    if config.skip_errors:
-      found = _first_that_counts(paths, decode)
-    else:
-      found = tfrecords.first_bad_record(paths[:1], decode, limit=1)
-    if found:
-      raise errors.DataError(f'{name}: {found}')
+    if config.input_path:
+      paths = tfrecords.match_files(config.input_path, f'{name}.input_path')
+      check_first_record(name, paths, functools.partial(check, config), config.skip_errors)
+
+
+def check_first_record(
+  name: str, paths: Sequence[str], decode: Callable[[tf.Tensor], None], skip_errors: bool
+) -> None:
+  """Raises DataError, which begins with `name`, if the first record that counts cannot be used."""
+  if skip_errors:
+    found = _first_that_counts(paths, decode)
+  else:
+    found = tfrecords.first_bad_record(paths[:1], decode, limit=1)
+  if found:
+    raise errors.DataError(f'{name}: {found}')
 
 
 def _first_that_counts(paths: Sequence[str], decode: Callable[[tf.Tensor], None]) -> str | None:

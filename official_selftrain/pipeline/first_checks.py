@@ -3,7 +3,6 @@
 import functools
 
 from official_selftrain.configs import runs
-from official_selftrain.core import errors
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import classes, data, pretrained, validation_records
 from official_selftrain.tasks import contract, stream_specs
@@ -40,10 +39,6 @@ def _check_ceiling(params: runs.SelfTrainingExperiment, task: contract.Trainable
   paths = tfrecords.match_files(params.ceiling.input_path, name)
   tfrecords.check_not_empty(paths, name)
   labelled = next(s for s in task.training_streams() if s.role is stream_specs.Role.HUMAN)
-  if labelled.check_record is None:
-    return
-  found = tfrecords.first_bad_record(
-    paths[:1], functools.partial(labelled.check_record, labelled.config), limit=1
-  )
-  if found:
-    raise errors.DataError(f'{name}: {found}')
+  if labelled.check_record is not None:
+    decode = functools.partial(labelled.check_record, labelled.config)
+    data.check_first_record(name, paths, decode, labelled.config.skip_errors)

@@ -103,6 +103,13 @@ class Jobs:
       left_out=self.left_out(round_number),
     )
 
+  def _ceiling_steps(self) -> int:
+    """As many as the control has had at the end, those of the teacher that it started from included."""
+    params = self.params
+    if params.student_starts_from != 'teacher':
+      return params.trainer.train_steps
+    return params.teacher.trainer.train_steps + params.rounds * params.trainer.train_steps
+
   def _add_corrections(self, task: cfg.TaskConfig, round_number: int) -> None:
     paths = [
       os.path.join(folder, name)
@@ -160,7 +167,7 @@ class Jobs:
         task.train_data.fraction *= 1.0 - params.calibration.share
       if kind == CEILING:
         task.train_data.fraction, task.train_data.input_path = 1.0, params.ceiling.input_path
-        trainer.train_steps += params.rounds * params.trainer.train_steps
+        trainer = _longer(trainer, self._ceiling_steps())
     else:
       _set_start(task, params.task.self_training.student_init, start)
     if backbone and (is_teacher or params.student_starts_from == 'checkpoint'):
@@ -175,6 +182,19 @@ class Jobs:
       family=first_family + (_TEACHER_FAMILY if is_teacher else 0),
       class_names=self.class_names,
     )
+
+
+def _longer(trainer: cfg.TrainerConfig, steps: int) -> cfg.TrainerConfig:
+  """The trainer with so many steps, and its schedule of learning rates stretched to them."""
+  made = trainer.replace(train_steps=steps)
+  schedule = made.optimizer_config.learning_rate.get()
+  factor = steps / trainer.train_steps
+  for name in ('decay_steps', 'total_decay_steps'):
+    if getattr(schedule, name, None):
+      setattr(schedule, name, round(getattr(schedule, name) * factor))
+  if getattr(schedule, 'boundaries', None):
+    schedule.boundaries = [round(boundary * factor) for boundary in schedule.boundaries]
+  return made
 
 
 def _make_teachers(task: cfg.TaskConfig, teacher: st.Teacher) -> None:

@@ -8,7 +8,7 @@ import time
 
 import tensorflow as tf
 
-from official_selftrain.core import console
+from official_selftrain.core import console, errors
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import labelling
 
@@ -68,15 +68,15 @@ def measure(request: labelling.Request, probe_images: int) -> Probe:
     What that says about all of them.
 
   Raises:
-    DataError: an image shard cannot be read.
+    DataError: an image shard does not exist.
   """
-  images = sum(tfrecords.count_records(path) for path in request.images)
+  images = sum(_count(path) for path in request.images)
   started = time.monotonic()
   teacher = labelling.make_labeller(request)
   with tempfile.TemporaryDirectory() as folder:
     sample = os.path.join(folder, os.path.basename(request.images[0]))
     with tf.io.TFRecordWriter(sample) as writer:
-      records = tf.data.TFRecordDataset(request.images[0]).as_numpy_iterator()
+      records = _readable(request.images[0]).as_numpy_iterator()
       for record in itertools.islice(records, probe_images):
         writer.write(record)
     teacher.run_one(sample, os.path.join(folder, 'first'))
@@ -90,3 +90,15 @@ def measure(request: labelling.Request, probe_images: int) -> Probe:
     label_bytes=images * result.entry.label_bytes / result.entry.records,
     start_seconds=warm - started,
   )
+
+
+def _readable(path: str) -> tf.data.Dataset:
+  """The records of a shard without damaged ones, which labelling passes over, too."""
+  return tf.data.TFRecordDataset(path).ignore_errors(log_warning=False)
+
+
+def _count(path: str) -> int:
+  try:
+    return tfrecords.count_records(path)
+  except errors.DataError:
+    return sum(1 for _ in _readable(path))

@@ -99,8 +99,12 @@ def estimate_model(
   fixed = (values + (1 + slots) * trained) * _FLOAT32 + found.shared
   data = params.task
   both = data.train_data.global_batch_size + data.pseudo_data.global_batch_size
-  students = math.gcd(data.train_data.global_batch_size, data.pseudo_data.global_batch_size)
   teachers = params.teacher.global_batch_size or both
+  sizes = [data.train_data.global_batch_size, data.pseudo_data.global_batch_size, teachers]
+  sizes.append(params.control.global_batch_size or both)
+  if hasattr(data, 'joint') and data.joint.weight > 0:
+    sizes.append(data.joint.data.global_batch_size)
+  divides = math.gcd(*sizes)  # One setting splits all of them.
   needs = {
     name: memory.Estimate(
       fixed,
@@ -110,7 +114,7 @@ def estimate_model(
       gradients=trained * _FLOAT32,
       divides=divides,
     )
-    for name, batch, divides in (('student', both, students), ('teacher', teachers, teachers))
+    for name, batch in (('student', both), ('teacher', teachers))
   }
   return Report(trained, values, found, **needs)
 

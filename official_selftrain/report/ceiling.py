@@ -13,15 +13,21 @@ def sentence(inputs: contents.ReportInputs) -> str:
   if ceiling is None or control is None or student is None:
     return ''
   images = inputs.num_ceiling_images
-  labelled = f'all {images:,} images' if images else 'more images'
+  labelled = f'{images:,} images' if images else 'more images'
   reaches = (
     f'With human labels for {labelled} the model reaches {ceiling:.3f} {inputs.primary_metric}'
   )
   gap = ceiling - control
   if gap < _MIN_GAP:
-    return f'{reaches}, hardly more than the control: here, more labels of this kind would not help either.'
-  given = share(student - control, gap)
-  return f'{reaches}: of the {gap:.3f} that these labels are worth, self-training gives {given}.'
+    compared = 'hardly more than' if gap > 0 else 'no more than'
+    return (
+      f'{reaches}, {compared} the control: here, more labels of this kind alone would not help.'
+    )
+  worth = f'{reaches}: these labels are worth {gap:.3f}'
+  leads = (inputs.comparison(model, 'control') for model in ('ceiling', 'student'))
+  if not all(found is not None and found.is_above_zero for found in leads):
+    return f'{worth}.'
+  return f'{worth}, of which self-training gives {share(student - control, gap)}.'
 
 
 def share(gain: float, gap: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from official_selftrain.report import contents
 
 # Self-training paid where nine of ten labels at the cut were right, and hardly where two of three were, see
-# docs/evidence.md.
+# experiments/results/README.md, "How the default was found" and "256 pixels and smaller anchors".
 _LOW_PRECISION = 0.75
 # A class with less than this part of the labels that people drew learns next to nothing from pseudo labels.
 _STARVED = 0.1

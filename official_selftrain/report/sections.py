@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from official_selftrain.report import charts, contents, judgement, markup, parts, pictures, table
 
 _CEILING = (
-  ' The ceiling had human labels for more images, and the steps of teacher and control together.'
+  ' The ceiling had human labels for more images, and as many steps as the control had at its end.'
 )
 _LINE_STYLES = ('c0', 'c1', 'c2', 'c3', 'c4', 'c5')
 _CURVE_STYLES = {'human_loss': 'human', 'pseudo_loss': 'pseudo', 'loss_ratio': 'student'}

@@ -59,7 +59,8 @@ def sentences(facts: study_contents.StudyFacts) -> list[str]:
 def _ceiling(baseline: str, lead: Sequence[Named], facts: study_contents.StudyFacts) -> list[str]:
   """What the missing human labels are worth, and which share of that self-training gives; nothing without a ceiling."""
   found = study_effects.of_ceiling(facts)
-  if not found:
+  # A teacher has had fewer steps.
+  if not found or facts.baseline != 'control':
     return []
   first = _sentence('Labelling more images', baseline, found, facts)
   gains = {tuple(each.context.items()): each.effect.mean for each in lead}

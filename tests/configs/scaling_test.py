@@ -80,6 +80,12 @@ class ScalingTest(unittest.TestCase):
     self.assertEqual(found['trainer.train_steps'], 70)
     self.assertEqual(found['task.train_data.global_batch_size'], 4)
 
+  def test_an_optimizer_of_the_command_line_decides_how_rates_are_scaled(self):
+    found = _load(4.0, 'trainer.optimizer_config.optimizer.type=adamw')
+    rate = 'optimizer_config.learning_rate.cosine.initial_learning_rate'
+    self.assertAlmostEqual(found[f'trainer.{rate}'], 0.24)
+    self.assertAlmostEqual(found[f'teacher.trainer.{rate}'], 0.48)
+
   def test_what_files_set_is(self):
     found = _load(0.5, files=['tests/e2e/tiny.yaml', 'tests/e2e/tiny_selftrain.yaml'])
     self.assertEqual(found['task.train_data.global_batch_size'], 1)

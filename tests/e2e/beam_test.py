@@ -35,11 +35,11 @@ def _main(*arguments):
   return status, out.getvalue(), err.getvalue()
 
 
-def _start_with(results):
-  """A worker that has these results by image shard."""
+def _start_with(results, folder):
+  """A worker that has these results by image shard, and its folder."""
   made = mock.create_autospec(labeller.Labeller, instance=True)
   made.run_one.side_effect = lambda image_file, output_dir: results[image_file]
-  return made, 'labels'
+  return made, folder
 
 
 def _result(name, dead=0):
@@ -82,8 +82,9 @@ class BeamTest(tf.test.TestCase):
   def test_counts_dead_letters_and_metrics(self):
     from official_selftrain.pipeline import beam_labelling
 
+    folder = self.create_tempdir().full_path
     results = {'a': _result('a'), 'b': _result('b', dead=2)}
-    step = beam_labelling.LabelShard(lambda: _start_with(results))
+    step = beam_labelling.LabelShard(lambda: _start_with(results, folder))
     step.setup()
     found = [*step.process('a'), *step.process('b')]
     self.assertEqual(
@@ -100,6 +101,8 @@ class BeamTest(tf.test.TestCase):
     letters = [each for each in found if getattr(each, 'tag', '') == beam_labelling.DEAD_LETTERS]
     self.assertEqual([each.value['index'] for each in letters], [0, 1])
     self.assertEqual(letters[0].value['reason'], 'no image')
+    # The leases of the shards have been given back.
+    self.assertEqual(os.listdir(folder), [])
 
   def test_processes_of_the_direct_runner_write_the_labels_of_one(self):
     finished = tiny_run.finished()
@@ -112,7 +115,7 @@ class BeamTest(tf.test.TestCase):
         shutil.rmtree(os.path.join(folder, 'labels'))
         done = self._label(folder, number)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn('3 shard(s) are labelled: 24 records, ', done.stdout)
+        self.assertIn('Labelled: 3 shards, 24 records, ', done.stdout)
         self.assertEqual(tiny_run.snapshot(folder, _LABELS), expected)
     # Again: all of it is there.
     before = tiny_run.times(folder, _LABELS)

@@ -51,6 +51,13 @@ class PresetsTest(unittest.TestCase):
     with self.assertRaisesRegex(errors.ConfigError, 'choose v2 or v3'):
       _load('tpu.yaml', _EXPERIMENTS[0])
 
+  def test_precisions(self):
+    expected = {'cpu': None, '1x8gb': 'float16', '1x24gb': 'float16', '8xgpu': 'float16'}
+    for name, precision in expected.items():
+      for experiment in _EXPERIMENTS:
+        found = _load(f'{name}.yaml', experiment).runtime.mixed_precision_dtype
+        self.assertEqual(found, precision, (name, experiment))
+
   def test_batches_can_be_dealt_out(self):
     for experiment in _EXPERIMENTS:
       task = _load('1x8gb.yaml', experiment).task

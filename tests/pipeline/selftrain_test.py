@@ -215,9 +215,23 @@ class JobsTest(tf.test.TestCase):
     self.assertEqual(ceiling.train_steps, teacher.train_steps + 2 * control)
     schedule = ceiling.params.trainer.optimizer_config.learning_rate.cosine
     self.assertEqual(schedule.decay_steps, ceiling.train_steps)
+    self.params.task.self_training.student_init = 'random'
+    # Then the control has had no steps but its own.
+    self.assertEqual(self.make('ceiling').train_steps, control)
     self.assertEqual(
       ceiling.params.task.train_data.augmentation, teacher.params.task.train_data.augmentation
     )
+
+  def test_a_ceilings_schedule_is_stretched(self):
+    self.params.ceiling.input_path = 'more/labelled'
+    trainer = self.params.teacher.trainer
+    trainer.train_steps, self.params.trainer.train_steps = 100, 50
+    rates = trainer.optimizer_config.learning_rate
+    rates.type, rates.stepwise.boundaries, rates.stepwise.values = 'stepwise', [40, 80], [3, 2, 1]
+    made = self.make('ceiling').params.trainer
+    self.assertEqual(made.train_steps, 150)
+    self.assertEqual(made.optimizer_config.learning_rate.stepwise.boundaries, [60, 120])
+    self.assertEqual(rates.stepwise.boundaries, [40, 80])
 
   def test_families_of_streams_differ_between_teacher_and_control_and_between_rounds(self):
     made = [('teacher', 1), ('control', 1), ('control', 2), ('control', 3)]
