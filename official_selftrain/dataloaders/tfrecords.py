@@ -78,6 +78,11 @@ class TFRecordFiles:
     return np.ones(count_records(self.elements[index]), bool)
 
 
+def readable(paths: str | Sequence[str]) -> tf.data.Dataset:
+  """The serialized records of files, without those that cannot be read."""
+  return tf.data.TFRecordDataset(paths).ignore_errors(log_warning=False)
+
+
 def count_records(path: str) -> int:
   """Number of records in a TFRecord file; reads their lengths alone.
 

@@ -76,7 +76,7 @@ def measure(request: labelling.Request, probe_images: int) -> Probe:
   with tempfile.TemporaryDirectory() as folder:
     sample = os.path.join(folder, os.path.basename(request.images[0]))
     with tf.io.TFRecordWriter(sample) as writer:
-      records = _readable(request.images[0]).as_numpy_iterator()
+      records = tfrecords.readable(request.images[0]).as_numpy_iterator()
       for record in itertools.islice(records, probe_images):
         writer.write(record)
     teacher.run_one(sample, os.path.join(folder, 'first'))
@@ -92,13 +92,8 @@ def measure(request: labelling.Request, probe_images: int) -> Probe:
   )
 
 
-def _readable(path: str) -> tf.data.Dataset:
-  """The records of a shard without damaged ones, which labelling passes over, too."""
-  return tf.data.TFRecordDataset(path).ignore_errors(log_warning=False)
-
-
 def _count(path: str) -> int:
   try:
     return tfrecords.count_records(path)
   except errors.DataError:
-    return sum(1 for _ in _readable(path))
+    return sum(1 for _ in tfrecords.readable(path))

@@ -238,7 +238,7 @@ def _num_ceiling_images(run: run_facts.RunFacts) -> int | None:
   if not ceiling.enabled:
     return None
   paths = tfrecords.match_files(ceiling.input_path, 'ceiling.input_path')
-  return sum(1 for _ in tf.data.TFRecordDataset(paths).ignore_errors(log_warning=False))
+  return sum(1 for _ in tfrecords.readable(paths))
 
 
 def _validation_records(run: run_facts.RunFacts) -> Iterator[tf.Tensor]:

@@ -263,9 +263,6 @@ class SelfTrainingRun:
     given = self._params.pretraining.checkpoint or self._params.init
     return restore.find(given) if self._params.has_init else ''
 
-  def _make_ceiling(self, stage: graph.Stage) -> dict[str, Any]:
-    return self._train(stage, '')
-
   def _train_later_model(self, stage: graph.Stage) -> dict[str, Any]:
     """Control or student, which may start from an earlier model, if there is one in this run."""
     control, student = selftrain_graph.control_from, selftrain_graph.labels_from
@@ -388,7 +385,7 @@ _WORK: dict[str, Callable[[SelfTrainingRun, graph.Stage], dict[str, Any]]] = {
   selftrain_graph.GATE: SelfTrainingRun._pass_gate,
   CONTROL: SelfTrainingRun._train_later_model,
   STUDENT: SelfTrainingRun._train_later_model,
-  selftrain_graph.CEILING: SelfTrainingRun._make_ceiling,
+  selftrain_graph.CEILING: SelfTrainingRun._make_teacher,  # There is no ceiling beside a given teacher.
   selftrain_graph.REPORT: SelfTrainingRun._write_report,
   selftrain_graph.EXPORT: SelfTrainingRun._export,
 }

@@ -202,7 +202,8 @@ def _trained_teacher(outline: Outline, kind: str, *also: str) -> Stage:
 
 def _ceiling(outline: Outline) -> Stage:
   """Like a teacher of ours, with other files and with the control's steps, too."""
-  like = _trained_teacher(outline, CEILING, 'rounds', 'trainer.train_steps')
+  steps = ('rounds', 'trainer.train_steps', 'task.self_training.student_init')
+  like = _trained_teacher(outline, CEILING, *steps)
   files = tuple(_CEILING_FILES if name == _TRAIN_FILES else name for name in like.files)
   return dataclasses.replace(like, reads=like.reads.minus(*_FRACTION.prefixes), files=files)
 

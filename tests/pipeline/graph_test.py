@@ -182,7 +182,8 @@ class SelfTrainingGraphTest(unittest.TestCase):
     self.assertIn('ceiling.input_path', ceiling.files)
     self.assertNotIn('task.train_data.input_path', ceiling.files)
     settings = {'rounds': 2, 'trainer.train_steps': 5, 'teacher.trainer.train_steps': 9}
-    self.assertEqual(ceiling.reads.select(settings), settings)
+    settings |= {'task.self_training.student_init': 'random'}
+    self.assertEqual(ceiling.reads.select(settings), dict(sorted(settings.items())))
     self.assertEqual([*teacher.reads.select(settings)], ['teacher.trainer.train_steps'])
     self.assertEqual(ceiling.reads.select({'task.train_data.fraction': 0.5}), {})
     self.assertIn(
