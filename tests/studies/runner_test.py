@@ -179,11 +179,12 @@ class CollectingTest(unittest.TestCase):
     self.assertEqual(
       lines[:2],
       [
-        'run,cut,init,seed,status,metric,teacher,control,student,student_minus_control_low,student_minus_control_high',
-        'low_random_seed3,low,random,3,done,AP50,0.3,0.4,0.5,0.05,0.15',
+        'run,cut,init,seed,status,metric,teacher,control,student,ceiling,'
+        'student_minus_control_low,student_minus_control_high',
+        'low_random_seed3,low,random,3,done,AP50,0.3,0.4,0.5,,0.05,0.15',
       ],
     )
-    self.assertEqual(lines[4], 'high_random_seed5,high,random,5,left,AP50,,,,,')
+    self.assertEqual(lines[4], 'high_random_seed5,high,random,5,left,AP50,,,,,,')
     self.assertEqual(
       value['sentences'][0], '3 of 4 runs are finished, 1 are left, so all of this is provisional.'
     )
