@@ -59,14 +59,12 @@ def own(
 ) -> policy.Policy:
   """As `build`, for a policy that is not keras-cv's."""
   _check_known(config)
-  named = config.policy != 'none'
-  probability = config.flip_probability if named else 0.5 * flip
-  low, high = config.jitter() if named else jitter
+  low, high = config.jitter() if config.policy != 'none' else jitter
   last = flip_crop.FlipCrop(
     output_size=output_size,
     scale_min=low,
     scale_max=high,
-    flip_probability=0.0 if ops.FLIP in config.exclude_ops else probability,
+    flip_probability=_flip_probability(config, flip),
     normalize=normalize,
     min_visible=config.min_visible,
     faithful=config.faithful,
@@ -83,6 +81,19 @@ def own(
   return policy.Policy((), 0, last)
 
 
+def weak(
+  config: augmentation.Augmentation, output_size: tuple[int, int], flip: bool = False
+) -> flip_crop.FlipCrop:
+  """A weak view for a teacher that labels during training: the whole image, mirrored as often as by `build`'s policy.
+
+  Args:
+    config: settings of the policy.
+    output_size: (height, width) of the result in pixels.
+    flip: see `build`.
+  """
+  return flip_crop.FlipCrop(output_size, flip_probability=_flip_probability(config, flip))
+
+
 def mixers(config: augmentation.Augmentation) -> tuple[mixing.Mixer, ...]:
   """What mixes images after the policy: keras-cv's layers, if it has such, then ours; none by default.
 
@@ -91,6 +102,12 @@ def mixers(config: augmentation.Augmentation) -> tuple[mixing.Mixer, ...]:
   """
   calls = config.keras_cv_calls(_LAYERS)
   return (*keras_cv_mixing.build(calls, _LAYERS), *mixing.build(config))
+
+
+def _flip_probability(config: augmentation.Augmentation, flip: bool) -> float:
+  if ops.FLIP in config.exclude_ops:
+    return 0.0
+  return config.flip_probability if config.policy != 'none' else 0.5 * flip
 
 
 def _check_known(config: augmentation.Augmentation) -> None:

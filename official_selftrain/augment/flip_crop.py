@@ -37,7 +37,9 @@ class FlipCrop:
   (relative to the output) becomes s times the output's. The result's `image` is float32, normalised;
   `groundtruth_boxes` are in pixels of the output, clipped to the part of it that shows the image; `semantic_mask` is
   sampled at the nearest pixel, as are instance masks, uint8 [n, h, w], if there are any. `image_info` is the Model
-  Garden's [4, 2] record of the step.
+  Garden's [4, 2] record of the step. `view_map`, float32 [3, 3], takes points of the image that came in, before any
+  motion that was composed with the crop, to the output, see `geometry`; `view_size`, int32 [2], is height and width of
+  the part of the output that shows the image.
 
   The crop is aligned to whole pixels of the image, so only those are resized: its sides are rounded to whole pixels of
   the source, and scale and aspect ratio change by as much. `faithful` resizes the whole image and crops the result, as
@@ -96,6 +98,7 @@ class FlipCrop:
     output = tf.constant(self.output_size, tf.float32)
     result['image_info'] = tf.stack([place.original, output, place.scale, place.offset])
     result['is_flipped'] = flipped
+    result[keys.VIEW_MAP], result[keys.VIEW_SIZE] = total, place.visible
     return result
 
   def _place(self, original: tf.Tensor, draws: tf.Tensor) -> _Placement:

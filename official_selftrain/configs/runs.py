@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from absl import logging
 from official.core import config_definitions as cfg
 
 from official_selftrain.configs import augmentation as aug
@@ -162,10 +163,23 @@ class SelfTrainingExperiment(SupervisedExperiment):
     if self.rounds < 1:
       raise errors.ConfigError(f'rounds is {self.rounds}: it must be at least 1.')
     self.report.check('report')
+    self._warn_of_slow_average()
     init = self.task.self_training.student_init
     if init == 'checkpoint' and not self.task.init_checkpoint and not self.has_init:
       raise errors.ConfigError(
         "task.self_training.student_init is 'checkpoint' but init and task.init_checkpoint are empty: name a start."
+      )
+
+  def _warn_of_slow_average(self) -> None:
+    online, steps = self.task.self_training.online_teacher, self.trainer.train_steps
+    if online.enabled and online.decay < 1 and 2 / (1 - online.decay) > steps:
+      logging.warning(
+        'task.self_training.online_teacher.decay is %g: the average looks back on %.0f steps, and the student trains '
+        'for %d, so that its labels hardly change. Choose at most %.4g.',
+        online.decay,
+        1 / (1 - online.decay),
+        steps,
+        max(1 - 2 / steps, 0.0),
       )
 
   @property

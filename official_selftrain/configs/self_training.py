@@ -18,6 +18,35 @@ StudentInit = Literal['teacher', 'checkpoint', 'random']
 
 
 @dataclasses.dataclass
+class OnlineTeacher(hyperparams.Config):
+  """Labels that a moving average of the student makes in each step, in place of those on disk.
+
+  Beyond the paper: the mean teacher of Tarvainen & Valpola (2017), which labels a weakly augmented view of each
+  unlabelled image while the student learns from a strongly augmented one (Liu et al. 2021 for detection). Cuts, loss
+  and images are those of the labels on disk, which teach until `warmup_steps` are over.
+
+  Attributes:
+    enabled: off by default.
+    decay: weight of the past in each update of the average, in [0, 1]; it looks back on about 1 / (1 - decay) steps.
+    warmup_steps: steps before the average labels. During them its decay is at most (1 + n) / (10 + n) after n steps, so
+      that it forgets where a student from random weights began. 0 for a student that starts from its teacher.
+  """
+
+  enabled: bool = False
+  decay: float = 0.999
+  warmup_steps: int = 0
+
+  def check(self, prefix: str) -> None:
+    """Raises ConfigError for a value out of range; `prefix` is the dotted name of this config."""
+    if not 0 <= self.decay <= 1:
+      raise errors.ConfigError(f'{prefix}.decay is {self.decay}: it must be in [0, 1].')
+    if self.warmup_steps < 0:
+      raise errors.ConfigError(
+        f'{prefix}.warmup_steps is {self.warmup_steps}: it must be at least 0.'
+      )
+
+
+@dataclasses.dataclass
 class SelfTraining(hyperparams.Config):
   """The normalised two-source loss and how the student starts (paper section 3.2, appendices B and C).
 
@@ -30,6 +59,7 @@ class SelfTraining(hyperparams.Config):
     separate_batch_norm: normalise each source with its own batch statistics (two forward passes instead of one); the
       moving statistics kept for inference are then those of the human images.
     student_init: where student and control start: `teacher`, `checkpoint` (`task.init_checkpoint`) or `random`.
+    online_teacher: labels made during the student's training.
   """
 
   alpha: float = 1.0
@@ -37,6 +67,7 @@ class SelfTraining(hyperparams.Config):
   normalize_loss: bool = True
   separate_batch_norm: bool = False
   student_init: StudentInit = 'teacher'
+  online_teacher: OnlineTeacher = dataclasses.field(default_factory=OnlineTeacher)
 
   def check(self, prefix: str) -> None:
     """Raises ConfigError for a value out of range; `prefix` is the dotted name of this config."""
@@ -44,6 +75,7 @@ class SelfTraining(hyperparams.Config):
       raise errors.ConfigError(f'{prefix}.alpha is {self.alpha}: it must be at least 0.')
     if not 0 <= self.ema_decay < 1:
       raise errors.ConfigError(f'{prefix}.ema_decay is {self.ema_decay}: it must be in [0, 1).')
+    self.online_teacher.check(f'{prefix}.online_teacher')
 
 
 @dataclasses.dataclass

@@ -19,6 +19,8 @@ _Task = TypeVar('_Task', bound=cfg.TaskConfig)
 # Batch norm over fewer images than this per replica learns from statistics that are mostly noise.
 MIN_BATCH_NORM_IMAGES = 8
 
+_ONLINE = 'task.self_training.online_teacher'
+
 
 @dataclasses.dataclass
 class LabelledTask(hyperparams.Config):
@@ -143,6 +145,33 @@ class SelfTrainingTask(hyperparams.Config):
         )
     self.pseudo_data.check('task.pseudo_data')
     self.self_training.check('task.self_training')
+    if self.self_training.online_teacher.enabled:
+      self._check_online_teacher()
+
+  def check_strategy(self, strategy: str) -> None:
+    """See `LabelledTask`."""
+    super().check_strategy(strategy)
+    if strategy == 'tpu' and self.self_training.online_teacher.enabled:
+      raise errors.ConfigError(
+        f'{_ONLINE}.enabled: labels made during training were never compiled for a TPU; train with labels on disk '
+        'there.'
+      )
+
+  def _check_online_teacher(self) -> None:
+    """Raises ConfigError for augmentation after which the place of a teacher's label is not known."""
+    settings, name = self.pseudo_data.augmentation, 'task.pseudo_data.augmentation'
+    if settings.mixes():
+      raise errors.ConfigError(
+        f'{_ONLINE}.enabled: the teacher labels one image at a time; copy_paste_probability, mosaic_probability and '
+        f'mixup_probability of {name} must be 0, and keras_cv.layers must mix no images.'
+      )
+    if settings.faithful or settings.is_keras_cv:
+      field = 'faithful' if settings.faithful else 'policy'
+      raise errors.ConfigError(
+        f'{_ONLINE}.enabled: labels follow the images through our own policies, which move an image once; choose S1 to '
+        f'S4 or none for {name}.policy, and faithful=false. {name}.{field} is '
+        f'{getattr(settings, field)!r}.'
+      )
 
 
 def supervised(task: cfg.TaskConfig, kind: type[_Task]) -> _Task:

@@ -44,6 +44,11 @@ SEMANTIC_MASK = 'semantic_mask'
 SEMANTIC_CONFIDENCE = 'semantic_confidence'
 APPLIED_OPS = 'applied_ops'
 SEED = 'seed'
+# What a view of an image shows, see `augment.flip_crop` and `dataloaders.teacher_views`.
+VIEW_MAP = 'view_map'
+VIEW_SIZE = 'view_size'
+TEACHER_IMAGE = 'teacher_image'
+TEACHER_VIEW_SIZE = 'teacher_view_size'
 IMAGE_ID = 'image_id'
 
 # Class of pixels in masks that nobody labelled; they never count.

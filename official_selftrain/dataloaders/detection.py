@@ -114,16 +114,19 @@ class TrainingParser(parsing.TrainingParser):
       model: `task.model`, for input size, anchors and classes.
       params: `task.train_data` or `task.pseudo_data`.
     """
+    size = (model.input_size[0], model.input_size[1])
+    flip = params.parser.aug_rand_hflip
     super().__init__(build.mixers(params.augmentation))
+    self.weak = build.weak(params.augmentation, size, flip)
     self._params = params
     self._num_classes = model.num_classes
     self._anchors = Anchors.build(model)
     self._box_scales = tf.constant(model.detection_generator.box_coder_weights or [1.0] * 4)
     self._augment = build.build(
       params.augmentation,
-      (model.input_size[0], model.input_size[1]),
+      size,
       jitter=(params.parser.aug_scale_min, params.parser.aug_scale_max),
-      flip=params.parser.aug_rand_hflip,
+      flip=flip,
     )
 
   def augment(self, example: Example) -> Example:
@@ -132,6 +135,10 @@ class TrainingParser(parsing.TrainingParser):
 
   def targets(self, example: Example) -> tuple[tf.Tensor, Labels]:
     """See `parsing.TrainingParser`."""
+    return tf.cast(example['image'], self._params.dtype), self.labels(example)
+
+  def labels(self, example: Example) -> Labels:
+    """What the losses read, for boxes in pixels of the view; boxes of class 0 are none."""
     targets = anchor_targets.assign(
       self._anchors.flat,
       example[keys.GROUNDTRUTH_BOXES],
@@ -140,15 +147,16 @@ class TrainingParser(parsing.TrainingParser):
       self._params.parser.match_threshold,
       self._params.parser.unmatched_threshold,
     )
-    is_object = tf.logical_not(example[keys.GROUNDTRUTH_IS_IGNORED])
-    labels = {
+    is_object = tf.logical_and(
+      example[keys.GROUNDTRUTH_CLASSES] > 0, tf.logical_not(example[keys.GROUNDTRUTH_IS_IGNORED])
+    )
+    return {
       'cls_targets': self._anchors.split(targets.classes),
       'box_targets': self._anchors.split(targets.boxes * self._box_scales),
       'cls_weights': targets.class_weights,
       'box_weights': targets.box_weights,
       'num_boxes': tf.reduce_sum(tf.cast(is_object, tf.int32)),
     }
-    return tf.cast(example['image'], self._params.dtype), labels
 
   def _prepare(self, example: Example) -> Example:
     """Checks classes, drops crowds, fills in what human labels do not have."""

@@ -155,11 +155,13 @@ class TrainingParser(parsing.TrainingParser):
       model: `task.model`.
       params: `task.train_data` or `task.pseudo_data`.
     """
+    size = segmentation_configs.image_size(params, model)
     super().__init__(build.mixers(params.augmentation))
+    self.weak = build.weak(params.augmentation, size, params.aug_rand_hflip)
     self._dtype = params.dtype
     self._augment = build.build(
       params.augmentation,
-      segmentation_configs.image_size(params, model),
+      size,
       jitter=(params.aug_scale_min, params.aug_scale_max),
       flip=params.aug_rand_hflip,
     )

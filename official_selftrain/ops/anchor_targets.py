@@ -78,7 +78,7 @@ def assign(
   Args:
     anchors: float32 [num_anchors, 4], yxyx in pixels of the network's input.
     boxes: float32 [n, 4], the same frame; n may be 0.
-    classes: int64 [n].
+    classes: int64 [n]; a box of class 0 is none, so that images with different numbers of boxes can be batched.
     is_ignored: bool [n], True for boxes of the ignore band.
     match_threshold: IoU from which an anchor is positive.
     unmatched_threshold: IoU below which an anchor is background.
@@ -89,7 +89,7 @@ def assign(
   # One more column, which overlaps nothing: so there always is a best box, and no conditional is needed for n = 0.
   boxes = tf.concat([boxes, tf.zeros([1, 4], boxes.dtype)], axis=0)
   classes = tf.concat([classes, tf.constant([-1], classes.dtype)], axis=0)
-  is_object = tf.concat([tf.logical_not(is_ignored), [False]], axis=0)
+  is_object = tf.logical_and(classes > 0, tf.concat([tf.logical_not(is_ignored), [False]], axis=0))
   is_ignored = tf.concat([is_ignored, [False]], axis=0)
 
   overlaps = iou(anchors, boxes)

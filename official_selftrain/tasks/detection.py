@@ -12,6 +12,7 @@ from official_selftrain.configs import detection as configs
 from official_selftrain.configs import families
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import detection as parsing
+from official_selftrain.dataloaders import teacher_views
 from official_selftrain.evaluation import coco
 from official_selftrain.losses import detection as detection_losses
 from official_selftrain.modeling import detection_generator
@@ -180,6 +181,33 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
   def pseudo_example(self, record: parsing.Example) -> parsing.Example:
     """See `StreamsMixin`."""
     return parsing.decoded_example(record)
+
+  def online_predictions(
+    self, teacher: tf.keras.Model, images: tf.Tensor
+  ) -> Mapping[str, tf.Tensor]:
+    """See `SelfTrainingMixin`: boxes as the labeller finds them, with hard suppression."""
+    config = self.task_config.model
+    size = tf.tile(tf.constant([config.input_size[:2]], tf.float32), [tf.shape(images)[0], 1])
+    generator = detection_generator.build_for_labels(config, soft_nms_sigma=0.0)
+    found = teacher.detect(images, size, generator)
+    return {name: found[f'detection_{name}'] for name in ('boxes', 'scores', 'classes')}
+
+  def online_labels(
+    self, prediction: Mapping[str, tf.Tensor], views: teacher_views.Views
+  ) -> Mapping[str, Any]:
+    """See `SelfTrainingMixin`; boxes are cut as those on disk are."""
+    pseudo = self.task_config.pseudo_data
+    min_visible = pseudo.augmentation.min_visible
+    boxes, is_seen = teacher_views.move_boxes(prediction['boxes'], views, min_visible)
+    classes = tf.cast(prediction['classes'], tf.int64)
+    is_object, in_band = self.label_cuts(pseudo).apply(prediction['scores'], classes)
+    is_kept = tf.logical_and(is_seen, tf.logical_or(is_object, in_band))
+    example = {
+      keys.GROUNDTRUTH_BOXES: boxes,
+      keys.GROUNDTRUTH_CLASSES: tf.where(is_kept, classes, 0),
+      keys.GROUNDTRUTH_IS_IGNORED: tf.logical_and(in_band, is_seen),
+    }
+    return self.training_parser(pseudo).labels(example)
 
   def labelling_functions(
     self, model: tf.keras.Model, labels: configs.BoxLabelling | None = None

@@ -13,7 +13,9 @@ from official_selftrain.configs import families
 from official_selftrain.configs import segmentation as configs
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import segmentation as parsing
+from official_selftrain.dataloaders import teacher_views
 from official_selftrain.evaluation import segmentation as evaluation
+from official_selftrain.modeling import precision
 from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.ops import images as image_ops
 from official_selftrain.ops import masks
@@ -210,6 +212,19 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
     """See `StreamsMixin`."""
     image = parsing.decode_image(record[keys.IMAGE_ENCODED])
     return {'image': image, keys.SEMANTIC_MASK: record[keys.SEMANTIC_MASK]}
+
+  def online_predictions(self, teacher: tf.keras.Model, images: tf.Tensor) -> tf.Tensor:
+    """See `SelfTrainingMixin`: masks, cut as those on disk are; the teacher sees each image once."""
+    logits = teacher(images, training=False)['logits']
+    probabilities = tf.nn.softmax(self.enlarge(precision.to_float32(logits), images.shape[1:3]))
+    classes = tf.argmax(probabilities, -1, output_type=tf.int32)
+    cut = self.label_cuts(self.task_config.pseudo_data).thresholds(classes)
+    is_kept = tf.reduce_max(probabilities, -1) >= cut
+    return tf.cast(tf.where(is_kept, classes, keys.IGNORE_LABEL), tf.uint8)[..., tf.newaxis]
+
+  def online_labels(self, prediction: tf.Tensor, views: teacher_views.Views) -> Mapping[str, Any]:
+    """See `SelfTrainingMixin`."""
+    return {'masks': teacher_views.move_mask(prediction, views)}
 
   def labelling_functions(
     self, model: tf.keras.Model, labels: configs.MaskLabelling | None = None

@@ -268,7 +268,8 @@ class KeptBoxesTest(tf.test.TestCase):
     example = scenes.seeded({'image': tf.constant(scenes.random_image(0, (9, 9)))}, 3)
     out = _step((9, 9))(example)
     self.assertAllEqual(out['image'], example['image'])
-    self.assertCountEqual(out, ['image', keys.SEED, 'image_info', 'is_flipped'])
+    views = [keys.VIEW_MAP, keys.VIEW_SIZE]
+    self.assertCountEqual(out, ['image', keys.SEED, 'image_info', 'is_flipped', *views])
 
 
 class MapTest(tf.test.TestCase):

@@ -282,7 +282,8 @@ class AnySizeTest(parameterized.TestCase, tf.test.TestCase):
     for number in range(8):
       expected = drawn(scenes.seeded(full, number))
       out = drawn(scenes.seeded(image_only, number))
-      self.assertCountEqual(out, ['image', keys.SEED, 'image_info', 'is_flipped', keys.APPLIED_OPS])
+      own = [keys.SEED, keys.APPLIED_OPS, keys.VIEW_MAP, keys.VIEW_SIZE]
+      self.assertCountEqual(out, ['image', 'image_info', 'is_flipped', *own])
       names.update(_applied(scenes.arrays(out)))
       for name, value in out.items():
         self.assertAllEqual(value, expected[name], name)
