@@ -13,7 +13,7 @@ from typing import Any
 
 from official_selftrain.core import class_names, console, errors, program
 
-_MODEL = re.compile('(teacher|(student|control)(-[0-9]+)?)')
+_MODEL = re.compile('(teacher|ceiling|(student|control)(-[0-9]+)?)')
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -40,7 +40,7 @@ def _model(name: str, params: Any) -> str:
   name = name or ('student' if params.rounds == 1 else f'student-{params.rounds}')
   if not _MODEL.fullmatch(name):
     raise errors.ConfigError(
-      f'--model={name}: choose teacher, control or student, or control-N or student-N of round N.'
+      f'--model={name}: choose teacher, control, student or ceiling, or control-N or student-N of round N.'
     )
   return name
 

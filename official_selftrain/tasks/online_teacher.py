@@ -1,7 +1,6 @@
 """A teacher that follows its student: moving averages of all weights (Tarvainen & Valpola 2017)."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import tensorflow as tf
 

@@ -139,27 +139,37 @@ class SupervisedTest(tf.test.TestCase):
     self.assertIn('worker 4 of 4: follows', printed[-1])
     _check_same(self.undisturbed, _folder('four'))
 
-  def test_a_killed_worker_ends_all_and_they_go_on_to_the_same_weights(self):
-    folder = _folder('killed')
+  def _stopped(self, folder, report, name):
+    """Starts two workers, the second of which gets a signal in a report of its own; what both printed."""
     settings = ','.join((f'dataset.directory={tiny_run.shared()}', _STEPS, _SYNC, self.batch))
-    # The second worker kills itself in its third report, after ten steps and two checkpoints.
     program = [
       '-m',
       'tests.testing.train_and_stop',
       'official_selftrain.pipeline.actions:TrainingProgress.__call__',
-      '3',
-      'SIGKILL',
+      str(report),
+      name,
     ]
     with workers.started(2, _arguments(self.experiment, folder), settings, program) as processes:
       printed = workers.outputs(processes, _TIMEOUT)
-      self.assertEqual(processes[1].returncode, -signal.SIGKILL)
       self.assertEqual(processes[0].returncode, 2, printed[0])
     errors = [line for line in printed[0].splitlines() if line.startswith('error: ')]
     self.assertLen(errors, 1)
     self.assertIn('another worker has stopped', errors[0])
     self.assertNotIn('Traceback', printed[0])
+    return printed, processes[1].returncode
+
+  def test_a_worker_that_is_stopped_ends_all_and_they_go_on_to_the_same_weights(self):
+    folder = _folder('stopped')
+    # In its third report, after ten steps and two checkpoints.
+    _, code = self._stopped(folder, 3, 'SIGKILL')
+    self.assertEqual(code, -signal.SIGKILL)
+    # Ctrl-C in the first report of those that go on, after fifteen steps.
+    printed, code = self._stopped(folder, 1, 'SIGINT')
+    self.assertEqual(code, 130, printed[1])
+    self.assertIn('interrupted at step', printed[1])
+    self.assertNotIn('Traceback', printed[1])
     for text in _run(2, self.experiment, folder, self.batch):
-      self.assertIn(' 15/20 steps', text)
+      self.assertIn(' 20/20 steps', text)
       self.assertNotIn(' 10/20 steps', text)
     _check_same(self.undisturbed, folder)
 

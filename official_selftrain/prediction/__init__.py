@@ -1,0 +1,1 @@
+"""Prediction on folders of images with an exported model."""

@@ -1,0 +1,134 @@
+"""The images to predict on: found in a folder or by a pattern, and read as training would read them."""
+
+import dataclasses
+import glob
+import os
+from collections.abc import Sequence
+
+from official_selftrain.core import errors, files
+from official_selftrain.datasets.checks import images as checks
+from official_selftrain.pseudo_labels.exporters import names
+
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
+_MAX_DIGITS = 15
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+  """One image that was found.
+
+  Attributes:
+    path: of its file.
+    name: relative to what was given, with `/`; no other image has it.
+    stem: name for files made from it, without a folder and extension; no other image has it.
+  """
+
+  path: str
+  name: str
+  stem: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+  """An image as a model sees it.
+
+  Attributes:
+    encoded: JPEG or PNG, its pixels turned as EXIF data says; None if it cannot be read.
+    height: in pixels.
+    width: in pixels.
+    reason: why it cannot be read; '' if it can.
+  """
+
+  encoded: bytes | None
+  height: int = 0
+  width: int = 0
+  reason: str = ''
+
+
+def find(given: str) -> list[Image]:
+  """All images of a folder and the folders in it, of a pattern such as `photos/*.jpg`, or a single one; sorted by name.
+
+  Raises:
+    DataError: there is none, or two would have files of the same name.
+  """
+  if os.path.isdir(given):
+    root, paths = given, list(_below(given))
+    where = f'{given} has no image ({", ".join(EXTENSIONS)})'
+  else:
+    paths = [path for path in glob.glob(given, recursive=True) if os.path.isfile(path)]
+    root = os.path.commonpath([os.path.dirname(path) or '.' for path in paths]) if paths else ''
+    where = f'{given} names no file'
+  if not paths:
+    raise errors.DataError(f'--input: {where}. Give a folder of images, or a pattern in quotes.')
+  by_stem: dict[str, Image] = {}
+  for path in sorted(paths):
+    name = os.path.relpath(path, root or '.').replace(os.sep, '/')
+    image = Image(path, name, names.stem(name))
+    other = by_stem.setdefault(image.stem, image)
+    if other is not image:
+      raise errors.DataError(
+        f'--input: {other.name} and {image.name} would both have files called {image.stem!r}. Rename one of them, or '
+        'predict on each folder by itself.'
+      )
+  return list(by_stem.values())
+
+
+def _below(folder: str) -> list[str]:
+  found = []
+  for root, folders, file_names in os.walk(folder):
+    folders[:] = [each for each in folders if not each.startswith('.')]
+    found += [
+      os.path.join(root, name)
+      for name in file_names
+      if name.lower().endswith(EXTENSIONS) and not name.startswith('.')
+    ]
+  return found
+
+
+def read(image: Image) -> Read:
+  """Reads an image; says why where that is not possible."""
+  try:
+    with open(image.path, 'rb') as stream:
+      content = stream.read()
+  except OSError as error:
+    return Read(None, reason=error.strerror or str(error))
+  examined = checks.examine(content, image.name)
+  if examined.encoded is None:
+    fault = examined.faults[-1]
+    return Read(None, reason=': '.join(filter(None, (fault.kind.rule.meaning, fault.detail))))
+  return Read(examined.encoded, examined.height, examined.width)
+
+
+def ids(images: Sequence[Image], annotation_file: str = '') -> dict[str, int]:
+  """Numbers of the images by name, as COCO has them.
+
+  Args:
+    images: the images.
+    annotation_file: COCO JSON whose `images` have `file_name` and `id`; empty takes the names themselves if all of them
+      are numbers, and otherwise the places of the images, from 1.
+
+  Raises:
+    DataError: the file cannot be read, or lacks an image.
+  """
+  if annotation_file:
+    try:
+      listed = {
+        each['file_name']: int(each['id']) for each in files.read_json(annotation_file)['images']
+      }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+      raise errors.DataError(
+        f'--image_ids: {annotation_file} cannot be read as COCO JSON ({errors.first_line(error)}).'
+      ) from error
+    found = {}
+    for image in images:
+      number = listed.get(image.name, listed.get(os.path.basename(image.name)))
+      if number is None:
+        raise errors.DataError(f'--image_ids: {annotation_file} has no image {image.name}.')
+      found[image.name] = number
+    return found
+  stems = [image.stem for image in images]
+  if all(stem.isascii() and stem.isdecimal() and len(stem) <= _MAX_DIGITS for stem in stems):
+    numbers = [int(stem) for stem in stems]
+    if len(set(numbers)) == len(numbers):
+      return {image.name: number for image, number in zip(images, numbers, strict=True)}
+  return {image.name: place for place, image in enumerate(images, start=1)}

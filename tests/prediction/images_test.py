@@ -1,0 +1,100 @@
+import io
+import json
+import os
+import pathlib
+import tempfile
+import unittest
+
+import numpy as np
+from PIL import Image
+
+from official_selftrain.core import errors
+from official_selftrain.prediction import images
+
+
+def encoded(height=6, width=9, form='PNG', **options):
+  pixels = np.arange(height * width * 3).reshape(height, width, 3).astype(np.uint8)
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, form, **options)
+  return buffer.getvalue()
+
+
+class ImagesTest(unittest.TestCase):
+  def setUp(self):
+    self.folder = self.enterContext(tempfile.TemporaryDirectory())
+
+  def _add(self, *names):
+    for name in names:
+      path = pathlib.Path(self.folder, name)
+      path.parent.mkdir(parents=True, exist_ok=True)
+      path.write_bytes(encoded())
+
+  def test_a_folder_with_its_subfolders_but_nothing_hidden(self):
+    self._add('b.JPG', 'a.png', 'more/c.webp', '.cache/d.png', '.e.png', 'notes.txt')
+    found = images.find(self.folder)
+    self.assertEqual([each.name for each in found], ['a.png', 'b.JPG', 'more/c.webp'])
+    self.assertEqual([each.stem for each in found], ['a', 'b', 'more_c.webp'])
+    self.assertTrue(os.path.samefile(found[2].path, pathlib.Path(self.folder, 'more/c.webp')))
+
+  def test_a_pattern(self):
+    self._add('x/1.png', 'x/2.jpg', 'y/3.png')
+    found = images.find(f'{self.folder}/**/*.png')
+    self.assertEqual([each.name for each in found], ['x/1.png', 'y/3.png'])
+    (single,) = images.find(f'{self.folder}/x/2.jpg')
+    self.assertEqual((single.name, single.stem), ('2.jpg', '2'))
+
+  def test_what_cannot_be_predicted_on(self):
+    for given, message in (
+      (self.folder, 'has no image'),
+      (f'{self.folder}/*.png', 'names no file'),
+    ):
+      with self.assertRaisesRegex(errors.DataError, message):
+        images.find(given)
+    self._add('a/1.png', 'a_1.png')
+    with self.assertRaisesRegex(errors.DataError, "a/1.png and a_1.png would both .* 'a_1'"):
+      images.find(self.folder)
+
+  def test_reading(self):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # To be turned by a quarter.
+    contents = {
+      'good.png': encoded(),
+      'turned.jpg': encoded(form='JPEG', exif=exif),
+      'torn.png': encoded()[:40],
+      'empty.png': b'',
+    }
+    read = {}
+    for name, content in contents.items():
+      pathlib.Path(self.folder, name).write_bytes(content)
+    for image in images.find(self.folder):
+      read[image.name] = images.read(image)
+    self.assertEqual(read['good.png'], images.Read(contents['good.png'], 6, 9))
+    self.assertEqual((read['turned.jpg'].height, read['turned.jpg'].width), (9, 6))
+    self.assertEqual(Image.open(io.BytesIO(read['turned.jpg'].encoded)).size, (6, 9))
+    self.assertEqual(read['empty.png'], images.Read(None, reason='the file has no bytes'))
+    self.assertIn('the file ends before the image does', read['torn.png'].reason)
+    missing = images.read(images.Image(f'{self.folder}/gone.png', 'gone.png', 'gone'))
+    self.assertEqual(missing.reason, 'No such file or directory')
+
+  def test_ids(self):
+    self._add('000000000139.jpg', '000000000632.jpg')
+    self.assertEqual(
+      images.ids(images.find(self.folder)), {'000000000139.jpg': 139, '000000000632.jpg': 632}
+    )
+    self._add('cat.jpg')
+    found = images.find(self.folder)
+    self.assertEqual(list(images.ids(found).values()), [1, 2, 3])
+    listed = {'images': [{'file_name': image.name, 'id': 7 * i} for i, image in enumerate(found)]}
+    path = pathlib.Path(self.folder, 'ids.json')
+    path.write_text(json.dumps(listed))
+    self.assertEqual(images.ids(found, str(path))['cat.jpg'], 14)
+    path.write_text(json.dumps({'images': listed['images'][:2]}))
+    with self.assertRaisesRegex(errors.DataError, 'has no image cat.jpg'):
+      images.ids(found, str(path))
+    path.write_text('{}')
+    with self.assertRaisesRegex(errors.DataError, 'cannot be read as COCO JSON'):
+      images.ids(found, str(path))
+
+
+if __name__ == '__main__':
+  unittest.main()

@@ -1,0 +1,68 @@
+import pathlib
+import tempfile
+import unittest
+
+import numpy as np
+
+from official_selftrain.core import errors
+from official_selftrain.prediction import journal
+from official_selftrain.pseudo_labels.exporters import base
+
+BOXES = base.Boxes((base.Box(3, 0.7, False, 0.1, 0.2, 0.30000000000000004, 0.9),))
+MASK = base.Mask(
+  np.array([[0, 1, 2], [2, 255, 0]], np.uint8), np.array([[9, 8, 7], [255, 0, 128]], np.uint8)
+)
+
+
+class JournalTest(unittest.TestCase):
+  def setUp(self):
+    self.folder = self.enterContext(tempfile.TemporaryDirectory())
+    self.path = pathlib.Path(self.folder, journal.FILE)
+
+  def test_boxes_come_back_as_they_were(self):
+    first = journal.Journal(self.folder, 'model')
+    first.add([(journal.Entry('a.png', 4, 6, '', BOXES), 'a')])
+    first.add([(journal.Entry('b.png', reason='torn'), 'b')])
+    second = journal.Journal(self.folder, 'model')
+    for each in (first, second):
+      self.assertEqual(each.done, {'a.png', 'b.png'})
+      self.assertEqual(each.number, 1)
+      self.assertEqual(
+        list(each),
+        [journal.Entry('a.png', 4, 6, '', BOXES), journal.Entry('b.png', reason='torn')],
+      )
+
+  def test_masks_come_back_as_they_were(self):
+    journal.Journal(self.folder, 'model').add([(journal.Entry('a.png', 2, 3, '', MASK), 'a')])
+    (found,) = journal.Journal(self.folder, 'model')
+    np.testing.assert_array_equal(found.prediction.classes, MASK.classes)
+    np.testing.assert_array_equal(found.prediction.confidences, MASK.confidences)
+    self.assertEqual((found.height, found.width), (2, 3))
+
+  def test_a_line_that_was_not_finished_is_forgotten(self):
+    written = journal.Journal(self.folder, 'model')
+    written.add([(journal.Entry('a.png', 4, 6, '', BOXES), 'a')])
+    whole = self.path.read_bytes()
+    written.add([(journal.Entry('b.png', 4, 6, '', BOXES), 'b')])
+    for kept in range(len(whole), len(self.path.read_bytes())):
+      with self.subTest(bytes=kept):
+        content = self.path.read_bytes()
+        self.path.write_bytes(content[:kept])
+        self.assertEqual(journal.Journal(self.folder, 'model').done, {'a.png'})
+        self.assertEqual(self.path.read_bytes(), whole)
+        self.path.write_bytes(content)
+
+  def test_another_model(self):
+    journal.Journal(self.folder, 'model')
+    with self.assertRaisesRegex(errors.ConfigError, 'has predictions of another model'):
+      journal.Journal(self.folder, 'other')
+
+  def test_a_folder_with_other_files(self):
+    pathlib.Path(self.folder, 'mine.txt').touch()
+    with self.assertRaisesRegex(errors.ConfigError, 'holds other files'):
+      journal.Journal(self.folder, 'model')
+    self.assertFalse(self.path.exists())
+
+
+if __name__ == '__main__':
+  unittest.main()
