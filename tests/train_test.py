@@ -11,7 +11,7 @@ from unittest import mock
 from absl import app, flags
 from absl.testing import flagsaver
 
-import train
+from official_selftrain import train
 from official_selftrain.core import console
 from tests.testing import tiny_run
 

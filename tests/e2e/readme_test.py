@@ -37,7 +37,7 @@ class ReadmeTest(unittest.TestCase):
       self.assertEqual(task.model.input_size, [int(pixels), int(pixels), 3], name)
 
   def test_flags_stages_and_settings_exist(self):
-    source = (_README.parent / 'train.py').read_text(encoding='utf-8')
+    source = (_README.parent / 'official_selftrain' / 'train.py').read_text(encoding='utf-8')
     for flag in set(re.findall(r'python train\.py [^\n]*?--(\w+)', self.text)):
       self.assertIn(f"'{flag}'", source)
     for mode in re.findall(r'--mode=(\w+)', self.text):
