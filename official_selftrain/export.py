@@ -55,6 +55,7 @@ def _run(flags: argparse.Namespace) -> None:
     if hasattr(params, 'teacher')
     else flags.run
   )
+  from official_selftrain.pipeline import model_cards
   from official_selftrain.serving import saved_model
 
   checkpoint = flags.checkpoint or model_dir
@@ -65,6 +66,10 @@ def _run(flags: argparse.Namespace) -> None:
     flags.input_type,
     flags.batch_size,
     class_names.of_model(checkpoint),
+  )
+  name = os.path.basename(os.path.abspath(model_dir)) if hasattr(params, 'teacher') else 'model'
+  model_cards.write(
+    params, name, checkpoint, class_names.of_model(checkpoint), flags.run, flags.output
   )
   console.say(f'SavedModel with input {flags.input_type}: {flags.output}')
 

@@ -373,7 +373,7 @@ class SelfTrainingRun:
   def _export(self, stage: graph.Stage) -> dict[str, Any]:
     (student,) = stage.needs
     model = self._finished.model(STUDENT, self._graph[student].round)
-    return exporting.export(model, self._params.export, self._path(*stage.makes))
+    return exporting.export(model, self._params, self._path(*stage.makes))
 
 
 _WORK: dict[str, Callable[[SelfTrainingRun, graph.Stage], dict[str, Any]]] = {

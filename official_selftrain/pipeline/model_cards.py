@@ -1,0 +1,82 @@
+"""Gathers the facts for the card of an exported model."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from official.core import config_definitions as cfg
+from official.modeling import hyperparams
+
+from official_selftrain.checkpoints import restore
+from official_selftrain.core import dataset_card, errors, files
+from official_selftrain.pipeline import selftrain_graph, training
+from official_selftrain.pseudo_labels import manifest
+from official_selftrain.report import model_card
+
+
+def write(
+  params: cfg.ExperimentConfig,
+  name: str,
+  checkpoint: str,
+  class_names: Sequence[str],
+  run_dir: str,
+  directory: str,
+) -> None:
+  """Writes the card of a model into the folder of its export.
+
+  Args:
+    params: the experiment.
+    name: of the model.
+    checkpoint: its prefix, or its directory.
+    class_names: from class 1 on.
+    run_dir: run directory, whose report the card quotes if there is one.
+    directory: of the export.
+  """
+  path = os.path.join(run_dir, 'report.json')
+  report = files.read_json(path) if os.path.exists(path) else None
+  prefix = restore.find(checkpoint)
+  model = model_card.Model(
+    name=name,
+    experiment=params.experiment,
+    task=params.task.data_kind,
+    network=_network(params.task.model),
+    input_size=list(params.task.model.input_size),
+    class_names=list(class_names),
+    seed=getattr(params, 'seed', 0),
+    step=training.checkpoint_step(prefix),
+    weights_sha256=str(manifest.describe_teacher(prefix, 0)['sha256']),
+    versions=manifest.software_versions(),
+    data=_data(params, name),
+  )
+  model_card.write(model_card.build(model, report), directory)
+
+
+def _network(model: hyperparams.Config) -> str:
+  parts = []
+  for kind in ('backbone', 'decoder'):
+    chosen = getattr(model, kind)
+    settings = chosen.get()
+    number = getattr(settings, 'model_id', '') if settings is not None else ''
+    parts.append(f'{kind} {chosen.type} {number}'.strip())
+  return f'{model.family}, {", ".join(parts)}'
+
+
+def _data(params: cfg.ExperimentConfig, name: str) -> dict[str, Any]:
+  """The data set in words, with the digests of its files where a data card has them."""
+  # The settings of a single model of a run do not name its data set.
+  directory = params.dataset.card if hasattr(params, 'dataset') else ''
+  path = params.task.train_data.input_path
+  if name == selftrain_graph.CEILING:
+    directory, path = params.ceiling.card, params.ceiling.input_path
+  try:
+    card = dataset_card.read(directory) if directory else None
+  except errors.DataError:
+    card = None  # The data have been moved since.
+  if card is None:
+    where = f'files {path}' if path else 'the embedded data set'
+    return {'words': f'{where[0].upper()}{where[1:]}.', 'files': {}}
+  sets = card.sets()
+  counts = ', '.join(f'{found.images:,} {name}' for name, found in sets.items())
+  sources = ' '.join(f'{name.capitalize()}: {found.source}.' for name, found in sets.items())
+  digests = {name: digest for found in sets.values() for name, digest in found.files.items()}
+  return {'words': f'Images: {counts}. {sources}', 'files': digests}

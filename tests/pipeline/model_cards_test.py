@@ -1,0 +1,38 @@
+"""The card in an export of a finished run, and of a model that is exported by hand."""
+
+import os
+import tempfile
+import unittest
+
+from official_selftrain import export
+from official_selftrain.core import files
+from tests.testing import tiny_run
+
+
+class ModelCardsTest(unittest.TestCase):
+  def test_the_export_of_a_run(self):
+    run_dir = tiny_run.finished()
+    card = files.read_json(os.path.join(run_dir, 'export', 'model_card.json'))
+    report = files.read_json(os.path.join(run_dir, 'report.json'))
+    self.assertEqual((card['name'], card['task'], card['step']), ('student', 'detection', 6))
+    self.assertEqual(card['metrics']['AP'], report['student']['AP'])
+    self.assertEqual(card['class_names'], list(report['per_class']['student']))
+    self.assertEqual(card['network'], 'model_garden, backbone resnet 10, decoder fpn')
+    self.assertEqual(card['pseudo_labels']['num_images'], 24)
+    self.assertRegex(card['weights_sha256'], '^[0-9a-f]{64}$')
+
+  def test_a_teacher_that_is_exported_by_hand(self):
+    run_dir = tiny_run.finished()
+    with tempfile.TemporaryDirectory() as folder:
+      output = os.path.join(folder, 'teacher')
+      self.assertEqual(
+        export.main([f'--run={run_dir}', '--model=teacher', f'--output={output}']), 0
+      )
+      card = files.read_json(os.path.join(output, 'model_card.json'))
+    self.assertEqual((card['name'], card['step']), ('teacher', 4))
+    self.assertIsNone(card['pseudo_labels'])
+    self.assertIn('AP', card['metrics'])
+
+
+if __name__ == '__main__':
+  unittest.main()
