@@ -105,9 +105,11 @@ def estimate_model(
   if hasattr(data, 'joint') and data.joint.weight > 0:
     sizes.append(data.joint.data.global_batch_size)
   divides = math.gcd(*sizes)  # One setting splits all of them.
+  # A teacher that follows the student is a second set of its weights.
+  online = data.self_training.online_teacher.enabled
   needs = {
     name: memory.Estimate(
-      fixed,
+      fixed + values * _FLOAT32 * (online and name == 'student'),
       found.peak,
       batch,
       parts=data.gradient_accumulation_steps,

@@ -48,6 +48,15 @@ class FootprintTest(tf.test.TestCase):
     self.assertGreater(report.activations.peak, report.activations.kept)
     self.assertEqual(report.teacher.on(2), report.student.fixed + 8 * report.activations.peak)
 
+  def test_a_teacher_that_follows_the_student_is_a_second_set_of_weights(self):
+    report = _report(f'{_BATCHES},teacher.global_batch_size=16')
+    online = _report(
+      f'{_BATCHES},teacher.global_batch_size=16,task.self_training.online_teacher.enabled=true'
+    )
+    self.assertEqual(online.values, report.values)
+    self.assertEqual(online.student.fixed, report.student.fixed + 4 * report.values)
+    self.assertEqual(online.teacher.fixed, report.teacher.fixed)
+
   def test_four_times_the_pixels_and_half_the_bits(self):
     small = _report(_BATCHES).activations
     large = _report(f'{_BATCHES},task.model.input_size=[256,256,3]').activations
