@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 from packaging import requirements
 
-from official_selftrain.core import console, program
+from official_selftrain.core import console, errors, program
 
 _PACKAGE = 'official-selftrain'
 _PYTHON = (3, 11)
 # Imported to see whether they work; in this order, so that the first failure names the cause.
 _MODULES = ('tensorflow', 'tensorflow_models', 'keras_cv', 'tensorflow_addons', 'pycocotools.mask')
 _GIB = 2**30
+_NVIDIA = '/proc/driver/nvidia/version'
 
 
 class Problem(NamedTuple):
@@ -52,7 +53,14 @@ def versions() -> list[tuple[str, str, str, str]]:
 
 def _requirements() -> Iterator[requirements.Requirement]:
   """What the package asks for, without its extras."""
-  for text in importlib.metadata.requires(_PACKAGE) or ():
+  try:
+    asked = importlib.metadata.requires(_PACKAGE) or []
+  except importlib.metadata.PackageNotFoundError:
+    raise errors.ConfigError(
+      f'{_PACKAGE} is not installed here, so what it needs is not known: run pip install . in its folder, or make '
+      'setup.'
+    ) from None
+  for text in asked:
     requirement = requirements.Requirement(text)
     if requirement.marker is None or requirement.marker.evaluate({'extra': ''}):
       yield requirement
@@ -78,6 +86,8 @@ def problems(rows: Sequence[tuple[str, str, str, str]]) -> list[Problem]:
       )
   if not found:
     found += _import_problems()
+  if not found:
+    found += _gpu_problems()
   return found
 
 
@@ -91,6 +101,16 @@ def _import_problems() -> Iterator[Problem]:
         'install the exact set of requirements.lock in a new environment',
       )
       return
+
+
+def _gpu_problems() -> Iterator[Problem]:
+  import tensorflow as tf
+
+  if os.path.exists(_NVIDIA) and not tf.config.list_physical_devices('GPU'):
+    yield Problem(
+      'There is an NVIDIA driver, and TensorFlow finds no GPU.',
+      'install the CUDA and cuDNN that this TensorFlow was built for; tf.sysconfig.get_build_info() names them',
+    )
 
 
 def devices() -> list[tuple[str, str]]:

@@ -23,8 +23,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument(
     '--model',
     default='',
-    help='of a self-training run: teacher, control or student, of a later round control-2, student-2 and so on; the '
-    'last student if not given',
+    help='of a self-training run: teacher, control, student or ceiling, of a later round control-2, student-2 and so '
+    'on; the last student if not given',
   )
   parser.add_argument('--checkpoint', default='', help='prefix, if not the latest of the model')
   parser.add_argument('--output', required=True, help='where the SavedModel goes')
@@ -43,6 +43,12 @@ def _model(name: str, params: Any) -> str:
       f'--model={name}: choose teacher, control, student or ceiling, or control-N or student-N of round N.'
     )
   return name
+
+
+def _is_last(checkpoint: str, model_dir: str) -> bool:
+  from official_selftrain.checkpoints import restore
+
+  return restore.find(checkpoint) == restore.find(model_dir)
 
 
 def _run(flags: argparse.Namespace) -> None:
@@ -69,7 +75,13 @@ def _run(flags: argparse.Namespace) -> None:
   )
   name = os.path.basename(os.path.abspath(model_dir)) if hasattr(params, 'teacher') else 'model'
   model_cards.write(
-    params, name, checkpoint, class_names.of_model(checkpoint), flags.run, flags.output
+    params,
+    name,
+    checkpoint,
+    class_names.of_model(checkpoint),
+    # The report is about the last checkpoint.
+    flags.run if _is_last(checkpoint, model_dir) else '',
+    flags.output,
   )
   console.say(f'SavedModel with input {flags.input_type}: {flags.output}')
 

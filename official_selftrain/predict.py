@@ -11,6 +11,7 @@ docs/predict.md says what is written.
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -54,7 +55,14 @@ def _check(flags: argparse.Namespace) -> None:
     raise errors.ConfigError(f'--batch_size is {flags.batch_size}: it must be at least 1.')
   if flags.cut is not None and not 0 <= flags.cut <= 1:
     raise errors.ConfigError(f'--cut is {flags.cut:g}: scores are in [0, 1].')
-  if flags.test_dev and not flags.image_ids:
+  if flags.test_dev:
+    _check_test_dev(flags)
+
+
+def _check_test_dev(flags: argparse.Namespace) -> None:
+  if not re.fullmatch('[A-Za-z0-9-]+', flags.test_dev):
+    raise errors.ConfigError(f'--test_dev={flags.test_dev}: letters, digits and dashes only.')
+  if not flags.image_ids:
     raise errors.ConfigError(
       '--test_dev needs --image_ids: image_info_test-dev2017.json, which comes with the images.'
     )
@@ -65,10 +73,18 @@ def _run(flags: argparse.Namespace) -> None:
   # After the flags are checked: --help must not wait for TensorFlow.
   from official_selftrain.prediction import images, journal, models, page, predicting, writing
 
-  found = images.find(flags.input)
+  found = images.find(flags.input, flags.output)
   ids = images.ids(found, flags.image_ids)
+  if len(ids) < len(found):
+    console.note(
+      f'{len(found) - len(ids)} images are not in {flags.image_ids}; they are left alone.'
+    )
+    found = [image for image in found if image.name in ids]
   model = models.Model(flags.model)
-  formats = (flags.format or _DEFAULT_FORMATS[model.task]).split(',')
+  if flags.test_dev and model.task != 'detection':
+    raise errors.ConfigError(f'--test_dev is for boxes, and this is a model of {model.task}.')
+  given = flags.format or _DEFAULT_FORMATS[model.task]
+  formats = [name.strip() for name in given.split(',') if name.strip()]
   if flags.test_dev and writing.RESULTS not in formats:
     formats.append(writing.RESULTS)
   writing.check_formats(formats, model.task)
@@ -82,8 +98,7 @@ def _run(flags: argparse.Namespace) -> None:
     digest=model.digest,
     found=found,
     ids=ids,
-    entries=written,
-    number=written.number,
+    written=written,
     cut=_DEFAULT_CUTS[model.task] if flags.cut is None else flags.cut,
   )
   for name in formats:
@@ -96,7 +111,7 @@ def _run(flags: argparse.Namespace) -> None:
     )
     console.say(f'for the evaluation server: {path}')
   page.write(predicted, flags.output, flags.pictures, model.path)
-  left_out = [entry for entry in written if entry.reason]
+  left_out = [entry for entry in predicted.entries() if entry.reason]
   for entry in left_out[:10]:
     console.note(f'left out: {entry.name}: {entry.reason}')
   more = f', all of them in {os.path.join(flags.output, "index.html")}' if left_out else ''

@@ -109,6 +109,19 @@ class DoctorTest(unittest.TestCase):
       (problem,) = doctor.problems(rows)
     self.assertEqual(problem.what, 'tensorflow cannot be imported: AttributeError: np.bool')
 
+  def test_a_checkout_that_is_not_installed(self):
+    missing = doctor.importlib.metadata.PackageNotFoundError('official-selftrain')
+    with mock.patch.object(doctor.importlib.metadata, 'requires', side_effect=missing):
+      code, _, err = _printed(doctor.main)
+    self.assertEqual(code, 2)
+    self.assertIn('error: official-selftrain is not installed here', err)
+
+  def test_a_driver_without_a_gpu(self):
+    rows = [('lxml', '6', '', 'ok')]
+    with mock.patch.object(doctor, '_NVIDIA', __file__):
+      (problem,) = doctor.problems(rows)
+    self.assertEqual(problem.what, 'There is an NVIDIA driver, and TensorFlow finds no GPU.')
+
   def test_another_python(self):
     with mock.patch.object(doctor.sys, 'version_info', (3, 12, 1)):
       problem = doctor.problems([])[0]

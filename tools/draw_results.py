@@ -94,7 +94,7 @@ def draw(shown: list[Row], path: pathlib.Path) -> None:
     axes.grid(axis='x', color='#dddddd')
     axes.set_axisbelow(True)
     axes.set_xlabel(
-      'student - control\n(mean of three seeds, 90 % interval over images; strokes: single seeds)'
+      'student - control\n(mean over seeds, 90 % interval over images; strokes: single seeds)'
     )
     figure.savefig(path, format='svg', metadata={'Date': None})
     plt.close(figure)

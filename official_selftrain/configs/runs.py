@@ -163,21 +163,39 @@ class SelfTrainingExperiment(SupervisedExperiment):
     if self.rounds < 1:
       raise errors.ConfigError(f'rounds is {self.rounds}: it must be at least 1.')
     self.report.check('report')
-    self._warn_of_slow_average()
+    self._warn_of_online_teacher()
     init = self.task.self_training.student_init
     if init == 'checkpoint' and not self.task.init_checkpoint and not self.has_init:
       raise errors.ConfigError(
         "task.self_training.student_init is 'checkpoint' but init and task.init_checkpoint are empty: name a start."
       )
 
-  def _warn_of_slow_average(self) -> None:
-    online, steps = self.task.self_training.online_teacher, self.trainer.train_steps
-    if online.enabled and online.decay < 1 and 2 / (1 - online.decay) > steps:
+  def _warn_of_online_teacher(self) -> None:
+    settings, online = self.task.self_training, self.task.self_training.online_teacher
+    steps, name = self.trainer.train_steps, 'task.self_training.online_teacher'
+    if not online.enabled:
+      return
+    if online.warmup_steps >= steps:
       logging.warning(
-        'task.self_training.online_teacher.decay is %g: the average looks back on %.0f steps, and the student trains '
-        'for %d, so that its labels hardly change. Choose at most %.4g.',
+        '%s.warmup_steps is %d and the student trains for %d steps: labels on disk teach it all the time.',
+        name,
+        online.warmup_steps,
+        steps,
+      )
+    if settings.student_init == 'random' and not online.warmup_steps:
+      logging.warning(
+        '%s.warmup_steps is 0 and the student starts from random weights, whose average labels nothing: choose so many '
+        'steps that it has learned something.',
+        name,
+      )
+    if online.decay == 1 or 2 / (1 - online.decay) > steps:
+      back = 'all' if online.decay == 1 else f'{1 / (1 - online.decay):.0f}'
+      logging.warning(
+        '%s.decay is %.7g: the average looks back on %s steps, and the student trains for %d, so that its labels '
+        'hardly change. Choose at most %.7g.',
+        name,
         online.decay,
-        1 / (1 - online.decay),
+        back,
         steps,
         max(1 - 2 / steps, 0.0),
       )

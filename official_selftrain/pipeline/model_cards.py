@@ -29,11 +29,11 @@ def write(
     name: of the model.
     checkpoint: its prefix, or its directory.
     class_names: from class 1 on.
-    run_dir: run directory, whose report the card quotes if there is one.
+    run_dir: run directory, whose report the card quotes if there is one; '' for weights that it is not about.
     directory: of the export.
   """
   path = os.path.join(run_dir, 'report.json')
-  report = files.read_json(path) if os.path.exists(path) else None
+  report = files.read_json(path) if run_dir and os.path.exists(path) else None
   prefix = restore.find(checkpoint)
   model = model_card.Model(
     name=name,
@@ -45,10 +45,17 @@ def write(
     seed=getattr(params, 'seed', 0),
     step=training.checkpoint_step(prefix),
     weights_sha256=str(manifest.describe_teacher(prefix, 0)['sha256']),
+    is_taught_online=_is_taught_online(params, name),
     versions=manifest.software_versions(),
     data=_data(params, name),
   )
   model_card.write(model_card.build(model, report), directory)
+
+
+def _is_taught_online(params: cfg.ExperimentConfig, name: str) -> bool:
+  settings = getattr(params.task, 'self_training', None)
+  is_student = name.startswith(selftrain_graph.STUDENT)
+  return bool(is_student and settings is not None and settings.online_teacher.enabled)
 
 
 def _network(model: hyperparams.Config) -> str:
@@ -76,7 +83,16 @@ def _data(params: cfg.ExperimentConfig, name: str) -> dict[str, Any]:
     where = f'files {path}' if path else 'the embedded data set'
     return {'words': f'{where[0].upper()}{where[1:]}.', 'files': {}}
   sets = card.sets()
-  counts = ', '.join(f'{found.images:,} {name}' for name, found in sets.items())
-  sources = ' '.join(f'{name.capitalize()}: {found.source}.' for name, found in sets.items())
-  digests = {name: digest for found in sets.values() for name, digest in found.files.items()}
-  return {'words': f'Images: {counts}. {sources}', 'files': digests}
+  learned = ['labelled', 'unlabelled'] if name.startswith(selftrain_graph.STUDENT) else ['labelled']
+  sets = {each: sets[each] for each in (*learned, 'validation') if each in sets}
+  share = params.task.train_data.fraction
+  counts = ', '.join(
+    f'{found.images:,} {each}'
+    + (f' ({share:.0%} of them)' if each == 'labelled' and share < 1 else '')
+    for each, found in sets.items()
+    if each != 'validation'
+  )
+  measured = f' Measured on {sets["validation"].images:,} others.' if 'validation' in sets else ''
+  sources = ' '.join(f'{each.capitalize()}: {found.source}.' for each, found in sets.items())
+  digests = {file: digest for found in sets.values() for file, digest in found.files.items()}
+  return {'words': f'Images: {counts}.{measured} {sources}', 'files': digests}

@@ -3,6 +3,7 @@
 import dataclasses
 import glob
 import os
+import re
 from collections.abc import Sequence
 
 from official_selftrain.core import errors, files
@@ -45,25 +46,36 @@ class Read:
   reason: str = ''
 
 
-def find(given: str) -> list[Image]:
+def find(given: str, output: str = '') -> list[Image]:
   """All images of a folder and the folders in it, of a pattern such as `photos/*.jpg`, or a single one; sorted by name.
+
+  Args:
+    given: the folder, pattern or file.
+    output: a folder whose files are none of the images, though it may lie in the same folder.
 
   Raises:
     DataError: there is none, or two would have files of the same name.
   """
-  if os.path.isdir(given):
-    root, paths = given, list(_below(given))
-    where = f'{given} has no image ({", ".join(EXTENSIONS)})'
+  if os.path.isfile(given):
+    root, paths = os.path.dirname(given), [given]
+  elif os.path.isdir(given):
+    root, paths = given, _below(given)
   else:
+    # Names must not depend on which files there are, so they begin where the pattern does.
+    root = os.path.dirname(re.split(r'[*?\[]', given)[0])
     paths = [path for path in glob.glob(given, recursive=True) if os.path.isfile(path)]
-    root = os.path.commonpath([os.path.dirname(path) or '.' for path in paths]) if paths else ''
-    where = f'{given} names no file'
+  own = os.path.join(os.path.abspath(output), '') if output else ''
+  paths = [path for path in paths if not own or not os.path.abspath(path).startswith(own)]
   if not paths:
-    raise errors.DataError(f'--input: {where}. Give a folder of images, or a pattern in quotes.')
+    is_folder = os.path.isdir(given)
+    what = f'has no image ({", ".join(EXTENSIONS)})' if is_folder else 'names no file'
+    raise errors.DataError(
+      f'--input: {given} {what}. Give a folder of images, or a pattern in quotes.'
+    )
   by_stem: dict[str, Image] = {}
   for path in sorted(paths):
     name = os.path.relpath(path, root or '.').replace(os.sep, '/')
-    image = Image(path, name, names.stem(name))
+    image = Image(path, name, _stem(name))
     other = by_stem.setdefault(image.stem, image)
     if other is not image:
       raise errors.DataError(
@@ -73,9 +85,14 @@ def find(given: str) -> list[Image]:
   return list(by_stem.values())
 
 
+def _stem(name: str) -> str:
+  root, extension = os.path.splitext(name)
+  return names.stem(root if extension.lower() in EXTENSIONS else name)
+
+
 def _below(folder: str) -> list[str]:
   found = []
-  for root, folders, file_names in os.walk(folder):
+  for root, folders, file_names in os.walk(folder, followlinks=True):
     folders[:] = [each for each in folders if not each.startswith('.')]
     found += [
       os.path.join(root, name)
@@ -104,31 +121,43 @@ def ids(images: Sequence[Image], annotation_file: str = '') -> dict[str, int]:
 
   Args:
     images: the images.
-    annotation_file: COCO JSON whose `images` have `file_name` and `id`; empty takes the names themselves if all of them
-      are numbers, and otherwise the places of the images, from 1.
+    annotation_file: COCO JSON whose `images` have `file_name` and `id`, for images that it lists alone; empty takes the
+      names themselves if all of them are different numbers, and otherwise the places of the images, from 1.
 
   Raises:
-    DataError: the file cannot be read, or lacks an image.
+    DataError: the file cannot be read, lists none of the images, or gives two of them one id.
   """
   if annotation_file:
-    try:
-      listed = {
-        each['file_name']: int(each['id']) for each in files.read_json(annotation_file)['images']
-      }
-    except (OSError, ValueError, KeyError, TypeError) as error:
-      raise errors.DataError(
-        f'--image_ids: {annotation_file} cannot be read as COCO JSON ({errors.first_line(error)}).'
-      ) from error
-    found = {}
-    for image in images:
-      number = listed.get(image.name, listed.get(os.path.basename(image.name)))
-      if number is None:
-        raise errors.DataError(f'--image_ids: {annotation_file} has no image {image.name}.')
-      found[image.name] = number
-    return found
+    return _listed(images, annotation_file)
   stems = [image.stem for image in images]
   if all(stem.isascii() and stem.isdecimal() and len(stem) <= _MAX_DIGITS for stem in stems):
     numbers = [int(stem) for stem in stems]
     if len(set(numbers)) == len(numbers):
       return {image.name: number for image, number in zip(images, numbers, strict=True)}
   return {image.name: place for place, image in enumerate(images, start=1)}
+
+
+def _listed(images: Sequence[Image], annotation_file: str) -> dict[str, int]:
+  try:
+    entries = files.read_json(annotation_file)['images']
+    listed = {each['file_name']: int(each['id']) for each in entries}
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise errors.DataError(
+      f'--image_ids: {annotation_file} cannot be read as COCO JSON ({errors.first_line(error)}).'
+    ) from error
+  found: dict[str, int] = {}
+  names_by_id: dict[int, str] = {}
+  for image in images:
+    number = listed.get(image.name, listed.get(os.path.basename(image.name)))
+    if number is None:
+      continue
+    other = names_by_id.setdefault(number, image.name)
+    if other != image.name:
+      raise errors.DataError(
+        f'--image_ids: {annotation_file} gives {other} and {image.name} the id {number}. Predict on each folder by '
+        'itself.'
+      )
+    found[image.name] = number
+  if not found:
+    raise errors.DataError(f'--image_ids: {annotation_file} lists none of the images.')
+  return found

@@ -47,8 +47,8 @@ class Journal:
   """The predictions of one output folder; iterates over all images in the order in which they were predicted.
 
   Attributes:
-    done: names of the images in it.
-    number: of those that were not left out.
+    done: names of the images that need no prediction; those that an earlier process left out are tried again.
+    predicted: names of those that were not left out.
   """
 
   def __init__(self, folder: str, model_digest: str):
@@ -61,6 +61,8 @@ class Journal:
     Raises:
       ConfigError: the folder holds something else, or predictions of another model.
     """
+    if os.path.isfile(folder):
+      raise errors.ConfigError(f'--output: {folder} is not a folder.')
     self._folder = folder
     self._path = os.path.join(folder, FILE)
     header = {'model': model_digest}
@@ -74,9 +76,12 @@ class Journal:
         raise errors.ConfigError(
           f'--output: {folder} has predictions of another model. Name a new folder, or remove this one.'
         )
-      named = {line['name']: 'reason' not in line for line in map(json.loads, lines)}
-    self.done = set(named)
-    self.number = sum(named.values())
+      named = [(line['name'], 'reason' in line) for line in map(json.loads, lines)]
+    # Of an image that was tried again, the last line counts.
+    self._last = {name: place for place, (name, _) in enumerate(named)}
+    self._lines = len(named)
+    self.predicted = {name for name, is_left_out in named if not is_left_out}
+    self.done = set(self.predicted)
 
   def _drop_torn_line(self) -> None:
     """Cuts off what a killed process did not finish."""
@@ -103,8 +108,12 @@ class Journal:
       stream.writelines(lines)
       stream.flush()
       os.fsync(stream.fileno())
-    self.done.update(entry.name for entry, _ in entries)
-    self.number += sum(entry.prediction is not None for entry, _ in entries)
+    for entry, _ in entries:
+      self.done.add(entry.name)
+      if entry.prediction is not None:
+        self.predicted.add(entry.name)
+      self._last[entry.name] = self._lines
+      self._lines += 1
 
   def _stored(self, prediction: base.Boxes | base.Mask, stem: str) -> dict[str, Any]:
     if isinstance(prediction, base.Boxes):
@@ -124,8 +133,10 @@ class Journal:
     """See the class."""
     with open(self._path, encoding='utf-8') as lines:
       next(lines)
-      for text in lines:
+      for place, text in enumerate(lines):
         line = json.loads(text)
+        if self._last[line['name']] != place:
+          continue
         if 'reason' in line:
           yield Entry(line['name'], reason=line['reason'])
           continue

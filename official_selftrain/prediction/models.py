@@ -72,7 +72,7 @@ class Model:
     """Predictions for images, each relative to its own image; no more images than `batch_size`.
 
     Raises:
-      tf.errors.OpError: an image cannot be decoded.
+      tf.errors.InvalidArgumentError: an image cannot be decoded.
     """
     missing = (self.batch_size or len(encoded)) - len(encoded)
     found = self._predict(inputs=tf.constant([*encoded, *[encoded[0]] * missing]))
@@ -100,7 +100,8 @@ def _ids(path: str) -> tuple[str, ...]:
 
 
 def _digest(path: str) -> str:
-  parts = sorted(each for each in pathlib.Path(path).rglob('*') if each.is_file())
+  weights = pathlib.Path(path, 'variables').iterdir()
+  parts = sorted([pathlib.Path(path, _GRAPH), *weights])
   named = [(each.relative_to(path).as_posix(), files.sha256(each)) for each in parts]
   return hashlib.sha256(repr(named).encode('utf-8')).hexdigest()
 

@@ -44,7 +44,7 @@ def write(predicted: writing.Predicted, folder: str, number: int, model: str) ->
   with_objects = total = 0
   left_out: list[tuple[str, str]] = []
   figures: list[markup.Markup] = []
-  for entry in predicted.entries:
+  for entry in predicted.entries():
     if entry.prediction is None:
       left_out.append((entry.name, entry.reason))
       continue

@@ -71,7 +71,8 @@ def _answers(model: models.Model, encoded: Sequence[bytes]) -> list[models.Predi
     return []
   try:
     return list(model(encoded))
-  except tf.errors.OpError as error:
+  except tf.errors.InvalidArgumentError as error:
+    # Anything else is no fault of an image: the run stops.
     if len(encoded) == 1:
       return [errors.first_line(error)]
     return [answer for each in encoded for answer in _answers(model, [each])]

@@ -3,13 +3,13 @@
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 
 import official_selftrain
-from official_selftrain.core import errors, keys
+from official_selftrain.core import keys
 from official_selftrain.prediction import images, journal, models
 from official_selftrain.pseudo_labels.exporters import base, output, registry
 
@@ -30,8 +30,7 @@ class Predicted:
     digest: of the model.
     found: the images, left out or not.
     ids: their numbers, by name.
-    entries: what was predicted; may be iterated over several times.
-    number: of those that were not left out.
+    written: what was predicted, other images among it.
     cut: lowest score of an object, or of a pixel that is not ignored.
   """
 
@@ -40,9 +39,18 @@ class Predicted:
   digest: str
   found: Sequence[images.Image]
   ids: Mapping[str, int]
-  entries: Iterable[journal.Entry]
-  number: int
+  written: journal.Journal
   cut: float
+
+  @property
+  def number(self) -> int:
+    """Number of the images that were not left out."""
+    return len(self.written.predicted & {image.name for image in self.found})
+
+  def entries(self) -> Iterator[journal.Entry]:
+    """What was predicted for the images that were found."""
+    names = {image.name for image in self.found}
+    return (entry for entry in self.written if entry.name in names)
 
 
 def check_formats(names: Sequence[str], task: models.Task) -> None:
@@ -88,7 +96,7 @@ def _write(
   cut: float,
 ) -> None:
   known = {image.name: image for image in predicted.found}
-  shown = (entry for entry in predicted.entries if entry.prediction is not None)
+  shown = (entry for entry in predicted.entries() if entry.prediction is not None)
   for number, entry in enumerate(shown, start=1):
     assert entry.prediction is not None
     kept = cut_at(entry.prediction, cut)
@@ -98,13 +106,7 @@ def _write(
 
 
 def write_test_dev(name: str, results_folder: str, folder: str) -> str:
-  """Copies results under the name that COCO's evaluation server asks for; returns the path.
-
-  Raises:
-    ConfigError: the name has characters that the server does not allow.
-  """
-  if not name.replace('-', '').isalnum():
-    raise errors.ConfigError(f'--test_dev={name}: letters, digits and dashes only.')
+  """Copies results under the name that COCO's evaluation server asks for; returns the path."""
   path = os.path.join(folder, f'detections_test-dev2017_{name}_results.json')
   shutil.copyfile(os.path.join(results_folder, _RESULTS_FILE), path)
   return path
@@ -133,4 +135,5 @@ def _image(image: images.Image, entry: journal.Entry, number: int, image_id: int
     height=entry.height,
     width=entry.width,
     channels=3,
+    given_name=image.name,
   )

@@ -19,7 +19,7 @@ class Model:
   """What is known of a model without its report.
 
   Attributes:
-    name: `teacher`, `control`, `student`, `student-2`, `ceiling`, or the experiment's name.
+    name: `teacher`, `control`, `student`, `student-2`, `ceiling`, or `model` for an experiment of one model.
     experiment: registered name.
     task: `detection` or `segmentation`.
     network: family, backbone and decoder in words.
@@ -28,6 +28,7 @@ class Model:
     seed: of the run.
     step: training steps.
     weights_sha256: of the checkpoint's values.
+    is_taught_online: whether labels were made during its training, see `configs.self_training.OnlineTeacher`.
     versions: by package.
     data: the data set in words, and the digests of its files by name.
   """
@@ -41,6 +42,7 @@ class Model:
   seed: int
   step: int
   weights_sha256: str
+  is_taught_online: bool
   versions: Mapping[str, str]
   data: Mapping[str, Any]
 
@@ -66,7 +68,7 @@ def build(model: Model, report: Mapping[str, Any] | None) -> dict[str, Any]:
     **dataclasses.asdict(model),
     'metrics': metrics,
     'class_metric': found.get('class_metric'),
-    'per_class': (found.get('per_class') or {}).get(base) or {},
+    'per_class': _measured((found.get('per_class') or {}).get(base) or {}),
     'comparisons': {
       name: each
       for name, each in (found.get('comparisons') or {}).items()
@@ -86,6 +88,11 @@ def _is_of_last_round(name: str, report: Mapping[str, Any]) -> bool:
   return base not in ('student', 'control') or int(number or 1) == rounds
 
 
+def _measured(per_class: Mapping[str, float | None]) -> dict[str, float | None]:
+  """Metrics of classes; None for one without any object in the validation images, which has -1."""
+  return {k: None if v is None or v < 0 else v for k, v in per_class.items()}
+
+
 def _pseudo_labels(facts: Mapping[str, Any]) -> dict[str, Any]:
   names = ('num_images', 'cut', 'ignore_cut', 'labels_per_image', 'human_labels_per_image')
   return {**{name: facts.get(name) for name in names}, 'per_class': facts.get('counts_per_class')}
@@ -101,7 +108,7 @@ def _limits(card: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]
   if poor:
     yield f'It hardly finds {", ".join(poor)}: {card["class_metric"]} below {_POOR:g}.'
   counts = (card['pseudo_labels'] or {}).get('per_class')
-  if counts is not None:
+  if counts is not None and not card['is_taught_online']:
     human = (report.get('pseudo_labels') or {}).get('counts_per_class_human') or {}
     none = [name for name in human if not counts.get(name)]
     if none:
@@ -144,6 +151,11 @@ def markdown(card: Mapping[str, Any]) -> str:
       '',
       f'Pseudo labels of a teacher on {pseudo["num_images"]:,} images, scores from {pseudo["cut"]:g}: '
       f'{pseudo["labels_per_image"]:.2f} per image, where people draw {pseudo["human_labels_per_image"]:.2f}.',
+    ]
+  if card['is_taught_online']:
+    lines += [
+      '',
+      'After the warm-up it learned from labels that its own average made in each step, not from these.',
     ]
   lines += [
     '',

@@ -59,7 +59,11 @@ class OnlineTeacher(tf.__internal__.tracking.AutoTrackable):
 
 
 def _followed(next_creator: Callable[..., tf.Variable], **kwargs: object) -> tf.Variable:
-  """Makes a variable to which every replica assigns the same value."""
+  """Makes a variable that all replicas assign; the first one's value counts.
+
+  Weights are the same on all of them. Moving statistics differ without synchronised batch norm: then the teacher has
+  those of the first replica.
+  """
   kwargs |= {
     'synchronization': tf.VariableSynchronization.AUTO,
     'aggregation': tf.VariableAggregation.ONLY_FIRST_REPLICA,

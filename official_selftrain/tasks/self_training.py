@@ -36,7 +36,8 @@ class SelfTrainingMixin(_Host):
 
   Put it first in the bases: `class DetectionSelfTraining(SelfTrainingMixin, DetectionTask)`. See `MultiStreamMixin` for
   further streams. With `self_training.online_teacher` the model has an `online_teacher`, which makes the pseudo labels
-  in each step; the task then provides `online_labels`.
+  in each step; the task then provides `online_predictions`
+  and `online_labels`.
   """
 
   combined_log_names = ('loss_ratio', 'average_human_loss', 'average_pseudo_loss')

@@ -29,6 +29,16 @@ class ModelCardsTest(unittest.TestCase):
         export.main([f'--run={run_dir}', '--model=teacher', f'--output={output}']), 0
       )
       card = files.read_json(os.path.join(output, 'model_card.json'))
+      older = os.path.join(folder, 'older')
+      prefix = os.path.join(run_dir, 'teacher', 'ckpt-2')
+      self.assertEqual(
+        export.main(
+          [f'--run={run_dir}', '--model=teacher', f'--output={older}', f'--checkpoint={prefix}']
+        ),
+        0,
+      )
+      # The report is not about these weights.
+      self.assertEqual(files.read_json(os.path.join(older, 'model_card.json'))['metrics'], {})
     self.assertEqual((card['name'], card['step']), ('teacher', 4))
     self.assertIsNone(card['pseudo_labels'])
     self.assertIn('AP', card['metrics'])

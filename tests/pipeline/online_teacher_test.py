@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from absl.testing import parameterized
 
-from official_selftrain.core import errors, keys
+from official_selftrain.core import keys
 from official_selftrain.dataloaders import detection as detection_parsing
 from official_selftrain.dataloaders import segmentation as segmentation_parsing
 from official_selftrain.dataloaders import teacher_views
@@ -344,46 +344,6 @@ class StepTest(tf.test.TestCase, parameterized.TestCase):
     expected = tf.reduce_sum(now['box_weights'])
     for each in logs:
       self.assertAllClose(each['pseudo_positives'], expected)
-
-
-class SettingsTest(tf.test.TestCase, parameterized.TestCase):
-  @parameterized.parameters(
-    ('decay=1.5', 'online_teacher.decay is 1.5: it must be in [0, 1].'),
-    ('warmup_steps=-1', 'online_teacher.warmup_steps is -1: it must be at least 0.'),
-  )
-  def test_ranges(self, override, message):
-    with self.assertRaises(errors.ConfigError) as raised:
-      tiny_run.load(override=f'task.self_training.online_teacher.{override}')
-    self.assertIn(message, str(raised.exception))
-
-  @parameterized.parameters(
-    ('mixup_probability=0.5', 'the teacher labels one image at a time'),
-    ('policy=S4,task.pseudo_data.augmentation.faithful=true', 'faithful is True'),
-  )
-  def test_augmentation_whose_map_is_not_known(self, override, message):
-    with self.assertRaises(errors.ConfigError) as raised:
-      tiny_run.load(
-        override='task.self_training.online_teacher.enabled=true,'
-        f'task.pseudo_data.augmentation.{override}'
-      )
-    self.assertIn(message, str(raised.exception))
-
-  def test_tpu(self):
-    with self.assertRaises(errors.ConfigError) as raised:
-      tiny_run.load(
-        override='task.self_training.online_teacher.enabled=true,runtime.distribution_strategy=tpu,'
-        'task.model.detection_generator.nms_version=v2'
-      )
-    self.assertIn('online_teacher.enabled: labels made during training', str(raised.exception))
-
-  def test_an_average_that_looks_back_too_far(self):
-    with self.assertLogs('absl', 'WARNING') as logs:
-      tiny_run.load(override='task.self_training.online_teacher.enabled=true')
-    self.assertIn(
-      'looks back on 1000 steps, and the student trains for 6, so that its labels hardly change. Choose at most '
-      '0.6667.',
-      ''.join(logs.output),
-    )
 
 
 if __name__ == '__main__':

@@ -33,15 +33,26 @@ class ImagesTest(unittest.TestCase):
     self._add('b.JPG', 'a.png', 'more/c.webp', '.cache/d.png', '.e.png', 'notes.txt')
     found = images.find(self.folder)
     self.assertEqual([each.name for each in found], ['a.png', 'b.JPG', 'more/c.webp'])
-    self.assertEqual([each.stem for each in found], ['a', 'b', 'more_c.webp'])
+    self.assertEqual([each.stem for each in found], ['a', 'b', 'more_c'])
     self.assertTrue(os.path.samefile(found[2].path, pathlib.Path(self.folder, 'more/c.webp')))
 
   def test_a_pattern(self):
     self._add('x/1.png', 'x/2.jpg', 'y/3.png')
     found = images.find(f'{self.folder}/**/*.png')
     self.assertEqual([each.name for each in found], ['x/1.png', 'y/3.png'])
+    # The name does not depend on which files there are.
+    os.remove(f'{self.folder}/y/3.png')
+    self.assertEqual([each.name for each in images.find(f'{self.folder}/**/*.png')], ['x/1.png'])
+    self._add('x/4 [1].png')
+    (literal,) = images.find(f'{self.folder}/x/4 [1].png')
+    self.assertEqual(literal.name, '4 [1].png')
     (single,) = images.find(f'{self.folder}/x/2.jpg')
     self.assertEqual((single.name, single.stem), ('2.jpg', '2'))
+
+  def test_what_was_written_before_is_no_input(self):
+    self._add('1.png', 'out/pictures/1.jpg', 'outer/2.png')
+    found = images.find(self.folder, os.path.join(self.folder, 'out'))
+    self.assertEqual([each.name for each in found], ['1.png', 'outer/2.png'])
 
   def test_what_cannot_be_predicted_on(self):
     for given, message in (
@@ -89,8 +100,14 @@ class ImagesTest(unittest.TestCase):
     path.write_text(json.dumps(listed))
     self.assertEqual(images.ids(found, str(path))['cat.jpg'], 14)
     path.write_text(json.dumps({'images': listed['images'][:2]}))
-    with self.assertRaisesRegex(errors.DataError, 'has no image cat.jpg'):
+    self.assertEqual(list(images.ids(found, str(path))), [each.name for each in found[:2]])
+    path.write_text(json.dumps({'images': [{'file_name': 'x.jpg', 'id': 1}]}))
+    with self.assertRaisesRegex(errors.DataError, 'lists none of the images'):
       images.ids(found, str(path))
+    self._add('a/cat.jpg')
+    path.write_text(json.dumps(listed))
+    with self.assertRaisesRegex(errors.DataError, 'gives .*cat.jpg and .*cat.jpg the id 14'):
+      images.ids(images.find(self.folder), str(path))
     path.write_text('{}')
     with self.assertRaisesRegex(errors.DataError, 'cannot be read as COCO JSON'):
       images.ids(found, str(path))

@@ -23,14 +23,26 @@ class JournalTest(unittest.TestCase):
     first = journal.Journal(self.folder, 'model')
     first.add([(journal.Entry('a.png', 4, 6, '', BOXES), 'a')])
     first.add([(journal.Entry('b.png', reason='torn'), 'b')])
+    self.assertEqual(first.done, {'a.png', 'b.png'})
     second = journal.Journal(self.folder, 'model')
+    # What was left out is tried again.
+    self.assertEqual(second.done, {'a.png'})
     for each in (first, second):
-      self.assertEqual(each.done, {'a.png', 'b.png'})
-      self.assertEqual(each.number, 1)
+      self.assertEqual(each.predicted, {'a.png'})
       self.assertEqual(
         list(each),
         [journal.Entry('a.png', 4, 6, '', BOXES), journal.Entry('b.png', reason='torn')],
       )
+
+  def test_of_an_image_that_was_tried_again_the_last_line_counts(self):
+    whole = journal.Entry('b.png', 4, 6, '', BOXES)
+    first = journal.Journal(self.folder, 'model')
+    first.add([(journal.Entry('b.png', reason='torn'), 'b')])
+    second = journal.Journal(self.folder, 'model')
+    second.add([(whole, 'b')])
+    for each in (second, journal.Journal(self.folder, 'model')):
+      self.assertEqual(list(each), [whole])
+      self.assertEqual(each.predicted, {'b.png'})
 
   def test_masks_come_back_as_they_were(self):
     journal.Journal(self.folder, 'model').add([(journal.Entry('a.png', 2, 3, '', MASK), 'a')])

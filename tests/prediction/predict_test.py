@@ -110,6 +110,31 @@ class DetectionTest(unittest.TestCase):
     self.assertEqual(asked, [1])
     self.assertGreater(len(self._json('coco_results', 'results.json')), len(before))
 
+  def test_images_that_are_gone_or_repaired(self):
+    torn = pathlib.Path(self.photos, '50.png')
+    content = torn.read_bytes()
+    gone = pathlib.Path(self.photos, '60.png')
+    shutil.copy(os.path.join(self.photos, '1.png'), gone)
+    self.assertEqual(self._predict()[0], 0)
+    self.assertEqual(len(self._json('coco_results', 'images.json')['images']), 7)
+    gone.unlink()
+    shutil.copy(os.path.join(self.photos, '2.png'), torn)
+    self.addCleanup(torn.write_bytes, content)
+    code, out, err = self._predict('--format= coco_results , yolo')
+    self.assertEqual(code, 0, err)
+    self.assertIn('7 images, 0 left out', out)
+    listed = self._json('coco_results', 'images.json')['images']
+    self.assertEqual(len(listed), 7)
+    self.assertNotIn('60.png', [each['file_name'] for each in listed])
+    self.assertIn('sub/99.png', [each['file_name'] for each in listed])
+
+  def test_an_error_that_is_no_images_fault_stops_the_run(self):
+    error = tf.errors.ResourceExhaustedError(None, None, 'out of memory')
+    with mock.patch.object(models.Model, '__call__', side_effect=error):
+      with self.assertRaises(tf.errors.ResourceExhaustedError):
+        self._predict()
+    self.assertEqual(self._predict()[1].count('6 images, 1 left out'), 1)
+
   def test_an_interrupted_run_goes_on(self):
     original = models.Model.__call__
     calls = []
@@ -157,6 +182,7 @@ class DetectionTest(unittest.TestCase):
       (('--cut=2',), '--cut is 2: scores are in [0, 1].'),
       (('--batch_size=0',), '--batch_size is 0'),
       (('--test_dev=mine',), '--test_dev needs --image_ids'),
+      (('--test_dev=my_entry', '--image_ids=x'), '--test_dev=my_entry: letters, digits and dashes'),
       ((f'--model={self.photos}',), 'is neither an exported model nor a run'),
       ((f'--model={os.path.join(self.run_dir, "student")}',), 'has no exported model. Make one'),
     ):

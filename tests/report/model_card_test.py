@@ -16,6 +16,7 @@ def _model(**changes):
     'seed': 4,
     'step': 1200,
     'weights_sha256': 'abcdef0123456789',
+    'is_taught_online': False,
     'versions': {'tensorflow': '2.15.1'},
     'data': {'words': 'Images: 20 labelled.', 'files': {'a.tfrecord': '12ab'}},
   }
@@ -109,6 +110,19 @@ class ModelCardTest(unittest.TestCase):
       )
     last = model_card.build(_model(name='student-2'), _report(rounds=(one_round, two_rounds)))
     self.assertEqual(last['metrics'], {'AP': 0.4, 'AP50': 0.6})
+
+  def test_a_student_of_its_own_average(self):
+    card = model_card.build(_model(is_taught_online=True), _report())
+    self.assertNotIn('Pseudo labels had no bolt', '\n'.join(card['limits']))
+    self.assertIn('its own average made in each step, not from these', model_card.markdown(card))
+
+  def test_a_class_that_no_validation_image_shows(self):
+    report = _report()
+    report['per_class']['student']['bolt'] = -1.0
+    card = model_card.build(_model(), report)
+    self.assertEqual(card['per_class'], {'nut': 0.7, 'bolt': None})
+    self.assertNotIn('hardly', card['limits'][0])
+    self.assertIn('| bolt | - |', model_card.markdown(card))
 
   def test_few_images(self):
     card = model_card.build(_model(), _report(images=12))

@@ -80,6 +80,7 @@ class Image:
     height: in pixels, as stored; an orientation in EXIF data is not applied.
     width: likewise.
     channels: number of colour channels.
+    given_name: name of the file that people have, with its folder; '' for an image in a TFRecord.
   """
 
   number: int
@@ -91,11 +92,12 @@ class Image:
   height: int
   width: int
   channels: int
+  given_name: str = ''
 
   @property
   def file_name(self) -> str:
-    """Name of the image's file, without a folder."""
-    return self.stem + self.extension
+    """Name of the image's file; without a folder, unless people have it in one."""
+    return self.given_name or self.stem + self.extension
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
