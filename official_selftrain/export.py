@@ -65,20 +65,21 @@ def _run(flags: argparse.Namespace) -> None:
   from official_selftrain.serving import saved_model
 
   checkpoint = flags.checkpoint or model_dir
+  names = class_names.of_model(checkpoint)
   saved_model.export_model(
     params,
     checkpoint,
     flags.output,
     flags.input_type,
     flags.batch_size,
-    class_names.of_model(checkpoint),
+    names,
   )
   name = os.path.basename(os.path.abspath(model_dir)) if hasattr(params, 'teacher') else 'model'
   model_cards.write(
     params,
     name,
     checkpoint,
-    class_names.of_model(checkpoint),
+    names,
     # The report is about the last checkpoint.
     flags.run if _is_last(checkpoint, model_dir) else '',
     flags.output,

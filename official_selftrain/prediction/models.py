@@ -1,6 +1,5 @@
 """Exported models: what they are for, and what they say of encoded images."""
 
-import hashlib
 import os
 import pathlib
 from collections.abc import Sequence
@@ -103,7 +102,7 @@ def _digest(path: str) -> str:
   weights = pathlib.Path(path, 'variables').iterdir()
   parts = sorted([pathlib.Path(path, _GRAPH), *weights])
   named = [(each.relative_to(path).as_posix(), files.sha256(each)) for each in parts]
-  return hashlib.sha256(repr(named).encode('utf-8')).hexdigest()
+  return files.digest_of(named)
 
 
 def _boxes(found: dict[str, np.ndarray]) -> base.Boxes:

@@ -5,6 +5,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
+from urllib import parse
 
 import numpy as np
 from PIL import Image
@@ -105,19 +106,19 @@ def _figure(
   files.write_bytes(os.path.join(folder, path), buffer.getvalue())
   width, height = tile.image.size
   picture = markup.element(
-    'img', src=_url(path), alt=image.name, width=str(width), height=str(height), loading='lazy'
+    'img',
+    src=parse.quote(path),
+    alt=image.name,
+    width=str(width),
+    height=str(height),
+    loading='lazy',
   )
   words = f'{image.name}: {kept.num_objects:,}' if isinstance(kept, base.Boxes) else image.name
   return markup.element(
-    'figure', markup.element('a', picture, href=_url(path)), markup.element('figcaption', words)
+    'figure',
+    markup.element('a', picture, href=parse.quote(path)),
+    markup.element('figcaption', words),
   )
-
-
-def _url(path: str) -> str:
-  """A path in a link: characters that mean something in a URL are escaped."""
-  from urllib import parse
-
-  return parse.quote(path)
 
 
 def _box(box: base.Box, pixels: np.ndarray, class_names: Sequence[str]) -> drawing.Box:

@@ -10,6 +10,7 @@ import numpy as np
 
 import official_selftrain
 from official_selftrain.core import keys
+from official_selftrain.ops import masks
 from official_selftrain.prediction import images, journal, models
 from official_selftrain.pseudo_labels.exporters import base, output, registry
 
@@ -116,7 +117,7 @@ def cut_at(prediction: models.Prediction, cut: float) -> models.Prediction:
   """Without boxes below a score; pixels below it become `keys.IGNORE_LABEL`."""
   if isinstance(prediction, base.Boxes):
     return base.Boxes(tuple(box for box in prediction.boxes if box.score >= cut))
-  steps = np.float32(cut) * np.float32(255.0)
+  steps = np.float32(cut) * np.float32(masks.CONFIDENCE_STEPS)
   is_kept = prediction.confidences >= steps
   return base.Mask(
     np.where(is_kept, prediction.classes, keys.IGNORE_LABEL).astype(np.uint8),

@@ -15,7 +15,6 @@ from official_selftrain.core import keys
 from official_selftrain.dataloaders import segmentation as parsing
 from official_selftrain.dataloaders import teacher_views
 from official_selftrain.evaluation import segmentation as evaluation
-from official_selftrain.modeling import precision
 from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.ops import images as image_ops
 from official_selftrain.ops import masks
@@ -215,8 +214,9 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
 
   def online_predictions(self, teacher: tf.keras.Model, images: tf.Tensor) -> tf.Tensor:
     """See `SelfTrainingMixin`: masks, cut as those on disk are; the teacher sees each image once."""
-    logits = teacher(images, training=False)['logits']
-    probabilities = tf.nn.softmax(self.enlarge(precision.to_float32(logits), images.shape[1:3]))
+    probabilities = masks.multi_scale_probabilities(
+      _logits_of(teacher), images, [1.0], False, configs.STRIDE, self.enlarge
+    )
     classes = tf.argmax(probabilities, -1, output_type=tf.int32)
     cut = self.label_cuts(self.task_config.pseudo_data).thresholds(classes)
     is_kept = tf.reduce_max(probabilities, -1) >= cut
@@ -241,8 +241,7 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
     settings = labels or configs.MaskLabelling(scales=[1.0])
     size = configs.image_size(settings, self.task_config.model)
 
-    def logits_of(images: tf.Tensor) -> tf.Tensor:
-      return model(images, training=False)['logits']
+    logits_of = _logits_of(model)
 
     @tf.function
     def predict(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -252,6 +251,10 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
       return {'probabilities': probabilities, 'image_info': inputs['image_info']}
 
     return parsing.inference_preprocessor(size, settings.at_own_size), predict
+
+
+def _logits_of(model: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+  return lambda images: model(images, training=False)['logits']
 
 
 def _count(mask: tf.Tensor) -> tf.Tensor:
