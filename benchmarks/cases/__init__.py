@@ -8,7 +8,7 @@ NAMES = (
   'student_step',
   'segmentation_step',
   'separate_batch_norm',
-  'accumulation_memory',
+  'training_memory',
   'evaluation',
   'nms',
   'soft_nms',

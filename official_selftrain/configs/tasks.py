@@ -79,11 +79,14 @@ class BackboneTask(LabelledTask):
     gradient_accumulation_steps: in how many parts each batch is trained on, one after the other, for one update. So a
       large batch fits into little memory; batch norm sees one part at a time. The batches that each replica gets must
       be multiples of it.
+    recompute_blocks: compute the inside of the backbone's blocks again in the backward pass instead of keeping it: less
+      memory for more time. Blocks are those of ResNet, SpineNet, EfficientNet and MobileNet.
   """
 
   freeze_backbone: bool = False
   backbone_learning_rate: float = 1.0
   gradient_accumulation_steps: int = 1
+  recompute_blocks: bool = False
 
   def check(self) -> None:
     """See `LabelledTask`."""

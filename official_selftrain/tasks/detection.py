@@ -18,7 +18,7 @@ from official_selftrain.losses import detection as detection_losses
 from official_selftrain.modeling import detection_generator
 from official_selftrain.modeling import retinanet as modeling
 from official_selftrain.pseudo_labels import detection as label_formats
-from official_selftrain.tasks import contract, joint, run_state, self_training, streams
+from official_selftrain.tasks import contract, joint, self_training, streams
 
 
 @task_factory.register_task_cls(configs.DetectionTask)
@@ -51,12 +51,10 @@ class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetT
   )
 
   def build_model(self) -> tf.keras.Model:
-    """See `modeling.retinanet.build`; it remembers its first non-finite loss, and may have a classifier."""
+    """See `modeling.retinanet.build`, and `JointMixin.finished`."""
     config = self.task_config
     model = modeling.build(config.model, config.losses.l2_weight_decay)
-    if config.freeze_backbone:
-      model.backbone.trainable = False
-    return self.with_classifier(run_state.attach(model))
+    return self.finished(model)
 
   def make_variables(self, model: tf.keras.Model) -> None:
     """See `StreamsMixin`."""

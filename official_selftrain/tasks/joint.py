@@ -7,10 +7,11 @@ import tensorflow as tf
 from official_selftrain.checkpoints import restore
 from official_selftrain.configs import classification as class_configs
 from official_selftrain.configs import joint as configs
-from official_selftrain.core import console
+from official_selftrain.core import console, errors
 from official_selftrain.dataloaders import classification as parsing
 from official_selftrain.modeling import classification as modeling
-from official_selftrain.tasks import labelled_records, multi_stream, passes, stream_specs
+from official_selftrain.modeling import recomputation
+from official_selftrain.tasks import labelled_records, multi_stream, passes, run_state, stream_specs
 
 STREAM = 'joint'
 # What the weights of a task on a backbone depend on, see `contract.SettingNames`.
@@ -21,6 +22,7 @@ TRAINING_SETTINGS = (
   'task.freeze_backbone',
   'task.backbone_learning_rate',
   'task.gradient_accumulation_steps',
+  'task.recompute_blocks',
   'task.joint',
 )
 _NUM_CLASSES = f'task.{configs.FIELD}.num_classes'
@@ -41,8 +43,25 @@ class JointMixin(multi_stream.MultiStreamMixin):
   def _is_joint(self) -> bool:
     return bool(self.task_config.joint.weight)
 
-  def with_classifier(self, model: tf.keras.Model) -> tf.keras.Model:
-    """Gives a finished model its classifier, if there is one to train, and returns the model."""
+  def finished(self, model: tf.keras.Model) -> tf.keras.Model:
+    """Adds to a model what training needs, and returns it.
+
+    Its backbone is frozen or recomputed as set; it remembers its first non-finite loss; and it has a classifier, if
+    there is one to train.
+
+    Raises:
+      ConfigError: the backbone has no blocks to recompute.
+    """
+    config = self.task_config
+    if config.freeze_backbone:
+      model.backbone.trainable = False
+    if config.recompute_blocks and not recomputation.recompute_blocks(model.backbone):
+      raise errors.ConfigError(
+        'task.recompute_blocks: this backbone has no blocks that can be computed again. ResNet, SpineNet, EfficientNet '
+        'and MobileNet of the Model Garden, and those of task.model.family=original, have; else split the batch with '
+        'task.gradient_accumulation_steps.'
+      )
+    run_state.attach(model)
     if self._is_joint:
       joint, losses = self.task_config.joint, self.task_config.losses
       # Not in `checkpoint_items`, which other models must match.

@@ -19,7 +19,7 @@ from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.ops import images as image_ops
 from official_selftrain.ops import masks
 from official_selftrain.pseudo_labels import segmentation as label_formats
-from official_selftrain.tasks import contract, joint, run_state, self_training, streams
+from official_selftrain.tasks import contract, joint, self_training, streams
 
 
 @task_factory.register_task_cls(configs.SegmentationTask)
@@ -38,12 +38,10 @@ class SegmentationTask(
   source_log_names = ('loss', 'labelled_share', 'object_share')
 
   def build_model(self) -> tf.keras.Model:
-    """See `modeling.segmentation.build`; it remembers its first non-finite loss, and may have a classifier."""
+    """See `modeling.segmentation.build`, and `JointMixin.finished`."""
     config = self.task_config
     model = modeling.build(config.model, config.losses.l2_weight_decay)
-    if config.freeze_backbone:
-      model.backbone.trainable = False
-    return self.with_classifier(run_state.attach(model))
+    return self.finished(model)
 
   def decoder(self, params: configs.DataConfig) -> Callable[[tf.Tensor], parsing.Example]:
     """See `dataloaders.segmentation.decoder`."""
