@@ -24,6 +24,7 @@ COMMANDS = {
   'labels verify': ('pseudo_labels.verify', 'read every label shard'),
   'augment': ('augment', 'draw what augmentation does to images'),
   'memory': ('estimate_memory', 'estimate the memory that an experiment needs'),
+  'time': ('estimate_time', 'estimate how long an experiment takes on this machine'),
   'import-tf1': ('import_tf1', "read the paper's TF1 checkpoints"),
   'import-weights': ('import_weights', 'read ImageNet weights of other packages'),
   'doctor': ('doctor', 'print versions and devices, and what does not fit together'),

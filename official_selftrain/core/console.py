@@ -339,11 +339,11 @@ class Progress:
     if self._total is not None and self._done >= self._total:
       elapsed = now - self._began
       rate = (self._done - self._initial) / elapsed if elapsed > 0 else 0.0
-      timing = [f'took {_duration(elapsed)}']
+      timing = [f'took {duration(elapsed)}']
     elif self._total is None:
       timing = []
     else:
-      timing = [f'ETA {_duration((self._total - self._done) / rate)}' if rate else 'ETA -']
+      timing = [f'ETA {duration((self._total - self._done) / rate)}' if rate else 'ETA -']
     return [*timing, f'{_significant(rate)} {self._unit}/s'] if rate else timing
 
 
@@ -361,7 +361,7 @@ def _width(stream: Stream) -> int:
     return shutil.get_terminal_size().columns
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
   """`m:ss`, or `h:mm:ss` from an hour on."""
   minutes, second = divmod(round(seconds), 60)
   hours, minute = divmod(minutes, 60)

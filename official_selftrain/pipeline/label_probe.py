@@ -70,7 +70,7 @@ def measure(request: labelling.Request, probe_images: int) -> Probe:
   Raises:
     DataError: an image shard does not exist.
   """
-  images = sum(_count(path) for path in request.images)
+  images = sum(count(path) for path in request.images)
   started = time.monotonic()
   teacher = labelling.make_labeller(request)
   with tempfile.TemporaryDirectory() as folder:
@@ -92,7 +92,8 @@ def measure(request: labelling.Request, probe_images: int) -> Probe:
   )
 
 
-def _count(path: str) -> int:
+def count(path: str) -> int:
+  """Records in a file, compressed or not."""
   try:
     return tfrecords.count_records(path)
   except errors.DataError:
