@@ -134,6 +134,7 @@ class Workbench:
         teacher=self.teacher,
         images=tuple(self.unlabelled),
         output_dir=label_dir,
+        runtime=params.runtime,
         seed=params.seed,
       )
       labelling.run(request)

@@ -15,6 +15,7 @@ NAMES = (
   'parser',
   'augmentation',
   'late_start',
+  'flat_memory',
   'views',
   'pretraining_steps',
   'augmentation_ops',
