@@ -2,11 +2,15 @@
 
 TensorFlow matches a checkpoint with a model by the names of attributes and silently skips what it does not find. It can
 only be asked whether something was skipped. This module walks both graphs first, so it can report what happens.
+
+Where training averaged the weights (`optimizer_config.ema`), the averages are what a model is restored with: they are
+what the Model Garden evaluates, so they label, start the next model and are exported, too.
 """
 
 import collections
 import contextlib
 import dataclasses
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +22,10 @@ from official_selftrain.core import errors
 
 _GRAPH_KEY = '_CHECKPOINTABLE_OBJECT_GRAPH'
 _VALUE = 'VARIABLE_VALUE'
+# The slot of the Model Garden's `ExponentialMovingAverage`.
+_AVERAGE = 'average'
+# Its own copies, in `ema_checkpoints`, are written while weights and averages have changed places.
+_SWAPPED = 'average_weights-'
 # What TensorFlow raises for checkpoints that are cut, changed or incomplete.
 _DAMAGED = (
   IndexError,
@@ -37,16 +45,19 @@ class Accounting:
     restored: names of the model's variables that have a value from the checkpoint.
     fresh: names of the model's other variables.
     unused: keys of the checkpoint's other values: other modules, optimizer slots, counters.
+    averaged: how many of the restored have the moving average of their values.
   """
 
   restored: tuple[str, ...]
   fresh: tuple[str, ...]
   unused: tuple[str, ...]
+  averaged: int = 0
 
   def text(self) -> str:
     """One line for the console."""
+    averaged = f' ({self.averaged} of them averaged over steps)' if self.averaged else ''
     return (
-      f'{len(self.restored)} variables restored, {len(self.fresh)} left fresh, '
+      f'{len(self.restored)} variables restored{averaged}, {len(self.fresh)} left fresh, '
       f'{len(self.unused)} values of the checkpoint not used'
     )
 
@@ -152,15 +163,61 @@ def restore(
   )
   with readable(checkpoint):
     tf.train.Checkpoint(**items).read(checkpoint).expect_partial()
+  averages = take_averages(tf.train.Checkpoint(**items), checkpoint)
   for ref, value in kept.items():
     wanted[ref].assign(value)
     del found[ref]
-  used = {_GRAPH_KEY, *found.values()}
+  averaged = [averages[key] for key in found.values() if key in averages]
+  used = {_GRAPH_KEY, *found.values(), *averaged}
   return Accounting(
     restored=tuple(wanted[ref].name for ref in found),
     fresh=tuple(v.name for v in model.variables if v.ref() not in found),
     unused=tuple(sorted(set(shapes) - used)),
+    averaged=len(averaged),
   )
+
+
+def take_averages(root: tf.train.Checkpoint, checkpoint: str) -> dict[str, str]:
+  """Gives variables that were averaged during training their averages; the others stay as they are.
+
+  Args:
+    root: in the layout of the checkpoint; its variables exist.
+    checkpoint: prefix of an object-based checkpoint.
+
+  Returns:
+    Keys of the averages in the checkpoint, by those of the values that they are of; empty if there are none, or if the
+    Model Garden has put them in the place of the weights already.
+
+  Raises:
+    DataError: the checkpoint is damaged.
+  """
+  _, serialized = _contents(checkpoint)
+  is_swapped = os.path.basename(checkpoint).startswith(_SWAPPED)
+  averages = {} if is_swapped or not serialized else _averages(serialized)
+  if averages:
+    keys = _match(root, serialized)
+    with readable(checkpoint):
+      reader = tf.train.load_checkpoint(checkpoint)
+      for variable in _variables(root):
+        average = averages.get(keys.get(variable.ref(), ''))
+        if average is not None:
+          variable.assign(reader.get_tensor(average))
+  return averages
+
+
+def _averages(serialized: bytes) -> dict[str, str]:
+  """Keys of moving averages in a checkpoint, by the keys of the values that they are of."""
+  nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(serialized).nodes
+
+  def key(node_id: int) -> str:
+    return next(each.checkpoint_key for each in nodes[node_id].attributes if each.name == _VALUE)
+
+  return {
+    key(slot.original_variable_node_id): key(slot.slot_variable_node_id)
+    for node in nodes
+    for slot in node.slot_variables
+    if slot.slot_name == _AVERAGE
+  }
 
 
 def _contents(checkpoint: str) -> tuple[Mapping[str, list[int]], bytes]:
@@ -199,6 +256,7 @@ def restore_if_there(root: tf.train.Checkpoint, checkpoint: str) -> bool:
     return False
   with readable(checkpoint):
     root.read(checkpoint).expect_partial()
+  take_averages(root, checkpoint)
   return True
 
 

@@ -70,6 +70,7 @@ class SupervisedExperiment(cfg.ExperimentConfig):
     """Raises ConfigError for settings that contradict each other."""
     check_paths(self)
     st.check_trainer(self.trainer, 'trainer')
+    st.check_averages(self.trainer, 'trainer', self.runtime)
     if isinstance(self.task, task_configs.LabelledTask):
       self.task.check()
       self.task.check_strategy(self.runtime.distribution_strategy)
@@ -151,6 +152,11 @@ class SelfTrainingExperiment(SupervisedExperiment):
   def check(self) -> None:
     super().check()
     st.check_trainer(self.teacher.trainer, 'teacher.trainer')
+    st.check_averages(self.teacher.trainer, 'teacher.trainer', self.runtime)
+    if self.trained_start is not None:
+      st.check_averages(
+        self.trained_start.trainer, f'pretraining.{self.init}.trainer', self.runtime
+      )
     st.check_init_modules(self.teacher.init_checkpoint_modules, 'teacher.init_checkpoint_modules')
     if self.teacher.augmentation is not None:
       inputs.check_augmentation(self.teacher.augmentation, 'teacher.augmentation')

@@ -292,13 +292,27 @@ def check_init_modules(modules: str | list[str], name: str) -> None:
     )
 
 
+def check_averages(trainer: cfg.TrainerConfig, prefix: str, runtime: cfg.RuntimeConfig) -> None:
+  """Raises ConfigError where the Model Garden could not average weights, `optimizer_config.ema`."""
+  ema, name = trainer.optimizer_config.ema, f'{prefix}.optimizer_config.ema'
+  if ema is None:
+    return
+  if not 0 <= ema.average_decay < 1:
+    raise errors.ConfigError(f'{name}.average_decay is {ema.average_decay}: it must be in [0, 1).')
+  if not ema.dynamic_decay and ema.start_step < 1:
+    raise errors.ConfigError(
+      f'{name}: averages begin at zero, which the first steps must outweigh. Leave dynamic_decay on, or set start_step '
+      'to 1 or more.'
+    )
+  if runtime.mixed_precision_dtype == 'float16':
+    raise errors.ConfigError(
+      f'{name} does not go with runtime.mixed_precision_dtype=float16, whose loss scaling hides the averages from the '
+      "Model Garden's trainer: use bfloat16 or null."
+    )
+
+
 def check_trainer(trainer: cfg.TrainerConfig, prefix: str) -> None:
   """Raises ConfigError for schedules that Orbit would reject later, with a message of its own."""
-  if trainer.optimizer_config.ema is not None:
-    raise errors.ConfigError(
-      f'{prefix}.optimizer_config.ema: averaged weights are not supported; evaluation would use them and labelling '
-      'the raw ones.'
-    )
   if trainer.train_steps < 1:
     raise errors.ConfigError(
       f'{prefix}.train_steps is {trainer.train_steps}: it must be at least 1.'

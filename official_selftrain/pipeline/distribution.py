@@ -56,10 +56,17 @@ def check(runtime: cfg.RuntimeConfig) -> None:
     )
 
 
-def build_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
+def build_strategy(
+  runtime: cfg.RuntimeConfig, swaps_weights: bool = False
+) -> tf.distribute.Strategy:
   """The distribution strategy of the runtime settings; `mirrored` with `num_gpus` 0 takes all GPUs there are.
 
   With several workers it must be called before TensorFlow does anything else; it waits for all of them.
+
+  Args:
+    runtime: the settings.
+    swaps_weights: evaluation takes averages of the weights, which the Model Garden does under a strategy only; so a
+      single device gets one.
   """
   name = runtime.distribution_strategy
   num_gpus = runtime.num_gpus
@@ -70,6 +77,8 @@ def build_strategy(runtime: cfg.RuntimeConfig) -> tf.distribute.Strategy:
   if name == 'mirrored' and num_gpus < 2:
     # There is nothing to mirror on one device, and the machinery costs ten seconds of tracing per model.
     name = 'off'
+  if name == 'off' and swaps_weights:
+    name = 'one_device'
   return _strategy(name, runtime.all_reduce_alg, num_gpus, runtime.tpu)
 
 

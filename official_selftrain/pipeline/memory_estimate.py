@@ -105,11 +105,15 @@ def estimate_model(
   if hasattr(data, 'joint') and data.joint.weight > 0:
     sizes.append(data.joint.data.global_batch_size)
   divides = math.gcd(*sizes)  # One setting splits all of them.
-  # A teacher that follows the student is a second set of its weights.
+  # A teacher that follows the student is a second set of its weights, averages are a second set of those trained.
   online = data.self_training.online_teacher.enabled
+  averaged = {
+    name: trained * _FLOAT32 * (trainer.optimizer_config.ema is not None)
+    for name, trainer in (('student', params.trainer), ('teacher', params.teacher.trainer))
+  }
   needs = {
     name: memory.Estimate(
-      fixed + values * _FLOAT32 * (online and name == 'student'),
+      fixed + averaged[name] + values * _FLOAT32 * (online and name == 'student'),
       found.peak,
       batch,
       parts=data.gradient_accumulation_steps,

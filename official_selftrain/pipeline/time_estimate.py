@@ -21,7 +21,6 @@ from official_selftrain.core import console, errors
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import (
   data,
-  distribution,
   graph,
   jobs,
   label_probe,
@@ -175,7 +174,7 @@ def measure(job: training.Job, seconds: float, folder: str) -> Steps:
   """
   tf.keras.backend.clear_session()
   tf.keras.utils.set_random_seed(job.seed)
-  strategy = distribution.build_strategy(job.params.runtime)
+  strategy = training.strategy_of(job)
   start = stream_specs.Start(job.seed, job.family)
   # The evaluator prints.
   with contextlib.redirect_stdout(io.StringIO()):

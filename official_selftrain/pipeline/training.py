@@ -95,7 +95,7 @@ def run(job: Job, mode: str) -> dict[str, float]:
   tf.keras.utils.set_random_seed(job.seed)
   os.makedirs(job.model_dir, exist_ok=True)
   is_training = 'train' in mode
-  strategy = distribution.build_strategy(job.params.runtime)
+  strategy = strategy_of(job)
   is_chief = distribution.is_chief(job.params.runtime)
   # Before the chief writes anything, every worker must have seen where training starts.
   step = finished_steps(job.model_dir) if is_training else 0
@@ -118,6 +118,12 @@ def run(job: Job, mode: str) -> dict[str, float]:
       samples.write(task, job.model_dir)
     with _folder(job) as folder:
       return _run(job, mode, task, strategy, step, folder)
+
+
+def strategy_of(job: Job) -> tf.distribute.Strategy:
+  """The strategy under which a job is trained."""
+  averages = job.params.trainer.optimizer_config.ema is not None
+  return distribution.build_strategy(job.params.runtime, swaps_weights=averages)
 
 
 @contextlib.contextmanager

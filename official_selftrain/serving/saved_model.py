@@ -15,6 +15,7 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 from official.core import train_utils
 
+from official_selftrain.checkpoints import restore
 from official_selftrain.core import class_names, errors
 from official_selftrain.modeling import precision
 from official_selftrain.serving import modules
@@ -42,7 +43,7 @@ def export_model(
 
   Args:
     params: an experiment of detection or segmentation.
-    checkpoint: prefix of a checkpoint, or a model directory.
+    checkpoint: prefix of a checkpoint, or a model directory. Averages of the weights are taken where there are some.
     directory: where the SavedModel goes.
     input_type: one of `INPUT_TYPES`.
     batch_size: fixed batch, or None for any.
@@ -84,6 +85,7 @@ def export_model(
     signatures = module.get_inference_signatures(signature)
     saved = tf.Module()
     # Only now: a head without a decoder makes its variables when it is traced.
+    restore.take_averages(tf.train.Checkpoint(model=module.model), prefix)
     saved.weights = module.model.weights
     if class_names:
       names = pathlib.Path(assets, CLASS_NAMES_FILE)

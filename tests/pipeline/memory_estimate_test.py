@@ -57,6 +57,14 @@ class FootprintTest(tf.test.TestCase):
     self.assertEqual(online.student.fixed, report.student.fixed + 4 * report.values)
     self.assertEqual(online.teacher.fixed, report.teacher.fixed)
 
+  def test_averages_are_a_second_set_of_what_is_trained(self):
+    report = _report(f'{_BATCHES},teacher.global_batch_size=16')
+    averaged = _report(
+      f'{_BATCHES},teacher.global_batch_size=16,teacher.trainer.optimizer_config.ema.average_decay=0.9'
+    )
+    self.assertEqual(averaged.teacher.fixed, report.teacher.fixed + 4 * report.trained)
+    self.assertEqual(averaged.student.fixed, report.student.fixed)
+
   def test_four_times_the_pixels_and_half_the_bits(self):
     small = _report(_BATCHES).activations
     large = _report(f'{_BATCHES},task.model.input_size=[256,256,3]').activations
