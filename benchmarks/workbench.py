@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -128,16 +128,22 @@ class Workbench:
     params = self.params()
     label_dir = params.task.pseudo_data.label_dir
     if not os.path.exists(os.path.join(label_dir, manifest.FILE_NAME)):
-      request = labelling.Request(
-        task=params.task,
-        labels=params.labels,
-        teacher=self.teacher,
-        images=tuple(self.unlabelled),
-        output_dir=label_dir,
-        runtime=params.runtime,
-        seed=params.seed,
-      )
-      labelling.run(request)
+      labelling.run(labelling_request(params, self.teacher, self.unlabelled))
+
+
+def labelling_request(
+  params: runs.SelfTrainingExperiment, teacher: str, images: Sequence[str]
+) -> labelling.Request:
+  """The job of labelling image shards with a checkpoint, where `task.pseudo_data.label_dir` says."""
+  return labelling.Request(
+    task=params.task,
+    labels=params.labels,
+    teacher=teacher,
+    images=tuple(images),
+    output_dir=params.task.pseudo_data.label_dir,
+    runtime=params.runtime,
+    seed=params.seed,
+  )
 
 
 class _SegmentationTask(stock_segmentation_tasks.SemanticSegmentationTask):

@@ -141,15 +141,7 @@ def measure(settings: str, path: str) -> None:
   params.task.train_data.input_path = given['train']
   params.task.pseudo_data.input_path = os.path.join(given['images'], '*')
   params.task.pseudo_data.label_dir = given['labels']
-  request = labelling.Request(
-    task=params.task,
-    labels=params.labels,
-    teacher=given['teacher'],
-    images=tuple(images),
-    output_dir=given['labels'],
-    runtime=params.runtime,
-    seed=params.seed,
-  )
+  request = workbench.labelling_request(params, given['teacher'], images)
   curves = {}
   with _Sampler() as sampler:
 

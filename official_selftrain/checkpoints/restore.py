@@ -163,7 +163,7 @@ def restore(
   )
   with readable(checkpoint):
     tf.train.Checkpoint(**items).read(checkpoint).expect_partial()
-  averages = take_averages(tf.train.Checkpoint(**items), checkpoint)
+  averages = _take_averages(tf.train.Checkpoint(**items), checkpoint, serialized)
   for ref, value in kept.items():
     wanted[ref].assign(value)
     del found[ref]
@@ -191,7 +191,10 @@ def take_averages(root: tf.train.Checkpoint, checkpoint: str) -> dict[str, str]:
   Raises:
     DataError: the checkpoint is damaged.
   """
-  _, serialized = _contents(checkpoint)
+  return _take_averages(root, checkpoint, _contents(checkpoint)[1])
+
+
+def _take_averages(root: tf.train.Checkpoint, checkpoint: str, serialized: bytes) -> dict[str, str]:
   is_swapped = os.path.basename(checkpoint).startswith(_SWAPPED)
   averages = {} if is_swapped or not serialized else _averages(serialized)
   if averages:
@@ -256,7 +259,7 @@ def restore_if_there(root: tf.train.Checkpoint, checkpoint: str) -> bool:
     return False
   with readable(checkpoint):
     root.read(checkpoint).expect_partial()
-  take_averages(root, checkpoint)
+  _take_averages(root, checkpoint, serialized)
   return True
 
 

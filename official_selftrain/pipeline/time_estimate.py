@@ -120,13 +120,14 @@ def estimate(
 
 
 class _Measured:
-  """Measures each training once, when a stage first asks for it."""
+  """Measures each training, and labelling, once: when a stage first asks for it."""
 
   def __init__(self, made: jobs.Jobs, seconds: float, folder: str):
     self._jobs = made
     self._seconds = seconds
     self._folder = folder
     self._found: dict[str, Steps] = {}
+    self._labelling: label_probe.Probe | None = None
 
   def row(self, stage: graph.Stage) -> Row:
     """The estimate of a stage."""
@@ -152,11 +153,14 @@ class _Measured:
 
   def _labels(self, stage: graph.Stage) -> Row:
     """A teacher that has learned next to nothing takes as long as one that has learned."""
-    teacher = self._jobs.params.teacher.checkpoint
-    if not teacher:
-      self._steps(selftrain_graph.TEACHER)
-      teacher = tf.train.latest_checkpoint(os.path.join(self._folder, selftrain_graph.TEACHER))
-    found = label_probe.measure(self._jobs.labelling(stage.round, teacher), _PROBE_IMAGES)
+    if self._labelling is None:
+      teacher = self._jobs.params.teacher.checkpoint
+      if not teacher:
+        self._steps(selftrain_graph.TEACHER)
+        teacher = tf.train.latest_checkpoint(os.path.join(self._folder, selftrain_graph.TEACHER))
+      request = self._jobs.labelling(stage.round, teacher)
+      self._labelling = label_probe.measure(request, _PROBE_IMAGES)
+    found = self._labelling
     seconds = found.start_seconds + found.images / found.images_per_second
     return Row(stage.name, f'{found.images:,} images', seconds)
 

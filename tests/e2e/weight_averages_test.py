@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from official_selftrain.core import config, errors
-from official_selftrain.pipeline import jobs, labelling, run
+from official_selftrain.pipeline import data, jobs, labelling, run
 from official_selftrain.tasks import contract
 from tests.testing import tiny_run
 
@@ -73,7 +73,7 @@ class WholeRunTest(tf.test.TestCase):
     for use_averages in (True, False):
       plain = self._plain_teacher(use_averages)
       folder = self.create_tempdir().full_path
-      made = jobs.Jobs(_located(without), folder, self._class_names())
+      made = self._jobs(without, folder)
       found = labelling.evaluate_given_teacher(made.make('teacher'), plain)
       losses[use_averages] = found['validation_loss']
       labelling.run(made.labelling(1, plain))
@@ -85,7 +85,7 @@ class WholeRunTest(tf.test.TestCase):
     self.assertNotEqual(shards[False], of_the_run)
 
   def test_the_student_starts_from_the_averages_of_its_teacher(self):
-    made = jobs.Jobs(_located(self.params), self.run_dir, self._class_names())
+    made = self._jobs(self.params, self.run_dir)
     task = contract.make(made.make('student', start=self._checkpoint('teacher')).params.task)
     student = task.build_model()
     task.make_variables(student)
@@ -118,18 +118,10 @@ class WholeRunTest(tf.test.TestCase):
     for key in moved:
       self.assertFalse(any(np.array_equal(raw[key], each) for each in exported), key)
 
-  def _class_names(self):
-    return tuple(tiny_run.data().class_names[1:])
-
-
-def _located(params):
-  files = tiny_run.data()
-  resolved = params.replace()
-  resolved.task.train_data.input_path = files.train
-  resolved.task.validation_data.input_path = files.validation
-  resolved.task.annotation_file = files.annotation_file
-  resolved.task.pseudo_data.input_path = files.unlabelled
-  return resolved
+  def _jobs(self, params, folder):
+    resolved = params.replace()
+    facts = data.locate(resolved, folder)
+    return jobs.Jobs(resolved, folder, facts.class_names)
 
 
 def _shards(folder):
