@@ -1,7 +1,9 @@
-"""Exports a trained model as SavedModel.
+"""Exports a trained model as SavedModel, ONNX or TensorFlow Lite, and checks it on images of the run.
 
 python -m official_selftrain.export --run=runs/retinanet_selftrain --output=student
 python -m official_selftrain.export --run=runs/retinanet_selftrain --model=teacher --output=teacher
+python -m official_selftrain.export --run=runs/retinanet_selftrain --format=onnx --output=student-onnx
+python -m official_selftrain.export --run=runs/retinanet_selftrain --format=tflite --precision=int8 --output=phone
 """
 
 import argparse
@@ -9,10 +11,16 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from official_selftrain.core import class_names, console, errors, program
+from official_selftrain.core import class_names, console, errors, override_text, program
+from official_selftrain.serving import targets
 
+if TYPE_CHECKING:
+  import numpy as np
+
+_PARAMS = 'params.yaml'
+_FORMATS = {'saved_model': 'SavedModel', 'onnx': 'ONNX', 'tflite': 'TensorFlow Lite'}
 _MODEL = re.compile('(teacher|ceiling|(student|control)(-[0-9]+)?)')
 
 
@@ -27,12 +35,57 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     'on; the last student if not given',
   )
   parser.add_argument('--checkpoint', default='', help='prefix, if not the latest of the model')
-  parser.add_argument('--output', required=True, help='where the SavedModel goes')
+  parser.add_argument('--output', required=True, help='folder of the export')
+  parser.add_argument('--format', default='saved_model', choices=targets.FORMATS)
   parser.add_argument(
-    '--input_type', default='image_bytes', choices=('image_bytes', 'image_tensor')
+    '--input_type',
+    default=None,
+    choices=targets.INPUT_TYPES,
+    help='image_bytes (whole JPEG or PNG files), which only a SavedModel takes and is its default, or image_tensor',
   )
-  parser.add_argument('--batch_size', type=int, default=None, help='fixed batch; any if not given')
+  parser.add_argument(
+    '--batch_size',
+    type=int,
+    default=None,
+    help='fixed batch; if not given, any, and 1 for tflite',
+  )
+  parser.add_argument(
+    '--image_size',
+    type=_size,
+    default=None,
+    metavar='HEIGHT,WIDTH',
+    help='fixed size of the images that onnx and tflite take; if not given, any, and that of the network for tflite',
+  )
+  parser.add_argument(
+    '--nms',
+    default='inside',
+    choices=targets.NMS,
+    help='none: all boxes with all scores, for suppression in your program',
+  )
+  parser.add_argument(
+    '--precision',
+    default='float32',
+    choices=targets.PRECISIONS,
+    help='of the weights of tflite; int8 computes in integers, too',
+  )
+  parser.add_argument(
+    '--images',
+    default='',
+    help='TFRecords, image files or a folder on which the export is compared with the model, and for which int8 is '
+    'calibrated; the validation images of the run if not given',
+  )
+  parser.add_argument(
+    '--num_images',
+    type=int,
+    default=None,
+    help='how many of these; 8 if not given, and 64 for int8',
+  )
   return parser.parse_args(arguments)
+
+
+def _size(text: str) -> tuple[int, int]:
+  height, width = map(int, text.split(','))
+  return height, width
 
 
 def _model(name: str, params: Any) -> str:
@@ -51,6 +104,27 @@ def _is_last(checkpoint: str, model_dir: str) -> bool:
   return restore.find(checkpoint) == restore.find(model_dir)
 
 
+def _images(flags: argparse.Namespace, model_dir: str, records: str) -> 'list[np.ndarray]':
+  """Images to check on; none, with a word about it, if a model that is not quantised is all that is left of a run."""
+  from official_selftrain.serving import example_images
+
+  is_calibrated = flags.precision == 'int8'
+  number = flags.num_images or (64 if is_calibrated else 8)
+  if flags.images:
+    return example_images.read(flags.images, number)
+  path = os.path.join(model_dir, _PARAMS)
+  try:
+    # The paths of a run's data are known once its stages have made them: then they are in the model's folder.
+    if os.path.exists(path):
+      records = override_text.read_override_file(path)['task']['validation_data']['input_path']
+    return example_images.read(records, number)
+  except errors.DataError as error:
+    if is_calibrated:
+      raise errors.DataError(f'{error} int8 is calibrated on them: --images=FOLDER.') from error
+    console.note(f'not checked: {error} (--images)')
+    return []
+
+
 def _run(flags: argparse.Namespace) -> None:
   from official_selftrain import registry_imports  # noqa: F401
   from official_selftrain.core import config
@@ -62,18 +136,22 @@ def _run(flags: argparse.Namespace) -> None:
     else flags.run
   )
   from official_selftrain.pipeline import model_cards
-  from official_selftrain.serving import saved_model
+  from official_selftrain.serving import exports
 
+  default = 'image_bytes' if flags.format == 'saved_model' else 'image_tensor'
+  target = targets.Target(
+    format=flags.format,
+    input_type=flags.input_type or default,
+    batch_size=flags.batch_size,
+    image_size=flags.image_size,
+    nms=flags.nms,
+    precision=flags.precision,
+  )
+  target.check(params.task.data_kind)
   checkpoint = flags.checkpoint or model_dir
   names = class_names.of_model(checkpoint)
-  saved_model.export_model(
-    params,
-    checkpoint,
-    flags.output,
-    flags.input_type,
-    flags.batch_size,
-    names,
-  )
+  images = _images(flags, model_dir, params.task.validation_data.input_path)
+  agreement = exports.export_model(params, checkpoint, flags.output, target, names, images)
   name = os.path.basename(os.path.abspath(model_dir)) if hasattr(params, 'teacher') else 'model'
   model_cards.write(
     params,
@@ -83,8 +161,12 @@ def _run(flags: argparse.Namespace) -> None:
     # The report is about the last checkpoint.
     flags.run if _is_last(checkpoint, model_dir) else '',
     flags.output,
+    target,
+    agreement,
   )
-  console.say(f'SavedModel with input {flags.input_type}: {flags.output}')
+  console.say(f'{_FORMATS[flags.format]} with input {target.input_type}: {flags.output}')
+  if agreement:
+    console.say(agreement.sentence())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

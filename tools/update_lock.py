@@ -18,7 +18,7 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # The extras of each lock. The second keeps the versions of the first as far as Beam lets it.
 LOCKS = {
-  ROOT / 'requirements.lock': ('dev',),
+  ROOT / 'requirements.lock': ('dev', 'docs', 'onnx', 'serving'),
   ROOT / 'requirements-beam.lock': ('dev', 'beam'),
 }
 # glibc 2.28 is the oldest that every wheel of the set runs on; it came out in 2018.

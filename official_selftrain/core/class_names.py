@@ -36,6 +36,11 @@ def read(given: str | None) -> tuple[str, ...]:
     ) from error
 
 
+def lines(names: Sequence[str]) -> str:
+  """The content of `ASSET`."""
+  return ''.join(f'{name}\n' for name in names)
+
+
 def of_model(path: str) -> tuple[str, ...]:
   """Names of the classes that a model was trained for, from id 1; empty if unknown.
 

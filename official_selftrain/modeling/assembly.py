@@ -10,6 +10,9 @@ from official.vision.ops import anchor
 from official_selftrain.configs import detection as configs
 from official_selftrain.modeling import detection_generator, precision, spinenet
 
+# Name scope of what comes after the network, where coordinates must keep their precision.
+ANSWERS = 'answers'
+
 ByLevel: TypeAlias = Mapping[str, tf.Tensor]
 Regularizer: TypeAlias = tf.keras.regularizers.Regularizer
 BackboneBuilder = Callable[
@@ -55,7 +58,10 @@ class RetinaNetModel(retinanet_model.RetinaNetModel):
       See `DetectionGenerator`.
     """
     raw = self.raw_outputs(images)
-    return generator(raw.boxes, raw.scores, self._anchor_boxes(images), image_shape, raw.attributes)
+    with tf.name_scope(ANSWERS):
+      return generator(
+        raw.boxes, raw.scores, self._anchor_boxes(images), image_shape, raw.attributes
+      )
 
   def call(
     self,

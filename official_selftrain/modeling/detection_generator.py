@@ -1,8 +1,9 @@
 """Turns the raw outputs of a RetinaNet into detections.
 
-The Model Garden's `MultilevelDetectionGenerator` with three additions: Soft-NMS for any `nms_version`, where the
+The Model Garden's `MultilevelDetectionGenerator` with four additions: Soft-NMS for any `nms_version`, where the
 Model Garden's `v2`, `v3` and `batched` ignore `soft_nms_sigma` and its `v1` needs to know the batch size; boxes as the
-authors' TF1 code decodes them; and `batched` without what no score speaks for, where there is much of it.
+authors' TF1 code decodes them; `batched` without what no score speaks for, where there is much of it; and hard
+suppression that TensorFlow Lite and ONNX can express.
 """
 
 import contextlib
@@ -33,10 +34,11 @@ class DetectionGenerator(detection_generator.MultilevelDetectionGenerator):
   """Decodes boxes and suppresses overlapping ones; see the Model Garden for its inputs and outputs.
 
   With `soft_nms_sigma` above 0, suppression is `ops.nms.soft_nms`, with the settings of the same names; entries from
-  `num_detections` on are then boxes and scores of 0 with class 1, as with `batched`. Without, it is the Model Garden's.
+  `num_detections` on are then boxes and scores of 0 with class 1, as with `batched`. Without, it is the Model Garden's,
+  or `ops.nms.hard_nms`.
   """
 
-  def __init__(self, *, inclusive_boxes: bool = False, **kwargs: Any):
+  def __init__(self, *, inclusive_boxes: bool = False, portable: bool = False, **kwargs: Any):
     """Keeps the settings.
 
     Args:
@@ -44,10 +46,12 @@ class DetectionGenerator(detection_generator.MultilevelDetectionGenerator):
         anchor's height and width are 1 more than the differences of its coordinates, a box ends 1 before its start
         plus its height or width, and clipping is to [0, side - 1]. Encoding knows nothing of this, in their code
         either, so decoding does not invert it.
+      portable: hard suppression is `ops.nms.hard_nms` for all of `nms_version`.
       **kwargs: see the Model Garden.
     """
     super().__init__(**kwargs)
     self._config_dict['inclusive_boxes'] = inclusive_boxes
+    self._config_dict['portable'] = portable
 
   def __call__(
     self,
@@ -71,25 +75,21 @@ class DetectionGenerator(detection_generator.MultilevelDetectionGenerator):
       int32 [batch, n] and `num_detections` int32 [batch]; the Model Garden has the rest.
 
     Raises:
-      ValueError: Soft-NMS with attributes.
+      ValueError: attributes with a suppression of ours.
     """
     settings = self._config_dict
-    if not (settings['apply_nms'] and settings['soft_nms_sigma']):
+    is_ours = settings['soft_nms_sigma'] or settings['portable']
+    if not (settings['apply_nms'] and is_ours):
       return super().__call__(raw_boxes, raw_scores, anchor_boxes, image_shape, raw_attributes)
     if raw_attributes:
-      raise ValueError(f'Soft-NMS does not pass attributes on: {", ".join(raw_attributes)}.')
+      raise ValueError(
+        f'This suppression does not pass attributes on: {", ".join(raw_attributes)}.'
+      )
     boxes, scores, attributes = self._decode_multilevel_outputs(
       raw_boxes, raw_scores, anchor_boxes, image_shape
     )
     with tf.device('cpu:0') if settings['use_cpu_nms'] else contextlib.nullcontext():
-      found = nms.soft_nms(
-        boxes[:, :, 0],
-        scores,
-        settings['soft_nms_sigma'],
-        settings['pre_nms_score_threshold'],
-        settings['pre_nms_top_k'],
-        settings['max_num_detections'],
-      )
+      found = self._suppress(boxes[:, :, 0], scores)
     result = {
       'num_detections': found.num_detections,
       'detection_boxes': found.boxes,
@@ -104,6 +104,17 @@ class DetectionGenerator(detection_generator.MultilevelDetectionGenerator):
         'decoded_box_attributes': attributes,
       }
     return result
+
+  def _suppress(self, boxes: tf.Tensor, scores: tf.Tensor) -> nms.Detections:
+    """Soft-NMS, or `portable` hard suppression, of decoded boxes [batch, n, 4]."""
+    settings = self._config_dict
+    threshold, most = settings['pre_nms_score_threshold'], settings['max_num_detections']
+    top_k = settings['pre_nms_top_k']
+    if settings['soft_nms_sigma']:
+      return nms.soft_nms(boxes, scores, settings['soft_nms_sigma'], threshold, top_k, most)
+    # The operator behind `batched` looks at all.
+    top_k = None if settings['nms_version'] == 'batched' else top_k
+    return nms.hard_nms(boxes, scores, settings['nms_iou_threshold'], threshold, top_k, most)
 
   def _decode_multilevel_outputs(
     self,
@@ -132,7 +143,7 @@ class DetectionGenerator(detection_generator.MultilevelDetectionGenerator):
     """Whether boxes without a score above the threshold are left out before hard suppression of all classes at once."""
     settings = self._config_dict
     is_batched = settings['apply_nms'] and settings['nms_version'] == 'batched'
-    needs_all = settings['return_decoded'] or settings['soft_nms_sigma']
+    needs_all = settings['return_decoded'] or settings['soft_nms_sigma'] or settings['portable']
     _, boxes, classes = scores.shape
     is_large = boxes is not None and boxes * classes >= _MANY_SCORES
     return is_batched and not needs_all and is_large and settings['pre_nms_score_threshold'] >= 0
@@ -152,11 +163,12 @@ class DetectionGenerator(detection_generator.MultilevelDetectionGenerator):
     return _up_to_the_last_pixel(boxes, image_shape), scores
 
 
-def build(model: configs.DetectionModel) -> DetectionGenerator:
+def build(model: configs.DetectionModel, portable: bool = False) -> DetectionGenerator:
   """The detection generator of a model, which decodes as its family does.
 
   Args:
     model: `task.model`.
+    portable: with means that TensorFlow Lite and ONNX have, too; finds the same, more slowly.
 
   Returns:
     The layer.
@@ -165,7 +177,7 @@ def build(model: configs.DetectionModel) -> DetectionGenerator:
     ConfigError: settings that do not go together, or a negative `soft_nms_sigma`.
   """
   sigma = model.detection_generator.soft_nms_sigma
-  return _build(model, sigma, f'{_SETTINGS}.soft_nms_sigma')
+  return _build(model, sigma, f'{_SETTINGS}.soft_nms_sigma', portable)
 
 
 def build_for_labels(model: configs.DetectionModel, soft_nms_sigma: float) -> DetectionGenerator:
@@ -184,7 +196,9 @@ def build_for_labels(model: configs.DetectionModel, soft_nms_sigma: float) -> De
   return _build(model, soft_nms_sigma, 'labels.soft_nms_sigma')
 
 
-def _build(model: configs.DetectionModel, sigma: float | None, name: str) -> DetectionGenerator:
+def _build(
+  model: configs.DetectionModel, sigma: float | None, name: str, portable: bool = False
+) -> DetectionGenerator:
   """Builds the layer; `name` is the setting that `sigma` comes from."""
   settings = model.detection_generator
   family = families.of(model)
@@ -192,8 +206,9 @@ def _build(model: configs.DetectionModel, sigma: float | None, name: str) -> Det
     raise errors.ConfigError(
       f'{name} is {sigma}: it must be above 0 for Soft-NMS, or 0 for hard suppression.'
     )
-  if settings.nms_version == 'tflite' and (sigma or family.has_inclusive_boxes):
+  if settings.nms_version == 'tflite' and (sigma or portable or family.has_inclusive_boxes):
     other = f'{name} above 0' if sigma else f'task.model.family={family.name}'
+    other = 'an export to tflite or onnx' if portable else other
     raise errors.ConfigError(
       f'{_SETTINGS}.nms_version is tflite, whose operator decodes and suppresses in its own way: not possible with '
       f'{other}.'
@@ -202,10 +217,18 @@ def _build(model: configs.DetectionModel, sigma: float | None, name: str) -> Det
     raise errors.ConfigError(
       f'{_SETTINGS}.use_class_agnostic_nms: Soft-NMS treats each class on its own; set {name} to 0, or this to false.'
     )
+  if portable and settings.use_class_agnostic_nms and settings.apply_nms:
+    raise errors.ConfigError(
+      f'{_SETTINGS}.use_class_agnostic_nms: suppression across classes cannot be exported to tflite or onnx. Export '
+      'with --nms=none and suppress in your program.'
+    )
   fields = {**settings.as_dict(), 'soft_nms_sigma': sigma}
   tflite = {**fields.pop('tflite_post_processing'), 'input_image_size': tuple(model.input_size[:2])}
   return DetectionGenerator(
-    inclusive_boxes=family.has_inclusive_boxes, tflite_post_processing_config=tflite, **fields
+    inclusive_boxes=family.has_inclusive_boxes,
+    portable=portable,
+    tflite_post_processing_config=tflite,
+    **fields,
   )
 
 

@@ -1,5 +1,8 @@
 """Gaussian Soft-NMS for a batch of images and all classes at once (Bodla et al. 2017, arXiv:1704.04503, section 3).
 
+`hard_nms` is ordinary suppression by the same means, for places where TensorFlow's operators do not exist: all that is
+used here has a counterpart in TensorFlow Lite and in ONNX.
+
 Hard suppression removes boxes that overlap a better one of their class; this lowers their scores instead:
 
     score <- score * exp(-IoU^2 / (2 * sigma))
@@ -16,6 +19,7 @@ third axis along which boxes of different classes are apart: one formula gives t
 loop. All images of a batch pick at the same time.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -85,11 +89,70 @@ def soft_nms(
     raise ValueError(
       f'sigma is {sigma} and score_threshold {score_threshold}: sigma must be above 0, the threshold not below 0.'
     )
+  return _select(
+    boxes,
+    scores,
+    lambda iou: tf.exp(-0.5 / sigma * iou * iou),
+    score_threshold,
+    pre_nms_top_k,
+    max_num_detections,
+  )
+
+
+def hard_nms(
+  boxes: tf.Tensor,
+  scores: tf.Tensor,
+  iou_threshold: float,
+  score_threshold: float = 0.05,
+  pre_nms_top_k: int | None = None,
+  max_num_detections: int = 100,
+) -> Detections:
+  """Removes boxes that overlap a better one of their class by more than a threshold, as `tf.image` does it.
+
+  Equal to `tf.image.combined_non_max_suppression`, which is faster, and which neither TensorFlow Lite nor every ONNX
+  runtime has.
+
+  Args:
+    boxes: see `soft_nms`.
+    scores: see `soft_nms`.
+    iou_threshold: intersection over union above which a box is removed.
+    score_threshold: see `soft_nms`.
+    pre_nms_top_k: see `soft_nms`; all if None.
+    max_num_detections: see `soft_nms`.
+
+  Returns:
+    `Detections`.
+
+  Raises:
+    ValueError: `score_threshold` is below 0.
+  """
+  if score_threshold < 0.0:
+    raise ValueError(f'score_threshold is {score_threshold}: it must not be below 0.')
+  return _select(
+    boxes,
+    scores,
+    lambda iou: tf.cast(iou <= iou_threshold, iou.dtype),
+    score_threshold,
+    pre_nms_top_k,
+    max_num_detections,
+  )
+
+
+def _select(
+  boxes: tf.Tensor,
+  scores: tf.Tensor,
+  decay: Callable[[tf.Tensor], tf.Tensor],
+  score_threshold: float,
+  pre_nms_top_k: int | None,
+  max_num_detections: int,
+) -> Detections:
+  """Picks the best boxes of all classes; `decay` gives the factor of a score for an overlap with a better box."""
   candidates = _candidates(
     tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32), score_threshold, pre_nms_top_k
   )
-  indices, picked = _pick(candidates, sigma, score_threshold, max_num_detections)
-  is_picked = tf.ensure_shape(picked > score_threshold, [scores.shape[0], max_num_detections])
+  indices, picked = _pick(candidates, decay, score_threshold, max_num_detections)
+  picked = tf.reshape(picked, [scores.shape[0] or -1, max_num_detections])
+  is_picked = picked > score_threshold
   classes = tf.cast(tf.gather(candidates.classes, indices), tf.int32)
   return Detections(
     boxes=tf.where(is_picked[..., None], tf.gather(candidates.boxes, indices), 0.0),
@@ -130,20 +193,21 @@ def promising(
 
 
 def _candidates(
-  boxes: tf.Tensor, scores: tf.Tensor, score_threshold: float, pre_nms_top_k: int
+  boxes: tf.Tensor, scores: tf.Tensor, score_threshold: float, pre_nms_top_k: int | None
 ) -> _Candidates:
-  """Gathers boxes above the threshold, at most `pre_nms_top_k` per image and class."""
+  """Gathers boxes above the threshold, at most `pre_nms_top_k` per image and class, or all."""
   num_classes = scores.shape[2]
-  batch, num_boxes = tf.unstack(tf.shape(scores, tf.int64)[:2])
-  num_groups = batch * num_classes  # A group is one class in one image.
+  batch = tf.shape(scores, tf.int64)[0]
   # First the rows with any candidate, then the candidates: the large tensor is read once, along its last axis.
-  scores = tf.reshape(scores, [-1, num_classes])
-  rows = tf.where(tf.reduce_max(scores, axis=1) > score_threshold)[:, 0]
-  scores = tf.gather(scores, rows)
-  found = tf.where(scores > score_threshold)
-  values = tf.gather_nd(scores, found)
+  is_row = tf.reduce_max(scores, axis=2) > score_threshold
+  rows = tf.where(is_row)
+  is_candidate = tf.gather_nd(scores, rows) > score_threshold
+  found = tf.where(is_candidate)
   rows, classes = tf.gather(rows, found[:, 0]), found[:, 1]
-  groups = rows // num_boxes * num_classes + classes
+  values = tf.gather_nd(scores, tf.concat([rows, classes[:, None]], axis=1))
+  # A group is one class in one image.
+  groups = rows[:, 0] * num_classes + classes
+  sizes = _sizes(is_row, is_candidate)
 
   # By group, then by score. Sorting is stable, and `tf.where` gives boxes in their order.
   order = tf.argsort(values, direction='DESCENDING', stable=True)
@@ -151,16 +215,17 @@ def _candidates(
   values, rows, classes, groups = (
     tf.gather(each, order) for each in (values, rows, classes, groups)
   )
-  sizes = tf.math.unsorted_segment_sum(tf.ones_like(groups), groups, num_groups)
-  ranks = tf.range(tf.size(groups, tf.int64)) - tf.gather(tf.cumsum(sizes, exclusive=True), groups)
-  is_kept = ranks < pre_nms_top_k
-  kept = tf.reshape(tf.minimum(sizes, pre_nms_top_k), [batch, num_classes])
+  starts = tf.cumsum(tf.reshape(sizes, [-1]), exclusive=True)
+  ranks = tf.range(tf.size(groups, tf.int64)) - tf.gather(starts, groups)
+  top_k = tf.int64.max if pre_nms_top_k is None else pre_nms_top_k
+  is_kept = ranks < top_k
+  kept = tf.minimum(sizes, top_k)
   most = tf.maximum(tf.reduce_max(tf.reduce_sum(kept, axis=1)), 1)
 
   # The place of each in [batch, most].
   starts = tf.reshape(tf.cumsum(kept, axis=1, exclusive=True), [-1])
-  places = groups // num_classes * most + tf.gather(starts, groups) + ranks
-  columns = [tf.gather(tf.reshape(boxes, [-1, 4]), rows), values[:, None]]
+  places = rows[:, 0] * most + tf.gather(starts, groups) + ranks
+  columns = [tf.gather_nd(boxes, rows), values[:, None]]
   table = tf.concat([*columns, tf.cast(classes, tf.float32)[:, None]], axis=1)
   table = tf.scatter_nd(
     tf.boolean_mask(places, is_kept)[:, None],
@@ -170,14 +235,30 @@ def _candidates(
   return _Candidates(tf.reshape(table[:, 4], [batch, most]), table[:, :4], table[:, 5])
 
 
+def _sizes(is_row: tf.Tensor, is_candidate: tf.Tensor) -> tf.Tensor:
+  """Number of candidates of each image and class, int64 [batch, num_classes].
+
+  Args:
+    is_row: bool [batch, n], whether a box has a candidate.
+    is_candidate: bool [number of such boxes, num_classes].
+  """
+  ends = tf.cumsum(tf.reduce_sum(tf.cast(is_row, tf.int64), axis=1))
+  upto = tf.pad(tf.cumsum(tf.cast(is_candidate, tf.int64)), [[1, 0], [0, 0]])
+  upto = tf.gather(upto, ends)
+  return upto - tf.pad(upto[:-1], [[1, 0], [0, 0]])
+
+
 def _pick(
-  candidates: _Candidates, sigma: float, score_threshold: float, max_num_detections: int
+  candidates: _Candidates,
+  decay: Callable[[tf.Tensor], tf.Tensor],
+  score_threshold: float,
+  max_num_detections: int,
 ) -> tuple[tf.Tensor, tf.Tensor]:
   """Picks the best box of every image, lowers the scores of those that it overlaps, and so on.
 
   Args:
     candidates: the boxes.
-    sigma: see `soft_nms`.
+    decay: from overlaps to the factors of the scores.
     score_threshold: the loop ends when no image has a score above it.
     max_num_detections: most picks.
 
@@ -185,7 +266,8 @@ def _pick(
     For [batch, max_num_detections], the row of the pick in `candidates.boxes`, int32, and its score at that time,
     float32. Where the score is not above the threshold, there was nothing left to pick.
   """
-  batch, most = tf.unstack(tf.shape(candidates.scores))
+  shape = tf.shape(candidates.scores)
+  batch, most = shape[0], shape[1]
   first = tf.range(batch) * most  # Row of each image's first candidate.
   low, high, area = _boxes_by_class(candidates)
   low_of_image, high_of_image = (
@@ -205,7 +287,7 @@ def _pick(
     bottom_right = tf.minimum(high_of_image, tf.gather(high, index)[..., None])
     shared = tf.reduce_prod(tf.nn.relu(bottom_right - top_left), axis=1)
     iou = shared / (area_of_image + tf.gather(area, index)[:, None] - shared)
-    lowered = tf.reshape(scores * tf.exp(-0.5 / sigma * iou * iou), [-1])
+    lowered = tf.reshape(scores * decay(iou), [-1])
     lowered = tf.tensor_scatter_nd_update(lowered, index[:, None], tf.zeros_like(best))
     lowered = tf.reshape(lowered, [batch, most])
     return (

@@ -6,7 +6,10 @@ from typing import Any
 from official_selftrain.configs import runs
 from official_selftrain.core import console, files
 from official_selftrain.pipeline import model_cards, run_facts
-from official_selftrain.serving import saved_model
+from official_selftrain.serving import example_images, exports, targets
+
+# Images of the validation set on which an export is compared with its model.
+NUM_CHECKED = 8
 
 
 def export(
@@ -23,13 +26,17 @@ def export(
     The stage's record.
   """
   settings = params.export
-  saved_model.export_model(
+  # Without a path, the images are those of TensorFlow Datasets.
+  records = model.job.params.task.validation_data.input_path
+  images = example_images.read(records, NUM_CHECKED) if records else []
+  target = targets.Target(input_type=settings.input_type, batch_size=settings.batch_size)
+  agreement = exports.export_model(
     model.job.params,
     model.checkpoint,
     directory,
-    settings.input_type,
-    settings.batch_size,
-    class_names=model.job.class_names,
+    target,
+    model.job.class_names,
+    images,
   )
   model_cards.write(
     params,
@@ -38,8 +45,11 @@ def export(
     model.job.class_names,
     os.path.dirname(directory),
     directory,
+    target,
+    agreement,
   )
-  console.say(f'export: SavedModel of the {model.job.name} in {directory}')
+  checked = f', {agreement.sentence()}' if agreement else ''
+  console.say(f'export: SavedModel of the {model.job.name} in {directory}{checked}')
   return {
     'digest': files.sha256(os.path.join(directory, 'saved_model.pb')),
     'input_type': settings.input_type,

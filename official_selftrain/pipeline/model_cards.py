@@ -12,6 +12,8 @@ from official_selftrain.core import dataset_card, errors, files
 from official_selftrain.pipeline import selftrain_graph, training
 from official_selftrain.pseudo_labels import manifest
 from official_selftrain.report import model_card
+from official_selftrain.serving import agreement as agreement_lib
+from official_selftrain.serving import targets
 
 
 def write(
@@ -21,6 +23,8 @@ def write(
   class_names: Sequence[str],
   run_dir: str,
   directory: str,
+  target: targets.Target,
+  agreement: agreement_lib.Agreement | None,
 ) -> None:
   """Writes the card of a model into the folder of its export.
 
@@ -31,6 +35,8 @@ def write(
     class_names: from class 1 on.
     run_dir: run directory, whose report the card quotes if there is one; '' for weights that it is not about.
     directory: of the export.
+    target: of the export.
+    agreement: of the export with the model, if they were compared.
   """
   path = os.path.join(run_dir, 'report.json')
   report = files.read_json(path) if run_dir and os.path.exists(path) else None
@@ -48,6 +54,9 @@ def write(
     is_taught_online=_is_taught_online(params, name),
     versions=manifest.software_versions(),
     data=_data(params, name),
+    format=target.format,
+    is_for_predict=target == targets.Target(batch_size=target.batch_size),
+    checked=agreement.sentence() if agreement else '',
   )
   model_card.write(model_card.build(model, report), directory)
 

@@ -7,9 +7,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 import tensorflow as tf
-import yaml
 
-from official_selftrain.core import class_names, errors, files
+from official_selftrain.core import class_names, errors, files, override_text
 from official_selftrain.ops import masks
 from official_selftrain.pseudo_labels.exporters import base
 
@@ -59,8 +58,8 @@ class Model:
       or not {'classes', 'num_detections'} & set(outputs)
     ):
       raise errors.ConfigError(
-        f'--model: {self.path} does not take image files. Export it with python -m official_selftrain.export '
-        '--input_type=image_bytes.'
+        f'--model: {self.path} does not take image files, or leaves suppression to you. Export it with '
+        'python -m official_selftrain.export --input_type=image_bytes --nms=inside.'
       )
     self.task: Task = 'detection' if 'num_detections' in outputs else 'segmentation'
     self.batch_size: int | None = inputs.shape[0]
@@ -94,7 +93,7 @@ def _find(given: str) -> str:
 
 def _ids(path: str) -> tuple[str, ...]:
   """Ids of the classes of a model without names."""
-  settings = yaml.safe_load(pathlib.Path(path, _PARAMS).read_text(encoding='utf-8'))
+  settings = override_text.read_override_file(os.path.join(path, _PARAMS))
   return tuple(str(number) for number in range(1, settings['task']['model']['num_classes']))
 
 

@@ -31,6 +31,9 @@ class Model:
     is_taught_online: whether labels were made during its training, see `configs.self_training.OnlineTeacher`.
     versions: by package.
     data: the data set in words, and the digests of its files by name.
+    format: of the export.
+    is_for_predict: whether `python -m official_selftrain.predict` takes the export.
+    checked: how the export agrees with the model, in a sentence; '' if it was not compared.
   """
 
   name: str
@@ -45,6 +48,9 @@ class Model:
   is_taught_online: bool
   versions: Mapping[str, str]
   data: Mapping[str, Any]
+  format: str = 'saved_model'
+  is_for_predict: bool = True
+  checked: str = ''
 
 
 def build(model: Model, report: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -157,13 +163,18 @@ def markdown(card: Mapping[str, Any]) -> str:
       '',
       'After the warm-up it learned from labels that its own average made in each step, not from these.',
     ]
+  lines += ['', '## How to run it', '']
+  if card['is_for_predict']:
+    lines += [
+      '    python -m official_selftrain.predict --model=THIS_FOLDER --input=photos --output=predicted',
+      '',
+    ]
   lines += [
-    '',
-    '## How to run it',
-    '',
-    '    python -m official_selftrain.predict --model=THIS_FOLDER --input=photos --output=predicted',
-    '',
-    'Inputs and outputs in plain TensorFlow: docs/export.md of the project.',
+    f'Inputs and outputs of the format {card["format"]}, with an example: docs/export.md of the project.'
+  ]
+  if card['checked']:
+    lines += ['', f'The export was {card["checked"]}.']
+  lines += [
     '',
     '## How it was made',
     '',

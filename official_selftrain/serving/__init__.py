@@ -1,1 +1,1 @@
-"""SavedModels of trained models."""
+"""Exported models: SavedModel, ONNX, TensorFlow Lite."""

@@ -7,10 +7,11 @@ from official.vision.serving import semantic_segmentation
 
 from official_selftrain.configs import families
 from official_selftrain.configs import segmentation as configs
+from official_selftrain.modeling import assembly
 from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.ops import images as image_ops
 from official_selftrain.ops import masks
-from official_selftrain.serving import modules
+from official_selftrain.serving import modules, pixels
 
 Example = tuple[tf.Tensor, tf.Tensor]
 
@@ -37,6 +38,18 @@ class SegmentationModule(semantic_segmentation.SegmentationModule):
   def serve(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
     """Segments images, uint8 [batch, h, w, 3]."""
     return self._predict(images, tf.identity)
+
+  def answer_pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The same for images of one size by means that other formats have, too; gives no `image_sizes`."""
+    frame = self._input_image_size
+    fitted = pixels.fit(images, frame, frame)
+    logits = self.inference_step(fitted.images)['logits']
+    with tf.name_scope(assembly.ANSWERS):
+      full = families.of(self.params.task.model).resize(logits, frame)
+      shown = full[:, : fitted.shown[0], : fitted.shown[1]]
+      scores = tf.image.resize(shown, tf.cast(fitted.original, tf.int32))
+      classes = tf.cast(tf.argmax(scores, -1, tf.int32), tf.uint8)
+      return {'classes': classes, 'confidences': tf.reduce_max(tf.nn.softmax(scores), -1)}
 
   def _predict(
     self, inputs: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor]

@@ -7,7 +7,7 @@ import tensorflow as tf
 from official.core import task_factory
 
 from official_selftrain.pipeline import labelling, run
-from official_selftrain.serving import saved_model
+from official_selftrain.serving import exports
 from tests.testing import tiny_run
 
 OVERRIDE = (
@@ -36,7 +36,7 @@ class KerasCVTest(tf.test.TestCase):
     self.assertEqual(count, 10)
 
     export = os.path.join(folder, 'export')
-    saved_model.export_model(params, folder, export)
+    exports.export_model(params, folder, export)
     found = tf.saved_model.load(export).signatures['serving_default'](inputs=encoded[None])
     self.assertAllClose(found['detection_scores'], labels['scores'], atol=1e-5)
     expected = tf.clip_by_value(labels['boxes'], 0.0, 1.0)

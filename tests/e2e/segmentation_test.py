@@ -15,7 +15,7 @@ from official_selftrain.datasets import tf_examples
 from official_selftrain.evaluation import segmentation as evaluation
 from official_selftrain.pipeline import labelling, run, training
 from official_selftrain.pseudo_labels import manifest as manifest_lib
-from official_selftrain.serving import saved_model
+from official_selftrain.serving import exports, targets
 from tests.testing import damage, tiny_run
 
 # The first test waits for the whole run.
@@ -119,7 +119,9 @@ class FinishedRunTest(tf.test.TestCase):
   def test_pixels_as_input(self):
     folder = os.path.join(tiny_run.root(), 'export_pixels')
     student = os.path.join(self.run_dir, 'student')
-    saved_model.export_model(tiny_run.load(EXPERIMENT), student, folder, 'image_tensor')
+    exports.export_model(
+      tiny_run.load(EXPERIMENT), student, folder, targets.Target(input_type='image_tensor')
+    )
     segment = tf.saved_model.load(folder).signatures['serving_default']
     images = np.random.default_rng(1).integers(0, 256, [2, 40, 56, 3]).astype(np.uint8)
     found = segment(inputs=tf.constant(images))

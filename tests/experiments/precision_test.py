@@ -22,7 +22,7 @@ from official_selftrain.core import config, keys
 from official_selftrain.modeling import precision
 from official_selftrain.pseudo_labels import labeller
 from official_selftrain.pseudo_labels import manifest as manifests
-from official_selftrain.serving import saved_model
+from official_selftrain.serving import exports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -188,7 +188,7 @@ class _Walk:
     """What the exported model finds in both images, and what the model itself does."""
     prefix = tf.train.Checkpoint(model=self.model).write(os.path.join(self.folder, 'checkpoint'))
     target = os.path.join(self.folder, 'export')
-    saved_model.export_model(self.params, prefix, target)
+    exports.export_model(self.params, prefix, target)
     loaded = tf.saved_model.load(target)
     encoded = [_jpeg(1), _jpeg(2)]
     preprocess, predict = self.task.labelling_functions(self.model)

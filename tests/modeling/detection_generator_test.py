@@ -176,7 +176,7 @@ class ModelGardenTest(tf.test.TestCase, parameterized.TestCase):
     model = _model(nms_version='batched', box_coder_weights=[10.0, 10.0, 5.0, 5.0])
     ours = detection_generator.build(model).get_config()
     theirs = _stock(model).get_config()
-    self.assertEqual(ours, {**theirs, 'inclusive_boxes': False})
+    self.assertEqual(ours, {**theirs, 'inclusive_boxes': False, 'portable': False})
     copy = detection_generator.DetectionGenerator.from_config(ours)
     self.assertEqual(copy.get_config(), ours)
 
@@ -262,7 +262,7 @@ class SoftNmsTest(tf.test.TestCase, parameterized.TestCase):
 
   def test_attributes_are_refused(self):
     generator = detection_generator.build(_model(soft_nms_sigma=0.3))
-    with self.assertRaisesRegex(ValueError, 'Soft-NMS does not pass attributes on: depth'):
+    with self.assertRaisesRegex(ValueError, 'This suppression does not pass attributes on: depth'):
       generator(*_few_classes(), {'depth': {}})
 
 

@@ -1,4 +1,4 @@
-"""Soft-NMS: worked by hand, against a plain NumPy version of the paper's loop, and against TensorFlow's op."""
+"""Suppression: worked by hand, against a plain NumPy version of the paper's loop, and against TensorFlow's op."""
 
 import math
 
@@ -214,6 +214,49 @@ class SecondImplementationTest(tf.test.TestCase, parameterized.TestCase):
       self.assertAllClose(ours.scores[i, :number], theirs[1][i, :number], rtol=1e-5)
       self.assertAllEqual(ours.boxes[i, :number], theirs[0][i, :number])
       self.assertAllEqual(ours.classes[i, :number], theirs[2][i, :number])
+
+
+class HardTest(tf.test.TestCase, parameterized.TestCase):
+  @parameterized.parameters(
+    # batch, boxes, classes, iou, threshold, most
+    (1, 30, 1, 0.5, 0.05, 100),
+    (3, 80, 4, 0.3, 0.05, 20),
+    (4, 60, 7, 0.7, 0.0, 50),
+    (2, 200, 5, 0.1, 0.055, 40),
+  )
+  def test_equals_tensorflows_operator(self, batch, count, classes, iou, threshold, most):
+    boxes, scores = map(tf.constant, _random(count, batch, count, classes))
+    found = nms.hard_nms(boxes, scores, iou, threshold, None, most)
+    expected = tf.image.combined_non_max_suppression(
+      boxes[:, :, None],
+      scores,
+      max_output_size_per_class=most,
+      max_total_size=most,
+      iou_threshold=iou,
+      score_threshold=threshold,
+      clip_boxes=False,
+    )
+    self.assertGreater(tf.reduce_min(expected.valid_detections), 0)
+    for ours, theirs in zip(found, expected, strict=True):
+      self.assertAllEqual(ours, theirs)
+
+  def test_the_threshold_itself_does_not_remove(self):
+    boxes = tf.constant([[(0.0, 0.0, 10.0, 10.0), (0.0, 0.0, 10.0, 5.0)]])
+    scores = tf.constant([[[0.9], [0.8]]])
+    self.assertAllEqual(nms.hard_nms(boxes, scores, 0.5).num_detections, [2])
+    self.assertAllEqual(nms.hard_nms(boxes, scores, 0.499).num_detections, [1])
+
+  def test_best_per_class(self):
+    boxes = tf.constant([[(0.0, 0.0, 1.0, 1.0), (2.0, 2.0, 3.0, 3.0), (4.0, 4.0, 5.0, 5.0)]])
+    scores = tf.constant([[[0.5, 0.1], [0.9, 0.2], [0.7, 0.3]]])
+    found = nms.hard_nms(boxes, scores, 0.5, pre_nms_top_k=2)
+    self.assertAllClose(found.scores[0, :4], [0.9, 0.7, 0.3, 0.2])
+    self.assertAllEqual(found.classes[0, :4], [0, 0, 1, 1])
+    self.assertAllEqual(found.num_detections, [4])
+
+  def test_threshold_out_of_range(self):
+    with self.assertRaisesRegex(ValueError, 'score_threshold is -0.1: it must not be below 0'):
+      nms.hard_nms(tf.zeros([1, 1, 4]), tf.zeros([1, 1, 1]), 0.5, -0.1)
 
 
 class GraphTest(tf.test.TestCase, parameterized.TestCase):

@@ -14,7 +14,7 @@ from official.core import task_factory
 
 from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.core import config, errors
-from official_selftrain.serving import saved_model
+from official_selftrain.serving import exports, targets
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -38,7 +38,7 @@ def _table(title):
   return {name: (_DTYPES[dtype], len(shape.split(','))) for name, dtype, shape in rows}
 
 
-def _export(experiment, folder, **arguments):
+def _export(experiment, folder, name='student', **arguments):
   """Exports a network with random weights that is sure of class 3 everywhere, and returns the folder."""
   tf.keras.utils.set_random_seed(0)
   params = config.load_experiment(experiment)
@@ -52,8 +52,8 @@ def _export(experiment, folder, **arguments):
   )
   bias.assign(tf.tile(tf.one_hot(3, 11, 3.0, -3.0), [bias.shape[0] // 11]))
   prefix = tf.train.Checkpoint(model=model).write(os.path.join(folder, 'checkpoint'))
-  target = os.path.join(folder, 'student')
-  saved_model.export_model(params, prefix, target, **arguments)
+  target = os.path.join(folder, name)
+  exports.export_model(params, prefix, target, **arguments)
   return target
 
 
@@ -93,15 +93,35 @@ class DocumentTest(parameterized.TestCase, tf.test.TestCase):
     )
     self._assert_signature(exported, 'Detection')
     printed = _run(_lines_of_python('Detection'), folder)
+    self._assert_printed(printed, 'digit 2')
+    corners = np.array([re.findall(r'\d+', line)[-4:] for line in printed], int)
+    self.assertEqual(corners[:, 2].max(), _HEIGHT)
+    self.assertEqual(corners[:, 3].max(), _WIDTH)
+
+  def _assert_printed(self, printed, name):
     self.assertLen(printed, 100)
-    best = re.fullmatch(r'digit 2 (0\.\d{3}) \[(\d+), (\d+), (\d+), (\d+)\]', printed[0])
+    best = re.fullmatch(rf'{name} (0\.\d{{3}}) \[(\d+), (\d+), (\d+), (\d+)\]', printed[0])
     score, *box = map(float, best.groups())
     self.assertGreater(score, 0.9)
     self.assertBetween(box[2], box[0] + 1, _HEIGHT)
     self.assertBetween(box[3], box[1] + 1, _WIDTH)
-    corners = np.array([re.findall(r'\d+', line)[-4:] for line in printed], int)
-    self.assertEqual(corners[:, 2].max(), _HEIGHT)
-    self.assertEqual(corners[:, 3].max(), _WIDTH)
+
+  def test_onnx(self):
+    folder = self.create_tempdir().full_path
+    target = targets.Target(format='onnx', input_type='image_tensor')
+    _export('retinanet_supervised', folder, 'student-onnx', class_names=_NAMES, target=target)
+    self._assert_printed(_run(_lines_of_python('ONNX'), folder), 'digit 2')
+
+  def test_tflite(self):
+    folder = self.create_tempdir().full_path
+    target = targets.Target(format='tflite', input_type='image_tensor')
+    _export('retinanet_supervised', folder, 'phone', class_names=_NAMES, target=target)
+    self._assert_printed(_run(_lines_of_python('TensorFlow Lite'), folder), '3')
+
+  def test_without_suppression(self):
+    folder = self.create_tempdir().full_path
+    exported = _export('retinanet_supervised', folder, target=targets.Target(nms='none'))
+    self._assert_signature(exported, 'Without suppression')
 
   def test_segmentation(self):
     folder = self.create_tempdir().full_path

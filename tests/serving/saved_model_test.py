@@ -18,7 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from official_selftrain import export as command
 from official_selftrain.core import errors
 from official_selftrain.pipeline import labelling
-from official_selftrain.serving import saved_model
+from official_selftrain.serving import exports, targets
 from tests.testing import tiny_run
 
 # The first test may have to wait for a whole run.
@@ -148,7 +148,11 @@ class CommandTest(tf.test.TestCase):
       '--input_type=image_tensor', '--batch_size=2',
     )  # fmt: skip
     self.assertEqual((done.code, done.err), (0, ''))
-    self.assertEqual(done.out.splitlines()[-1], f'SavedModel with input image_tensor: {output}')
+    where, checked = done.out.splitlines()[-2:]
+    self.assertEqual(where, f'SavedModel with input image_tensor: {output}')
+    self.assertRegex(
+      checked, r'^checked on 8 images: ([1-9]\d*) of \1 boxes are found again; .* 0 '
+    )
     detect = tf.saved_model.load(output).signatures['serving_default']
     self.assertEqual(detect.inputs[0].dtype, tf.uint8)
     self.assertEqual(detect.inputs[0].shape[0], 2)
@@ -156,6 +160,34 @@ class CommandTest(tf.test.TestCase):
     self.assertEqual(found['detection_boxes'].shape, [2, 10, 4])
     self.assertAllInRange(found['detection_boxes'], 0.0, 1.0)
     self.assertFalse(os.path.exists(output + '.tmp'))
+
+  def test_another_format_and_images_of_a_folder(self):
+    output = os.path.join(self.create_tempdir().full_path, 'phone')
+    images = os.path.join(self.create_tempdir().full_path, 'photos')
+    os.makedirs(images)
+    _jpegs(images)
+    done = self._main(
+      f'--run={tiny_run.finished()}', f'--output={output}', '--format=tflite', f'--images={images}',
+      '--image_size=48,80', '--nms=none',
+    )  # fmt: skip
+    self.assertEqual((done.code, done.err), (0, ''))
+    where, checked = done.out.splitlines()[-2:]
+    self.assertEqual(where, f'TensorFlow Lite with input image_tensor: {output}')
+    self.assertRegex(checked, r'^checked on 3 images: (\d+) of \1 anchors are found again')
+    with open(os.path.join(output, 'model_card.json'), encoding='utf-8') as file:
+      card = json.load(file)
+    self.assertEqual((card['format'], card['checked']), ('tflite', checked))
+    self.assertFalse(card['is_for_predict'])
+    given = tf.lite.Interpreter(os.path.join(output, 'model.tflite')).get_input_details()
+    self.assertAllEqual(given[0]['shape'], [1, 48, 80, 3])
+
+  def test_no_images_to_check_on(self):
+    done = self._main(
+      f'--run={tiny_run.finished()}', '--output=/nowhere/export', '--images=/nowhere/*.jpg',
+      '--format=tflite', '--precision=int8',
+    )  # fmt: skip
+    self.assertEqual(done.code, 2)
+    self.assertIn("There are no images at '/nowhere/*.jpg'", done.err)
 
   def test_a_directory_that_is_no_run(self):
     done = self._main('--run=/nowhere', '--output=/nowhere/export')
@@ -169,13 +201,15 @@ class CommandTest(tf.test.TestCase):
 
   def test_no_checkpoint(self):
     with self.assertRaisesRegex(errors.DataError, 'There is no checkpoint at /nowhere to export'):
-      saved_model.export_model(tiny_run.load(), '/nowhere', '/nowhere/export')
+      exports.export_model(tiny_run.load(), '/nowhere', '/nowhere/export')
 
   def test_unknown_input_type(self):
     with self.assertRaisesRegex(
       errors.ConfigError, "input_type is 'tf_example': allowed are image_by"
     ):
-      saved_model.export_model(tiny_run.load(), '/nowhere', '/nowhere/export', 'tf_example')
+      exports.export_model(
+        tiny_run.load(), '/nowhere', '/nowhere/export', targets.Target(input_type='tf_example')
+      )
 
 
 if __name__ == '__main__':
