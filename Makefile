@@ -32,6 +32,10 @@ bench: $(STAMP) ## Measure speed side by side with the stock code
 
 ##@ Develop
 
+.PHONY: docs
+docs: $(STAMP) ## Build the documentation site, site/index.html; a dead link is an error
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --quiet
+
 .PHONY: setup
 setup: $(STAMP) ## Make or repair the environment in .venv
 
@@ -62,7 +66,7 @@ test-beam: ## Run the tests of labelling with Apache Beam, in an environment of 
 	"$(VENV)-beam/bin/python" -m pytest tests/e2e/beam_test.py
 
 .PHONY: check
-check: check-lint check-types check-imports check-build ## Run every check that is not a test
+check: check-lint check-types check-imports docs check-build ## Run every check that is not a test
 
 .PHONY: check-lint
 check-lint: $(STAMP) ## Check style and formatting (ruff)
