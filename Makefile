@@ -34,7 +34,7 @@ bench: $(STAMP) ## Measure speed side by side with the stock code
 
 .PHONY: docs
 docs: $(STAMP) ## Build the documentation site, site/index.html; a dead link is an error
-	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build
 
 .PHONY: setup
 setup: $(STAMP) ## Make or repair the environment in .venv
