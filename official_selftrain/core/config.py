@@ -177,6 +177,28 @@ def flatten(params: 'hyperparams.Config') -> dict[str, Any]:
   return dict(_leaves(params.as_dict(), ''))
 
 
+def class_defaults(params: 'hyperparams.Config') -> dict[str, Any]:
+  """What each setting would be had neither an experiment nor a user set it, under the names of `flatten`.
+
+  Args:
+    params: the config. Its own parts say of which classes they are.
+
+  Returns:
+    As `flatten`, for the fields of the config and its parts; not for entries of lists.
+  """
+  from official.modeling import hyperparams  # Imports TensorFlow.
+
+  found: dict[str, Any] = {}
+  default = type(params)()
+  for name in params.as_dict():
+    value, own = getattr(params, name), getattr(default, name, None)
+    if isinstance(value, hyperparams.Config):
+      found |= {f'{name}.{key}': each for key, each in class_defaults(value).items()}
+    elif not isinstance(own, hyperparams.Config):
+      found[name] = list(own) if isinstance(own, tuple) else own
+  return found
+
+
 def without_effect(params: 'hyperparams.Config', overrides: Mapping[str, Any]) -> list[str]:
   """Finds overrides inside a branch of a one-of config that `type` does not select.
 

@@ -18,10 +18,13 @@ class Inputs:
   Attributes:
     settings: the settings it reads, by dotted name.
     digests: digests of the products and files it is made from, by name; None where a product is not finished.
+    defaults: what settings are if nobody sets them, by dotted name: with these, a run that an older version began,
+      which did not know them, is the same.
   """
 
   settings: Mapping[str, Any]
   digests: Mapping[str, str | None]
+  defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def keys(
@@ -133,13 +136,23 @@ def first_change(before: Inputs, now: Inputs) -> str | None:
   """The first setting or input that differs, in words; None if nothing that is known does."""
   for name in sorted({*before.settings, *now.settings}):
     old, new = before.settings.get(name), now.settings.get(name)
-    if old != new:
+    if old != new and not _is_newer(name, before.settings, now):
       return f'{name} was {old!r} and is now {new!r}'
   for name in sorted({*before.digests, *now.digests}):
     is_unknown = name in now.digests and now.digests[name] is None
     if not is_unknown and before.digests.get(name) != now.digests.get(name):
       return f'its input {name} has changed'
   return None
+
+
+def _is_newer(name: str, before: Mapping[str, Any], now: Inputs) -> bool:
+  """Whether a setting is one that the record could not know, and is as if it were not there."""
+  if name in before or name not in now.settings or name not in now.defaults:
+    return False
+  # Of a part that was null then, all settings are missing in the record.
+  above = name.split('.')
+  was_null = any('.'.join(above[:end]) in before for end in range(1, len(above)))
+  return not was_null and now.settings[name] == now.defaults[name]
 
 
 def choose(stages: graph.Graph, only: str, flag: str, where: str) -> graph.Stage:

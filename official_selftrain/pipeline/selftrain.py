@@ -65,6 +65,7 @@ class SelfTrainingRun:
     """
     self._given = params
     self._settings = config_lib.flatten(params)
+    self._defaults = config_lib.class_defaults(params)
     self._params = params.replace()
     self._model_dir = model_dir
     self._mode = mode
@@ -197,7 +198,7 @@ class SelfTrainingRun:
     for need in stage.needs:
       is_done = self._ledger.is_done(need)
       digests[need] = self._ledger.result(need)['digest'] if is_done else None
-    return planning.Inputs(stage.reads.select(self._settings), digests)
+    return planning.Inputs(stage.reads.select(self._settings), digests, self._defaults)
 
   def _file_digest(self, name: str) -> str:
     """Digest of the files that a setting names, or of an addition, computed once per start."""

@@ -292,6 +292,16 @@ class FlattenTest(unittest.TestCase):
     self.assertEqual(flat['task.losses.l2_weight_decay'], 1e-4)
     self.assertFalse([name for name in flat if '.spinenet.' in name])
 
+  def test_class_defaults_are_those_of_nobody(self):
+    params = exp_factory.get_exp_config(_RETINANET)
+    params.task.model.num_classes = 7
+    found, flat = config.class_defaults(params), config.flatten(params)
+    self.assertEqual(found['task.model.num_classes'], type(params.task.model)().num_classes)
+    # The experiment's own choice is none either.
+    self.assertEqual(flat['task.losses.l2_weight_decay'], 1e-4)
+    self.assertEqual(found['task.losses.l2_weight_decay'], 0.0)
+    self.assertEqual(set(found) - set(flat), set())
+
 
 if __name__ == '__main__':
   unittest.main()

@@ -140,6 +140,23 @@ class FinishedRunTest(_Case):
     )
     self.assertIn(_FINISHED, printed)
 
+  def test_a_run_of_a_version_that_did_not_know_a_setting(self):
+    records = {p: p.read_text() for p in pathlib.Path(self.run_dir, 'stages').glob('*.json')}
+    new = 'task.recompute_blocks'
+    changed = 0
+    try:
+      for path, text in records.items():
+        record = json.loads(text)
+        changed += record['settings'].pop(new, None) is not None
+        path.write_text(json.dumps(record))
+      self.assertGreater(changed, 1)
+      self.assertIn(_FINISHED, _run(tiny_run.load(), 'train_and_eval', self.run_dir))
+      with self.assertRaisesRegex(errors.StageChangedError, f'{new} was None and is now True'):
+        _run(tiny_run.load(override=f'{new}=true'), 'train_and_eval', self.run_dir)
+    finally:
+      for path, text in records.items():
+        path.write_text(text)
+
   def test_a_changed_setting_names_field_and_stage(self):
     cases = {
       'teacher.trainer.train_steps=6': (

@@ -69,6 +69,29 @@ class DecideTest(unittest.TestCase):
         self.decide(record, new)
 
 
+class FirstChangeTest(unittest.TestCase):
+  def _change(self, before, now, defaults):
+    inputs = planning.Inputs(now, {}, defaults)
+    return planning.first_change(planning.Inputs(before, {}), inputs)
+
+  def test_a_setting_that_an_older_version_did_not_know(self):
+    known, now = {'task.a': 1}, {'task.a': 1, 'task.b': 2, 'task.c.d': [3]}
+    self.assertIsNone(self._change(known, now, {'task.b': 2, 'task.c.d': [3]}))
+    self.assertEqual(
+      self._change(known, now, {'task.b': 5, 'task.c.d': [3]}), 'task.b was None and is now 2'
+    )
+    self.assertEqual(self._change(known, now, {}), 'task.b was None and is now 2')
+
+  def test_a_part_that_was_null_is_a_change_even_with_its_defaults(self):
+    self.assertEqual(
+      self._change({'ema': None}, {'ema.decay': 0.9}, {'ema.decay': 0.9}),
+      'ema.decay was None and is now 0.9',
+    )
+
+  def test_a_setting_that_was_there_and_is_gone(self):
+    self.assertEqual(self._change({'a': 1}, {}, {}), 'a was 1 and is now None')
+
+
 class KeysTest(unittest.TestCase):
   """Keys name products before anything runs."""
 
