@@ -12,6 +12,8 @@ PACKAGE = 'official_selftrain'
 # Distributions whose name is not that of the module.
 DISTRIBUTIONS = {
   'google': 'protobuf',
+  'grpc': 'grpcio',
+  'tensorflow_serving': 'tensorflow_serving_api',
   'PIL': 'pillow',
   'absl': 'absl_py',
   'official': 'tf_models_official',
@@ -73,6 +75,8 @@ def label_of(module: str) -> str | None:
     return file_of(module)  # A helper among the tests of its layer.
   if first == 'tests':
     return ':testing'
+  if list(ROOT.glob(f'examples/*/{first}.py')):
+    return ':examples'  # A script finds what lies beside it.
   if (ROOT / first).is_dir() or (ROOT / f'{first}.py').is_file():
     return f':{first}'
   return f'@pypi//{DISTRIBUTIONS.get(first, first)}'

@@ -1,0 +1,209 @@
+"""Serves an exported model in the REST and gRPC forms of TensorFlow Serving.
+
+    python examples/serving/server.py --model=runs/mine/export --port=8501
+
+A client of this server is a client of TensorFlow Serving: docs/serving.md has both.
+"""
+
+import argparse
+import asyncio
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from concurrent import futures
+from typing import Any
+
+import batching
+import fastapi
+import grpc
+import numpy as np
+import tensorflow as tf
+import uvicorn
+from fastapi import responses
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+_BAD_REQUEST, _NOT_FOUND, _TOO_LARGE, _INTERNAL, _BUSY = 400, 404, 413, 500, 503
+
+
+class RequestError(ValueError):
+  """A request that cannot be answered.
+
+  Attributes:
+    status: of HTTP.
+  """
+
+  def __init__(self, status: int, message: str):
+    """Keeps both."""
+    super().__init__(message)
+    self.status = status
+
+
+class Service:
+  """What both forms share: limits, and the way through the batches."""
+
+  def __init__(self, flags: argparse.Namespace):
+    """Loads the model."""
+    self.flags = flags
+    self.model = batching.Model(flags.model)
+    self.batcher = batching.Batcher(
+      self.model, flags.max_batch, flags.wait_ms / 1000, flags.max_waiting
+    )
+
+  def submit(self, name: str, images: Sequence[bytes]) -> list[futures.Future]:
+    """Checks a request and puts its images into the queue.
+
+    Raises:
+      RequestError: for the client.
+    """
+    if name != self.flags.name:
+      raise RequestError(_NOT_FOUND, f'there is no model {name!r}: this is {self.flags.name!r}')
+    if not 0 < len(images) <= self.flags.max_images:
+      raise RequestError(
+        _TOO_LARGE if images else _BAD_REQUEST,
+        f'{len(images)} images: a request has 1 to {self.flags.max_images}',
+      )
+    for i, image in enumerate(images):
+      try:
+        batching.check_image(image, self.flags.max_pixels)
+      except batching.BadImageError as error:
+        raise RequestError(_BAD_REQUEST, f'image {i}: {error}') from error
+    try:
+      return self.batcher.submit(images)
+    except batching.BusyError as error:
+      raise RequestError(_BUSY, str(error)) from error
+
+
+async def _body(request: fastapi.Request, limit: int) -> bytes:
+  content = b''
+  async for part in request.stream():
+    content += part
+    if len(content) > limit:
+      raise RequestError(_TOO_LARGE, f'the request has more than {limit:,} bytes')
+  return content
+
+
+def _images(content: bytes) -> list[bytes]:
+  """Encoded images of TensorFlow Serving's row form; an instance is {"b64": ...} or {"inputs": {"b64": ...}}."""
+  try:
+    instances = json.loads(content)['instances']
+    encoded = [each.get('inputs', each)['b64'] for each in instances]
+    return [base64.b64decode(each, validate=True) for each in encoded]
+  except (ValueError, LookupError, TypeError, AttributeError, binascii.Error) as error:
+    raise RequestError(
+      _BAD_REQUEST, 'the body must be {"instances": [{"b64": "..."}, ...]}, images in base64'
+    ) from error
+
+
+def _plain(answer: batching.Answer) -> dict[str, Any]:
+  return {name: value.tolist() for name, value in answer.items()}
+
+
+def rest(service: Service) -> fastapi.FastAPI:
+  """The application with the paths of TensorFlow Serving and a health check."""
+  app = fastapi.FastAPI(title='official_selftrain', docs_url=None, redoc_url=None)
+
+  @app.exception_handler(RequestError)
+  async def refuse(request: fastapi.Request, error: RequestError) -> responses.JSONResponse:
+    del request
+    return responses.JSONResponse({'error': str(error)}, error.status)
+
+  @app.get('/healthz')
+  async def health() -> dict[str, Any]:
+    return {'status': 'ok', 'images': service.batcher.images, 'batches': service.batcher.batches}
+
+  @app.get('/v1/models/{name}')
+  async def status(name: str) -> dict[str, Any]:
+    if name != service.flags.name:
+      raise RequestError(_NOT_FOUND, f'there is no model {name!r}')
+    return {
+      'model_version_status': [
+        {'version': '1', 'state': 'AVAILABLE', 'status': {'error_code': 'OK', 'error_message': ''}}
+      ]
+    }
+
+  @app.post('/v1/models/{name}:predict')
+  async def predict(name: str, request: fastapi.Request) -> dict[str, Any]:
+    images = _images(await _body(request, service.flags.max_bytes))
+    waiting = service.submit(name, images)
+    try:
+      answers = await asyncio.gather(*map(asyncio.wrap_future, waiting))
+    except batching.BadImageError as error:
+      raise RequestError(_BAD_REQUEST, str(error)) from error
+    return {'predictions': [_plain(each) for each in answers]}
+
+  return app
+
+
+class Grpc(prediction_service_pb2_grpc.PredictionServiceServicer):
+  """TensorFlow Serving's PredictionService; only Predict."""
+
+  def __init__(self, service: Service):
+    """Keeps the service."""
+    self._service = service
+
+  def Predict(
+    self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+  ) -> predict_pb2.PredictResponse:
+    """Answers for `inputs`, string [batch]."""
+    try:
+      images = tf.make_ndarray(request.inputs['inputs']).reshape(-1).tolist()
+      waiting = self._service.submit(request.model_spec.name, images)
+      answers = [each.result() for each in waiting]
+    except (RequestError, batching.BadImageError, TypeError) as error:
+      is_busy = getattr(error, 'status', _BAD_REQUEST) == _BUSY
+      code = grpc.StatusCode.UNAVAILABLE if is_busy else grpc.StatusCode.INVALID_ARGUMENT
+      context.abort(code, str(error))
+    response = predict_pb2.PredictResponse()
+    for name in self._service.model.output_names:
+      response.outputs[name].CopyFrom(tf.make_tensor_proto(_stack([a[name] for a in answers])))
+    return response
+
+
+def _stack(values: Sequence[np.ndarray]) -> np.ndarray:
+  """A batch; masks of different sizes are padded with 0 at the bottom and right, as the model does it."""
+  shapes = np.array([np.shape(value) for value in values])
+  batch = np.zeros([len(values), *shapes.max(axis=0).astype(int)], np.asarray(values[0]).dtype)
+  for i, value in enumerate(values):
+    batch[(i, *map(slice, np.shape(value)))] = value
+  return batch
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.formatter_class = argparse.RawDescriptionHelpFormatter
+  add = parser.add_argument
+  add('--model', required=True, help='SavedModel of official_selftrain')
+  add('--name', default='selftrain', help='of the model, in the paths')
+  add('--host', default='127.0.0.1')
+  add('--port', type=int, default=8501, help='of REST')
+  add('--grpc_port', type=int, default=0, help='0 for no gRPC')
+  add('--max_batch', type=int, default=8, help='most images that go through the model together')
+  add('--wait_ms', type=float, default=5.0, help='how long the first image of a batch waits')
+  add('--max_waiting', type=int, default=64, help='images that may wait; then it is busy (503)')
+  add('--max_images', type=int, default=16, help='of a request')
+  add('--max_bytes', type=int, default=32_000_000, help='of a request')
+  add('--max_pixels', type=int, default=50_000_000, help='of an image')
+  return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+  """Serves until it is stopped."""
+  flags = _arguments(arguments)
+  service = Service(flags)
+  server = None
+  if flags.grpc_port:
+    options = [('grpc.max_receive_message_length', flags.max_bytes)]
+    server = grpc.server(futures.ThreadPoolExecutor(flags.max_waiting), options=options)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Grpc(service), server)
+    server.add_insecure_port(f'{flags.host}:{flags.grpc_port}')
+    server.start()
+  try:
+    uvicorn.run(rest(service), host=flags.host, port=flags.port, log_level='warning')
+  finally:
+    if server:
+      server.stop(grace=5).wait()
+
+
+if __name__ == '__main__':
+  main()
