@@ -10,7 +10,7 @@ import tensorflow as tf
 from official.core import base_trainer
 from official.core import config_definitions as cfg
 
-from official_selftrain.core import console, errors
+from official_selftrain.core import console, errors, memory
 from official_selftrain.tasks import run_state, stream_specs
 
 HISTORY_FILE = 'history.jsonl'
@@ -121,7 +121,10 @@ class TrainingProgress:
     values = {name: float(value) for name, value in output.items() if tf.rank(value) == 0}
     _append_line(self._path, json.dumps({'step': step, **values}))
     shown = {name.removesuffix('_loss'): values[name] for name in self._shown if name in values}
-    self._bar.update(step, **{'images/s': self._images_per_second(step)}, **shown)
+    rate = {'lr': values['learning_rate']} if 'learning_rate' in values else {}
+    self._bar.update(
+      step, **{'images/s': self._images_per_second(step)}, **shown, **rate, **_memory()
+    )
     self._is_used = True
 
   def _images_per_second(self, step: int) -> float:
@@ -133,6 +136,16 @@ class TrainingProgress:
     """Ends the progress line, if there is one."""
     if self._is_used:
       self._bar.close()
+
+
+def _memory() -> dict[str, str]:
+  """Memory of this process, and the most that was used of each GPU, the fullest one shown."""
+  found = {'memory': memory.gibibytes(memory.resident_bytes())}
+  devices = tf.config.list_logical_devices('GPU')
+  if devices:
+    most = max(tf.config.experimental.get_memory_info(each.name)['peak'] for each in devices)
+    found['GPU'] = memory.gibibytes(most)
+  return found
 
 
 def _append_line(path: str, line: str) -> None:

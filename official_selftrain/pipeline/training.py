@@ -27,6 +27,7 @@ from official_selftrain.pipeline import (
   distribution,
   graph,
   samples,
+  trial,
 )
 from official_selftrain.tasks import contract, stream_specs
 
@@ -116,6 +117,7 @@ def run(job: Job, mode: str) -> dict[str, float]:
   with diagnosis.explain(job.name, task), distribution.explain(job.params.runtime):
     if is_training and is_chief and not step:
       samples.write(task, job.model_dir)
+      trial.write(job.params, job.name, job.seed, job.model_dir)
     with _folder(job) as folder:
       return _run(job, mode, task, strategy, step, folder)
 
