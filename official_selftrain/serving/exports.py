@@ -98,7 +98,9 @@ def export_model(
     train_utils.serialize_config(serving, temporary)
     if not images:
       return None
-    found = _compare(module, call, target, images)
+    is_mixed = dtype not in (None, 'float32')
+    computed = agreement.MIXED if is_mixed else target.precision
+    found = _compare(module, call, target, images, computed)
     if found.is_wrong:
       raise errors.DataError(
         f'The export does not agree with the model, {found.sentence()}. It was not written; use another format, and '
@@ -219,8 +221,9 @@ def _compare(
   call: Caller,
   target: targets.Target,
   images: Sequence[np.ndarray],
+  computed: str,
 ) -> agreement.Agreement:
-  """Asks model and export; where batches may have any size, in batches of an image and its mirror image."""
+  """Asks model and export, which computes in `computed`; if any batch will do, for an image with its mirror image."""
   network = module.params.task.model.input_size
   expected: list[Answers] = []
   found: list[Answers] = []
@@ -239,4 +242,4 @@ def _compare(
     rows = range(min(len(batch), 2))
     expected += [{name: value[row].numpy() for name, value in ours.items()} for row in rows]
     found += [{name: value[row] for name, value in theirs.items()} for row in rows]
-  return agreement.compare(expected, found, len(images), network, target.precision)
+  return agreement.compare(expected, found, len(images), network, computed)

@@ -38,8 +38,8 @@ class BoxesTest(tf.test.TestCase, parameterized.TestCase):
     self.assertTrue(found.is_close)
     self.assertEqual(
       found.sentence(),
-      "checked on 1 image: 2 of 2 boxes are found again; differences: at most 0 pixels of the network's input and 0 of "
-      'the score',
+      "checked on 1 image: 2 of 2 boxes are found again; differences: at most 0 pixels of the network's input, at most "
+      '0 of the score',
     )
 
   def test_differences_are_in_pixels_of_the_network(self):
@@ -50,6 +50,20 @@ class BoxesTest(tf.test.TestCase, parameterized.TestCase):
     self.assertAllClose(found.scores, [0.1], rtol=1e-4)
     self.assertEqual(found.equal, 1)
     self.assertTrue(found.is_wrong)
+
+  def test_rounding_of_another_device_is_not_wrong_and_is_said(self):
+    moved = (1, 0.9, 0.1002, 0.1, 0.5, 0.5)
+    found = _compare(_detections(_FIRST), _detections(moved))
+    self.assertFalse(found.is_wrong)
+    self.assertFalse(found.is_close)
+    self.assertEndsWith(found.sentence(), 'of the score. Rounding explains 0.001 pixels')
+
+  def test_a_network_in_mixed_precision_is_never_called_wrong(self):
+    lower = (3, 0.2, 0.0, 0.0, 1.0, 1.0)
+    self.assertTrue(_compare(_detections(_FIRST, lower), _detections(_SECOND, lower)).is_wrong)
+    found = _compare(_detections(_FIRST, lower), _detections(_SECOND, lower), agreement.MIXED)
+    self.assertEqual((found.compared, found.equal), (2, 0))
+    self.assertFalse(found.is_wrong)
 
   def test_rows_in_another_order_are_the_same(self):
     found = _compare(_detections(_FIRST, _SECOND), _detections(_SECOND, _FIRST))
@@ -86,7 +100,7 @@ class BoxesTest(tf.test.TestCase, parameterized.TestCase):
     self.assertEqual((found.compared, found.equal), (2, 2))
     self.assertFalse(found.is_wrong)
     self.assertIn('2 of 2 boxes of score 0.3 and more are found again', found.sentence())
-    self.assertIn('0.015 (median) and 0.03 (largest) of the score', found.sentence())
+    self.assertIn('0.015 (median) and at most 0.03 of the score', found.sentence())
 
   def test_empty_boxes_are_the_same_in_one_place_only(self):
     line = (1, 0.9, 0.5, 0.1, 0.5, 0.4)
