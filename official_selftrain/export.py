@@ -76,9 +76,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   )
   parser.add_argument(
     '--num_images',
-    type=int,
+    type=_count,
     default=None,
-    help='how many of these; 8 if not given, and 64 for int8',
+    help='how many of these; 8 if not given, and 64 for int8; 0 does not compare',
   )
   return parser.parse_args(arguments)
 
@@ -86,6 +86,13 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _size(text: str) -> tuple[int, int]:
   height, width = map(int, text.split(','))
   return height, width
+
+
+def _count(text: str) -> int:
+  number = int(text)
+  if number < 0:
+    raise ValueError(text)
+  return number
 
 
 def _model(name: str, params: Any) -> str:
@@ -109,15 +116,19 @@ def _images(flags: argparse.Namespace, model_dir: str, records: str) -> 'list[np
   from official_selftrain.serving import example_images
 
   is_calibrated = flags.precision == 'int8'
-  number = flags.num_images or (64 if is_calibrated else 8)
+  number = flags.num_images
+  if number is None:
+    number = 64 if is_calibrated else 8
+  if not number and not is_calibrated:
+    return []
   if flags.images:
-    return example_images.read(flags.images, number)
+    return example_images.of_user(flags.images, number)
   path = os.path.join(model_dir, _PARAMS)
   try:
     # The paths of a run's data are known once its stages have made them: then they are in the model's folder.
     if os.path.exists(path):
       records = override_text.read_override_file(path)['task']['validation_data']['input_path']
-    return example_images.read(records, number)
+    return example_images.of_records(records, number)
   except errors.DataError as error:
     if is_calibrated:
       raise errors.DataError(f'{error} int8 is calibrated on them: --images=FOLDER.') from error

@@ -1,4 +1,7 @@
-"""Documents are true: every command in them can be typed, and every message in docs/errors.md exists."""
+"""Documents are true: the programs and flags of indented commands, and the messages of docs/errors.md, exist.
+
+Overrides are looked up, too, unless they hold a path or go with a data set.
+"""
 
 import argparse
 import contextlib
@@ -142,7 +145,7 @@ class MessagesTest(unittest.TestCase):
       for bold in re.findall(r'^\*\*`.*$', text, re.MULTILINE)
       for part in re.findall('`([^`]+)`', bold)
     ]
-    self.assertGreater(len(quoted), 15)
+    self.assertGreater(len([part for part in quoted if len(part) > 12]), 15)
     for part in quoted:
       with self.subTest(part):
         self.assertIn(part, source)

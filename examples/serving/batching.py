@@ -1,7 +1,8 @@
 """Requests that wait together go through the model together."""
 
+import collections
+import dataclasses
 import io
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -56,8 +57,8 @@ class Model:
     return answers
 
 
-def check_image(encoded: bytes, max_pixels: int) -> None:
-  """Reads the head of an image, which costs nothing, before anything is decoded.
+def check_image(encoded: bytes, max_pixels: int) -> int:
+  """The number of pixels, from the head of an image, which costs nothing, before anything is decoded.
 
   Raises:
     BadImageError: it is no JPEG or PNG, or has too many pixels.
@@ -71,6 +72,14 @@ def check_image(encoded: bytes, max_pixels: int) -> None:
     raise BadImageError(
       f'{width} x {height} pixels are too many: at most {max_pixels:,} are allowed'
     )
+  return width * height
+
+
+@dataclasses.dataclass(frozen=True)
+class _Waiting:
+  image: bytes
+  pixels: int
+  future: futures.Future
 
 
 class Batcher:
@@ -79,7 +88,9 @@ class Batcher:
   def __init__(
     self,
     predict: Callable[[Sequence[bytes]], list[Any]],
+    *,
     max_batch: int,
+    max_batch_pixels: int,
     wait_seconds: float,
     max_waiting: int,
   ):
@@ -88,63 +99,79 @@ class Batcher:
     Args:
       predict: from encoded images to an answer for each.
       max_batch: most images of a call.
+      max_batch_pixels: most pixels of a call of more than one image: what is decoded lies in memory together.
       wait_seconds: how long the first image of a batch waits for others.
       max_waiting: most images that may wait.
     """
     self._predict = predict
     self._max_batch = max_batch
+    self._max_batch_pixels = max_batch_pixels
     self._wait_seconds = wait_seconds
-    self._waiting: queue.Queue[tuple[bytes, futures.Future]] = queue.Queue(max_waiting)
+    self._max_waiting = max_waiting
+    self._waiting: collections.deque[_Waiting] = collections.deque()
+    self._changed = threading.Condition()
     self.batches = self.images = 0
     threading.Thread(target=self._work, daemon=True).start()
 
-  def submit(self, encoded: Sequence[bytes]) -> list[futures.Future]:
-    """Puts images into the queue; their futures have the answers, or `BadImageError`.
+  @property
+  def waiting(self) -> int:
+    """Images that wait now."""
+    return len(self._waiting)
+
+  def submit(self, encoded: Sequence[bytes], pixels: Sequence[int]) -> list[futures.Future]:
+    """Puts images into the queue, all or none; their futures have the answers, or `BadImageError`.
 
     Raises:
-      BusyError: the queue is full. Images of this request that are in it already are given up.
+      BusyError: they do not fit.
     """
-    made: list[futures.Future] = []
-    for image in encoded:
-      future: futures.Future = futures.Future()
-      try:
-        self._waiting.put_nowait((image, future))
-      except queue.Full:
-        for each in made:
-          each.cancel()
-        raise BusyError('the server is busy, try again') from None
-      made.append(future)
-    return made
+    made = [_Waiting(*each, futures.Future()) for each in zip(encoded, pixels, strict=True)]
+    with self._changed:
+      if len(self._waiting) + len(made) > self._max_waiting:
+        raise BusyError('the server is busy, try again')
+      self._waiting.extend(made)
+      self._changed.notify()
+    return [each.future for each in made]
 
   def _work(self) -> None:
     while True:
-      batch = [self._waiting.get()]
+      self._answer(self._next_batch())
+
+  def _next_batch(self) -> list[_Waiting]:
+    """What goes through the model together; clients that gave up are left out."""
+    batch: list[_Waiting] = []
+    with self._changed:
+      self._changed.wait_for(lambda: self._waiting)
       end = time.monotonic() + self._wait_seconds
       while len(batch) < self._max_batch:
-        try:
-          batch.append(self._waiting.get(timeout=max(end - time.monotonic(), 0.0)))
-        except queue.Empty:
+        left = end - time.monotonic()
+        if not self._waiting and not self._changed.wait_for(lambda: self._waiting, max(left, 0.0)):
           break
-      self._answer([each for each in batch if each[1].set_running_or_notify_cancel()])
+        pixels = sum(each.pixels for each in batch) + self._waiting[0].pixels
+        if batch and pixels > self._max_batch_pixels:
+          break
+        first = self._waiting.popleft()
+        if first.future.set_running_or_notify_cancel():
+          batch.append(first)
+    return batch
 
-  def _answer(self, batch: list[tuple[bytes, futures.Future]]) -> None:
+  def _answer(self, batch: list[_Waiting]) -> None:
     if not batch:
       return
     try:
-      answers = self._predict([image for image, _ in batch])
+      answers = self._predict([each.image for each in batch])
     except tf.errors.InvalidArgumentError:
       if len(batch) > 1:
         # One of them is damaged; the others are answered all the same.
         for each in batch:
           self._answer([each])
         return
-      batch[0][1].set_exception(BadImageError('the image is damaged'))
+      batch[0].future.set_exception(BadImageError('the image is damaged'))
       return
     except Exception as error:  # The thread must go on; each client hears of it.
-      for _, future in batch:
-        future.set_exception(error)
+      for each in batch:
+        each.future.set_exception(error)
       return
     self.batches += 1
     self.images += len(batch)
-    for (_, future), answer in zip(batch, answers, strict=True):
-      future.set_result(answer)
+    for each, answer in zip(batch, answers, strict=True):
+      each.future.set_result(answer)

@@ -2,7 +2,7 @@
 
     python examples/serving/server.py --model=runs/mine/export --port=8501
 
-A client of this server is a client of TensorFlow Serving: docs/serving.md has both.
+docs/serving.md says what a client of either can do.
 """
 
 import argparse
@@ -21,9 +21,14 @@ import numpy as np
 import tensorflow as tf
 import uvicorn
 from fastapi import responses
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 _BAD_REQUEST, _NOT_FOUND, _TOO_LARGE, _INTERNAL, _BUSY = 400, 404, 413, 500, 503
+_CODES = {
+  _NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+  _BUSY: grpc.StatusCode.UNAVAILABLE,
+}
 
 
 class RequestError(ValueError):
@@ -47,7 +52,11 @@ class Service:
     self.flags = flags
     self.model = batching.Model(flags.model)
     self.batcher = batching.Batcher(
-      self.model, flags.max_batch, flags.wait_ms / 1000, flags.max_waiting
+      self.model,
+      max_batch=flags.max_batch,
+      max_batch_pixels=flags.max_batch_pixels,
+      wait_seconds=flags.wait_ms / 1000,
+      max_waiting=flags.max_waiting,
     )
 
   def submit(self, name: str, images: Sequence[bytes]) -> list[futures.Future]:
@@ -63,24 +72,25 @@ class Service:
         _TOO_LARGE if images else _BAD_REQUEST,
         f'{len(images)} images: a request has 1 to {self.flags.max_images}',
       )
+    pixels = []
     for i, image in enumerate(images):
       try:
-        batching.check_image(image, self.flags.max_pixels)
+        pixels.append(batching.check_image(image, self.flags.max_pixels))
       except batching.BadImageError as error:
         raise RequestError(_BAD_REQUEST, f'image {i}: {error}') from error
     try:
-      return self.batcher.submit(images)
+      return self.batcher.submit(images, pixels)
     except batching.BusyError as error:
       raise RequestError(_BUSY, str(error)) from error
 
 
 async def _body(request: fastapi.Request, limit: int) -> bytes:
-  content = b''
+  content = bytearray()
   async for part in request.stream():
-    content += part
+    content.extend(part)
     if len(content) > limit:
       raise RequestError(_TOO_LARGE, f'the request has more than {limit:,} bytes')
-  return content
+  return bytes(content)
 
 
 def _images(content: bytes) -> list[bytes]:
@@ -95,8 +105,9 @@ def _images(content: bytes) -> list[bytes]:
     ) from error
 
 
-def _plain(answer: batching.Answer) -> dict[str, Any]:
-  return {name: value.tolist() for name, value in answer.items()}
+def _json(answers: Sequence[batching.Answer]) -> bytes:
+  predictions = [{k: value.tolist() for k, value in answer.items()} for answer in answers]
+  return json.dumps({'predictions': predictions}).encode()
 
 
 def rest(service: Service) -> fastapi.FastAPI:
@@ -123,14 +134,19 @@ def rest(service: Service) -> fastapi.FastAPI:
     }
 
   @app.post('/v1/models/{name}:predict')
-  async def predict(name: str, request: fastapi.Request) -> dict[str, Any]:
-    images = _images(await _body(request, service.flags.max_bytes))
-    waiting = service.submit(name, images)
+  async def predict(name: str, request: fastapi.Request) -> responses.Response:
+    # What takes long does so in threads: others are answered meanwhile.
+    content = await _body(request, service.flags.max_bytes)
+    waiting = await asyncio.to_thread(lambda: service.submit(name, _images(content)))
     try:
       answers = await asyncio.gather(*map(asyncio.wrap_future, waiting))
     except batching.BadImageError as error:
       raise RequestError(_BAD_REQUEST, str(error)) from error
-    return {'predictions': [_plain(each) for each in answers]}
+    except Exception as error:
+      raise RequestError(_INTERNAL, f'the model failed: {type(error).__name__}') from error
+    return responses.Response(
+      await asyncio.to_thread(_json, answers), media_type='application/json'
+    )
 
   return app
 
@@ -147,17 +163,25 @@ class Grpc(prediction_service_pb2_grpc.PredictionServiceServicer):
   ) -> predict_pb2.PredictResponse:
     """Answers for `inputs`, string [batch]."""
     try:
-      images = tf.make_ndarray(request.inputs['inputs']).reshape(-1).tolist()
-      waiting = self._service.submit(request.model_spec.name, images)
+      waiting = self._service.submit(request.model_spec.name, _strings(request.inputs['inputs']))
       answers = [each.result() for each in waiting]
-    except (RequestError, batching.BadImageError, TypeError) as error:
-      is_busy = getattr(error, 'status', _BAD_REQUEST) == _BUSY
-      code = grpc.StatusCode.UNAVAILABLE if is_busy else grpc.StatusCode.INVALID_ARGUMENT
-      context.abort(code, str(error))
+    except (RequestError, batching.BadImageError) as error:
+      status = getattr(error, 'status', _BAD_REQUEST)
+      context.abort(_CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), str(error))
     response = predict_pb2.PredictResponse()
     for name in self._service.model.output_names:
       response.outputs[name].CopyFrom(tf.make_tensor_proto(_stack([a[name] for a in answers])))
     return response
+
+
+def _strings(value: tensor_pb2.TensorProto) -> list[bytes]:
+  """The entries of a string tensor; its shape, which costs nothing to write, is never made."""
+  strings = list(value.string_val)
+  if value.dtype != tf.string.as_datatype_enum or [len(strings)] != [
+    each.size for each in value.tensor_shape.dim
+  ]:
+    raise RequestError(_BAD_REQUEST, '`inputs` must be encoded images, string [batch]')
+  return strings
 
 
 def _stack(values: Sequence[np.ndarray]) -> np.ndarray:
@@ -183,8 +207,12 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   add('--max_waiting', type=int, default=64, help='images that may wait; then it is busy (503)')
   add('--max_images', type=int, default=16, help='of a request')
   add('--max_bytes', type=int, default=32_000_000, help='of a request')
-  add('--max_pixels', type=int, default=50_000_000, help='of an image')
-  return parser.parse_args(arguments)
+  add('--max_pixels', type=int, default=20_000_000, help='of an image')
+  add('--max_batch_pixels', type=int, default=20_000_000, help='of a batch of several images')
+  flags = parser.parse_args(arguments)
+  if flags.max_images > flags.max_waiting:
+    parser.error('--max_images must not be above --max_waiting')
+  return flags
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

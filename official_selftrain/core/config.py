@@ -184,7 +184,8 @@ def class_defaults(params: 'hyperparams.Config') -> dict[str, Any]:
     params: the config. Its own parts say of which classes they are.
 
   Returns:
-    As `flatten`, for the fields of the config and its parts; not for entries of lists.
+    As `flatten`, for the fields of the config and its parts; not for entries of lists, nor for a part that is null by
+    default.
   """
   from official.modeling import hyperparams  # Imports TensorFlow.
 
@@ -192,9 +193,9 @@ def class_defaults(params: 'hyperparams.Config') -> dict[str, Any]:
   default = type(params)()
   for name in params.as_dict():
     value, own = getattr(params, name), getattr(default, name, None)
-    if isinstance(value, hyperparams.Config):
+    if isinstance(value, hyperparams.Config) and isinstance(own, hyperparams.Config):
       found |= {f'{name}.{key}': each for key, each in class_defaults(value).items()}
-    elif not isinstance(own, hyperparams.Config):
+    elif not isinstance(value, hyperparams.Config) and not isinstance(own, hyperparams.Config):
       found[name] = list(own) if isinstance(own, tuple) else own
   return found
 

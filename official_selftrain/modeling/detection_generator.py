@@ -206,9 +206,10 @@ def _build(
     raise errors.ConfigError(
       f'{name} is {sigma}: it must be above 0 for Soft-NMS, or 0 for hard suppression.'
     )
-  if settings.nms_version == 'tflite' and (sigma or portable or family.has_inclusive_boxes):
+  is_converted = portable and settings.apply_nms
+  if settings.nms_version == 'tflite' and (sigma or is_converted or family.has_inclusive_boxes):
     other = f'{name} above 0' if sigma else f'task.model.family={family.name}'
-    other = 'an export to tflite or onnx' if portable else other
+    other = 'an export to tflite or onnx' if is_converted else other
     raise errors.ConfigError(
       f'{_SETTINGS}.nms_version is tflite, whose operator decodes and suppresses in its own way: not possible with '
       f'{other}.'
@@ -217,7 +218,12 @@ def _build(
     raise errors.ConfigError(
       f'{_SETTINGS}.use_class_agnostic_nms: Soft-NMS treats each class on its own; set {name} to 0, or this to false.'
     )
-  if portable and settings.use_class_agnostic_nms and settings.apply_nms:
+  if is_converted and settings.pre_nms_score_threshold < 0.0:
+    raise errors.ConfigError(
+      f'{_SETTINGS}.pre_nms_score_threshold is {settings.pre_nms_score_threshold}: it must not be below 0 in an export '
+      'to tflite or onnx. Export with --nms=none.'
+    )
+  if is_converted and settings.use_class_agnostic_nms:
     raise errors.ConfigError(
       f'{_SETTINGS}.use_class_agnostic_nms: suppression across classes cannot be exported to tflite or onnx. Export '
       'with --nms=none and suppress in your program.'

@@ -3,8 +3,10 @@
 import os
 from typing import Any
 
+import numpy as np
+
 from official_selftrain.configs import runs
-from official_selftrain.core import console, files
+from official_selftrain.core import console, errors, files
 from official_selftrain.pipeline import model_cards, run_facts
 from official_selftrain.serving import example_images, exports, targets
 
@@ -26,9 +28,6 @@ def export(
     The stage's record.
   """
   settings = params.export
-  # Without a path, the images are those of TensorFlow Datasets.
-  records = model.job.params.task.validation_data.input_path
-  images = example_images.read(records, NUM_CHECKED) if records else []
   target = targets.Target(input_type=settings.input_type, batch_size=settings.batch_size)
   agreement = exports.export_model(
     model.job.params,
@@ -36,7 +35,7 @@ def export(
     directory,
     target,
     model.job.class_names,
-    images,
+    _images(model),
   )
   model_cards.write(
     params,
@@ -54,3 +53,15 @@ def export(
     'digest': files.sha256(os.path.join(directory, 'saved_model.pb')),
     'input_type': settings.input_type,
   }
+
+
+def _images(model: run_facts.TrainedModel) -> list[np.ndarray]:
+  """Validation images; none, with a word about it, where they are those of TensorFlow Datasets, or gone."""
+  records = model.job.params.task.validation_data.input_path
+  if not records:
+    return []
+  try:
+    return example_images.of_records(records, NUM_CHECKED)
+  except errors.DataError as error:
+    console.note(f'export: not compared with the model: {error}')
+    return []

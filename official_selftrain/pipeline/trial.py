@@ -1,7 +1,5 @@
 """What was chosen for a training, for TensorBoard's page of hyperparameters."""
 
-from collections.abc import Sequence
-
 import tensorflow as tf
 from official.core import config_definitions as cfg
 from tensorboard.plugins.hparams import api
@@ -43,19 +41,23 @@ def write(params: cfg.ExperimentConfig, name: str, seed: int, model_dir: str) ->
     seed: of the run.
     model_dir: of the model; TensorBoard finds its curves below it.
   """
-  rates = params.trainer.optimizer_config.learning_rate
-  rate = f'trainer.optimizer_config.learning_rate.{rates.type}.initial_learning_rate'
-  settings = {'model': name, 'seed': seed, **_values(params, (*_SHOWN, rate))}
+  settings = {'model': name, 'seed': seed, 'learning_rate': _rate(params), **_values(params)}
   # The page has the columns of the first file that it finds, so all models name the same.
-  columns = [api.HParam(each) for each in ('model', 'seed', *_SHOWN, rate)]
+  columns = [api.HParam(each) for each in ('model', 'seed', 'learning_rate', *_SHOWN)]
   with tf.summary.create_file_writer(model_dir).as_default(step=0):
     api.hparams_config(columns, [api.Metric(tag, group=group) for group, tag in _METRICS])
     api.hparams(settings, trial_id=model_dir)
 
 
-def _values(
-  params: cfg.ExperimentConfig, names: Sequence[str]
-) -> dict[str, bool | int | float | str]:
+def _rate(params: cfg.ExperimentConfig) -> float:
+  """The highest rate of the schedule, whatever its kind; 0 for one without."""
+  schedule = params.trainer.optimizer_config.learning_rate.get()
+  found = getattr(schedule, 'initial_learning_rate', None) or getattr(schedule, 'values', None)
+  found = found or getattr(schedule, 'learning_rate', None) or 0.0
+  return float(max(found) if isinstance(found, list | tuple) else found)
+
+
+def _values(params: cfg.ExperimentConfig) -> dict[str, bool | int | float | str]:
   found = config.flatten(params)
-  shown = {name: found.get(name) for name in names}
+  shown = {name: found.get(name) for name in _SHOWN}
   return {k: v for k, v in shown.items() if isinstance(v, bool | int | float | str)}

@@ -17,6 +17,7 @@ _CLOSE_PIXELS = 1e-3
 _CLOSE_SHARE = 0.999
 # Far more than rounding, also that of a GPU beside a CPU: the export computes something else. A tenth may be anywhere.
 _WRONG_PIXELS = 1.0
+_WRONG_SCORE = 0.05
 _WRONG_SHARE = 0.9
 # Quantised scores move; only what a user would look at is counted, and it may be found again with any score.
 _MIN_SCORE = {'float32': 0.0, MIXED: 0.3, 'float16': 0.3, 'int8': 0.3}
@@ -62,8 +63,13 @@ class Agreement:
     """Whether an export in float32 computes something else than the model."""
     if self.precision != 'float32':
       return False
-    distance = float(np.percentile(self.pixels, 100 * _WRONG_SHARE)) if self.pixels.size else 0.0
-    return self.equal < _WRONG_SHARE * self.compared or distance > _WRONG_PIXELS
+    # NaN is never below a limit.
+    is_right = all(
+      np.percentile(values, 100 * _WRONG_SHARE) <= limit
+      for values, limit in ((self.pixels, _WRONG_PIXELS), (self.scores, _WRONG_SCORE))
+      if values.size
+    )
+    return self.equal < _WRONG_SHARE * self.compared or not is_right
 
   def facts(self) -> dict[str, Any]:
     """The comparison as JSON can hold it."""
@@ -112,6 +118,7 @@ def compare(
   images: int,
   network: Sequence[int],
   precision: str,
+  threshold: float = 0.0,
 ) -> Agreement:
   """Compares answers for the same images.
 
@@ -122,6 +129,7 @@ def compare(
     images: how many images the views show.
     network: height and width of the network's input, in pixels.
     precision: of the export, one of `targets.PRECISIONS` or `MIXED`.
+    threshold: score below which a detector finds nothing.
 
   Returns:
     `Agreement`.
@@ -132,7 +140,7 @@ def compare(
   sides = np.tile(np.array(network[:2], np.float64), 2)
   if 'decoded_boxes' in expected[0]:
     return _anchors(pairs, images, sides, precision)
-  return _boxes(pairs, images, sides, precision)
+  return _boxes(pairs, images, sides, precision, threshold)
 
 
 Pairs: TypeAlias = Sequence[tuple[Answers, Answers]]
@@ -161,37 +169,40 @@ def _anchors(pairs: Pairs, images: int, sides: np.ndarray, precision: str) -> Ag
   return Agreement(precision, images, 'anchors', number, number, distances, np.max(scores, axis=-1))
 
 
-def _boxes(pairs: Pairs, images: int, sides: np.ndarray, precision: str) -> Agreement:
+def _boxes(
+  pairs: Pairs, images: int, sides: np.ndarray, precision: str, threshold: float
+) -> Agreement:
   least = _MIN_SCORE[precision]
-  compared = equal = 0
+  alone = 0
   pixels: list[float] = []
   scores: list[float] = []
-  for ours, theirs in pairs:
-    rows = [
-      (classes[:number], _wide(values[:number]), _wide(boxes[:number]))
-      for classes, values, boxes, number in (_columns(ours), _columns(theirs))
-    ]
+  for answers in pairs:
+    rows = [_rows(each) for each in answers]
     matches = _matches(*rows)
     for mine, other in matches:
       score, its_score = rows[0][1][mine], rows[1][1][other]
       if max(score, its_score) >= least:
         pixels.append(float(np.max(np.abs(rows[0][2][mine] - rows[1][2][other]) * sides)))
         scores.append(abs(score - its_score))
-    equal += sum(bool(max(rows[0][1][mine], rows[1][1][other]) >= least) for mine, other in matches)
-    alone = 0
     for side, (_, values, _) in enumerate(rows):
       matched = {pair[side] for pair in matches}
-      end = max(least, values.min(initial=1.0) + _AT_THE_END)
-      alone += sum(bool(value > end) and row not in matched for row, value in enumerate(values))
-    compared += alone
-  compared += equal
-  return Agreement(precision, images, 'boxes', compared, equal, np.array(pixels), np.array(scores))
+      # Where the list ends: at the threshold, or with its last row if there was no room for more.
+      is_full = len(values) == len(answers[side]['detection_scores'])
+      end = values.min(initial=1.0) if is_full else threshold
+      counted = max(least, end + _AT_THE_END)
+      alone += sum(bool(value > counted) and row not in matched for row, value in enumerate(values))
+  equal = len(pixels)
+  return Agreement(
+    precision, images, 'boxes', equal + alone, equal, np.array(pixels), np.array(scores)
+  )
 
 
-def _columns(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+def _rows(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Classes, scores and boxes of the rows that are detections."""
+  number = int(answers['num_detections'])
   names = ('detection_classes', 'detection_scores', 'detection_boxes')
-  classes, scores, boxes = (answers[name] for name in names)
-  return classes, scores, boxes, int(answers['num_detections'])
+  classes, scores, boxes = (answers[name][:number] for name in names)
+  return classes, _wide(scores), _wide(boxes)
 
 
 def _matches(ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...]) -> list[tuple[int, int]]:

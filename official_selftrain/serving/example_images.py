@@ -5,52 +5,86 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import message  # type: ignore[import-untyped]
 
 from official_selftrain.core import errors, keys
+from official_selftrain.dataloaders import tfrecords
 
 _RECORDS = '.tfrecord'
+_IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.gif')
 
 
-def read(pattern: str, number: int) -> list[np.ndarray]:
-  """The first images of TFRecords or of a folder.
+def of_records(input_path: str | Sequence[str], number: int) -> list[np.ndarray]:
+  """The first images of the TFRecords that a setting names; what cannot be decoded is left out.
 
   Args:
-    pattern: of TFRecord files with `image/encoded`, or of image files, or a folder of these; commas separate several.
+    input_path: as in `task.validation_data.input_path`.
     number: most images.
 
   Returns:
     uint8 [height, width, 3] each, fewer if there are fewer.
 
   Raises:
-    DataError: nothing is there, or it cannot be read.
+    DataError: there are no files, or none of them has an image.
   """
-  paths = []
-  for each in filter(None, pattern.split(',')):
-    each = os.path.join(each, '*') if tf.io.gfile.isdir(each) else each
-    paths += sorted(path for path in tf.io.gfile.glob(each) if not tf.io.gfile.isdir(path))
+  files = tfrecords.match_files(input_path, 'task.validation_data.input_path')
+  return _decoded(_of_files(files), number, ','.join(files[:1]))
+
+
+def of_user(pattern: str, number: int) -> list[np.ndarray]:
+  """The first images of a folder, of a pattern of images, or of TFRecords; see `of_records`.
+
+  Args:
+    pattern: of TFRecord files with `image/encoded` and `.tfrecord` in their names, or of image files, or a folder of
+      these; commas separate several.
+    number: most images.
+
+  Returns:
+    uint8 [height, width, 3] each, fewer if there are fewer.
+
+  Raises:
+    DataError: there is no image.
+  """
+
+  def encoded() -> Iterator[bytes]:
+    for part in pattern.split(','):
+      is_folder = tf.io.gfile.isdir(part.strip())
+      for path in sorted(
+        tf.io.gfile.glob(os.path.join(part.strip(), '*') if is_folder else part.strip())
+      ):
+        name = os.path.basename(path).lower()
+        if _RECORDS in name:
+          yield from _of_files([path])
+        elif name.endswith(_IMAGES) and not tf.io.gfile.isdir(path):
+          yield tf.io.read_file(path).numpy()
+
+  return _decoded(encoded(), number, pattern)
+
+
+def _of_files(files: Sequence[str]) -> Iterator[bytes]:
+  for record in tf.data.TFRecordDataset(list(files)):
+    try:
+      features = tf.train.Example.FromString(record.numpy()).features.feature
+    except message.DecodeError:
+      continue
+    yield from features[keys.IMAGE_ENCODED].bytes_list.value[:1]
+
+
+def _decoded(encoded: Iterator[bytes], number: int, where: str) -> list[np.ndarray]:
   images: list[np.ndarray] = []
   try:
-    for encoded in _encoded(paths):
-      images.append(tf.io.decode_image(encoded, 3, expand_animations=False).numpy())
-      if len(images) == number:
+    for content in encoded:
+      if len(images) >= number:
         break
-  except (OSError, ValueError, tf.errors.OpError) as error:
-    raise errors.DataError(
-      f'An image of {pattern} cannot be read: {errors.first_line(error)}'
-    ) from error
-  if not images:
-    raise errors.DataError(f'There are no images at {pattern!r}: name TFRecords or a folder.')
+      try:
+        images.append(tf.io.decode_image(content, 3, expand_animations=False).numpy())
+      except tf.errors.InvalidArgumentError:
+        continue
+  except (OSError, tf.errors.OpError) as error:
+    raise errors.DataError(f'{where} cannot be read: {errors.first_line(error)}') from error
+  if number and not images:
+    raise errors.DataError(f'There are no images at {where!r}: name TFRecords or a folder.')
   return images
-
-
-def _encoded(paths: Sequence[str]) -> Iterator[bytes]:
-  for path in paths:
-    if _RECORDS not in os.path.basename(path):
-      yield tf.io.read_file(path).numpy()
-      continue
-    for record in tf.data.TFRecordDataset(path):
-      features = tf.train.Example.FromString(record.numpy()).features.feature
-      yield features[keys.IMAGE_ENCODED].bytes_list.value[0]
 
 
 def to_size(image: np.ndarray, size: Sequence[int | None]) -> np.ndarray:

@@ -302,6 +302,14 @@ class FlattenTest(unittest.TestCase):
     self.assertEqual(found['task.losses.l2_weight_decay'], 0.0)
     self.assertEqual(set(found) - set(flat), set())
 
+  def test_a_part_that_is_null_by_default_has_no_defaults(self):
+    # Switching it on is a change, even with all of its own defaults.
+    params = exp_factory.get_exp_config(_RETINANET)
+    params.trainer.optimizer_config.ema = {'average_decay': 0.99}
+    self.assertIn('trainer.optimizer_config.ema.average_decay', config.flatten(params))
+    found = config.class_defaults(params)
+    self.assertEqual([name for name in found if '.ema.' in name], [])
+
 
 if __name__ == '__main__':
   unittest.main()

@@ -140,6 +140,27 @@ class DetectorTest(unittest.TestCase):
         self.assertEqual(status, expected, content)
         self.assertIn(message.strip(), content['error'])
 
+  def test_grpc_makes_no_tensor_of_a_size_that_is_only_said(self):
+    import grpc
+    from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+    with grpc.insecure_channel(f'localhost:{self.server.grpc_port}') as channel:
+      service = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+      request = predict_pb2.PredictRequest()
+      request.model_spec.name = 'selftrain'
+      given = request.inputs['inputs']
+      given.dtype = tf.string.as_datatype_enum
+      given.string_val.append(self.images[0])
+      given.tensor_shape.dim.add().size = 10**9
+      with self.assertRaises(grpc.RpcError) as caught:
+        service.Predict(request, timeout=30)
+      self.assertEqual(caught.exception.code(), grpc.StatusCode.INVALID_ARGUMENT)
+      request.model_spec.name = 'other'
+      given.tensor_shape.dim[0].size = 1
+      with self.assertRaises(grpc.RpcError) as caught:
+        service.Predict(request, timeout=30)
+      self.assertEqual(caught.exception.code(), grpc.StatusCode.NOT_FOUND)
+
   def test_a_damaged_image_does_not_disturb_others(self):
     with futures.ThreadPoolExecutor(8) as pool:
       damaged = self.images[0][: len(self.images[0]) // 2]
@@ -205,15 +226,42 @@ class OtherModelsTest(unittest.TestCase):
     import batching
 
     go_on = futures.Future()
-    batcher = batching.Batcher(lambda images: [go_on.result()] * len(images), 1, 0.0, 2)
-    first = batcher.submit([b'1'])
-    while not batcher._waiting.empty():
+    batcher = batching.Batcher(
+      lambda images: [go_on.result()] * len(images),
+      max_batch=1,
+      max_batch_pixels=9,
+      wait_seconds=0.0,
+      max_waiting=2,
+    )
+    first = batcher.submit([b'1'], [1])
+    while batcher.waiting:
       time.sleep(0.01)
-    batcher.submit([b'2'])
+    batcher.submit([b'2'], [1])
     with self.assertRaisesRegex(batching.BusyError, 'the server is busy'):
-      batcher.submit([b'3', b'4'])
+      batcher.submit([b'3', b'4'], [1, 1])
+    # What was refused takes no place.
+    third = batcher.submit([b'3'], [1])
     go_on.set_result('done')
     self.assertEqual(first[0].result(10), 'done')
+    self.assertEqual(third[0].result(10), 'done')
+
+  def test_large_images_do_not_share_a_batch(self):
+    sys.path.insert(0, str(_EXAMPLE))
+    self.addCleanup(sys.path.remove, str(_EXAMPLE))
+    import batching
+
+    seen = []
+
+    def predict(images):
+      seen.append(list(images))
+      return list(images)
+
+    batcher = batching.Batcher(
+      predict, max_batch=8, max_batch_pixels=10, wait_seconds=0.3, max_waiting=9
+    )
+    made = batcher.submit([b'a', b'b', b'c', b'd'], [4, 5, 6, 50])
+    self.assertEqual([each.result(10) for each in made], [b'a', b'b', b'c', b'd'])
+    self.assertEqual(seen, [[b'a', b'b'], [b'c'], [b'd']])
 
   def test_an_image_with_a_huge_head(self):
     sys.path.insert(0, str(_EXAMPLE))

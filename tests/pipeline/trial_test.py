@@ -45,8 +45,7 @@ class TrialTest(tf.test.TestCase):
     self.assertEqual(values['task.pseudo_data.cut'], 0.4)
     self.assertEqual(values['task.model.backbone.type'], 'resnet')
     self.assertIs(values['task.self_training.normalize_loss'], True)
-    rate = 'trainer.optimizer_config.learning_rate.cosine.initial_learning_rate'
-    self.assertEqual(values[rate], 0.12)
+    self.assertEqual(values['learning_rate'], 0.12)
     self.assertContainsSubset(values, columns)
     # Where the Model Garden's trainer writes its curves.
     self.assertIn(('validation', 'AP'), metrics)

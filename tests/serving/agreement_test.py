@@ -23,7 +23,7 @@ def _detections(*rows, most=5):
 
 
 def _compare(expected, found, precision='float32'):
-  return agreement.compare([expected], [found], 1, _NETWORK, precision)
+  return agreement.compare([expected], [found], 1, _NETWORK, precision, threshold=0.05)
 
 
 _FIRST = (1, 0.9, 0.1, 0.1, 0.5, 0.5)
@@ -72,7 +72,7 @@ class BoxesTest(tf.test.TestCase, parameterized.TestCase):
 
   def test_each_box_is_matched_once(self):
     found = _compare(_detections(_FIRST), _detections(_FIRST, _FIRST, _SECOND))
-    self.assertEqual((found.compared, found.equal), (3 - 1, 1))  # The last one may be at the end.
+    self.assertEqual((found.compared, found.equal), (3, 1))
     self.assertTrue(found.is_wrong)
 
   @parameterized.named_parameters(
@@ -85,6 +85,25 @@ class BoxesTest(tf.test.TestCase, parameterized.TestCase):
     found = _compare(_detections(_FIRST, lower), _detections(other, lower))
     self.assertEqual((found.compared, found.equal), (3, 1))
     self.assertTrue(found.is_wrong)
+
+  def test_the_only_box_counts(self):
+    for theirs in (_detections(), _detections((2, 0.9, 0.6, 0.6, 0.9, 0.9))):
+      found = _compare(_detections(_FIRST), theirs)
+      self.assertGreater(found.compared, 0)
+      self.assertTrue(found.is_wrong)
+
+  def test_scores_and_nan_can_be_wrong(self):
+    lower = (1, 0.06, *_FIRST[2:])
+    self.assertTrue(_compare(_detections(_FIRST), _detections(lower)).is_wrong)
+    nowhere = (1, 0.9, *[float('nan')] * 4)
+    self.assertTrue(_compare(_detections(_FIRST), _detections(nowhere)).is_wrong)
+
+  def test_the_last_row_of_a_full_list_may_be_another(self):
+    boxes = [(1, 0.9 - 0.1 * i, 0.2 * i, 0.0, 0.2 * i + 0.1, 1.0) for i in range(6)]
+    found = _compare(_detections(*boxes[:5]), _detections(*boxes[:4], boxes[5]))
+    self.assertEqual((found.compared, found.equal), (4, 4))
+    found = _compare(_detections(*boxes[:4]), _detections(*boxes[:3], boxes[5]))
+    self.assertEqual((found.compared, found.equal), (5, 3))
 
   def test_a_box_at_the_end_of_the_list_may_be_missing(self):
     last = (1, 0.05001, 0.6, 0.6, 0.9, 0.9)
@@ -128,6 +147,10 @@ class OtherAnswersTest(tf.test.TestCase):
     self.assertAllClose(found.pixels, [0.0, 2.0, 0.0], rtol=1e-4)
     self.assertAllClose(found.scores, [0.0, 0.0, 0.4])
     self.assertTrue(found.is_wrong)
+    theirs['decoded_boxes'] = np.full([3, 4], np.nan, np.float32)
+    self.assertTrue(_compare(ours, theirs).is_wrong)
+    without_scores = {**ours, 'decoded_box_scores': np.ones([3, 2], np.float32)}
+    self.assertTrue(_compare(ours, without_scores).is_wrong)
 
   def test_masks(self):
     ours = {
