@@ -84,15 +84,17 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _size(text: str) -> tuple[int, int]:
-  height, width = map(int, text.split(','))
+  try:
+    height, width = map(int, text.split(','))
+  except ValueError as error:
+    raise argparse.ArgumentTypeError(f'{text!r}: give HEIGHT,WIDTH, such as 480,640') from error
   return height, width
 
 
 def _count(text: str) -> int:
-  number = int(text)
-  if number < 0:
-    raise ValueError(text)
-  return number
+  if not text.isdecimal():
+    raise argparse.ArgumentTypeError(f'{text!r}: give a whole number from 0')
+  return int(text)
 
 
 def _model(name: str, params: Any) -> str:

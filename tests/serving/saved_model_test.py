@@ -181,6 +181,16 @@ class CommandTest(tf.test.TestCase):
     given = tf.lite.Interpreter(os.path.join(output, 'model.tflite')).get_input_details()
     self.assertAllEqual(given[0]['shape'], [1, 48, 80, 3])
 
+  def test_flags_that_cannot_be_read(self):
+    for flag, message in (
+      ('--image_size=640', "'640': give HEIGHT,WIDTH, such as 480,640"),
+      ('--num_images=-1', "'-1': give a whole number from 0"),
+    ):
+      err = io.StringIO()
+      with self.assertRaises(SystemExit), contextlib.redirect_stderr(err):
+        command.main(['--run=a', '--output=b', flag])
+      self.assertIn(message, err.getvalue())
+
   def test_no_images_to_check_on(self):
     done = self._main(
       f'--run={tiny_run.finished()}', '--output=/nowhere/export', '--images=/nowhere/*.jpg',
