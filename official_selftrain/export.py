@@ -120,7 +120,7 @@ def _images(flags: argparse.Namespace, model_dir: str, records: str) -> 'list[np
   is_calibrated = flags.precision == 'int8'
   number = flags.num_images
   if number is None:
-    number = 64 if is_calibrated else 8
+    number = targets.NUM_CALIBRATED if is_calibrated else targets.NUM_CHECKED
   if not number and not is_calibrated:
     return []
   if flags.images:

@@ -10,9 +10,6 @@ from official_selftrain.core import console, errors, files
 from official_selftrain.pipeline import model_cards, run_facts
 from official_selftrain.serving import example_images, exports, targets
 
-# Images of the validation set on which an export is compared with its model.
-NUM_CHECKED = 8
-
 
 def export(
   model: run_facts.TrainedModel, params: runs.SelfTrainingExperiment, directory: str
@@ -61,7 +58,7 @@ def _images(model: run_facts.TrainedModel) -> list[np.ndarray]:
   if not records:
     return []
   try:
-    return example_images.of_records(records, NUM_CHECKED)
+    return example_images.of_records(records, targets.NUM_CHECKED)
   except errors.DataError as error:
     console.note(f'export: not compared with the model: {error}')
     return []

@@ -6,6 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from official_selftrain.ops import anchor_targets
+
 Answers: TypeAlias = Mapping[str, np.ndarray]
 
 # The precision of a SavedModel whose network computes in float16 or bfloat16, where the order of sums shows.
@@ -208,7 +210,13 @@ def _rows(answers: Answers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _matches(ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...]) -> list[tuple[int, int]]:
   """Rows of boxes of the same class that overlap by half, each at most once: the closest pairs first."""
   distances = np.max(np.abs(ours[2][:, None] - theirs[2][None]), axis=-1)
-  allowed = (ours[0][:, None] == theirs[0][None]) & (_overlaps(ours[2], theirs[2]) >= _MIN_IOU)
+  overlaps = anchor_targets.iou(ours[2], theirs[2]).numpy() >= _MIN_IOU
+  # Empty boxes overlap nothing: they are the same in one place.
+  empty, others = (
+    np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1) == 0.0 for _, _, boxes in (ours, theirs)
+  )
+  overlaps |= empty[:, None] & others[None] & (distances < _AT_THE_END)
+  allowed = (ours[0][:, None] == theirs[0][None]) & overlaps
   # Boxes of one place differ in their scores.
   closeness = distances + np.abs(ours[1][:, None] - theirs[1][None])
   matches = []
@@ -218,17 +226,6 @@ def _matches(ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...]) -> li
       matches.append((int(mine), int(other)))
       allowed[mine, :] = allowed[:, other] = False
   return matches
-
-
-def _overlaps(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-  """Intersection over union of all pairs, (ymin, xmin, ymax, xmax); 1 for two empty boxes of one place."""
-  low = np.maximum(ours[:, None, :2], theirs[None, :, :2])
-  high = np.minimum(ours[:, None, 2:], theirs[None, :, 2:])
-  shared = np.prod(np.maximum(high - low, 0.0), axis=-1)
-  areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1) for boxes in (ours, theirs)]
-  union = areas[0][:, None] + areas[1][None] - shared
-  is_one_place = np.max(np.abs(ours[:, None] - theirs[None]), axis=-1) < _AT_THE_END
-  return np.where(union > 0.0, shared / np.where(union > 0.0, union, 1.0), is_one_place)
 
 
 def _wide(values: np.ndarray) -> np.ndarray:

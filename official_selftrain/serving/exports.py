@@ -8,7 +8,7 @@ would, and their answers on images of the user are compared with the model's. On
 import contextlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -38,9 +38,8 @@ _MOST_BYTES = 2_000_000_000
 # All boxes with all scores of an image take tens of megabytes.
 _MOST_WITHOUT_NMS = 8
 
-Answers: TypeAlias = Mapping[str, np.ndarray]
 # From uint8 [batch, h, w, 3].
-Caller: TypeAlias = Callable[[np.ndarray], Answers]
+Caller: TypeAlias = Callable[[np.ndarray], agreement.Answers]
 
 
 def export_model(
@@ -229,8 +228,8 @@ def _compare(
   network = module.params.task.model.input_size
   if target.nms == 'none':
     images = images[:_MOST_WITHOUT_NMS]
-  expected: list[Answers] = []
-  found: list[Answers] = []
+  expected: list[agreement.Answers] = []
+  found: list[agreement.Answers] = []
   for image in images:
     if target.format != 'saved_model':
       image = example_images.to_size(image, target.image_shape(network)[1:3])

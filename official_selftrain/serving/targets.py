@@ -11,6 +11,8 @@ Format: TypeAlias = Literal['saved_model', 'onnx', 'tflite']
 FORMATS = ('saved_model', 'onnx', 'tflite')
 INPUT_TYPES = ('image_bytes', 'image_tensor')
 NMS = ('inside', 'none')
+# Images on which an export is compared with its model, and on which `int8` is calibrated, if nobody says how many.
+NUM_CHECKED, NUM_CALIBRATED = 8, 64
 PRECISIONS = ('float32', 'float16', 'int8')
 
 

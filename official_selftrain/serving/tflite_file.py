@@ -50,7 +50,7 @@ def write(
   module = tf.Module()
   module.function = function
   module.weights = list(weights)
-  (concrete,) = [function.get_concrete_function()]
+  concrete = function.get_concrete_function()
   converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
   converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
   if precision != 'float32':
