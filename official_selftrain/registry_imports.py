@@ -10,6 +10,7 @@ from official_selftrain.configs import (  # noqa: F401
   segmentation_experiments,
 )
 from official_selftrain.configs import segmentation as segmentation_configs  # noqa: F401
+from official_selftrain.presentation import box_pictures, mask_pictures  # noqa: F401
 from official_selftrain.presentation import detection as detection_presentation  # noqa: F401
 from official_selftrain.presentation import segmentation as segmentation_presentation  # noqa: F401
 from official_selftrain.serving import detection as detection_serving  # noqa: F401

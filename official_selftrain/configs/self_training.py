@@ -232,12 +232,15 @@ class Report(hyperparams.Config):
     primary_metric: the evaluator's metric that the verdict is about; there is a verdict only for those of
       `core.comparison.METRICS`.
     num_pictures: images per group of the contact sheets.
+    training_pictures: for TensorBoard, images of each stream at the start and validation images of each evaluation; 0
+      writes neither these nor curves and confusions.
     unlabelled_truth: COCO JSON with held-out truth for the unlabelled images, used only to judge the labels; the
       embedded data set brings its own.
   """
 
   primary_metric: str = 'AP'
   num_pictures: int = 8
+  training_pictures: int = 8
   unlabelled_truth: str = ''
 
   def check(self, prefix: str) -> None:

@@ -35,15 +35,19 @@ class ClassRegistry(Generic[T]):
 
     return add
 
+  def find(self, config: object) -> T | None:
+    """The entry for the class of `config`, or for the nearest base class that has one; None without."""
+    return next((self._entries[k] for k in type(config).__mro__ if k in self._entries), None)
+
   def lookup(self, config: object) -> T:
     """The entry for the class of `config`, or for the nearest base class that has one.
 
     Raises:
       ConfigError: nothing is.
     """
-    for cls in type(config).__mro__:
-      if cls in self._entries:
-        return self._entries[cls]
+    found = self.find(config)
+    if found is not None:
+      return found
     known = ', '.join(sorted(cls.__name__ for cls in self._entries)) or 'none'
     raise errors.ConfigError(
       f'No {self._kind} is registered for {type(config).__name__}. Known are those for: {known}. Is the module that '

@@ -7,11 +7,13 @@ augmentation and targets are ours.
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from official.vision.dataloaders import retinanet_input
 from official.vision.ops import anchor as anchor_ops
-from official.vision.ops import preprocess_ops
+from official.vision.ops import box_ops, preprocess_ops
 
 from official_selftrain.augment import build, examples
 from official_selftrain.configs import detection as detection_configs
@@ -24,6 +26,8 @@ MASKS_MESSAGE = (
   'task.train_data.augmentation.copy_paste_probability needs a mask of the size of the image for each box '
   f'({keys.BOX_MASK}); count, height and width that are needed, and those found:'
 )
+# In pixels: what several anchors say of one box differs by less.
+_SAME_BOX = 0.1
 _ENCODED_MASKS = 'groundtruth_instance_masks_png'
 
 Example = parsing.Example
@@ -168,6 +172,42 @@ class TrainingParser(parsing.TrainingParser):
     if self._params.parser.skip_crowd_during_training:
       example = examples.keep_boxes(example, tf.logical_not(example[keys.GROUNDTRUTH_IS_CROWD]))
     return example
+
+
+def taught_boxes(
+  model: detection_configs.DetectionModel, labels: Mapping[str, Any]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+  """The boxes that a batch of labels teaches, read back from the anchors' targets: for pictures.
+
+  Args:
+    model: `task.model`.
+    labels: a batch of what `TrainingParser` gives.
+
+  Returns:
+    For each image its boxes, float32 [n, 4], yxyx in pixels of the view, and their classes, int64 [n]. Boxes that only
+    keep anchors out of the loss are not among them. Equal boxes of one class are one.
+  """
+  anchors = Anchors.build(model).flat.numpy()
+  # The classes' levels are the offsets' levels.
+  levels = list(labels['box_targets'])
+  count = labels['box_weights'].shape[0]
+  offsets, classes = (
+    np.concatenate([labels[name][level].numpy().reshape(count, -1, depth) for level in levels], 1)
+    for name, depth in (('box_targets', 4), ('cls_targets', 1))
+  )
+  weights = model.detection_generator.box_coder_weights or [1.0] * 4
+  result = []
+  for i, is_positive in enumerate(labels['box_weights'].numpy() > 0):
+    boxes = box_ops.decode_boxes(offsets[i][is_positive], anchors[is_positive], weights).numpy()
+    rows = np.concatenate([classes[i][is_positive], boxes], axis=1)
+    kept: list[np.ndarray] = []
+    for row in rows:
+      # Each anchor rounds in its own way.
+      if not any(np.allclose(row, other, rtol=0.0, atol=_SAME_BOX) for other in kept):
+        kept.append(row)
+    found = np.reshape(kept, [-1, 5])
+    result.append((found[:, 1:].astype(np.float32), found[:, 0].astype(np.int64)))
+  return result
 
 
 def check_classes(example: Example, num_classes: int) -> Example:

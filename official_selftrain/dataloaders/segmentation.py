@@ -196,14 +196,17 @@ def evaluation_parser(
     image, info = mask_ops.fit_image(images.normalize(example['image']), size, params.at_own_size)
     mask = example[keys.SEMANTIC_MASK]
     labels = {'masks': mask_ops.fit_mask(mask, info, size), 'image_info': info}
-    labels[keys.IMAGE_ID] = tf.bitcast(
-      tf.fingerprint(tf.reshape(example['image'], [1, -1]))[0], tf.int64
-    )
+    labels[keys.IMAGE_ID] = image_id(example['image'])
     if params.evaluate_native:
       labels['native_masks'] = mask
     return tf.cast(image, params.dtype), labels
 
   return parse
+
+
+def image_id(image: tf.Tensor) -> tf.Tensor:
+  """A fingerprint of the pixels of a decoded image, uint8 [h, w, 3]: int64 scalar."""
+  return tf.bitcast(tf.fingerprint(tf.reshape(image, [1, -1]))[0], tf.int64)
 
 
 def batch_of_sizes(dataset: tf.data.Dataset, size: int, drop_remainder: bool) -> tf.data.Dataset:

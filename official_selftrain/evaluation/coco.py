@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from official.vision.evaluation import coco_evaluator
+from pycocotools import cocoeval
 
 PER_CLASS_AP = 'Precision mAP ByCategory/'
 PER_CLASS_AP50 = 'Precision mAP ByCategory@50IoU/'
@@ -38,6 +39,7 @@ class CocoEvaluator(coco_evaluator.COCOEvaluator):
     """
     self._reports_categories = per_category_metrics
     self._tallies: dict[str, np.ndarray] = {}
+    self._boxes: dict[str, np.ndarray] = {}
     # The Model Garden hands out pycocotools' results only to what makes per-category metrics of them.
     super().__init__(
       annotation_file=annotation_file,
@@ -52,17 +54,26 @@ class CocoEvaluator(coco_evaluator.COCOEvaluator):
     Returns:
       Arrays that `resampling` makes AP of. `image_ids` int64 [images] and `category_ids` int64 [classes] are what the
       other arrays count from 0; `iou_thresholds` float64 [thresholds]. One row per detection, best first in each image
-      and class: `image` and `category` int32 [detections], `score` float32 [detections], `matched` and `ignored` bool
-      [detections, thresholds]. One row per true box that counts (no crowds): `true_image`, `true_category` int32.
+      and class, without padding: `image` and `category` int32 [detections], `score` float32 [detections], `matched` and
+      `ignored` bool [detections, thresholds]. One row per true box that counts (no crowds): `true_image` and
+      `true_category` int32.
     """
     return self._tallies
 
+  def boxes(self) -> dict[str, np.ndarray]:
+    """The boxes that the rows of `tallies` are about; empty before the first evaluation.
+
+    Returns:
+      `box` float32 [detections, 4] and `true_box` float32 [true boxes, 4], yxyx in pixels of the image.
+    """
+    return self._boxes
+
   def _retrieve_per_category_metrics(
-    self, coco_eval: Any, prefix: str = ''
+    self, coco_eval: cocoeval.COCOeval, prefix: str = ''
   ) -> dict[str, np.float32]:
     """AP and AP50 of each class that has ground truth, under the Model Garden's names."""
     if not prefix:
-      self._tallies = tallies_of(coco_eval)
+      self._tallies, self._boxes = tallies_of(coco_eval), boxes_of(coco_eval)
     if not self._reports_categories:
       return {}
     precision = coco_eval.eval['precision'][:, :, :, _ALL_AREAS, _MOST_DETECTIONS]
@@ -82,18 +93,9 @@ def average_precision(precision: np.ndarray) -> np.float32:
   return np.float32(known.mean() if known.size else -1.0)
 
 
-def tallies_of(coco_eval: Any) -> dict[str, np.ndarray]:
+def tallies_of(coco_eval: cocoeval.COCOeval) -> dict[str, np.ndarray]:
   """The per-image results of a pycocotools `COCOeval` after `evaluate`, see `CocoEvaluator.tallies`."""
-  params = coco_eval.params
-  num_images, num_classes = len(params.imgIds), len(params.catIds)
-  # pycocotools' list has all images of the first area range of the first class, then of the next range.
-  stride, first = len(params.areaRng) * num_images, _ALL_AREAS * num_images
-  found = [
-    (category, image, entry)
-    for category in range(num_classes)
-    for image in range(num_images)
-    if (entry := coco_eval.evalImgs[category * stride + first + image]) is not None
-  ]
+  params, found = coco_eval.params, _entries(coco_eval)
   places = np.array([(category, image) for category, image, _ in found], np.int32).reshape(-1, 2)
   detections = [len(entry['dtScores']) for _, _, entry in found]
   truths = [int(np.count_nonzero(np.equal(entry['gtIgnore'], 0))) for _, _, entry in found]
@@ -115,3 +117,53 @@ def tallies_of(coco_eval: Any) -> dict[str, np.ndarray]:
     'true_image': np.repeat(places[:, 1], truths),
     'true_category': np.repeat(places[:, 0], truths),
   }
+
+
+def boxes_of(coco_eval: cocoeval.COCOeval) -> dict[str, np.ndarray]:
+  """The boxes of the rows of `tallies_of`, see `CocoEvaluator.boxes`."""
+  entries = [entry for _, _, entry in _entries(coco_eval)]
+  found = [coco_eval.cocoDt.anns[each]['bbox'] for entry in entries for each in entry['dtIds']]
+  true = [
+    coco_eval.cocoGt.anns[each]['bbox']
+    for entry in entries
+    for each, ignored in zip(entry['gtIds'], entry['gtIgnore'], strict=True)
+    if not ignored
+  ]
+  return {'box': _yxyx(found), 'true_box': _yxyx(true)}
+
+
+def _entries(coco_eval: cocoeval.COCOeval) -> list[tuple[int, int, dict[str, Any]]]:
+  """Place of the class, place of the image and pycocotools' result for boxes of all areas, where there is one."""
+  params = coco_eval.params
+  num_images = len(params.imgIds)
+  # pycocotools' list has all images of the first area range of the first class, then of the next range.
+  stride, first = len(params.areaRng) * num_images, _ALL_AREAS * num_images
+  return [
+    (category, image, _without_padding(entry))
+    for category in range(len(params.catIds))
+    for image in range(num_images)
+    if (entry := coco_eval.evalImgs[category * stride + first + image]) is not None
+  ]
+
+
+def _without_padding(entry: dict[str, Any]) -> dict[str, Any]:
+  """The result without detections of score 0.
+
+  The Model Garden's evaluator takes them, although they lie behind `num_detections` and only fill up its arrays. They
+  have no area and match nothing, so no metric changes; but each image has dozens of them, all of class 1.
+  """
+  is_found = np.asarray(entry['dtScores'], np.float32) > 0
+  places = np.flatnonzero(is_found)
+  return {
+    **entry,
+    'dtScores': [entry['dtScores'][place] for place in places],
+    'dtIds': [entry['dtIds'][place] for place in places],
+    'dtMatches': np.asarray(entry['dtMatches'])[:, is_found],
+    'dtIgnore': np.asarray(entry['dtIgnore'])[:, is_found],
+  }
+
+
+def _yxyx(boxes: list[list[float]]) -> np.ndarray:
+  """float32 [n, 4] from COCO's x, y, width, height."""
+  x, y, width, height = np.asarray(boxes, np.float32).reshape(-1, 4).T
+  return np.stack([y, x, y + height, x + width], axis=1)

@@ -4,7 +4,7 @@ The paper's code measures on masks resized to 512 pixels; most others measure at
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,41 @@ class _ImageCounts:
     return [array[order] for array in arrays]
 
 
+class _WatchedMasks:
+  """Predicted classes of a few images, collected on the host."""
+
+  def __init__(self) -> None:
+    self._wanted: frozenset[int] = frozenset()
+    self._lock = threading.Lock()
+    self._found: dict[int, np.ndarray] = {}
+
+  def watch(self, ids: Iterable[int]) -> None:
+    self._wanted = frozenset(ids)
+
+  def add(self, ids: np.ndarray, infos: np.ndarray, found: np.ndarray, native: np.ndarray) -> None:
+    """Takes in int64 [batch], float32 [batch, 4, 2], uint8 [batch, h, w], and whether that is the images' own size."""
+    for image_id, info, mask in zip(ids.tolist(), infos, found, strict=True):
+      if image_id in self._wanted:
+        with self._lock:
+          self._found[image_id] = mask.copy() if native else _nearest(mask, info)
+
+  @property
+  def found(self) -> dict[int, np.ndarray]:
+    """Masks by image id; those at the images' own size may be padded below and on the right."""
+    with self._lock:
+      return dict(self._found)
+
+
+def _nearest(mask: np.ndarray, info: np.ndarray) -> np.ndarray:
+  """A mask on the frame at the image's own size; `info` float32 [4, 2], see `ops.masks.fit_image`."""
+  size, _, scale, offset = info
+  rows, columns = (
+    np.clip(((np.arange(int(length)) + 0.5) * factor - start).astype(int), 0, limit - 1)
+    for length, factor, start, limit in zip(size, scale, offset, mask.shape, strict=True)
+  )
+  return mask[np.ix_(rows, columns)]
+
+
 class _MeanIoU(tf.keras.metrics.MeanIoU):
   """Keras' metric; what resets it also clears the counts of single images."""
 
@@ -91,6 +126,7 @@ class SegmentationEvaluator:
     options = {'num_classes': num_classes, 'ignore_class': keys.IGNORE_LABEL, 'dtype': tf.float64}
     self._num_classes = num_classes
     self._counts = _ImageCounts()
+    self._watched = _WatchedMasks()
     self._resized = _MeanIoU(self._counts, name='mean_iou_resized', **options)
     self._native = _MeanIoU(self._counts, name='mean_iou', **options) if native else None
 
@@ -118,6 +154,21 @@ class SegmentationEvaluator:
     if keys.IMAGE_ID in labels and not _is_on_tpu():
       counts = _overlaps(truth, found, self._num_classes)
       tf.numpy_function(self._counts.add, [labels[keys.IMAGE_ID], *counts], [])
+      masks_found = tf.cast(found, tf.uint8)
+      inputs = [labels[keys.IMAGE_ID], labels['image_info'], masks_found, self._native is not None]
+      tf.numpy_function(self._watched.add, inputs, [])
+
+  def watch(self, ids: Iterable[int]) -> None:
+    """Keeps what is found in images with these ids from the next batch on, see `found`."""
+    self._watched.watch(ids)
+
+  def found(self) -> dict[int, np.ndarray]:
+    """Predicted classes of the watched images that were evaluated, at their own size.
+
+    Returns:
+      uint8 [h, w] by image id; with `native` there may be padding below and on the right. Empty on TPUs.
+    """
+    return self._watched.found
 
   @property
   def confusion(self) -> np.ndarray:

@@ -131,6 +131,7 @@ class Jobs:
       params=training.job_experiment(task, section.trainer, params.runtime),
       seed=params.seed,
       class_names=(),
+      num_pictures=params.report.training_pictures,
     )
 
   def make(
@@ -181,6 +182,7 @@ class Jobs:
       seed=params.seed,
       family=first_family + (_TEACHER_FAMILY if is_teacher else 0),
       class_names=self.class_names,
+      num_pictures=params.report.training_pictures,
     )
 
 

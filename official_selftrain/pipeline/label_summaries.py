@@ -3,9 +3,9 @@
 import os
 from collections.abc import Sequence
 
-import numpy as np
 import tensorflow as tf
 
+from official_selftrain.pipeline import samples
 from official_selftrain.presentation import base, label_facts
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import manifest as manifest_lib
@@ -49,15 +49,5 @@ def write(
       tf.summary.scalar('labels/per_image_by_cut', left / readable, step=round(100 * cut))
     for group in dict.fromkeys(tile.group for tile in sheet.tiles):
       tiles = [tile for tile in sheet.tiles if tile.group == group]
-      drawn = np.stack(_same_size([np.asarray(pictures.draw_tile(tile)) for tile in tiles]))
+      drawn = samples.stack([pictures.draw_tile(tile) for tile in tiles])
       tf.summary.image(f'labels/{group}', drawn, max_outputs=count)
-
-
-def _same_size(images: list[np.ndarray]) -> list[np.ndarray]:
-  """Pads images at the bottom and right to the largest of them."""
-  height = max(image.shape[0] for image in images)
-  width = max(image.shape[1] for image in images)
-  return [
-    np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)))
-    for image in images
-  ]

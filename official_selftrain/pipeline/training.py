@@ -48,6 +48,7 @@ class Job:
     seed: of weights, streams and augmentation.
     family: number of the family of streams, see `tasks.stream_specs.Start`.
     class_names: from id 1; empty if unknown. They are stored next to the model and name its metrics.
+    num_pictures: for TensorBoard, of each stream and of each evaluation; 0 for none of what `samples` writes.
   """
 
   name: str
@@ -56,6 +57,7 @@ class Job:
   seed: int
   family: int = 0
   class_names: tuple[str, ...] = ()
+  num_pictures: int = 8
 
   @property
   def train_steps(self) -> int:
@@ -116,7 +118,7 @@ def run(job: Job, mode: str) -> dict[str, float]:
     _check_init_checkpoint(job)
   with diagnosis.explain(job.name, task), distribution.explain(job.params.runtime):
     if is_training and is_chief and not step:
-      samples.write(task, job.model_dir)
+      samples.write_inputs(task, job.model_dir, job.num_pictures)
       trial.write(job.params, job.name, job.seed, job.model_dir)
     with _folder(job) as folder:
       return _run(job, mode, task, strategy, step, folder)
@@ -220,7 +222,9 @@ def _run(
       [stream.name for stream in streams] or ['training'],
     )
     progress.bind(runner.trainer, guard)
-    recorder.bind(runner.trainer)
+    # Other workers than the chief find the same.
+    shows = 'eval' in mode and folder == job.model_dir
+    recorder.bind(runner.trainer, job.num_pictures if shows else 0)
     try:
       runner.run()
     except KeyboardInterrupt:
@@ -286,11 +290,13 @@ class _EvaluationRecorder:
     self._job = job
     self._task = task
     self._folder = folder
+    self._pictures = samples.EvaluationPictures(task, job.params, folder)
     self._trainer: base_trainer.Trainer | None = None
     self.metrics: dict[str, float] = {}
 
-  def bind(self, trainer: base_trainer.Trainer) -> None:
+  def bind(self, trainer: base_trainer.Trainer, num_pictures: int) -> None:
     self._trainer = trainer
+    self._pictures.watch(num_pictures)
 
   def __call__(self, output: Mapping[str, tf.Tensor]) -> None:
     assert self._trainer, 'bind() comes before evaluation'
@@ -302,14 +308,16 @@ class _EvaluationRecorder:
       path = os.path.join(self._folder, TALLIES_FILE)
       resampling.save(path, self._task.evaluation_tallies())
       tallies_digest = files.sha256(path)
+    step = int(self._trainer.global_step.numpy())
     record = {
-      'step': int(self._trainer.global_step.numpy()),
+      'step': step,
       'key': evaluation_key(self._job),
       'details': details,
       'tallies_sha256': tallies_digest,
       'metrics': {name: _or_none(value) for name, value in self.metrics.items()},
     }
     files.write_json(os.path.join(self._folder, METRICS_FILE), record)
+    self._pictures.write(step)
 
 
 def recorded_metrics(job: Job, step: int) -> dict[str, float] | None:

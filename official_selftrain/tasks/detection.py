@@ -145,6 +145,10 @@ class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetT
     """See `StreamsMixin`."""
     return self.coco_metric.tallies() if self.task_config.use_coco_metrics else {}
 
+  def evaluation_boxes(self) -> dict[str, np.ndarray]:
+    """The boxes that the rows of the tallies are about, see `evaluation.coco.CocoEvaluator.boxes`."""
+    return self.coco_metric.boxes() if self.task_config.use_coco_metrics else {}
+
   def source_losses(
     self, outputs: Mapping[str, Any], labels: Mapping[str, Any]
   ) -> dict[str, tf.Tensor]:

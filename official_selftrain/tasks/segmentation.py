@@ -1,6 +1,6 @@
 """Semantic segmentation on one or two sources of labels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -174,6 +174,14 @@ class SegmentationTask(
   def evaluation_details(self) -> dict[str, Any]:
     """Results of the last evaluation that are not numbers, see `evaluation.segmentation`; JSON-serialisable."""
     return self.evaluator.details()
+
+  def watch(self, image_ids: Iterable[int]) -> None:
+    """Keeps what evaluation finds in these images, see `evaluation_masks`; `dataloaders.segmentation.image_id`."""
+    self.evaluator.watch(image_ids)
+
+  def evaluation_masks(self) -> dict[int, np.ndarray]:
+    """What the last evaluation found in the watched images, see `SegmentationEvaluator.found`."""
+    return self.evaluator.found()
 
   def evaluation_tallies(self) -> dict[str, np.ndarray]:
     """See `StreamsMixin`."""

@@ -67,6 +67,11 @@ class ClassRegistryTest(unittest.TestCase):
     with self.assertRaisesRegex(errors.ConfigError, r'Shape, Square\. .*registry_imports\.py'):
       self.registry.lookup(Circle())
 
+  def test_find_has_the_same_entry_or_none(self):
+    self.registry.register(Square)('of squares')
+    self.assertEqual(self.registry.find(SmallSquare()), 'of squares')
+    self.assertIsNone(self.registry.find(Shape()))
+
   def test_registries_do_not_share_entries(self):
     self.registry.register(Square)('of squares')
     with self.assertRaisesRegex(errors.ConfigError, 'No painter is registered for Square'):

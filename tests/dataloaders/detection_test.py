@@ -62,6 +62,32 @@ class TrainingParserTest(tf.test.TestCase):
     factor = np.tile([10.0, 10.0, 5.0, 5.0], 3)
     self.assertAllClose(a['box_targets']['4'] * factor, b['box_targets']['4'], rtol=1e-5)
 
+  def test_taught_boxes_are_those_of_the_example(self):
+    rng = np.random.default_rng(3)
+    for weights in (None, [10.0, 10.0, 5.0, 5.0]):
+      with self.subTest(weights=weights):
+        model = _model()
+        if weights:
+          model.override({'detection_generator': {'box_coder_weights': weights}})
+        parser = detection.TrainingParser(model, _params())
+        expected, parsed = [], []
+        for count in (0, 1, 4):
+          corners = rng.uniform(0.0, 0.6, [count, 2])
+          boxes = np.concatenate([corners, corners + rng.uniform(0.2, 0.4, [count, 2])], 1)
+          classes = rng.permutation(10)[:count] + 1
+          ignored = np.arange(count) == 3
+          parsed.append(parser(_example(boxes, classes, ignored))[1])
+          # The image of 96 x 128 pixels lies at the top of the view of 128.
+          rows = np.concatenate([classes[:, None], boxes * [96, 128, 96, 128]], 1)[~ignored]
+          expected.append(rows[np.argsort(rows[:, 0])])
+        batch = tf.nest.map_structure(lambda *parts: tf.stack(parts), *parsed)
+        for (boxes, classes), rows in zip(
+          detection.taught_boxes(model, batch), expected, strict=True
+        ):
+          order = np.argsort(classes)
+          self.assertAllEqual(classes[order], rows[:, 0])
+          self.assertAllClose(boxes[order], rows[:, 1:], atol=0.05)
+
   def test_ignored_boxes_are_no_objects_and_no_background(self):
     parser = detection.TrainingParser(_model(), _params())
     _, only = parser(_example(boxes=((0.1, 0.1, 0.6, 0.5),), classes=(3,)))

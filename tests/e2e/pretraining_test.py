@@ -66,8 +66,8 @@ class PretrainingTest(parameterized.TestCase, tf.test.TestCase):
           if value.tag == 'views/train_data':
             found[event.step] = tf.io.decode_png(value.tensor.string_val[2]).numpy()
     (sheet,) = found.values()
-    # Two rows of four images of 64 pixels, with margins.
-    self.assertEqual(sheet.shape, (2 * 68, 4 * 68, 3))
+    # Two rows of eight images of 64 pixels, with margins.
+    self.assertEqual(sheet.shape, (2 * 68, 8 * 68, 3))
     self.assertTrue((sheet[64:68] == 255).all())
     self.assertGreater(sheet[:64, :64].std(), 5)
     # The views of an image differ.

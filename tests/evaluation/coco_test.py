@@ -55,6 +55,7 @@ class CocoEvaluatorTest(tf.test.TestCase):
     truth = [[10, 10, 40, 40], [50, 50, 80, 65], [60, 0, 90, 30]]
     evaluator = coco.CocoEvaluator(annotation_file='')
     self.assertEqual(evaluator.tallies(), {})
+    self.assertEqual(evaluator.boxes(), {})
     with contextlib.redirect_stdout(io.StringIO()):
       evaluator.update_state(
         *_batch(found, [1, 2, 1, 2], [0.25, 0.5, 0.75, 0.125], truth, [1, 2, 2], [0, 0, 1])
@@ -74,9 +75,25 @@ class CocoEvaluatorTest(tf.test.TestCase):
     self.assertAllEqual(tallies['ignored'], [[False] * 10] * 3 + [[True] * 10])
     self.assertAllEqual(tallies['true_image'], [0, 0])
     self.assertAllEqual(tallies['true_category'], [0, 1])
+    # The rows' boxes; that of the crowd is not among the true ones.
+    self.assertAllClose(evaluator.boxes()['box'], [found[2], found[0], found[1], found[3]])
+    self.assertAllClose(evaluator.boxes()['true_box'], truth[:2])
     for name in ('AP', 'AP50', 'AP75'):
       (value,) = resampling.weighted_metric(tallies, np.ones([1, 1], np.int32), name)
       self.assertAllClose(value, metrics[name], atol=1e-6)
+
+  def test_padding_behind_the_last_detection_is_left_out(self):
+    found, truth = [[10, 10, 40, 40], [0, 0, 0, 0], [0, 0, 0, 0]], [[10, 10, 40, 40]]
+    evaluator = coco.CocoEvaluator(annotation_file='')
+    with contextlib.redirect_stdout(io.StringIO()):
+      evaluator.update_state(*_batch(found, [1, 1, 1], [0.5, 0.0, 0.0], truth, [1]))
+      metrics = evaluator.result()
+    tallies = evaluator.tallies()
+    self.assertAllEqual(tallies['score'], [0.5])
+    self.assertAllEqual(tallies['matched'], [[True] * 10])
+    self.assertAllEqual(evaluator.boxes()['box'], truth)
+    (value,) = resampling.weighted_metric(tallies, np.ones([1, 1], np.int32), 'AP')
+    self.assertAllClose([value, metrics['AP']], [1.0, 1.0], atol=1e-6)
 
   def test_without_detections_of_any_class_tallies_are_empty_arrays(self):
     evaluator = coco.CocoEvaluator(annotation_file='')
@@ -85,6 +102,7 @@ class CocoEvaluatorTest(tf.test.TestCase):
       evaluator.result()
     tallies = evaluator.tallies()
     self.assertEqual(tallies['matched'].shape, (0, 10))
+    self.assertEqual(evaluator.boxes()['box'].shape, (0, 4))
     self.assertAllEqual(tallies['true_category'], [0])
     (value,) = resampling.weighted_metric(tallies, np.ones([1, 1], np.int32), 'AP')
     self.assertEqual(value, 0.0)

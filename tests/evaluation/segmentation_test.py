@@ -95,6 +95,35 @@ class EvaluatorTest(tf.test.TestCase):
         self.assertNotEqual(result['mean_iou'], result['mean_iou_resized'])
         self.assertAllClose(result['pixel_accuracy'], np.trace(native) / native.sum())
 
+  def test_watched_images_are_kept_at_their_own_size(self):
+    for native in (True, False):
+      with self.subTest(native=native):
+        batches = [_batch([(32, 16), (8, 8), (12, 32)], 0), _batch([(30, 11)], 1)]
+        ids = [int(labels[keys.IMAGE_ID][0]) for labels, _ in batches]
+        evaluator = segmentation.SegmentationEvaluator(4, native)
+        self.assertEqual(evaluator.found(), {})
+        evaluator.watch(ids)
+        for labels, logits in batches:
+          evaluator.update_state(labels, logits)
+        self.assertCountEqual(evaluator.found(), ids)
+        for image_id, (labels, logits), (height, width) in zip(
+          ids, batches, ((32, 16), (30, 11)), strict=True
+        ):
+          found = evaluator.found()[image_id]
+          self.assertEqual(found.dtype, np.uint8)
+          full = tf.image.resize(logits[0], FRAME).numpy()
+          down, across = labels['image_info'].numpy()[0, 2]
+          shown = full[: round(height * down), : round(width * across)]
+          if native:
+            expected = tf.image.resize(shown, [height, width]).numpy().argmax(-1)
+            self.assertAllEqual(found[:height, :width], expected)
+            continue
+          self.assertEqual(found.shape, (height, width))
+          for y in range(height):
+            for x in range(width):
+              here = full[int((y + 0.5) * down), int((x + 0.5) * across)]
+              self.assertEqual(found[y, x], here.argmax(), (y, x))
+
   def test_tallies_of_single_images_add_up(self):
     batches = [_batch([(16, 16), (7, 12), (13, 5)], 0), _batch([(30, 11)], 1)]
     for native in (True, False):
