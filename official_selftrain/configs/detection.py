@@ -68,6 +68,9 @@ class BoxLabelling(st.Labelling):
   Attributes:
     min_score: boxes are written from this score on; cuts are applied when they are read.
     max_boxes: most boxes per image.
+    scales: sizes at which the teacher sees each image, relative to `task.model.input_size`; the boxes of all views are
+      fused, see `ops.box_fusion`. Not in the paper.
+    flip: also show the teacher the mirrored image at each scale, for twice the cost.
     soft_nms_sigma: sigma of Soft-NMS as in `task.model.detection_generator.soft_nms_sigma`, which labelling does not
       read; 0 is hard NMS. Soft-NMS keeps second boxes of an object, some of them with scores above the cut.
     min_boxes_per_image: the gate: fewer boxes above the cut than this, on average over the unlabelled images, stop
@@ -76,6 +79,8 @@ class BoxLabelling(st.Labelling):
 
   min_score: float = 0.05
   max_boxes: int = 100
+  scales: list[float] = dataclasses.field(default_factory=lambda: [1.0])
+  flip: bool = False
   soft_nms_sigma: float = 0.0
   min_boxes_per_image: float = 0.05
 
@@ -83,6 +88,7 @@ class BoxLabelling(st.Labelling):
     """See `Labelling`."""
     super().check(prefix, pseudo)
     st.check_positive(self, prefix, 'max_boxes')
+    st.check_scales(self.scales, prefix)
     if not self.soft_nms_sigma >= 0:
       raise errors.ConfigError(
         f'{prefix}.soft_nms_sigma is {self.soft_nms_sigma}: it must be at least 0, where 0 is hard NMS.'
@@ -96,7 +102,13 @@ class BoxLabelling(st.Labelling):
 
   def deciding(self) -> tuple[str, ...]:
     """See `Labelling`."""
-    return ('min_score', 'max_boxes', 'soft_nms_sigma')
+    names = ('min_score', 'max_boxes', 'soft_nms_sigma')
+    return (*names, 'scales', 'flip') if self.has_views else names
+
+  @property
+  def has_views(self) -> bool:
+    """Whether the teacher sees an image more than once, or at another size than that of the model."""
+    return self.flip or list(self.scales) != [1.0]
 
   def gating(self) -> tuple[str, ...]:
     """See `Labelling`."""

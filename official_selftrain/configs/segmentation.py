@@ -80,10 +80,7 @@ class MaskLabelling(st.Labelling):
   def check(self, prefix: str, pseudo: inputs.PseudoStream) -> None:
     """See `Labelling`."""
     super().check(prefix, pseudo)
-    if not self.scales or any(scale <= 0 for scale in self.scales):
-      raise errors.ConfigError(
-        f'{prefix}.scales is {self.scales}: it must be a list of positive numbers.'
-      )
+    st.check_scales(self.scales, prefix)
     check_size(self.output_size, f'{prefix}.output_size')
     if not 0 <= self.min_image_share <= 1:
       raise errors.ConfigError(

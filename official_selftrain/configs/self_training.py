@@ -272,6 +272,12 @@ class Export(hyperparams.Config):
   batch_size: int | None = None
 
 
+def check_scales(scales: list[float], prefix: str) -> None:
+  """Raises ConfigError unless there are scales, all of them positive."""
+  if not scales or any(scale <= 0 for scale in scales):
+    raise errors.ConfigError(f'{prefix}.scales is {scales}: it must be a list of positive numbers.')
+
+
 def check_positive(config: hyperparams.Config, prefix: str, *names: str) -> None:
   """Raises ConfigError for fields that are below 1."""
   for name in names:

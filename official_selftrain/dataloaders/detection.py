@@ -6,7 +6,7 @@ augmentation and targets are ours.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,11 @@ MASKS_MESSAGE = (
 # In pixels: what several anchors say of one box differs by less.
 _SAME_BOX = 0.1
 _ENCODED_MASKS = 'groundtruth_instance_masks_png'
+
+# Height and width.
+Size = tuple[int, int]
+# Names of an image that is ready for inference, and of what was done to it.
+INFERENCE_NAMES = ('image', 'image_info')
 
 Example = parsing.Example
 Labels = parsing.Labels
@@ -97,7 +102,7 @@ class Anchors:
     """Splits [num_anchors, ...] values into [h, w, anchors per location * depth] per level."""
     sizes = [boxes.shape.num_elements() // 4 for boxes in self.by_level.values()]
     parts = tf.split(values, sizes, axis=0)
-    result = {}
+    result: Example = {}
     for (level, boxes), part in zip(self.by_level.items(), parts, strict=True):
       result[level] = tf.reshape(part, [boxes.shape[0], boxes.shape[1], -1])
     return result
@@ -269,31 +274,40 @@ def evaluation_parser(
   return parser.parse_fn(is_training=False)
 
 
+def size_names(size: Size) -> tuple[str, str]:
+  """Names of an image of another size than the model's and of its info, see `inference_preprocessor`."""
+  image, info = (f'{name}_{size[0]}x{size[1]}' for name in INFERENCE_NAMES)
+  return image, info
+
+
 def inference_preprocessor(
-  model: detection_configs.DetectionModel,
+  model: detection_configs.DetectionModel, further_sizes: Sequence[Size] = ()
 ) -> Callable[[tf.Tensor], Example]:
   """Preprocessing of an encoded image for labelling and export.
 
   Args:
     model: `task.model`.
+    further_sizes: heights and widths, beside that of the model, that the image is fitted into.
 
   Returns:
     A function from encoded image bytes (string scalar) to `image` float32 [height, width, 3], normalised and padded,
     `image_info` float32 [4, 2] as the Model Garden defines it (original size, output size, scale, offset; each y, x),
-    and the original `image/height` and `image/width`, int64.
+    and the original `image/height` and `image/width`, int64. Of each further size it gives the first two under the
+    names of `size_names`.
   """
-  size = [model.input_size[0], model.input_size[1]]
+  own = (model.input_size[0], model.input_size[1])
 
   def preprocess(encoded: tf.Tensor) -> Example:
-    image = images.normalize(decoded_example({keys.IMAGE_ENCODED: encoded})['image'])
-    image, image_info = preprocess_ops.resize_and_crop_image(image, size, padded_size=size)
-    image.set_shape([*size, 3])
-    height, width = tf.unstack(tf.cast(image_info[0], tf.int64))
-    return {
-      'image': image,
-      'image_info': image_info,
-      keys.IMAGE_HEIGHT: height,
-      keys.IMAGE_WIDTH: width,
-    }
+    original = images.normalize(decoded_example({keys.IMAGE_ENCODED: encoded})['image'])
+    result: Example = {}
+    for size, names in (
+      (own, INFERENCE_NAMES),
+      *((each, size_names(each)) for each in further_sizes),
+    ):
+      image, info = preprocess_ops.resize_and_crop_image(original, size, padded_size=size)
+      image.set_shape([*size, 3])
+      result |= {names[0]: image, names[1]: info}
+    height, width = tf.unstack(tf.cast(result[INFERENCE_NAMES[1]][0], tf.int64))
+    return {**result, keys.IMAGE_HEIGHT: height, keys.IMAGE_WIDTH: width}
 
   return preprocess

@@ -33,18 +33,18 @@ def iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
   """Intersection over union of every pair of boxes.
 
   Args:
-    boxes_a: float32 [n, 4], yxyx in any one frame.
-    boxes_b: float32 [m, 4], yxyx in the same frame.
+    boxes_a: float32 [..., n, 4], yxyx in any one frame.
+    boxes_b: float32 [..., m, 4], yxyx in the same frame.
 
   Returns:
-    float32 [n, m] in [0, 1]; 0 for pairs that do not overlap, also if both are empty.
+    float32 [..., n, m] in [0, 1]; 0 for pairs that do not overlap, also if both are empty.
   """
-  top_left = tf.maximum(boxes_a[:, None, :2], boxes_b[None, :, :2])
-  bottom_right = tf.minimum(boxes_a[:, None, 2:], boxes_b[None, :, 2:])
+  top_left = tf.maximum(boxes_a[..., :, None, :2], boxes_b[..., None, :, :2])
+  bottom_right = tf.minimum(boxes_a[..., :, None, 2:], boxes_b[..., None, :, 2:])
   intersections = tf.reduce_prod(tf.nn.relu(bottom_right - top_left), axis=-1)
-  areas_a = tf.reduce_prod(boxes_a[:, 2:] - boxes_a[:, :2], axis=-1)
-  areas_b = tf.reduce_prod(boxes_b[:, 2:] - boxes_b[:, :2], axis=-1)
-  unions = areas_a[:, None] + areas_b[None, :] - intersections
+  areas_a = tf.reduce_prod(boxes_a[..., 2:] - boxes_a[..., :2], axis=-1)
+  areas_b = tf.reduce_prod(boxes_b[..., 2:] - boxes_b[..., :2], axis=-1)
+  unions = areas_a[..., :, None] + areas_b[..., None, :] - intersections
   return tf.math.divide_no_nan(intersections, unions)
 
 

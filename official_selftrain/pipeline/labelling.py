@@ -132,7 +132,8 @@ def make_labeller(request: Request) -> labeller.Labeller:
   strategy = distribution.strategy_of_process(request.runtime)
   with strategy.scope():
     model = load_model(task, request.teacher)
-  preprocess, predict = task.labelling_functions(model, labels)
+    # For other sizes of the image they make copies of the model.
+    preprocess, predict = task.labelling_functions(model, labels)
   return labeller.Labeller(
     task.label_format(labels),
     preprocess,

@@ -18,7 +18,7 @@ from official_selftrain.losses import detection as detection_losses
 from official_selftrain.modeling import detection_generator
 from official_selftrain.modeling import retinanet as modeling
 from official_selftrain.pseudo_labels import detection as label_formats
-from official_selftrain.tasks import contract, joint, self_training, streams
+from official_selftrain.tasks import box_views, contract, joint, self_training, streams
 
 
 @task_factory.register_task_cls(configs.DetectionTask)
@@ -218,13 +218,15 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
 
     Args:
       model: the teacher.
-      labels: suppression of second boxes; None takes that of the model.
+      labels: views and suppression of second boxes; None shows each image once, with the model's suppression.
 
     Returns:
       `preprocess(encoded)` -> inputs of one image; `predict(inputs)` -> `boxes` float32 [batch, n, 4] yxyx relative to
       the original image, `scores` [batch, n], `classes` [batch, n], `num_detections` [batch].
     """
     config = self.task_config.model
+    if labels and labels.has_views:
+      return box_views.labelling_functions(config, model, labels)
     generator = model.detection_generator
     if labels:
       generator = detection_generator.build_for_labels(config, labels.soft_nms_sigma)

@@ -35,26 +35,40 @@ class LabelWorkersTest(tf.test.TestCase):
     # The stage wrote no shard again.
     self.assertEqual(tiny_run.times(folder, _LABELS), before)
 
-  def assert_two_devices_label_alike(self, experiment):
+  def _given_teacher(self, experiment, folder, override):
     teacher = os.path.join(tiny_run.finished(experiment), 'teacher')
-    params = tiny_run.load(
-      experiment, f'runtime.distribution_strategy=mirrored,teacher.checkpoint={teacher}'
-    )
-    folder = os.path.join(tiny_run.root(), 'label-devices', experiment)
+    params = tiny_run.load(experiment, f'{override},teacher.checkpoint={teacher}')
     run.run(params, 'train', folder, 'teacher')
+    return params
+
+  def assert_two_devices_label_alike(self, experiment, expected, override=''):
+    override = ','.join(filter(None, ['runtime.distribution_strategy=mirrored', override]))
+    folder = os.path.join(tiny_run.root(), 'label-devices', f'{experiment}{len(override)}')
+    params = self._given_teacher(experiment, folder, override)
     strategy = replicas.two_replicas()
     with mock.patch.object(distribution, 'build_strategy', return_value=strategy) as build:
       run.run(params, 'train', folder, 'labels')
     build.assert_called()
-    expected = tiny_run.snapshot(tiny_run.finished(experiment), _LABELS)
     self.assertNotEmpty(expected)
     self.assertEqual(tiny_run.snapshot(folder, _LABELS), expected)
 
   def test_two_devices_give_the_boxes_of_one(self):
-    self.assert_two_devices_label_alike(tiny_run.SELFTRAIN)
+    expected = tiny_run.snapshot(tiny_run.finished(), _LABELS)
+    self.assert_two_devices_label_alike(tiny_run.SELFTRAIN, expected)
+
+  def test_two_devices_fuse_views_as_one_does(self):
+    views = 'labels.scales=[1.0,1.5],labels.flip=true'
+    folder = os.path.join(tiny_run.root(), 'label-views')
+    params = self._given_teacher(tiny_run.SELFTRAIN, folder, views)
+    run.run(params, 'train', folder, 'labels')
+    expected = tiny_run.snapshot(folder, _LABELS)
+    # Other boxes than those of one view.
+    self.assertNotEqual(expected, tiny_run.snapshot(tiny_run.finished(), _LABELS))
+    self.assert_two_devices_label_alike(tiny_run.SELFTRAIN, expected, views)
 
   def test_two_devices_give_the_masks_of_one(self):
-    self.assert_two_devices_label_alike(tiny_run.SEGMENTATION)
+    expected = tiny_run.snapshot(tiny_run.finished(tiny_run.SEGMENTATION), _LABELS)
+    self.assert_two_devices_label_alike(tiny_run.SEGMENTATION, expected)
 
   def test_messages(self):
     params = tiny_run.load(override=tiny_run.with_teacher())
