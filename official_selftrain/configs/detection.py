@@ -89,6 +89,11 @@ class BoxLabelling(st.Labelling):
     super().check(prefix, pseudo)
     st.check_positive(self, prefix, 'max_boxes')
     st.check_scales(self.scales, prefix)
+    if self.has_views and self.soft_nms_sigma:
+      raise errors.ConfigError(
+        f'{prefix}.soft_nms_sigma is {self.soft_nms_sigma}: the second boxes that it keeps are lost where boxes of '
+        f'several views are fused ({prefix}.scales, {prefix}.flip). Set it to 0.'
+      )
     if not self.soft_nms_sigma >= 0:
       raise errors.ConfigError(
         f'{prefix}.soft_nms_sigma is {self.soft_nms_sigma}: it must be at least 0, where 0 is hard NMS.'

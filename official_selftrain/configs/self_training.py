@@ -233,7 +233,7 @@ class Report(hyperparams.Config):
       `core.comparison.METRICS`.
     num_pictures: images per group of the contact sheets.
     training_pictures: for TensorBoard, images of each stream at the start and validation images of each evaluation; 0
-      writes neither these nor curves and confusions.
+      writes neither these nor SimCLR's views, precision by recall and confusions.
     unlabelled_truth: COCO JSON with held-out truth for the unlabelled images, used only to judge the labels; the
       embedded data set brings its own.
   """
@@ -244,7 +244,16 @@ class Report(hyperparams.Config):
   unlabelled_truth: str = ''
 
   def check(self, prefix: str) -> None:
-    """Warns about a metric that no verdict can rest on; `prefix` is the dotted name of this config."""
+    """Warns about a metric that no verdict can rest on; `prefix` is the dotted name of this config.
+
+    Raises:
+      ConfigError: a number of pictures is negative.
+    """
+    for name in ('num_pictures', 'training_pictures'):
+      if getattr(self, name) < 0:
+        raise errors.ConfigError(
+          f'{prefix}.{name} is {getattr(self, name)}: it must not be negative.'
+        )
     if self.primary_metric not in comparison.METRICS:
       *first, last = comparison.METRICS
       logging.warning(

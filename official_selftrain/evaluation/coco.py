@@ -19,6 +19,10 @@ _ALL_AREAS = 0
 _MOST_DETECTIONS = -1
 
 
+# Place of the class, place of the image and pycocotools' result for them.
+Entry = tuple[int, int, dict[str, Any]]
+
+
 class CocoEvaluator(coco_evaluator.COCOEvaluator):
   """The Model Garden's evaluator, with the per-class figures it promises, and tallies for `resampling`."""
 
@@ -73,7 +77,9 @@ class CocoEvaluator(coco_evaluator.COCOEvaluator):
   ) -> dict[str, np.float32]:
     """AP and AP50 of each class that has ground truth, under the Model Garden's names."""
     if not prefix:
-      self._tallies, self._boxes = tallies_of(coco_eval), boxes_of(coco_eval)
+      entries = _entries(coco_eval)
+      self._tallies = _tallies(coco_eval, entries)
+      self._boxes = _boxes(coco_eval, entries)
     if not self._reports_categories:
       return {}
     precision = coco_eval.eval['precision'][:, :, :, _ALL_AREAS, _MOST_DETECTIONS]
@@ -95,7 +101,11 @@ def average_precision(precision: np.ndarray) -> np.float32:
 
 def tallies_of(coco_eval: cocoeval.COCOeval) -> dict[str, np.ndarray]:
   """The per-image results of a pycocotools `COCOeval` after `evaluate`, see `CocoEvaluator.tallies`."""
-  params, found = coco_eval.params, _entries(coco_eval)
+  return _tallies(coco_eval, _entries(coco_eval))
+
+
+def _tallies(coco_eval: cocoeval.COCOeval, found: list[Entry]) -> dict[str, np.ndarray]:
+  params = coco_eval.params
   places = np.array([(category, image) for category, image, _ in found], np.int32).reshape(-1, 2)
   detections = [len(entry['dtScores']) for _, _, entry in found]
   truths = [int(np.count_nonzero(np.equal(entry['gtIgnore'], 0))) for _, _, entry in found]
@@ -121,7 +131,11 @@ def tallies_of(coco_eval: cocoeval.COCOeval) -> dict[str, np.ndarray]:
 
 def boxes_of(coco_eval: cocoeval.COCOeval) -> dict[str, np.ndarray]:
   """The boxes of the rows of `tallies_of`, see `CocoEvaluator.boxes`."""
-  entries = [entry for _, _, entry in _entries(coco_eval)]
+  return _boxes(coco_eval, _entries(coco_eval))
+
+
+def _boxes(coco_eval: cocoeval.COCOeval, rows: list[Entry]) -> dict[str, np.ndarray]:
+  entries = [entry for _, _, entry in rows]
   found = [coco_eval.cocoDt.anns[each]['bbox'] for entry in entries for each in entry['dtIds']]
   true = [
     coco_eval.cocoGt.anns[each]['bbox']
@@ -132,7 +146,7 @@ def boxes_of(coco_eval: cocoeval.COCOeval) -> dict[str, np.ndarray]:
   return {'box': _yxyx(found), 'true_box': _yxyx(true)}
 
 
-def _entries(coco_eval: cocoeval.COCOeval) -> list[tuple[int, int, dict[str, Any]]]:
+def _entries(coco_eval: cocoeval.COCOeval) -> list[Entry]:
   """Place of the class, place of the image and pycocotools' result for boxes of all areas, where there is one."""
   params = coco_eval.params
   num_images = len(params.imgIds)
@@ -147,10 +161,11 @@ def _entries(coco_eval: cocoeval.COCOeval) -> list[tuple[int, int, dict[str, Any
 
 
 def _without_padding(entry: dict[str, Any]) -> dict[str, Any]:
-  """The result without detections of score 0.
+  """The result without detections of score 0 and below.
 
-  The Model Garden's evaluator takes them, although they lie behind `num_detections` and only fill up its arrays. They
-  have no area and match nothing, so no metric changes; but each image has dozens of them, all of class 1.
+  The Model Garden's evaluator takes them, although they lie behind `num_detections` and only fill up its arrays. Those
+  of score 0 have no area and match nothing, so no metric changes; but each image has dozens of them, all of class 1.
+  Its loop over images (`v1`) fills up with copies of score -1, which pycocotools may match.
   """
   is_found = np.asarray(entry['dtScores'], np.float32) > 0
   places = np.flatnonzero(is_found)

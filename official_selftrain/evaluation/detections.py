@@ -46,7 +46,8 @@ def curves(tallies: Mapping[str, np.ndarray], thresholds: np.ndarray) -> dict[in
     thresholds: float [thresholds], rising.
 
   Returns:
-    Curves by class id, of the classes that truth or detections have.
+    Curves by class id, of the classes in `category_ids` that truth or detections have. Without an annotation file these
+    are the classes of the true boxes alone.
   """
   (iou_50,) = np.flatnonzero(np.isclose(tallies['iou_thresholds'], _MIN_IOU))
   counts = ~tallies['ignored'][:, iou_50]
@@ -84,7 +85,8 @@ def confusion(
 
   Returns:
     int64 [classes + 1, classes + 1], true class by detected class in the order of `tallies['category_ids']`. The last
-    column counts true boxes that nothing found, the last row detections without a true box.
+    column counts true boxes that nothing found, the last row detections without a true box. A box that is taken for a
+    class that is not among them counts as not found.
   """
   size = len(tallies['category_ids']) + 1
   nothing = size - 1

@@ -58,20 +58,24 @@ class _ImageCounts:
 
 
 class _WatchedMasks:
-  """Predicted classes of a few images, collected on the host."""
+  """Predicted classes of a few images, collected on the host.
+
+  Attributes:
+    wanted: ids of the images.
+  """
 
   def __init__(self) -> None:
-    self._wanted: frozenset[int] = frozenset()
+    self.wanted: frozenset[int] = frozenset()
     self._lock = threading.Lock()
     self._found: dict[int, np.ndarray] = {}
 
   def watch(self, ids: Iterable[int]) -> None:
-    self._wanted = frozenset(ids)
+    self.wanted = frozenset(ids)
 
   def add(self, ids: np.ndarray, infos: np.ndarray, found: np.ndarray, native: np.ndarray) -> None:
     """Takes in int64 [batch], float32 [batch, 4, 2], uint8 [batch, h, w], and whether that is the images' own size."""
     for image_id, info, mask in zip(ids.tolist(), infos, found, strict=True):
-      if image_id in self._wanted:
+      if image_id in self.wanted:
         with self._lock:
           self._found[image_id] = mask.copy() if native else _nearest(mask, info)
 
@@ -154,12 +158,13 @@ class SegmentationEvaluator:
     if keys.IMAGE_ID in labels and not _is_on_tpu():
       counts = _overlaps(truth, found, self._num_classes)
       tf.numpy_function(self._counts.add, [labels[keys.IMAGE_ID], *counts], [])
-      masks_found = tf.cast(found, tf.uint8)
-      inputs = [labels[keys.IMAGE_ID], labels['image_info'], masks_found, self._native is not None]
-      tf.numpy_function(self._watched.add, inputs, [])
+      if self._watched.wanted:
+        small, is_native = tf.cast(found, tf.uint8), self._native is not None
+        inputs = [labels[keys.IMAGE_ID], labels['image_info'], small, is_native]
+        tf.numpy_function(self._watched.add, inputs, [])
 
   def watch(self, ids: Iterable[int]) -> None:
-    """Keeps what is found in images with these ids from the next batch on, see `found`."""
+    """Keeps what is found in images with these ids, see `found`; to be called before the first batch."""
     self._watched.watch(ids)
 
   def found(self) -> dict[int, np.ndarray]:

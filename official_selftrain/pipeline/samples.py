@@ -1,7 +1,7 @@
 """Pictures of what a training sees and of what its evaluations find, for TensorBoard."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ from official_selftrain.tasks import contract, stream_specs
 
 # Where the Model Garden's trainer writes its curves.
 _FOLDER = 'train'
+# Below the folder of an evaluation's curves.
+PICTURES_FOLDER = 'pictures'
 _MARGIN = 4
 _THRESHOLDS = np.linspace(0.0, 1.0, 101)
 _VALIDATION = 'task.validation_data.input_path'
@@ -28,7 +30,7 @@ def write_inputs(task: contract.TrainableTask, model_dir: str, count: int) -> No
   """Writes the first images of each stream as the network sees them, with what their labels teach.
 
   They are augmented as those of the training are, but not shuffled, which would read a whole buffer. Of streams with
-  several views of each image the views are shown. A task without pictures has none.
+  several views of each image the views are shown. A task without pictures has none, nor has a stream from tfds.
 
   Args:
     task: at the beginning of its training.
@@ -36,7 +38,11 @@ def write_inputs(task: contract.TrainableTask, model_dir: str, count: int) -> No
     count: pictures of each stream; 0 writes nothing.
   """
   shown = task_pictures.of(task, task.task_config) if contract.is_ours(task) else None
-  streams = [each for each in contract.training_streams(task) if each.shows_views or shown]
+  streams = [
+    each
+    for each in contract.training_streams(task)
+    if (each.shows_views or shown) and not each.config.tfds_name
+  ]
   if not count or not streams:
     return
   writer = tf.summary.create_file_writer(os.path.join(model_dir, _FOLDER))
@@ -76,18 +82,19 @@ class EvaluationPictures:
   """Writes what each evaluation of a training finds: pictures, precision and recall, and confusions."""
 
   def __init__(self, task: contract.TrainableTask, params: cfg.ExperimentConfig, folder: str):
-    """Finds out whether the task has any.
+    """Finds out whether the task has any pictures.
 
     Args:
       task: that is trained.
       params: of the training.
-      folder: of the model; what is written goes to TensorBoard's folder for evaluations in it.
+      folder: of the model; what is written goes to a folder of its own below that of TensorBoard's curves, because
+        TensorBoard stops reading a file once there is a later one beside it.
     """
     self._shown = None
     if contract.is_ours(task):
       self._shown = task_pictures.of(task, task.task_config)
     self._records = params.task.validation_data
-    self._folder = os.path.join(folder, params.trainer.validation_summary_subdir)
+    self._folder = os.path.join(folder, params.trainer.validation_summary_subdir, PICTURES_FOLDER)
     self._count = 0
 
   def watch(self, count: int) -> None:
@@ -96,12 +103,11 @@ class EvaluationPictures:
     Args:
       count: of images; 0 writes nothing from here on.
     """
-    if self._records.tfds_name or not self._records.input_path:
-      return
     self._count = count
-    if self._shown and count:
-      files = tfrecords.match_files(self._records.input_path, _VALIDATION)
-      self._shown.watch(tf.data.TFRecordDataset(files).ignore_errors().take(count))
+    if not (self._shown and count) or self._records.tfds_name:
+      return
+    files = tfrecords.match_files(self._records.input_path, _VALIDATION)
+    self._shown.watch(_decodable(self._shown.task, tfrecords.readable(files).take(count)))
 
   def write(self, step: int) -> None:
     """Writes what the last evaluation found, at a step of the training."""
@@ -113,12 +119,23 @@ class EvaluationPictures:
       if found:
         tf.summary.image('predictions', stack(found), max_outputs=len(found))
       confusion = self._shown.confusion()
-      if confusion is not None:
+      if confusion is not None and len(confusion.names) <= matrix.MAX_CLASSES:
         drawn = matrix.draw(confusion.names, confusion.counts)
         tf.summary.image('confusion', np.asarray(drawn)[np.newaxis])
       for name, curve in self._shown.curves(_THRESHOLDS).items():
         _write_curve(f'precision_recall/{name}', curve, step)
     writer.close()
+
+
+def _decodable(
+  task: contract.SelfTrainingTask, records: tf.data.Dataset
+) -> Iterator[contract.Example]:
+  """Decoded validation images; of a record that cannot be decoded evaluation speaks, unless it leaves it out, too."""
+  for record in records:
+    try:
+      yield task.decoded_validation_example(record)
+    except tf.errors.OpError:
+      continue
 
 
 def stack(drawn: Sequence[Image.Image | np.ndarray]) -> np.ndarray:

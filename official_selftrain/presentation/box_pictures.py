@@ -12,6 +12,7 @@ from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.evaluation import detections
 from official_selftrain.presentation import label_facts, task_pictures
 from official_selftrain.report import contents
+from official_selftrain.tasks import contract
 from official_selftrain.tasks import detection as tasks
 
 # Detections below it are neither drawn nor counted as confusions.
@@ -25,7 +26,7 @@ class DetectionPictures(task_pictures.TaskPictures[tasks.DetectionTask]):
   def __init__(self, task: tasks.DetectionTask):
     """See `TaskPictures`."""
     super().__init__(task)
-    self._watched: dict[int, Mapping[str, tf.Tensor]] = {}
+    self._watched: dict[int, contract.Example] = {}
 
   def inputs(self, features: tf.Tensor, labels: Mapping[str, Any]) -> list[contents.Tile]:
     """See `TaskPictures`; boxes are those that some anchor learns."""
@@ -35,9 +36,8 @@ class DetectionPictures(task_pictures.TaskPictures[tasks.DetectionTask]):
       for image, (boxes, classes) in zip(task_pictures.pixels(features), taught, strict=True)
     ]
 
-  def watch(self, records: Iterable[tf.Tensor]) -> None:
+  def watch(self, examples: Iterable[contract.Example]) -> None:
     """See `TaskPictures`."""
-    examples = map(self.task.decoded_validation_example, records)
     # Evaluation takes only ids that are numbers.
     self._watched = {int(each['source_id'].numpy()): each for each in examples}
 
@@ -87,10 +87,10 @@ class DetectionPictures(task_pictures.TaskPictures[tasks.DetectionTask]):
   ) -> tuple[contents.Box, ...]:
     """Boxes to draw, yxyx in pixels: those with scores as a model's, others as truth."""
     kind: contents.Kind = 'truth' if scores is None else 'student'
-    surely = [None] * len(boxes) if scores is None else scores.tolist()
+    shown_scores = [None] * len(boxes) if scores is None else scores.tolist()
     return tuple(
       contents.Box(ymin, xmin, ymax, xmax, self._name(class_id), score, kind)
       for (ymin, xmin, ymax, xmax), class_id, score in zip(
-        boxes.tolist(), classes.tolist(), surely, strict=True
+        boxes.tolist(), classes.tolist(), shown_scores, strict=True
       )
     )

@@ -12,6 +12,7 @@ from official_selftrain.dataloaders import segmentation as parsing
 from official_selftrain.evaluation import detections
 from official_selftrain.presentation import task_pictures
 from official_selftrain.report import contents
+from official_selftrain.tasks import contract
 from official_selftrain.tasks import segmentation as tasks
 
 
@@ -22,7 +23,7 @@ class SegmentationPictures(task_pictures.TaskPictures[tasks.SegmentationTask]):
   def __init__(self, task: tasks.SegmentationTask):
     """See `TaskPictures`."""
     super().__init__(task)
-    self._watched: dict[int, Mapping[str, tf.Tensor]] = {}
+    self._watched: dict[int, contract.Example] = {}
 
   def inputs(self, features: tf.Tensor, labels: Mapping[str, Any]) -> list[contents.Tile]:
     """See `TaskPictures`; pixels that do not count are hatched."""
@@ -32,9 +33,8 @@ class SegmentationPictures(task_pictures.TaskPictures[tasks.SegmentationTask]):
       for image, mask in zip(task_pictures.pixels(features), masks, strict=True)
     ]
 
-  def watch(self, records: Iterable[tf.Tensor]) -> None:
+  def watch(self, examples: Iterable[contract.Example]) -> None:
     """See `TaskPictures`."""
-    examples = map(self.task.decoded_validation_example, records)
     self._watched = {int(parsing.image_id(each['image'])): each for each in examples}
     self.task.watch(self._watched)
 

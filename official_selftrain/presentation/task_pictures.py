@@ -12,6 +12,7 @@ from official_selftrain.core import class_registry
 from official_selftrain.evaluation import detections
 from official_selftrain.ops import images
 from official_selftrain.report import contents
+from official_selftrain.tasks import contract
 
 _Task = TypeVar('_Task')
 
@@ -33,7 +34,7 @@ class TaskPictures(abc.ABC, Generic[_Task]):
   """Pictures and figures of a task that is being trained.
 
   Attributes:
-    task: it; its evaluator must be built before `watch`.
+    task: the task; its evaluator must be built before `watch`.
   """
 
   def __init__(self, task: _Task):
@@ -50,11 +51,11 @@ class TaskPictures(abc.ABC, Generic[_Task]):
     """
 
   @abc.abstractmethod
-  def watch(self, records: Iterable[tf.Tensor]) -> None:
+  def watch(self, examples: Iterable[contract.Example]) -> None:
     """Chooses the images of `findings`.
 
     Args:
-      records: serialized validation records.
+      examples: what the task's `decoded_validation_example` gives.
     """
 
   @abc.abstractmethod

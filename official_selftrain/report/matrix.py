@@ -7,6 +7,8 @@ from PIL import Image, ImageDraw
 
 from official_selftrain.core import drawing
 
+# More classes make a picture that nobody can look at.
+MAX_CLASSES = 200
 # Above so many classes cells are too small for figures.
 _MAX_WITH_FIGURES = 25
 _CELL, _SMALL_CELL = 44, 12

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from official_selftrain.configs import detection as configs
+from official_selftrain.configs import families
 from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.modeling import detection_generator
 from official_selftrain.modeling import retinanet as modeling
@@ -17,7 +18,7 @@ Inputs = Mapping[str, tf.Tensor]
 
 
 def sizes(model: configs.DetectionModel, scales: Iterable[float]) -> list[parsing.Size]:
-  """The size of the image at each scale: the nearest that all levels of the model divide, each once.
+  """The size of the image at each scale: the nearest that the model can have, each once.
 
   Args:
     model: `task.model`.
@@ -26,7 +27,7 @@ def sizes(model: configs.DetectionModel, scales: Iterable[float]) -> list[parsin
   Returns:
     Heights and widths in pixels.
   """
-  step = 2**model.max_level
+  step, _ = families.of(model).side(model)
   height, width = model.input_size[:2]
 
   def nearest(side: int, scale: float) -> int:
@@ -50,7 +51,7 @@ def labelling_functions(
   further = [size for size in all_sizes if size != own]
   generator = detection_generator.build_for_labels(config, labels.soft_nms_sigma)
   models = {size: model if size == own else _copy(config, model, size) for size in all_sizes}
-  most = config.detection_generator.max_num_detections
+  suppression = config.detection_generator
 
   @tf.function
   def predict(inputs: Inputs) -> dict[str, tf.Tensor]:
@@ -61,7 +62,14 @@ def labelling_functions(
       for is_mirrored in (False, True)[: 1 + labels.flip]:
         views.append(_view(models[size], image, info, generator, is_mirrored))
     boxes, scores, classes = (tf.stack(values, axis=1) for values in zip(*views, strict=True))
-    fused = box_fusion.fuse(boxes, scores, classes, most)
+    fused = box_fusion.fuse(
+      boxes,
+      scores,
+      classes,
+      suppression.max_num_detections,
+      suppression.nms_iou_threshold,
+      suppression.use_class_agnostic_nms,
+    )
     return {
       'boxes': fused.boxes,
       'scores': fused.scores,
@@ -79,6 +87,8 @@ def _copy(
   other = config.replace(input_size=[*size, config.input_size[2]])
   copy = modeling.build(other)
   copy.make_variables(other.input_size)
+  # Layers of several order their weights by what is trained.
+  copy.backbone.trainable = model.backbone.trainable
   for part in _PARTS:
     layer = getattr(copy, part)
     if layer is not None:

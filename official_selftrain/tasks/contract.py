@@ -2,7 +2,7 @@
 
 A task is a Model Garden task with these additional methods; `tasks.streams.StreamsMixin` and
 `tasks.self_training.SelfTrainingMixin` provide most of them. A new task is a config, a parser, a task class, a label
-format, a presentation and an export module.
+format, a presentation, pictures and an export module.
 """
 
 import dataclasses

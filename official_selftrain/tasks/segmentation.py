@@ -176,7 +176,7 @@ class SegmentationTask(
     return self.evaluator.details()
 
   def watch(self, image_ids: Iterable[int]) -> None:
-    """Keeps what evaluation finds in these images, see `evaluation_masks`; `dataloaders.segmentation.image_id`."""
+    """Keeps what evaluation finds in images with these ids, see `evaluation_masks` and `dataloaders.segmentation`."""
     self.evaluator.watch(image_ids)
 
   def evaluation_masks(self) -> dict[int, np.ndarray]:

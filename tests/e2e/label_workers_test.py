@@ -41,9 +41,9 @@ class LabelWorkersTest(tf.test.TestCase):
     run.run(params, 'train', folder, 'teacher')
     return params
 
-  def assert_two_devices_label_alike(self, experiment, expected, override=''):
+  def assert_two_devices_label_alike(self, name, experiment, expected, override=''):
     override = ','.join(filter(None, ['runtime.distribution_strategy=mirrored', override]))
-    folder = os.path.join(tiny_run.root(), 'label-devices', f'{experiment}{len(override)}')
+    folder = os.path.join(tiny_run.root(), 'label-devices', f'{experiment}-{name}')
     params = self._given_teacher(experiment, folder, override)
     strategy = replicas.two_replicas()
     with mock.patch.object(distribution, 'build_strategy', return_value=strategy) as build:
@@ -54,7 +54,7 @@ class LabelWorkersTest(tf.test.TestCase):
 
   def test_two_devices_give_the_boxes_of_one(self):
     expected = tiny_run.snapshot(tiny_run.finished(), _LABELS)
-    self.assert_two_devices_label_alike(tiny_run.SELFTRAIN, expected)
+    self.assert_two_devices_label_alike('boxes', tiny_run.SELFTRAIN, expected)
 
   def test_two_devices_fuse_views_as_one_does(self):
     views = 'labels.scales=[1.0,1.5],labels.flip=true'
@@ -64,11 +64,11 @@ class LabelWorkersTest(tf.test.TestCase):
     expected = tiny_run.snapshot(folder, _LABELS)
     # Other boxes than those of one view.
     self.assertNotEqual(expected, tiny_run.snapshot(tiny_run.finished(), _LABELS))
-    self.assert_two_devices_label_alike(tiny_run.SELFTRAIN, expected, views)
+    self.assert_two_devices_label_alike('views', tiny_run.SELFTRAIN, expected, views)
 
   def test_two_devices_give_the_masks_of_one(self):
     expected = tiny_run.snapshot(tiny_run.finished(tiny_run.SEGMENTATION), _LABELS)
-    self.assert_two_devices_label_alike(tiny_run.SEGMENTATION, expected)
+    self.assert_two_devices_label_alike('masks', tiny_run.SEGMENTATION, expected)
 
   def test_messages(self):
     params = tiny_run.load(override=tiny_run.with_teacher())

@@ -6,7 +6,7 @@ import tensorflow as tf
 from official_selftrain.ops import box_fusion
 
 
-def _fuse(views, most=6):
+def _fuse(views, most=6, **settings):
   """Fuses views of one image, lists of (class, score, ymin, xmin, ymax, xmax)."""
   longest = max(len(view) for view in views)
   rows = np.zeros([1, len(views), longest, 6], np.float32)
@@ -14,7 +14,9 @@ def _fuse(views, most=6):
   for place, view in enumerate(views):
     rows[0, place, : len(view)] = np.reshape(view, [-1, 6])
   fused = box_fusion.fuse(
-    tf.constant(rows[..., 2:]), tf.constant(rows[..., 1]), tf.constant(rows[..., 0], tf.int32), most
+    *(tf.constant(rows[..., 2:]), tf.constant(rows[..., 1]), tf.constant(rows[..., 0], tf.int32)),
+    most,
+    **settings,
   )
   count = int(fused.num_boxes[0])
   for values in (fused.boxes, fused.scores, fused.classes):
@@ -72,6 +74,19 @@ class FuseTest(tf.test.TestCase):
     boxes, scores, _ = _fuse([[(1, 0.5, 1, 1, 1, 1), (1, 0.25, 0, 0, 0.5, 0.5)]])
     self.assertAllClose(boxes, [[0, 0, 0.5, 0.5]])
     self.assertAllClose(scores, [0.25])
+
+  def test_suppression_is_that_of_the_model(self):
+    # The first two overlap by 0.6, as do the last two.
+    first = [(1, 0.75, 0, 0, 0.8, 0.5), (1, 0.5, 0.2, 0, 1, 0.5)]
+    second = [(1, 0.75, 0, 0.5, 0.8, 1), (2, 0.5, 0.2, 0.5, 1, 1)]
+    for settings, expected in (
+      ({}, [(1, 0.375), (1, 0.375), (2, 0.25)]),
+      ({'nms_iou': 0.7}, [(1, 0.375), (1, 0.375), (1, 0.375), (2, 0.25)]),
+      ({'is_class_agnostic': True}, [(1, 0.375), (1, 0.375)]),
+    ):
+      with self.subTest(**settings):
+        _, scores, classes = _fuse([first, second], **settings)
+        self.assertAllClose(np.c_[classes, scores], expected)
 
   def test_only_the_surest_are_kept(self):
     view = [(1, 0.1 * k, 0.1 * k, 0, 0.1 * k + 0.05, 1) for k in range(1, 9)]

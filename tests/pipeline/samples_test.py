@@ -33,7 +33,9 @@ class DetectionTest(tf.test.TestCase):
   def setUpClass(cls):
     super().setUpClass()
     cls.folder = os.path.join(tiny_run.root(), 'pictures')
-    override = 'report.training_pictures=3,trainer.validation_interval=2'
+    # Features of an online teacher's unlabelled images are two views.
+    online = 'task.self_training.online_teacher.enabled=true'
+    override = f'report.training_pictures=3,trainer.validation_interval=2,{online}'
     run.run(tiny_run.load(override=tiny_run.with_teacher(override)), 'train_and_eval', cls.folder)
 
   def test_inputs_of_both_streams(self):
@@ -51,7 +53,7 @@ class DetectionTest(tf.test.TestCase):
     )
 
   def test_every_evaluation(self):
-    values, steps = _summaries(os.path.join(self.folder, 'student', 'validation'))
+    values, steps = _summaries(os.path.join(self.folder, 'student', 'validation', 'pictures'))
     names = json.loads(pathlib.Path(self.folder, 'student', 'classes.json').read_text())
     self.assertIn('predictions', values)
     self.assertIn('confusion', values)
@@ -69,7 +71,7 @@ class DetectionTest(tf.test.TestCase):
       self.assertEqual(is_white[:, 256:].sum(), 0)
 
   def test_curves_say_what_the_evaluation_counted(self):
-    values, _ = _summaries(os.path.join(self.folder, 'student', 'validation'))
+    values, _ = _summaries(os.path.join(self.folder, 'student', 'validation', 'pictures'))
     tallies = np.load(os.path.join(self.folder, 'student', 'evaluation.npz'))
     true = 0
     for tag, value in values.items():
@@ -87,8 +89,10 @@ class DetectionTest(tf.test.TestCase):
 
   def test_none_are_written_where_none_are_wanted(self):
     for name in ('train', 'validation'):
-      values, _ = _summaries(os.path.join(tiny_run.finished(), 'student', name))
-      self.assertEmpty(values)
+      folder = os.path.join(tiny_run.finished(), 'student', name)
+      self.assertNotEmpty(list(pathlib.Path(folder).glob('events*')))
+      self.assertEmpty(_summaries(folder)[0])
+      self.assertFalse(os.path.exists(os.path.join(folder, 'pictures')))
 
 
 class SegmentationTest(tf.test.TestCase):
@@ -100,7 +104,7 @@ class SegmentationTest(tf.test.TestCase):
     self.assertEqual(
       [each.shape for each in _pictures(values['inputs/train_data'])], [(256, 256, 3)] * 2
     )
-    values, _ = _summaries(os.path.join(folder, 'teacher', 'validation'))
+    values, _ = _summaries(os.path.join(folder, 'teacher', 'validation', 'pictures'))
     self.assertCountEqual(values, ['predictions', 'confusion'])
     # Truth and prediction side by side, over the same picture in grey.
     for picture in _pictures(values['predictions']):

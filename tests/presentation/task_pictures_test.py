@@ -71,7 +71,7 @@ class _FakeDetection(types.SimpleNamespace):
 class DetectionTest(tf.test.TestCase):
   def _shown(self, tallies=TALLIES, records=(9, 7, 5)):
     shown = box_pictures.DetectionPictures(_FakeDetection(tallies=tallies))
-    shown.watch(records)
+    shown.watch(map(shown.task.decoded_validation_example, records))
     return shown
 
   def test_findings_are_truth_and_boxes_of_some_score(self):
@@ -156,7 +156,7 @@ class SegmentationTest(tf.test.TestCase):
   def test_findings_are_truth_and_mask(self):
     task = _FakeSegmentation()
     shown = mask_pictures.SegmentationPictures(task)
-    shown.watch([10, 20])
+    shown.watch(map(task.decoded_validation_example, [10, 20]))
     first = int(mask_parsing.image_id(tf.fill([4, 6, 3], tf.constant(10, tf.uint8))))
     self.assertEqual(task.watched[0], first)
     self.assertLen(set(task.watched), 2)

@@ -48,6 +48,11 @@ class MatrixTest(unittest.TestCase):
     for row in range(size):
       self.assertEqual([column for column in range(size) if cells[row][column] == FULL], [row])
 
+  def test_the_largest_can_still_be_looked_at(self):
+    size = matrix.MAX_CLASSES
+    image = matrix.draw([f'class {k}' for k in range(size)], np.eye(size, dtype=int))
+    self.assertLess(max(image.size), 3000)
+
   def test_names_and_counts_must_fit(self):
     with self.assertRaisesRegex(ValueError, r'2 names need counts of 2 x 2, got \[3, 3\]'):
       matrix.draw(['a', 'b'], np.eye(3))

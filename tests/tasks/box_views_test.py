@@ -103,8 +103,37 @@ class ViewsTest(tf.test.TestCase):
     found = _predict(self.task.labelling_functions(with_more, settings), pixels)
     self.assertAllClose(found['boxes'], _predict(self._functions(scales=[1.5]), pixels)['boxes'])
 
+  def test_a_frozen_backbone_is_copied_too(self):
+    # Keras orders the weights of a block by what is trained.
+    task = _task()
+    task.task_config.freeze_backbone = True
+    frozen = _model(task)
+    self.assertFalse(frozen.backbone.trainable)
+    for part in ('backbone', 'decoder', 'head'):
+      source = getattr(self.model, part)
+      target = getattr(frozen, part)
+      source.trainable = target.trainable
+      target.set_weights(source.get_weights())
+      source.trainable = True
+    pixels, settings = _pixels(64, 64), configs.BoxLabelling(scales=[1.5])
+    found = _predict(task.labelling_functions(frozen, settings), pixels)
+    self.assertAllClose(found['boxes'], _predict(self._functions(scales=[1.5]), pixels)['boxes'])
+
 
 class SettingsTest(tf.test.TestCase):
+  def test_sizes_are_those_that_the_family_can_have(self):
+    model = configs.small_retinanet(num_classes=4, image_size=128)
+    model.backbone.type = 'spinenet'
+    model.input_size = [640, 640, 3]
+    self.assertEqual(box_views.sizes(model, [0.75, 1.0]), [(512, 512), (640, 640)])
+
+  def test_soft_suppression_and_views_do_not_go_together(self):
+    pseudo = configs.DetectionSelfTrainingTask().pseudo_data
+    with self.assertRaisesRegex(
+      errors.ConfigError, 'labels.soft_nms_sigma is 0.3: the second boxes'
+    ):
+      configs.BoxLabelling(flip=True, soft_nms_sigma=0.3).check('labels', pseudo)
+
   def test_sizes_are_those_that_all_levels_divide(self):
     model = configs.small_retinanet(num_classes=4, image_size=128)
     self.assertEqual(model.max_level, 5)
