@@ -102,7 +102,7 @@ class Anchors:
     """Splits [num_anchors, ...] values into [h, w, anchors per location * depth] per level."""
     sizes = [boxes.shape.num_elements() // 4 for boxes in self.by_level.values()]
     parts = tf.split(values, sizes, axis=0)
-    result: Example = {}
+    result = {}
     for (level, boxes), part in zip(self.by_level.items(), parts, strict=True):
       result[level] = tf.reshape(part, [boxes.shape[0], boxes.shape[1], -1])
     return result

@@ -49,7 +49,7 @@ def curves(tallies: Mapping[str, np.ndarray], thresholds: np.ndarray) -> dict[in
     Curves by class id, of the classes in `category_ids` that truth or detections have. Without an annotation file these
     are the classes of the true boxes alone.
   """
-  (iou_50,) = np.flatnonzero(np.isclose(tallies['iou_thresholds'], _MIN_IOU))
+  iou_50 = _place_of_min_iou(tallies)
   counts = ~tallies['ignored'][:, iou_50]
   is_right = tallies['matched'][:, iou_50]
   result = {}
@@ -91,8 +91,8 @@ def confusion(
   size = len(tallies['category_ids']) + 1
   nothing = size - 1
   result = np.zeros([size, size], np.int64)
-  (iou_50,) = np.flatnonzero(np.isclose(tallies['iou_thresholds'], _MIN_IOU))
-  is_shown = (tallies['score'] >= np.float32(min_score)) & ~tallies['ignored'][:, iou_50]
+  is_ignored = tallies['ignored'][:, _place_of_min_iou(tallies)]
+  is_shown = (tallies['score'] >= np.float32(min_score)) & ~is_ignored
   shown = np.flatnonzero(is_shown)
   shown = shown[np.argsort(-tallies['score'][shown], kind='stable')]
   num_images = len(tallies['image_ids'])
@@ -108,6 +108,11 @@ def confusion(
     for missed in set(range(len(true))) - set(taken):
       result[tallies['true_category'][true[missed]], nothing] += 1
   return result
+
+
+def _place_of_min_iou(tallies: Mapping[str, np.ndarray]) -> int:
+  (place,) = np.flatnonzero(np.isclose(tallies['iou_thresholds'], _MIN_IOU))
+  return int(place)
 
 
 def _by_image(images: np.ndarray, num_images: int) -> list[np.ndarray]:

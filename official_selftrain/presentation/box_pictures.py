@@ -23,11 +23,6 @@ SHOWN_SCORE = 0.3
 class DetectionPictures(task_pictures.TaskPictures[tasks.DetectionTask]):
   """Pictures and figures of detection."""
 
-  def __init__(self, task: tasks.DetectionTask):
-    """See `TaskPictures`."""
-    super().__init__(task)
-    self._watched: dict[int, contract.Example] = {}
-
   def inputs(self, features: tf.Tensor, labels: Mapping[str, Any]) -> list[contents.Tile]:
     """See `TaskPictures`; boxes are those that some anchor learns."""
     taught = parsing.taught_boxes(self.task.task_config.model, labels)

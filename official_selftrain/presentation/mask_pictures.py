@@ -20,11 +20,6 @@ from official_selftrain.tasks import segmentation as tasks
 class SegmentationPictures(task_pictures.TaskPictures[tasks.SegmentationTask]):
   """Pictures and figures of segmentation."""
 
-  def __init__(self, task: tasks.SegmentationTask):
-    """See `TaskPictures`."""
-    super().__init__(task)
-    self._watched: dict[int, contract.Example] = {}
-
   def inputs(self, features: tf.Tensor, labels: Mapping[str, Any]) -> list[contents.Tile]:
     """See `TaskPictures`; pixels that do not count are hatched."""
     masks = labels['masks'].numpy()[..., 0].astype(np.uint8)

@@ -40,6 +40,8 @@ class TaskPictures(abc.ABC, Generic[_Task]):
   def __init__(self, task: _Task):
     """Takes the task."""
     self.task = task
+    # By the id that the task's evaluator knows them by.
+    self._watched: dict[int, contract.Example] = {}
 
   @abc.abstractmethod
   def inputs(self, features: tf.Tensor, labels: Mapping[str, Any]) -> list[contents.Tile]:
