@@ -109,8 +109,8 @@ class EvaluationPictures:
     files = tfrecords.match_files(self._records.input_path, _VALIDATION)
     self._shown.watch(_decodable(self._shown.task, tfrecords.readable(files).take(count)))
 
-  def write(self, step: int) -> None:
-    """Writes what the last evaluation found, at a step of the training."""
+  def write(self, step: int, details: Mapping[str, Any]) -> None:
+    """Writes what the last evaluation found, at a step of the training; `details` are the task's."""
     if not (self._shown and self._count):
       return
     writer = tf.summary.create_file_writer(self._folder)
@@ -118,7 +118,7 @@ class EvaluationPictures:
       found = [_beside(tiles) for tiles in self._shown.findings()]
       if found:
         tf.summary.image('predictions', stack(found), max_outputs=len(found))
-      confusion = self._shown.confusion()
+      confusion = self._shown.confusion(details)
       if confusion is not None and len(confusion.names) <= matrix.MAX_CLASSES:
         drawn = matrix.draw(confusion.names, confusion.counts)
         tf.summary.image('confusion', np.asarray(drawn)[np.newaxis])

@@ -317,7 +317,7 @@ class _EvaluationRecorder:
       'metrics': {name: _or_none(value) for name, value in self.metrics.items()},
     }
     files.write_json(os.path.join(self._folder, METRICS_FILE), record)
-    self._pictures.write(step)
+    self._pictures.write(step, details)
 
 
 def recorded_metrics(job: Job, step: int) -> dict[str, float] | None:

@@ -56,8 +56,9 @@ class DetectionPictures(task_pictures.TaskPictures[tasks.DetectionTask]):
       tiles.append((contents.Tile(image, truth), contents.Tile(image, drawn)))
     return tiles
 
-  def confusion(self) -> task_pictures.Confusion | None:
+  def confusion(self, details: Mapping[str, Any]) -> task_pictures.Confusion | None:
     """See `TaskPictures` and `evaluation.detections.confusion`."""
+    del details
     tallies = self.task.evaluation_tallies()
     if not tallies or not len(tallies['category_ids']):
       return None

@@ -45,10 +45,10 @@ class SegmentationPictures(task_pictures.TaskPictures[tasks.SegmentationTask]):
         tiles.append((contents.Tile(image, mask=true), contents.Tile(image, mask=found)))
     return tiles
 
-  def confusion(self) -> task_pictures.Confusion | None:
+  def confusion(self, details: Mapping[str, Any]) -> task_pictures.Confusion | None:
     """See `TaskPictures`; pixels."""
     names = map(self.task.class_label, range(self.task.task_config.model.num_classes))
-    return task_pictures.Confusion(tuple(names), self.task.evaluator.confusion.astype(np.int64))
+    return task_pictures.Confusion(tuple(names), np.array(details['confusion'], np.int64))
 
   def curves(self, thresholds: np.ndarray) -> dict[str, detections.Curve]:
     """See `TaskPictures`: each pixel has the class of its best score, so there is no threshold."""

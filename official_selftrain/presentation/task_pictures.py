@@ -65,8 +65,12 @@ class TaskPictures(abc.ABC, Generic[_Task]):
     """Two tiles for each watched image: the truth, and what the last evaluation found."""
 
   @abc.abstractmethod
-  def confusion(self) -> Confusion | None:
-    """Of the last evaluation; None where there is nothing to count."""
+  def confusion(self, details: Mapping[str, Any]) -> Confusion | None:
+    """Of the last evaluation; None where there is nothing to count.
+
+    Args:
+      details: the task's `evaluation_details`. To read a metric is an operation of all workers; only the chief is here.
+    """
 
   @abc.abstractmethod
   def curves(self, thresholds: np.ndarray) -> dict[str, detections.Curve]:

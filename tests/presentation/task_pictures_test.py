@@ -94,7 +94,7 @@ class DetectionTest(tf.test.TestCase):
     self.assertEmpty(missed.boxes)
 
   def test_confusion_begins_with_what_is_no_object(self):
-    confusion = self._shown().confusion()
+    confusion = self._shown().confusion({})
     self.assertEqual(confusion.names, ('none', 'cat', 'dog'))
     self.assertAllEqual(confusion.counts, [[0, 0, 0], [0, 1, 1], [1, 0, 0]])
 
@@ -106,7 +106,7 @@ class DetectionTest(tf.test.TestCase):
 
   def test_before_the_first_evaluation_there_is_nothing(self):
     shown = self._shown(tallies={})
-    self.assertEqual((shown.findings(), shown.confusion(), shown.curves(IOUS)), ([], None, {}))
+    self.assertEqual((shown.findings(), shown.confusion({}), shown.curves(IOUS)), ([], None, {}))
 
   def test_inputs_show_the_boxes_of_their_targets(self):
     model = detection_configs.small_retinanet(num_classes=3, image_size=32)
@@ -168,12 +168,11 @@ class SegmentationTest(tf.test.TestCase):
   def test_inputs_and_confusion(self):
     confusion = np.array([[3.0, 0, 0], [0, 2, 1], [0, 0, 0]])
     task = _FakeSegmentation(
-      evaluator=types.SimpleNamespace(confusion=confusion),
       task_config=types.SimpleNamespace(model=types.SimpleNamespace(num_classes=3)),
     )
-    shown = mask_pictures.SegmentationPictures(task)
-    self.assertEqual(shown.confusion().names, ('background', *NAMES))
-    self.assertAllEqual(shown.confusion().counts, confusion)
+    shown, details = mask_pictures.SegmentationPictures(task), {'confusion': confusion.tolist()}
+    self.assertEqual(shown.confusion(details).names, ('background', *NAMES))
+    self.assertAllEqual(shown.confusion(details).counts, confusion)
     self.assertEqual(shown.curves(IOUS), {})
     features = images.normalize(tf.fill([2, 2, 3], tf.constant(60, tf.uint8)))[tf.newaxis]
     masks = np.array([[[0, 1], [255, 2]]], np.uint8)
