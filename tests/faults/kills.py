@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def report(kills: int, seed: int) -> str:
-  """Kills runs, and says where.
+  """Kills runs, prints how far it is, and says where they were killed.
 
   Args:
     kills: how many there must be.
@@ -61,6 +61,7 @@ def report(kills: int, seed: int) -> str:
       _compare(run_dir, finished)
       shutil.rmtree(run_dir)
       runs += 1
+      print(f'{stages.total()} of {kills} kills, {runs} runs equal', flush=True)
   where = ', '.join(f'{stage} {count}' for stage, count in stages.most_common())
   return f'{stages.total()} kills in {runs} runs ({where}): all ended like the undisturbed run'
 
