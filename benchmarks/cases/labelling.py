@@ -45,7 +45,7 @@ def run(bench: workbench.Workbench) -> list[results.Row]:
   task = workbench.self_training_task(params)
   model = labelling.load_model(task, bench.teacher)
   _, predict = task.labelling_functions(model, params.labels)
-  resident = resident_batches(bench)
+  resident = resident_batches(bench, model)
   detections = [predict(batch)['num_detections'].numpy().mean() for batch in resident]
   workbench.say(f'{np.mean(detections):.1f} detections per image')
   comparisons = [
@@ -81,14 +81,17 @@ def run_segmentation(bench: workbench.Workbench) -> list[results.Row]:
   ]
   case = 'segmentation_labelling'
   rows = measure(case, bench, model, {'model': at(params.labels.scales)}, comparisons)
-  return [*rows, _cost_of_scales(case, bench, at)]
+  return [*rows, _cost_of_scales(case, bench, model, at)]
 
 
 def _cost_of_scales(
-  case: str, bench: workbench.Workbench, at: Callable[[Sequence[float]], Predict]
+  case: str,
+  bench: workbench.Workbench,
+  model: tf.keras.Model,
+  at: Callable[[Sequence[float]], Predict],
 ) -> results.Row:
   """Seconds per image of the paper's six scales over those of one, with the number of pixels."""
-  resident = resident_batches(bench)
+  resident = resident_batches(bench, model)
   timed = {
     name: timing.wall(functools.partial(_call, at(scales), resident, len(resident)))
     for name, scales in {'six': segmentation.SCALES, 'one': [1.0]}.items()
@@ -136,7 +139,7 @@ def measure(
   )
   clock = _Clock(worker, bench.unlabelled)
   clock.whole_run()
-  resident = resident_batches(bench)
+  resident = resident_batches(bench, model)
   calls = max(1, clock.images // params.labels.batch_size)
   timed = {
     name: timing.wall(functools.partial(_call, predict, resident, calls))
@@ -199,12 +202,12 @@ class _Clock:
     return seconds
 
 
-def resident_batches(bench: workbench.Workbench) -> list[Inputs]:
+def resident_batches(bench: workbench.Workbench, model: tf.keras.Model) -> list[Inputs]:
   """Full batches of the model's inputs, in memory."""
   params = bench.params()
-  preprocess, _ = workbench.self_training_task(params).labelling_functions(None, params.labels)
+  preprocess, _ = workbench.self_training_task(params).labelling_functions(model, params.labels)
   size = params.labels.batch_size
-  reading = batches.ImageBatches(preprocess, size, tf.data.AUTOTUNE).read(bench.unlabelled)
+  reading = batches.ImageBatches(preprocess, size, batches.PARALLEL_BATCHES).read(bench.unlabelled)
   full = (
     item.features
     for item in reading

@@ -1,9 +1,13 @@
 """Steps of input pipelines."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+
+# Batches that are ready before they are asked for.
+BATCHES_AHEAD = 2
 
 
 def map_in_order(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
@@ -16,4 +20,18 @@ def map_in_order(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.d
     function: of an element; without Python control flow that depends on tensors, of which TensorFlow complains.
   """
   as_written = tf.autograph.experimental.do_not_convert(function)
-  return dataset.map(as_written, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+  processors = len(os.sched_getaffinity(0))
+  mapped = dataset.map(as_written, num_parallel_calls=processors, deterministic=True)
+  return without_tuner(mapped)
+
+
+def without_tuner(dataset: tf.data.Dataset) -> tf.data.Dataset:
+  """The same dataset, and all that is made of it, without tf.data's tuner.
+
+  The tuner is a thread that sleeps for longer and longer, up to a minute. An iterator that is given up wakes it before
+  it says so, and the thread may go to sleep again; until it wakes the whole process waits (TensorFlow 2.15,
+  `Model::OptimizeLoop` and `CancellationManager::StartCancel`). So parallel calls are given as numbers here.
+  """
+  options = tf.data.Options()
+  options.autotune.enabled = False
+  return dataset.with_options(options)

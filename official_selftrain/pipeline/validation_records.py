@@ -17,6 +17,7 @@ from official_selftrain.configs import detection as detection_configs
 from official_selftrain.core import console, errors, keys
 from official_selftrain.dataloaders import decoders, detection, tfrecords
 from official_selftrain.datasets import coco
+from official_selftrain.ops import pipelines
 
 _RECORDS_AT_ONCE = 256
 _MAX_ID = 2**63 - 1
@@ -198,7 +199,7 @@ def _labels(
     # One at a time, so that a bad record takes no other with it.
     dataset = dataset.ignore_errors().batch(1).map(decode).ignore_errors()
   else:
-    dataset = dataset.batch(_RECORDS_AT_ONCE).map(decode, tf.data.AUTOTUNE)
+    dataset = pipelines.map_in_order(dataset.batch(_RECORDS_AT_ONCE), decode)
   try:
     for batch in dataset.prefetch(1):
       ids = [each.decode('utf-8', 'replace') for each in batch['source_id'].numpy().tolist()]

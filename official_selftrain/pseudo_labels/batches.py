@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import keys
+from official_selftrain.ops import pipelines
 from official_selftrain.pseudo_labels import shards
 
 PreprocessFn = Callable[[tf.Tensor], Mapping[str, tf.Tensor]]
@@ -26,7 +27,6 @@ _SERIALIZED = 'serialized'
 # holds more of them the more processors there are. Within a batch, images are made in parallel: two batches keep 32
 # processors busy.
 PARALLEL_BATCHES = 2
-_BATCHES_AHEAD = 2
 _PARALLEL_IMAGES = 16
 
 
@@ -151,8 +151,7 @@ class ImageBatches:
         image/width, integer scalars. An image that does not decode raises inside the graph, as
         `tf.io.decode_image` does.
       batch_size: images per batch.
-      num_parallel_calls: batches preprocessed at a time; each needs the memory of a batch of inputs. `tf.data.AUTOTUNE`
-        lets tf.data choose.
+      num_parallel_calls: batches preprocessed at a time; each needs the memory of a batch of inputs.
 
     Raises:
       ValueError: `preprocess_fn` returns no original size or a shape that is not static.
@@ -167,7 +166,9 @@ class ImageBatches:
     dataset = tf.data.Dataset.from_generator(self._generate, output_signature=signature)
     dataset = dataset.map(self._map, num_parallel_calls=num_parallel_calls, deterministic=True)
     # A batch with an image that cannot be decoded is dropped here; the gap in the numbers shows it.
-    self._dataset = dataset.ignore_errors().prefetch(_BATCHES_AHEAD)
+    self._dataset = pipelines.without_tuner(
+      dataset.ignore_errors().prefetch(pipelines.BATCHES_AHEAD)
+    )
 
   def _map(self, item: Mapping[str, tf.Tensor]) -> _Made:
     """Preprocesses a whole batch; the number of calls, not of images, is what tf.data costs."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from official.core import task_factory
+from official.vision.losses import loss_utils
 from official.vision.tasks import retinanet
 
 from official_selftrain.configs import detection as configs
@@ -114,19 +115,27 @@ class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetT
 
     Each replica divides by its own positives + 1 in the Model Garden, so the result depends on how a batch is split.
     The factor below turns that into a division by the batch's positives + 1, and the mean over replicas into the sum.
+    Its focal loss, which takes a tenth of a small network's step, is replaced by an equal one.
     """
-    _, class_loss, box_loss, model_loss = super().build_losses(outputs, labels, None)
+    settings, num_classes = self.task_config.losses, self.task_config.model.num_classes
+    _, _, box_loss, _ = super().build_losses(outputs, labels, None)
     if families.of(self.task_config.model).skips_zero_offsets:
-      settings = self.task_config.losses
       box_loss = detection_losses.original_box_loss(
         outputs['box_outputs'], labels, settings.huber_loss_delta
       )
-      model_loss = class_loss + settings.box_loss_weight * box_loss
+    class_loss = detection_losses.focal_loss(
+      tf.cast(loss_utils.multi_level_flatten(outputs['cls_outputs'], num_classes), tf.float32),
+      loss_utils.multi_level_flatten(labels['cls_targets']),
+      labels['cls_weights'] / (tf.reduce_sum(labels['box_weights']) + 1.0),
+      settings.focal_loss_alpha,
+      settings.focal_loss_gamma,
+    )
+    model_loss = class_loss + settings.box_loss_weight * box_loss
     # The Model Garden adds 1 to the positives.
     scale = self.batch_share(labels, self.label_count(labels), 1.0)
-    total = self.task_config.losses.loss_weight * scale * model_loss
+    total = settings.loss_weight * scale * model_loss
     if aux_losses:
-      total += self.task_config.losses.loss_weight * tf.reduce_sum(aux_losses)
+      total += settings.loss_weight * tf.reduce_sum(aux_losses)
     return total, scale * class_loss, scale * box_loss, scale * model_loss
 
   def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]:

@@ -88,7 +88,7 @@ class MultiStreamMixin(_Host):
       )
       for stream in self.taught_streams()
     }
-    return tf.data.Dataset.zip(batches).prefetch(tf.data.AUTOTUNE)
+    return tf.data.Dataset.zip(batches)
 
   def pseudo_targets(self, inputs: ByStream, model: tf.keras.Model) -> ByStream:
     """Hook for targets that are made during training (an online teacher); here they come from disk unchanged."""

@@ -338,4 +338,6 @@ def _batch(
   size = params.global_batch_size
   if context:
     size = context.get_per_replica_batch_size(size)
-  return batch(dataset, size, drop_remainder=params.drop_remainder).prefetch(tf.data.AUTOTUNE)
+  return batch(dataset, size, drop_remainder=params.drop_remainder).prefetch(
+    pipelines.BATCHES_AHEAD
+  )

@@ -44,6 +44,11 @@ def _folder(*parts):
   return os.path.join(tiny_run.root(), 'workers', *parts)
 
 
+def _writer(path):
+  """The process that wrote a file of events: events.out.tfevents.SECONDS.HOST.PROCESS.NUMBER.v2."""
+  return os.path.basename(path).split('.')[-3]
+
+
 def _metrics(model_dir):
   with open(os.path.join(model_dir, 'metrics.json'), encoding='utf-8') as stream:
     return json.load(stream)['metrics']
@@ -82,7 +87,9 @@ def _check_same_predictions(path, other):
 
 class SelfTrainingTest(tf.test.TestCase):
   def assert_two_workers_run_alike(self, experiment, *overrides, models=('control', 'student')):
-    settings = ','.join(('teacher.trainer.validation_interval=4', *overrides))
+    settings = ','.join(
+      ('teacher.trainer.validation_interval=4', 'report.training_pictures=1', *overrides)
+    )
     one, two = _folder(experiment, 'one'), _folder(experiment, 'two')
     _run(1, experiment, one, settings)
     # With the same teacher labels must be equal to the byte.
@@ -93,8 +100,10 @@ class SelfTrainingTest(tf.test.TestCase):
     labels = tiny_run.snapshot(one, 'labels/round-1/*.tfrecord')
     self.assertNotEmpty(labels)
     self.assertEqual(tiny_run.snapshot(two, 'labels/round-1/*.tfrecord'), labels)
-    # The chief alone has written the run: one report, one SavedModel, one file of events.
-    self.assertLen(tf.io.gfile.glob(os.path.join(two, 'student', 'train', 'events*')), 1)
+    # The chief alone has written the run: one report, one SavedModel, events of one process.
+    for folder in ('train', 'validation/pictures'):
+      paths = tf.io.gfile.glob(os.path.join(two, 'student', folder, 'events*'))
+      self.assertLen({_writer(path) for path in paths}, 1, paths)
     self.assertTrue(os.path.exists(os.path.join(two, 'report.html')))
     self.assertTrue(os.path.exists(os.path.join(two, 'export')))
 
@@ -117,10 +126,14 @@ class SelfTrainingTest(tf.test.TestCase):
       np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-5, err_msg=name)
 
   def test_segmentation(self):
-    # What a control does with several workers is the same for boxes and masks.
+    # What a control does with several workers is the same for boxes and masks. Labels on disk teach for ten steps,
+    # then those of an average; another average is what is evaluated.
+    online = 'task.self_training.online_teacher'
     self.assert_two_workers_run_alike(
-      tiny_run.SEGMENTATION, 'control.enabled=false', models=('student',)
-    )
+      tiny_run.SEGMENTATION, 'control.enabled=false', f'{online}.enabled=true',
+      f'{online}.decay=0.9', f'{online}.warmup_steps=10',
+      'trainer.optimizer_config.ema.average_decay=0.9', models=('student',),
+    )  # fmt: skip
 
 
 class SupervisedTest(tf.test.TestCase):

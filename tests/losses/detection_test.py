@@ -1,7 +1,8 @@
-"""The authors' box loss: worked by hand, against NumPy, and against the Model Garden's."""
+"""Focal loss and the authors' box loss: worked by hand, against NumPy, and against the Model Garden's."""
 
 import numpy as np
 import tensorflow as tf
+from official.vision.losses import focal_loss
 
 from official_selftrain.losses import detection
 
@@ -36,6 +37,90 @@ def _by_loops(outputs, targets, weights, delta):
           error = abs(float(output) - float(target))
           total += error**2 / 2 if error <= delta else delta * (error - delta / 2)
   return total / (4 * (weights.sum() + 1))
+
+
+def _focal_inputs(seed, scale=4.0):
+  """Logits of 2 images with 50 anchors and 5 classes; some anchors have no class, some no weight."""
+  rng = np.random.default_rng(seed)
+  logits = rng.normal(-1.0, scale, [2, 50, 5]).astype(np.float32)
+  return logits, rng.integers(-1, 5, [2, 50]), rng.choice([0.0, 0.5, 1.0], [2, 50]).astype('f')
+
+
+def _with_gradient(loss, logits):
+  """Value and gradient by the logits, in a graph."""
+
+  @tf.function
+  def both(x):
+    with tf.GradientTape() as tape:
+      tape.watch(x)
+      value = loss(x)
+    return value, tape.gradient(value, x)
+
+  return [each.numpy() for each in both(tf.constant(logits))]
+
+
+def _focal_by_numpy(logits, classes, weights, alpha, gamma):
+  """In float64, as in the paper: -a (1 - p_t)^gamma log(p_t)."""
+  right = classes[..., None] == np.arange(logits.shape[-1])
+  p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+  p_t, a_t = np.where(right, p, 1 - p), np.where(right, alpha, 1 - alpha)
+  return (-a_t * (1 - p_t) ** gamma * np.log(p_t) * weights[..., None]).sum()
+
+
+class FocalLossTest(tf.test.TestCase):
+  def test_by_hand(self):
+    # p = 3/4 for the right class and 1/4 for a wrong one: both have p_t = 3/4.
+    logits = np.array([[[np.log(3.0), -np.log(3.0)]]], np.float32)
+    value, gradient = _with_gradient(
+      lambda x: detection.focal_loss(x, np.array([[0]]), np.array([[2.0]], np.float32), 0.25, 2.0),
+      logits,
+    )
+    entropy = -np.log(0.75)
+    self.assertAllClose(value, 2.0 * (0.25 + 0.75) * 0.25**2 * entropy, rtol=1e-5)
+    slope = 2.0 * 0.25**2 * (0.25 + 2.0 * 0.75 * entropy)
+    self.assertAllClose(gradient, [[[-0.25 * slope, 0.75 * slope]]], rtol=1e-5)
+
+  def test_value_and_gradient_are_those_of_the_model_garden(self):
+    for seed, (alpha, gamma) in enumerate([(0.25, 1.5), (0.25, 2.0), (0.5, 1.0), (0.9, 3.0)]):
+      logits, classes, weights = _focal_inputs(seed)
+      stock = focal_loss.FocalLoss(alpha, gamma, tf.keras.losses.Reduction.SUM)
+      expected = _with_gradient(
+        lambda x, c=classes, w=weights, f=stock: f(tf.one_hot(c, 5), x, sample_weight=w), logits
+      )
+      found = _with_gradient(
+        lambda x, c=classes, w=weights, a=alpha, g=gamma: detection.focal_loss(x, c, w, a, g),
+        logits,
+      )
+      for ours, theirs in zip(found, expected, strict=True):
+        self.assertAllClose(ours, theirs, rtol=1e-5, atol=1e-6)
+      self.assertAllClose(found[0], _focal_by_numpy(logits, classes, weights, alpha, gamma), 1e-5)
+
+  def test_gradient_is_the_slope_of_the_value(self):
+    logits, classes, weights = _focal_inputs(7, scale=2.0)
+    loss = lambda x: _focal_by_numpy(x, classes, weights, 0.25, 1.5)  # noqa: E731
+    _, gradient = _with_gradient(
+      lambda x: detection.focal_loss(x, classes, weights, 0.25, 1.5), logits
+    )
+    for place in [(0, 0, 0), (0, 3, 2), (1, 17, 4), (1, 49, 1)]:
+      step = np.zeros(logits.shape)
+      step[place] = 1e-5
+      slope = (loss(logits + step) - loss(logits - step)) / 2e-5
+      self.assertAllClose(gradient[place], slope, rtol=1e-4, atol=1e-6)
+
+  def test_logits_that_are_sure_and_wrong_or_right(self):
+    logits = np.array([[[200.0, -200.0], [-200.0, 200.0]]], np.float32)
+    value, gradient = _with_gradient(
+      lambda x: detection.focal_loss(x, np.array([[0, 0]]), np.ones([1, 2], 'f'), 0.25, 1.5), logits
+    )
+    # The first anchor is right about both classes; the second is wrong about both, by 200.
+    self.assertAllClose(value, 0.25 * 200.0 + 0.75 * 200.0, rtol=1e-6)
+    self.assertAllClose(gradient, [[[0.0, 0.0], [-0.25, 0.75]]], atol=1e-6)
+
+  def test_gamma_0_is_cross_entropy(self):
+    logits, classes, weights = _focal_inputs(8)
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(tf.one_hot(classes, 5), logits)
+    found = detection.focal_loss(tf.constant(logits), classes, weights, 0.5, 0.0)
+    self.assertAllClose(found, 0.5 * tf.reduce_sum(entropy * weights[..., None]), rtol=1e-5)
 
 
 class OriginalBoxLossTest(tf.test.TestCase):

@@ -1,0 +1,34 @@
+"""Inputs of training, evaluation and labelling have no tuner, for which a process may wait a minute at their end."""
+
+import os
+import unittest
+
+from official_selftrain.pseudo_labels import batches
+from official_selftrain.tasks import contract
+from tests.testing import tiny_run
+
+
+class InputsTest(unittest.TestCase):
+  def test_no_input_has_a_tuner(self):
+    for experiment in (tiny_run.SELFTRAIN, tiny_run.SEGMENTATION):
+      data = tiny_run.data(experiment)
+      labels = os.path.join(tiny_run.finished(experiment), 'labels', 'round-1')
+      params = tiny_run.load(
+        experiment,
+        f'task.train_data.input_path={data.train},task.pseudo_data.input_path={data.unlabelled},'
+        f'task.validation_data.input_path={data.validation},task.pseudo_data.label_dir={labels}',
+      )
+      task = contract.make(params.task)
+      preprocess, _ = task.labelling_functions(task.build_model())
+      inputs = {
+        'student': task.build_inputs(params.task.train_data),
+        'evaluation': task.build_inputs(params.task.validation_data),
+        'labels': batches.ImageBatches(preprocess, 2, 2)._dataset,
+      }
+      for name, dataset in inputs.items():
+        with self.subTest(f'{experiment}, {name}'):
+          self.assertIs(dataset.options().autotune.enabled, False)
+
+
+if __name__ == '__main__':
+  unittest.main()
