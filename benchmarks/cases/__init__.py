@@ -7,6 +7,7 @@ NAMES = (
   'segmentation_labelling',
   'student_step',
   'segmentation_step',
+  'focal_loss',
   'separate_batch_norm',
   'training_memory',
   'evaluation',

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import errors, keys, splits
+from official_selftrain.ops import pipelines
 
 _BATCH = 256
 
@@ -90,7 +91,7 @@ def _ids(path: str, is_tolerant: bool) -> list[str]:
   )
   found: list[str] = []
   try:
-    for batch in dataset.prefetch(1):
+    for batch in pipelines.without_tuner(dataset.prefetch(1)):
       found.extend(
         values[0].decode('utf-8', 'surrogateescape') if values else '' for values in batch.to_list()
       )

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import console, errors
+from official_selftrain.ops import pipelines
 
 # Files read at the same time; more hides the latency of remote storage, fewer keep memory small.
 _MAX_CYCLE_LENGTH = 16
@@ -193,7 +194,8 @@ class _Late:
       return tf.data.Dataset.range(count).map(lambda place: (index, place))
 
     numbers = self._arranged(dataset, _number, file_seeds, record_seeds, is_parallel=False)
-    for indices, places in numbers.take(self._seen).batch(_AT_ONCE).as_numpy_iterator():
+    seen = pipelines.without_tuner(numbers.take(self._seen).batch(_AT_ONCE))
+    for indices, places in seen.as_numpy_iterator():
       for index in np.unique(indices):
         is_seen[index][places[indices == index]] = True
     blanks = np.array([_leading(seen) for seen in is_seen], np.int64)

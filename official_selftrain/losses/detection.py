@@ -1,10 +1,10 @@
-"""The Model Garden's focal loss in a third of its time, and the box loss as the authors' TF1 code computes it.
+"""The Model Garden's focal loss in 0.4 of its time, and the box loss as the authors' TF1 code computes it.
 
 Both box losses sum a Huber loss over the four offsets of positive anchors and divide by 4 * (positives + 1). Theirs
 leaves out, one by one, offsets whose target is exactly 0: of boxes centred on an anchor, or as high or as wide.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -23,7 +23,7 @@ def focal_loss(
   Args:
     logits: float32 [batch, num_anchors, num_classes].
     classes: integers [batch, num_anchors]; below 0 where all classes are wrong.
-    weights: float32 [batch, num_anchors], of anchors; without a gradient.
+    weights: float32 [batch, num_anchors], of anchors; they get no gradient.
     alpha: a of right classes; that of wrong ones is 1 - alpha.
     gamma: 0 makes it cross entropy.
 
@@ -33,20 +33,17 @@ def focal_loss(
   places = tf.range(logits.shape[-1], dtype=classes.dtype)
   is_right = tf.cast(tf.equal(classes[..., None], places), tf.float32)
   sign = 1.0 - 2.0 * is_right
-  factor = (1.0 - alpha + (2.0 * alpha - 1.0) * is_right) * weights[..., None]
-
-  @tf.custom_gradient
-  def summed(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    z = sign * x
-    entropy = tf.nn.softplus(z)
-    # From logarithms: a general power takes longer, and 1 - p would lose the digits of a p near 1.
-    log_p = z - entropy
-    p, other = tf.exp(log_p), tf.exp(-entropy)
-    modulated = factor * tf.exp(gamma * log_p)
-    slope = sign * modulated * (p + gamma * other * entropy)
-    return tf.reduce_sum(modulated * entropy), lambda upstream: upstream * slope
-
-  return summed(logits)
+  factor = (1.0 - alpha + (2.0 * alpha - 1.0) * is_right) * tf.stop_gradient(weights)[..., None]
+  z = sign * tf.stop_gradient(logits)
+  entropy = tf.nn.softplus(z)
+  # From logarithms: a general power takes longer, and 1 - p would lose the digits of a p near 1.
+  log_p = z - entropy
+  p, other = tf.exp(log_p), tf.exp(-entropy)
+  modulated = factor * tf.exp(gamma * log_p)
+  slope = sign * modulated * (p + gamma * other * entropy)
+  # Zero, with the slope as its gradient. `tf.custom_gradient` would keep the graph of every training step for good.
+  linear = tf.reduce_sum(tf.stop_gradient(slope) * logits)
+  return tf.reduce_sum(modulated * entropy) + (linear - tf.stop_gradient(linear))
 
 
 def original_box_loss(

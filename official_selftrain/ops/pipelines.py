@@ -6,8 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-# Batches that are ready before they are asked for.
+# Batches that are ready before they are asked for, for each replica.
 BATCHES_AHEAD = 2
+# As many as tf.data makes without its tuner; each holds a decoded image.
+_MOST_CALLS = 16
 
 
 def map_in_order(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.data.Dataset:
@@ -20,9 +22,8 @@ def map_in_order(dataset: tf.data.Dataset, function: Callable[..., Any]) -> tf.d
     function: of an element; without Python control flow that depends on tensors, of which TensorFlow complains.
   """
   as_written = tf.autograph.experimental.do_not_convert(function)
-  processors = len(os.sched_getaffinity(0))
-  mapped = dataset.map(as_written, num_parallel_calls=processors, deterministic=True)
-  return without_tuner(mapped)
+  calls = min(len(os.sched_getaffinity(0)), _MOST_CALLS)
+  return dataset.map(as_written, num_parallel_calls=calls, deterministic=True)
 
 
 def without_tuner(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -201,7 +201,7 @@ def _labels(
   else:
     dataset = pipelines.map_in_order(dataset.batch(_RECORDS_AT_ONCE), decode)
   try:
-    for batch in dataset.prefetch(1):
+    for batch in pipelines.without_tuner(dataset.prefetch(1)):
       ids = [each.decode('utf-8', 'replace') for each in batch['source_id'].numpy().tolist()]
       rows = (batch[name].to_list() for name in ('classes', 'is_crowd', keys.BOX_CLASS_NAME))
       for image_id, classes, is_crowd, texts in zip(ids, *rows, strict=True):

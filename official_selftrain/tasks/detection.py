@@ -115,21 +115,28 @@ class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetT
 
     Each replica divides by its own positives + 1 in the Model Garden, so the result depends on how a batch is split.
     The factor below turns that into a division by the batch's positives + 1, and the mean over replicas into the sum.
-    Its focal loss, which takes a tenth of a small network's step, is replaced by an equal one.
     """
     settings, num_classes = self.task_config.losses, self.task_config.model.num_classes
-    _, _, box_loss, _ = super().build_losses(outputs, labels, None)
+    positives = tf.reduce_sum(labels['box_weights']) + 1.0
+    flatten = loss_utils.multi_level_flatten
+    class_loss = detection_losses.focal_loss(
+      tf.cast(flatten(outputs['cls_outputs'], num_classes), tf.float32),
+      flatten(labels['cls_targets']),
+      labels['cls_weights'] / positives,
+      settings.focal_loss_alpha,
+      settings.focal_loss_gamma,
+    )
     if families.of(self.task_config.model).skips_zero_offsets:
       box_loss = detection_losses.original_box_loss(
         outputs['box_outputs'], labels, settings.huber_loss_delta
       )
-    class_loss = detection_losses.focal_loss(
-      tf.cast(loss_utils.multi_level_flatten(outputs['cls_outputs'], num_classes), tf.float32),
-      loss_utils.multi_level_flatten(labels['cls_targets']),
-      labels['cls_weights'] / (tf.reduce_sum(labels['box_weights']) + 1.0),
-      settings.focal_loss_alpha,
-      settings.focal_loss_gamma,
-    )
+    else:
+      huber = tf.keras.losses.Huber(settings.huber_loss_delta, tf.keras.losses.Reduction.SUM)
+      box_loss = huber(
+        flatten(labels['box_targets'], 4),
+        flatten(outputs['box_outputs'], 4),
+        labels['box_weights'] / positives,
+      )
     model_loss = class_loss + settings.box_loss_weight * box_loss
     # The Model Garden adds 1 to the positives.
     scale = self.batch_share(labels, self.label_count(labels), 1.0)

@@ -227,7 +227,7 @@ class StreamsMixin(_Host):
   ) -> tf.data.Dataset:
     """Training batches from a seeded stream; evaluation batches in file order."""
     if params.tfds_name:
-      return super().build_inputs(params, input_context)
+      return pipelines.without_tuner(super().build_inputs(params, input_context))
     if params.is_training:
       (stream,) = self.training_streams()  # A task with more of them has the `MultiStreamMixin`.
       return self.stream_batches(stream, params, input_context)
@@ -335,9 +335,10 @@ def _batch(
   context: InputContext,
   batch: Callable[..., tf.data.Dataset],
 ) -> tf.data.Dataset:
-  size = params.global_batch_size
+  size, replicas = params.global_batch_size, 1
   if context:
     size = context.get_per_replica_batch_size(size)
-  return batch(dataset, size, drop_remainder=params.drop_remainder).prefetch(
-    pipelines.BATCHES_AHEAD
-  )
+    replicas = context.num_replicas_in_sync // context.num_input_pipelines
+  batches = batch(dataset, size, drop_remainder=params.drop_remainder)
+  # At the very end: options in between would keep tf.data from making batches in the threads that map.
+  return pipelines.without_tuner(batches.prefetch(pipelines.BATCHES_AHEAD * replicas))

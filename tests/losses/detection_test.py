@@ -1,5 +1,8 @@
 """Focal loss and the authors' box loss: worked by hand, against NumPy, and against the Model Garden's."""
 
+import gc
+import weakref
+
 import numpy as np
 import tensorflow as tf
 from official.vision.losses import focal_loss
@@ -115,6 +118,22 @@ class FocalLossTest(tf.test.TestCase):
     # The first anchor is right about both classes; the second is wrong about both, by 200.
     self.assertAllClose(value, 0.25 * 200.0 + 0.75 * 200.0, rtol=1e-6)
     self.assertAllClose(gradient, [[[0.0, 0.0], [-0.25, 0.75]]], atol=1e-6)
+
+  def test_nothing_keeps_the_graph_of_a_step(self):
+    logits, classes, weights = _focal_inputs(9)
+
+    @tf.function
+    def step(x):
+      with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = detection.focal_loss(x, classes, weights, 0.25, 1.5)
+      return tape.gradient(loss, x)
+
+    graph = weakref.ref(step.get_concrete_function(tf.constant(logits)).graph)
+    self.assertIsNotNone(graph())
+    del step
+    gc.collect()
+    self.assertIsNone(graph())
 
   def test_gamma_0_is_cross_entropy(self):
     logits, classes, weights = _focal_inputs(8)

@@ -24,10 +24,13 @@ class MapInOrderTest(tf.test.TestCase):
     with self.assertRaisesRegex(tf.errors.OperatorNotAllowedInGraphError, 'as a Python .bool.'):
       pipelines.map_in_order(dataset, lambda i: i if i > 1 else -i)
 
-  def test_what_is_made_of_it_has_no_tuner(self):
-    dataset = pipelines.map_in_order(tf.data.Dataset.range(3), lambda i: i)
+
+class WithoutTunerTest(tf.test.TestCase):
+  def test_what_is_made_of_it_has_none(self):
+    dataset = pipelines.without_tuner(tf.data.Dataset.range(3))
     zipped = tf.data.Dataset.zip((tf.data.Dataset.range(3), dataset.batch(2).prefetch(1)))
     self.assertIs(zipped.options().autotune.enabled, False)
+    self.assertAllEqual(list(dataset.as_numpy_iterator()), [0, 1, 2])
 
 
 if __name__ == '__main__':
