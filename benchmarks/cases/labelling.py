@@ -9,8 +9,8 @@ must. So the ratio is the share of the time in which the model is busy; 1 is the
 the processors, as they do on a CPU.
 
 The teacher is trained on the embedded data: a random one scores everything below the threshold of NMS, which would
-then cost nothing. For information there are the ratio with the input pipeline's start and end, and the ratio to the
-model without decoding and NMS.
+then cost nothing. For information there are the ratio with the input pipeline's start and end, the ratio to the model
+without decoding and NMS, and the ratio for images resized to four times the pixels.
 """
 
 import functools
@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import results, timing, workbench
-from official_selftrain.configs import segmentation
+from official_selftrain.configs import runs, segmentation
 from official_selftrain.ops import masks
 from official_selftrain.pipeline import labelling
 from official_selftrain.pseudo_labels import batches, labeller
@@ -34,6 +34,8 @@ NEEDS_WORKBENCH = True
 _TARGET = results.Target(at_least=0.85)
 _RESIDENT_BATCHES = 8
 _ROUNDS = 5
+# Pixels of a network that takes four times as long.
+_LARGER = 256
 Inputs = Mapping[str, tf.Tensor]
 Predict = Callable[[Inputs], Inputs]
 Comparison = tuple[str, str, str, results.Target | None]
@@ -41,21 +43,34 @@ Comparison = tuple[str, str, str, results.Target | None]
 
 def run(bench: workbench.Workbench) -> list[results.Row]:
   """Measures."""
-  params = bench.params()
-  task = workbench.self_training_task(params)
-  model = labelling.load_model(task, bench.teacher)
-  _, predict = task.labelling_functions(model, params.labels)
-  resident = resident_batches(bench, model)
-  detections = [predict(batch)['num_detections'].numpy().mean() for batch in resident]
-  workbench.say(f'{np.mean(detections):.1f} detections per image')
   comparisons = [
     ('labeller : model call with NMS', 'steady', 'model', _TARGET),
     ('same, with start and end', 'whole', 'model', None),
     ('labeller : model call without NMS', 'steady', 'bare', None),
   ]
-  return measure(
-    'labelling', bench, model, {'model': predict, 'bare': _without_nms(model)}, comparisons
-  )
+  larger = f'labeller : model call with NMS, {_LARGER} pixels'
+  params = bench.params()
+  params.task.model.input_size = [_LARGER, _LARGER, 3]
+  return [
+    *_measure_boxes(bench, bench.params(), comparisons),
+    *_measure_boxes(bench, params, [(larger, 'steady', 'model', None)]),
+  ]
+
+
+def _measure_boxes(
+  bench: workbench.Workbench,
+  params: runs.SelfTrainingExperiment,
+  comparisons: Sequence[Comparison],
+) -> list[results.Row]:
+  """Measures with the trained teacher, whose weights fit every size of images."""
+  task = workbench.self_training_task(params)
+  model = labelling.load_model(task, bench.teacher)
+  _, predict = task.labelling_functions(model, params.labels)
+  resident = resident_batches(bench, params, model)
+  detections = [predict(batch)['num_detections'].numpy().mean() for batch in resident]
+  workbench.say(f'{np.mean(detections):.1f} detections per image')
+  references = {'model': predict, 'bare': _without_nms(model)}
+  return measure('labelling', bench, params, model, references, comparisons)
 
 
 def run_segmentation(bench: workbench.Workbench) -> list[results.Row]:
@@ -80,24 +95,25 @@ def run_segmentation(bench: workbench.Workbench) -> list[results.Row]:
     ('same, with start and end', 'whole', 'model', None),
   ]
   case = 'segmentation_labelling'
-  rows = measure(case, bench, model, {'model': at(params.labels.scales)}, comparisons)
-  return [*rows, _cost_of_scales(case, bench, model, at)]
+  rows = measure(case, bench, params, model, {'model': at(params.labels.scales)}, comparisons)
+  return [*rows, _cost_of_scales(case, bench, params, model, at)]
 
 
 def _cost_of_scales(
   case: str,
   bench: workbench.Workbench,
+  params: runs.SelfTrainingExperiment,
   model: tf.keras.Model,
   at: Callable[[Sequence[float]], Predict],
 ) -> results.Row:
   """Seconds per image of the paper's six scales over those of one, with the number of pixels."""
-  resident = resident_batches(bench, model)
+  resident = resident_batches(bench, params, model)
   timed = {
     name: timing.wall(functools.partial(_call, at(scales), resident, len(resident)))
     for name, scales in {'six': segmentation.SCALES, 'one': [1.0]}.items()
   }
   seconds = timing.interleave(timed, bench.effort.rounds(_ROUNDS))
-  images = len(resident) * bench.params().labels.batch_size
+  images = len(resident) * params.labels.batch_size
   area = sum(scale**2 for scale in segmentation.SCALES)
   text = f"the paper's six scales : scale 1 ({area:.2f} times the pixels)"
   return results.compare(
@@ -113,6 +129,7 @@ def _cost_of_scales(
 def measure(
   case: str,
   bench: workbench.Workbench,
+  params: runs.SelfTrainingExperiment,
   model: tf.keras.Model,
   references: Mapping[str, Predict],
   comparisons: Sequence[Comparison],
@@ -121,7 +138,8 @@ def measure(
 
   Args:
     case: name of the case.
-    bench: data and settings.
+    bench: data.
+    params: settings of task and labels.
     model: the teacher.
     references: calls on a batch of inputs, by name.
     comparisons: text, what is measured (`steady`, `whole` or a reference), the reference, and the target.
@@ -129,7 +147,6 @@ def measure(
   Returns:
     One row for each comparison, in images per second.
   """
-  params = bench.params()
   task = workbench.self_training_task(params)
   worker = labeller.Labeller(
     task.label_format(params.labels),
@@ -139,7 +156,7 @@ def measure(
   )
   clock = _Clock(worker, bench.unlabelled)
   clock.whole_run()
-  resident = resident_batches(bench, model)
+  resident = resident_batches(bench, params, model)
   calls = max(1, clock.images // params.labels.batch_size)
   timed = {
     name: timing.wall(functools.partial(_call, predict, resident, calls))
@@ -202,9 +219,10 @@ class _Clock:
     return seconds
 
 
-def resident_batches(bench: workbench.Workbench, model: tf.keras.Model) -> list[Inputs]:
+def resident_batches(
+  bench: workbench.Workbench, params: runs.SelfTrainingExperiment, model: tf.keras.Model
+) -> list[Inputs]:
   """Full batches of the model's inputs, in memory."""
-  params = bench.params()
   preprocess, _ = workbench.self_training_task(params).labelling_functions(model, params.labels)
   size = params.labels.batch_size
   reading = batches.ImageBatches(preprocess, size, batches.PARALLEL_BATCHES).read(bench.unlabelled)
