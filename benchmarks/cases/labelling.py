@@ -65,8 +65,8 @@ def _measure_boxes(
   """Measures with the trained teacher, whose weights fit every size of images."""
   task = workbench.self_training_task(params)
   model = labelling.load_model(task, bench.teacher)
-  _, predict = task.labelling_functions(model, params.labels)
-  resident = resident_batches(bench, params, model)
+  preprocess, predict = task.labelling_functions(model, params.labels)
+  resident = resident_batches(bench, preprocess, params.labels.batch_size)
   detections = [predict(batch)['num_detections'].numpy().mean() for batch in resident]
   workbench.say(f'{np.mean(detections):.1f} detections per image')
   references = {'model': predict, 'bare': _without_nms(model)}
@@ -107,7 +107,8 @@ def _cost_of_scales(
   at: Callable[[Sequence[float]], Predict],
 ) -> results.Row:
   """Seconds per image of the paper's six scales over those of one, with the number of pixels."""
-  resident = resident_batches(bench, params, model)
+  preprocess, _ = workbench.self_training_task(params).labelling_functions(model, params.labels)
+  resident = resident_batches(bench, preprocess, params.labels.batch_size)
   timed = {
     name: timing.wall(functools.partial(_call, at(scales), resident, len(resident)))
     for name, scales in {'six': segmentation.SCALES, 'one': [1.0]}.items()
@@ -148,15 +149,17 @@ def measure(
     One row for each comparison, in images per second.
   """
   task = workbench.self_training_task(params)
+  preprocess, label = task.labelling_functions(model, params.labels)
   worker = labeller.Labeller(
     task.label_format(params.labels),
-    *task.labelling_functions(model, params.labels),
+    preprocess,
+    label,
     manifest_lib.Provenance(teacher=labelling.describe_checkpoint(bench.teacher)),
     batch_size=params.labels.batch_size,
   )
   clock = _Clock(worker, bench.unlabelled)
   clock.whole_run()
-  resident = resident_batches(bench, params, model)
+  resident = resident_batches(bench, preprocess, params.labels.batch_size)
   calls = max(1, clock.images // params.labels.batch_size)
   timed = {
     name: timing.wall(functools.partial(_call, predict, resident, calls))
@@ -220,11 +223,9 @@ class _Clock:
 
 
 def resident_batches(
-  bench: workbench.Workbench, params: runs.SelfTrainingExperiment, model: tf.keras.Model
+  bench: workbench.Workbench, preprocess: batches.PreprocessFn, size: int
 ) -> list[Inputs]:
-  """Full batches of the model's inputs, in memory."""
-  preprocess, _ = workbench.self_training_task(params).labelling_functions(model, params.labels)
-  size = params.labels.batch_size
+  """Full batches of so many of the model's inputs, in memory."""
   reading = batches.ImageBatches(preprocess, size, batches.PARALLEL_BATCHES).read(bench.unlabelled)
   full = (
     item.features

@@ -34,8 +34,8 @@ class PresetsTest(unittest.TestCase):
     policy = tf.keras.mixed_precision.global_policy()
     self.addCleanup(tf.keras.mixed_precision.set_global_policy, policy)
 
-  def _run(self, name, experiment, precision, *overrides):
-    """Runs a tiny experiment with a preset; how far the updates moved each weight of the student."""
+  def assert_runs(self, name, experiment, precision, *overrides):
+    """Runs a tiny experiment with a preset to its export; its updates must move every kernel of the student."""
     files = [*tiny_run.config_files(experiment), str(_PRESETS / f'{name}.yaml')]
     tiny_run.data(experiment)
     settings = (f'dataset.directory={tiny_run.shared()}', 'task.model.input_size=[64,64,3]')
@@ -61,7 +61,7 @@ class PresetsTest(unittest.TestCase):
 
   def test_half_precision_in_two_parts(self):
     with mock.patch.object(accumulation, 'split', wraps=accumulation.split) as split:
-      self._run(
+      self.assert_runs(
         '1x8gb',
         tiny_run.SELFTRAIN,
         'mixed_float16',
@@ -71,10 +71,12 @@ class PresetsTest(unittest.TestCase):
 
   def test_half_precision_on_several_devices(self):
     with mock.patch.object(distribution, '_strategy', return_value=replicas.two_replicas()):
-      self._run('8xgpu', tiny_run.SELFTRAIN, 'mixed_float16', 'runtime.num_gpus=2')
+      self.assert_runs('8xgpu', tiny_run.SELFTRAIN, 'mixed_float16', 'runtime.num_gpus=2')
 
   def test_bfloat16_and_operations_of_a_tpu(self):
-    self._run('tpu', tiny_run.SEGMENTATION, 'mixed_bfloat16', "runtime.distribution_strategy='off'")
+    self.assert_runs(
+      'tpu', tiny_run.SEGMENTATION, 'mixed_bfloat16', "runtime.distribution_strategy='off'"
+    )
 
 
 if __name__ == '__main__':
