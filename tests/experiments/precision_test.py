@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import tempfile
 import unittest
 
@@ -31,6 +32,8 @@ _FOLDER = pathlib.Path(__file__).parents[2] / 'experiments'
 _BACKBONES = ('imagenet_efficientnet_b7', 'simclr_resnet50')
 _RECIPES = sorted(path.stem for path in _FOLDER.glob('*.yaml') if path.stem not in _BACKBONES)
 _IN_BFLOAT16 = ('coco_efficientnet', 'coco_resnet50', 'coco_spinenet', 'pascal_')
+# What a recipe's command adds where it starts from weights; the walks need none.
+_START = re.compile(r'--params_override=(init=imagenet,\S+)')
 _SIDE = 128
 
 
@@ -123,14 +126,16 @@ def _small_network(model):
 
 def _load(name, folder, is_small=True):
   experiment = _experiment(name)
-  params = config.load_experiment(experiment, [_path(name)])
+  start = _START.search(pathlib.Path(_path(name)).read_text(encoding='utf-8'))
+  overrides = start.group(1) if start else ''
+  params = config.load_experiment(experiment, [_path(name)], overrides)
   is_detection = isinstance(params.task, detection.DetectionTask)
   settings = _small_images(folder, is_detection, params.task.joint.weight > 0)
   if is_small:
     settings['task']['model'] |= _small_network(params.task.model)
   path = os.path.join(folder, 'small.yaml')
   pathlib.Path(path).write_text(yaml.safe_dump(settings), encoding='utf-8')
-  return config.load_experiment(experiment, [_path(name), path])
+  return config.load_experiment(experiment, [_path(name), path], overrides)
 
 
 class _Walk:
