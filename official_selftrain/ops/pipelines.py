@@ -1,10 +1,12 @@
 """Steps of input pipelines."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
 # Batches that are ready before they are asked for, for each replica.
 BATCHES_AHEAD = 2
@@ -36,3 +38,21 @@ def without_tuner(dataset: tf.data.Dataset) -> tf.data.Dataset:
   options = tf.data.Options()
   options.autotune.enabled = False
   return dataset.with_options(options)
+
+
+def remove_tuner_of_devices() -> None:
+  """Takes tf.data's tuner from the iterators that hand a strategy's batches to its devices.
+
+  TensorFlow makes one for each device, of a dataset of its own that does not follow the options of the dataset it is
+  given and says nothing of its own options; at the end of a training each can wait for a minute, see `without_tuner`.
+  So the function that makes them is replaced, for the whole process. Doing it again changes nothing.
+  """
+  original = multi_device_iterator_ops._create_device_dataset
+  if hasattr(original, '__wrapped__'):
+    return
+
+  @functools.wraps(original)
+  def create(*args: object) -> tf.data.Dataset:
+    return without_tuner(original(*args))
+
+  multi_device_iterator_ops._create_device_dataset = create

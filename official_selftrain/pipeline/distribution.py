@@ -22,6 +22,7 @@ from official.common import distribute_utils
 from official.core import config_definitions as cfg
 
 from official_selftrain.core import console, errors
+from official_selftrain.ops import pipelines
 
 _MULTI_WORKER = 'multi_worker_mirrored'
 # How often Ctrl-C is looked for while other workers are waited for.
@@ -68,6 +69,7 @@ def build_strategy(
     swaps_weights: evaluation takes averages of the weights, which the Model Garden does under a strategy only; so a
       single device gets one.
   """
+  pipelines.remove_tuner_of_devices()
   name = runtime.distribution_strategy
   num_gpus = runtime.num_gpus
   if name == _MULTI_WORKER:

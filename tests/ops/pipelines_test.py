@@ -1,10 +1,18 @@
 """Tests for steps of input pipelines."""
 
+import inspect
 import time
+from unittest import mock
 
 import tensorflow as tf
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
 from official_selftrain.ops import pipelines
+from tests.testing import replicas
+
+
+def setUpModule():
+  replicas.make_devices()
 
 
 class MapInOrderTest(tf.test.TestCase):
@@ -31,6 +39,37 @@ class WithoutTunerTest(tf.test.TestCase):
     zipped = tf.data.Dataset.zip((tf.data.Dataset.range(3), dataset.batch(2).prefetch(1)))
     self.assertIs(zipped.options().autotune.enabled, False)
     self.assertAllEqual(list(dataset.as_numpy_iterator()), [0, 1, 2])
+
+  def test_nor_have_the_iterators_of_devices(self):
+    def options():
+      """Whether each dataset that a strategy makes an iterator of, in the order of making, has a tuner."""
+      found = []
+      iterate = tf.data.Dataset.__iter__
+
+      def record(dataset):
+        found.append(dataset.options().autotune.enabled)
+        return iterate(dataset)
+
+      with mock.patch.object(tf.data.Dataset, '__iter__', record):
+        batches = strategy.distribute_datasets_from_function(
+          lambda _: pipelines.without_tuner(tf.data.Dataset.range(6).batch(2).prefetch(1))
+        )
+        iterator = iter(batches)
+      values = strategy.experimental_local_results(next(iterator))
+      self.assertAllEqual(tf.concat(values, 0), [0, 1, 2, 3])
+      return found
+
+    strategy = replicas.two_replicas()
+    name = 'tensorflow.python.data.ops.multi_device_iterator_ops._create_device_dataset'
+    original = inspect.unwrap(multi_device_iterator_ops._create_device_dataset)
+    with mock.patch(name, original):
+      # Why the function is replaced: no option of ours reaches these datasets.
+      self.assertEqual(options(), [None, None])
+      pipelines.remove_tuner_of_devices()
+      self.assertEqual(options(), [False, False])
+      replaced = multi_device_iterator_ops._create_device_dataset
+      pipelines.remove_tuner_of_devices()
+      self.assertIs(multi_device_iterator_ops._create_device_dataset, replaced)
 
 
 if __name__ == '__main__':
