@@ -14,13 +14,12 @@ from typing import NamedTuple
 
 from packaging import requirements
 
-from official_selftrain.core import console, errors, program
+from official_selftrain.core import console, errors, memory, program
 
 _PACKAGE = 'official-selftrain'
 _PYTHON = (3, 11)
 # Imported to see whether they work; in this order, so that the first failure names the cause.
 _MODULES = ('tensorflow', 'tensorflow_models', 'keras_cv', 'tensorflow_addons', 'pycocotools.mask')
-_GIB = 2**30
 _NVIDIA = '/proc/driver/nvidia/version'
 
 
@@ -121,7 +120,7 @@ def devices() -> list[tuple[str, str]]:
     ('Python', f'{platform.python_version()}, {sys.executable}'),
     ('system', platform.platform()),
     ('cores', str(len(os.sched_getaffinity(0)))),
-    ('memory', f'{os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB:.0f} GiB'),
+    ('memory', memory.gibibytes(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))),
   ]
   gpus = tf.config.list_physical_devices('GPU')
   for place, gpu in enumerate(gpus):

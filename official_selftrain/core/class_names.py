@@ -36,6 +36,11 @@ def read(given: str | None) -> tuple[str, ...]:
     ) from error
 
 
+def name_of(names: Sequence[str], class_id: int) -> str:
+  """Name of a class from id 1, or its id where it has none."""
+  return names[class_id - 1] if 0 < class_id <= len(names) else str(class_id)
+
+
 def lines(names: Sequence[str]) -> str:
   """The content of `ASSET`."""
   return ''.join(f'{name}\n' for name in names)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from official_selftrain.configs import runs
+from official_selftrain.core import class_names as names_lib
 from official_selftrain.pipeline import selftrain_graph
-from official_selftrain.presentation import label_facts
 from official_selftrain.pseudo_labels import calibration
 from official_selftrain.report import contents
 
@@ -53,7 +53,7 @@ def of(
     overall=_calibrated('all classes', whole, overall['cuts']),
     classes=tuple(
       _calibrated(
-        label_facts.class_name(class_names, class_id),
+        names_lib.name_of(class_names, class_id),
         each,
         found.curves['per_class'][str(class_id)]['cuts'],
       )

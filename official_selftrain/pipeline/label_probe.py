@@ -8,11 +8,9 @@ import time
 
 import tensorflow as tf
 
-from official_selftrain.core import console, errors
+from official_selftrain.core import console, errors, memory
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import labelling
-
-_GIB = 2**30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Probe:
       ('images/s of a worker like this machine', f'{self.images_per_second:.1f}'),
       ('start of a worker', f'{self.start_seconds:.0f} s'),
       (f'wall time with {workers:,} worker(s)', f'{hours:.2f} hours'),
-      ('storage of the labels', f'{self.label_bytes / _GIB:.3f} GiB'),
+      ('storage of the labels', memory.gibibytes(self.label_bytes)),
     ]
     if price_per_hour:
       rows.append(('cost', f'{hours * min(workers, self.shards) * price_per_hour:,.2f}'))

@@ -10,6 +10,7 @@ from urllib import parse
 import numpy as np
 from PIL import Image
 
+from official_selftrain.core import class_names as names_lib
 from official_selftrain.core import drawing, files, keys
 from official_selftrain.prediction import images, writing
 from official_selftrain.pseudo_labels.exporters import base
@@ -129,12 +130,8 @@ def _box(box: base.Box, pixels: np.ndarray, class_names: Sequence[str]) -> drawi
     box.ymax * height,
     box.xmax * width,
     drawing.class_colour(box.class_id),
-    f'{_name(box.class_id, class_names)} {box.score:.2f}',
+    f'{names_lib.name_of(class_names, box.class_id)} {box.score:.2f}',
   )
-
-
-def _name(class_id: int, class_names: Sequence[str]) -> str:
-  return class_names[class_id - 1] if class_id <= len(class_names) else str(class_id)
 
 
 def _table(counts: Counter[int], class_names: Sequence[str], unit: str) -> markup.Markup:
@@ -146,7 +143,7 @@ def _table(counts: Counter[int], class_names: Sequence[str], unit: str) -> marku
         markup.element(
           'span', '', class_='key', style=f'background: rgb{drawing.class_colour(class_id)}'
         ),
-        _name(class_id, class_names),
+        names_lib.name_of(class_names, class_id),
       ),
       markup.element('td', f'{counts[class_id]:,}', class_='number'),
     )

@@ -7,10 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.configs import detection as configs
+from official_selftrain.core import class_names as names_lib
 from official_selftrain.core import keys
 from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.evaluation import detections
-from official_selftrain.presentation import label_facts, task_pictures
+from official_selftrain.presentation import task_pictures
 from official_selftrain.report import contents
 from official_selftrain.tasks import contract
 from official_selftrain.tasks import detection as tasks
@@ -76,7 +77,7 @@ class DetectionPictures(task_pictures.TaskPictures[tasks.DetectionTask]):
     return {self._name(class_id): curve for class_id, curve in found.items()}
 
   def _name(self, class_id: int) -> str:
-    return label_facts.class_name(self.task.class_names, class_id)
+    return names_lib.name_of(self.task.class_names, class_id)
 
   def _boxes(
     self, boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray | None = None

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.configs import detection as configs
+from official_selftrain.core import class_names as names_lib
 from official_selftrain.core import keys
 from official_selftrain.datasets import coco as annotations
 from official_selftrain.evaluation import coco as evaluation
@@ -55,7 +56,7 @@ class DetectionPresentation(base.Presentation):
   def classes_in(self, record: tf.Tensor) -> set[str]:
     """See `Presentation`."""
     ids = _classes_of(record).numpy()
-    return {label_facts.class_name(self.class_names, int(class_id)) for class_id in ids}
+    return {names_lib.name_of(self.class_names, int(class_id)) for class_id in ids}
 
   def measure_labels(self, label_dir: str, truth_file: str) -> quality.Measured:
     """See `Presentation` and `pseudo_labels.quality.evaluate_labels`."""
@@ -125,7 +126,7 @@ class DetectionPresentation(base.Presentation):
     corners = _in_pixels(example[keys.GROUNDTRUTH_BOXES].numpy(), image)
     classes = example[keys.GROUNDTRUTH_CLASSES].numpy().tolist()
     return tuple(
-      contents.Box(ymin, xmin, ymax, xmax, label_facts.class_name(self.class_names, class_id))
+      contents.Box(ymin, xmin, ymax, xmax, names_lib.name_of(self.class_names, class_id))
       for (ymin, xmin, ymax, xmax), class_id in zip(corners.tolist(), classes, strict=True)
     )
 
@@ -140,7 +141,7 @@ class DetectionPresentation(base.Presentation):
     drawn = []
     for index in np.argsort(found.scores, kind='stable'):
       class_id, score = int(found.classes[index]), float(found.scores[index])
-      label = label_facts.class_name(self.class_names, class_id)
+      label = names_lib.name_of(self.class_names, class_id)
       ymin, xmin, ymax, xmax = corners[index].tolist()
       kind = kind_of(class_id, score)
       drawn.append(contents.Box(ymin, xmin, ymax, xmax, label, score, kind))

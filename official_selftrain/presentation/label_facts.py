@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from official_selftrain.core import class_names as names_lib
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import formats, histograms, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
@@ -65,7 +66,7 @@ def gather(
     score_histogram=_histogram(manifest),
     counts_per_class=counts_per_class(manifest, cuts, class_names),
     counts_per_class_human={
-      class_name(class_names, k): v for k, v in sorted(human.classes.items())
+      names_lib.name_of(class_names, k): v for k, v in sorted(human.classes.items())
     },
     quality=_curve(measured),
     cut=cuts.cut,
@@ -89,11 +90,6 @@ def _source(manifest: manifest_lib.Manifest) -> str:
   return f'{origin["format"]}, {os.path.basename(os.path.normpath(origin["labels"]))}'
 
 
-def class_name(names: tuple[str, ...], class_id: int) -> str:
-  """Name of a class from id 1, or its id."""
-  return names[class_id - 1] if 0 < class_id <= len(names) else str(class_id)
-
-
 def _histogram(manifest: manifest_lib.Manifest) -> contents.ScoreHistogram:
   bins = histograms.NUM_BINS
   edges = tuple(round(edge / bins, 4) for edge in range(bins + 1))
@@ -110,7 +106,7 @@ def counts_per_class(
     manifest.summary['scores'].items(), key=lambda item: int(item[0])
   ):
     above = histograms.count_above(np.array(histogram), cuts.of(int(class_id)))
-    counts[class_name(names, int(class_id))] = round(above)
+    counts[names_lib.name_of(names, int(class_id))] = round(above)
   return counts
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.configs import segmentation as configs
+from official_selftrain.core import class_names as names_lib
 from official_selftrain.core import drawing, keys
 from official_selftrain.dataloaders import segmentation as parsing
 from official_selftrain.datasets import coco as annotations
@@ -38,7 +39,7 @@ class SegmentationPresentation(base.Presentation):
   def shown_classes(self) -> tuple[str, ...]:
     """See `Presentation`; the background first."""
     ids = range(1, self.label_format.num_classes)
-    return (_BACKGROUND_NAME, *(label_facts.class_name(self.class_names, k) for k in ids))
+    return (_BACKGROUND_NAME, *(names_lib.name_of(self.class_names, k) for k in ids))
 
   def per_class(self, metrics: Mapping[str, float]) -> dict[str, float]:
     """See `Presentation`."""

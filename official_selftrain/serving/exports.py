@@ -20,7 +20,7 @@ from official.vision.serving import export_base
 import official_selftrain
 from official_selftrain.checkpoints import restore
 from official_selftrain.core import class_names as names_lib
-from official_selftrain.core import errors, files
+from official_selftrain.core import errors, files, memory
 from official_selftrain.modeling import precision
 from official_selftrain.serving import (
   agreement,
@@ -179,8 +179,8 @@ def _write_converted(
   size = sum(int(np.prod(each.shape)) * each.dtype.size for each in weights)
   if size > _MOST_BYTES:
     raise errors.ConfigError(
-      f'The network has {size / 2**30:.1f} GiB of weights, too many for one file of format {target.format}, which ends '
-      'at 2 GiB. Use format saved_model.'
+      f'The network has {memory.gibibytes(size)} of weights, too many for one file of format {target.format}, '
+      'which ends at 2 GiB. Use format saved_model.'
     )
   if class_names:
     files.write_text(os.path.join(directory, names_lib.ASSET), names_lib.lines(class_names))

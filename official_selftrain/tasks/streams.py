@@ -10,6 +10,7 @@ import tensorflow as tf
 from official.core import config_definitions as cfg
 
 from official_selftrain.checkpoints import restore
+from official_selftrain.core import class_names as names_lib
 from official_selftrain.core import console, keys
 from official_selftrain.dataloaders import record_order, tfrecords
 from official_selftrain.losses import normalized
@@ -94,8 +95,7 @@ class StreamsMixin(_Host):
     """Name of a class in logs, or its id where the name is unknown."""
     if class_id == 0:
       return 'background'
-    known = 0 < class_id <= len(self._class_names)
-    return self._class_names[class_id - 1] if known else str(class_id)
+    return names_lib.name_of(self._class_names, class_id)
 
   @property
   def start(self) -> stream_specs.Start:

@@ -344,10 +344,6 @@ class ClassesTest(tf.test.TestCase):
     self.assertEqual((report.class_metric, report.unit), ('IoU', 'object pixels'))
     self.assertEqual(report.table_metrics, ('mean_iou', 'mean_iou_resized', 'pixel_accuracy'))
 
-  def test_names_start_at_id_1(self):
-    names = [label_facts.class_name(('cat', 'dog'), class_id) for class_id in range(4)]
-    self.assertEqual(names, ['0', 'cat', 'dog', '3'])
-
 
 class HumanLabelsTest(tf.test.TestCase):
   def _count(self, *masks):
