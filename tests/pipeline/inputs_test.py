@@ -1,6 +1,5 @@
 """Inputs of training, evaluation and labelling have no tuner, for which a process may wait a minute at their end."""
 
-import os
 import unittest
 
 from official_selftrain.pseudo_labels import batches
@@ -11,13 +10,7 @@ from tests.testing import tiny_run
 class InputsTest(unittest.TestCase):
   def test_no_input_has_a_tuner(self):
     for experiment in (tiny_run.SELFTRAIN, tiny_run.SEGMENTATION):
-      data = tiny_run.data(experiment)
-      labels = os.path.join(tiny_run.finished(experiment), 'labels', 'round-1')
-      params = tiny_run.load(
-        experiment,
-        f'task.train_data.input_path={data.train},task.pseudo_data.input_path={data.unlabelled},'
-        f'task.validation_data.input_path={data.validation},task.pseudo_data.label_dir={labels}',
-      )
+      params = tiny_run.load_student(experiment)
       task = contract.make(params.task)
       preprocess, _ = task.labelling_functions(task.build_model())
       inputs = {

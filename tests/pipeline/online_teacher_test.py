@@ -29,16 +29,8 @@ def _batches(task, count):
 
 def _task(experiment, override='', label_dir=''):
   """The task of a student whose labels on disk are those of the shared finished run, or of another folder."""
-  label_dir = label_dir or os.path.join(tiny_run.finished(experiment), 'labels', 'round-1')
-  data = tiny_run.data(experiment)
-  parts = [
-    'task.self_training.online_teacher.enabled=true',
-    f'task.train_data.input_path={data.train},task.pseudo_data.input_path={data.unlabelled}',
-    f'task.validation_data.input_path={data.validation},task.pseudo_data.label_dir={label_dir}',
-    override,
-  ]
-  params = tiny_run.load(experiment, ','.join(filter(None, parts)))
-  return contract.make(params.task)
+  parts = filter(None, ['task.self_training.online_teacher.enabled=true', override])
+  return contract.make(tiny_run.load_student(experiment, ','.join(parts), label_dir).task)
 
 
 @functools.cache

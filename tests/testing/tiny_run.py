@@ -121,6 +121,19 @@ def finished(experiment: str = SELFTRAIN) -> str:
   return model_dir
 
 
+def load_student(
+  experiment: str = SELFTRAIN, override: str = '', label_dir: str = ''
+) -> cfg.ExperimentConfig:
+  """A tiny experiment whose task can read its inputs at once, with labels of `finished` or of another folder."""
+  files_of = data(experiment)
+  label_dir = label_dir or os.path.join(finished(experiment), 'labels', 'round-1')
+  inputs = (
+    f'task.train_data.input_path={files_of.train},task.pseudo_data.input_path={files_of.unlabelled},'
+    f'task.validation_data.input_path={files_of.validation},task.pseudo_data.label_dir={label_dir}'
+  )
+  return load(experiment, ','.join(filter(None, [inputs, override])))
+
+
 def with_teacher(override: str = '') -> str:
   """Override that takes the teacher of `finished` and trains no control."""
   teacher = os.path.join(finished(), 'teacher')
