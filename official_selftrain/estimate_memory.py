@@ -39,8 +39,8 @@ def _run(flags: argparse.Namespace) -> None:
   from official_selftrain.core import config
   from official_selftrain.pipeline import memory_estimate, training
 
-  params = config.load_named(
-    flags.experiment, flags.config_file, flags.params_override, flags.batch_scale
+  params = config.load_experiment(
+    flags.experiment, flags.config_file, flags.params_override, batch_scale=flags.batch_scale
   )
   training.set_precision(params.runtime)
   console.say(memory_estimate.estimate(params).text(flags.devices, flags.memory_gib or [16, 80]))

@@ -21,7 +21,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   add = parser.add_argument
-  add('--experiment', required=True, help='a *_selftrain')
+  add('--experiment', default='', help='a *_selftrain; if no file names it')
   add('--config_file', action='append', default=[], help='YAML; may be repeated, later ones win')
   add('--params_override', default='', help='settings such as trainer.train_steps=1000')
   add('--dataset', default='', help='directory of prepared data, as for train.py')
@@ -39,11 +39,12 @@ def _run(flags: argparse.Namespace) -> None:
   from official_selftrain.core import config
   from official_selftrain.pipeline import time_estimate, training
 
+  name = config.experiment_name(flags.experiment, flags.config_file)
   params = config.load_experiment(
-    flags.experiment, flags.config_file, flags.params_override, flags.dataset, flags.batch_scale
+    name, flags.config_file, flags.params_override, flags.dataset, flags.batch_scale
   )
   training.set_precision(params.runtime)
-  model_dir = flags.model_dir or os.path.join('runs', flags.experiment)
+  model_dir = flags.model_dir or os.path.join('runs', name)
   console.say(time_estimate.text(time_estimate.estimate(params, model_dir, flags.probe_seconds)))
 
 

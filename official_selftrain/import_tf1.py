@@ -35,7 +35,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   parser.add_argument(
     '--params_override', default='', help='settings such as task.model.num_classes=91'
   )
-  parser.add_argument('--experiment', default='', help='if the first file does not name it')
+  parser.add_argument('--experiment', default='', help='if no file names it')
   parser.add_argument('--output', required=True, help='model directory to write; must not exist')
   parser.add_argument('--modules', default='all', choices=_MODULES, help='parts of the model')
   parser.add_argument(
@@ -49,7 +49,7 @@ def _params(flags: argparse.Namespace) -> Any:
   from official_selftrain import registry_imports  # noqa: F401
   from official_selftrain.core import config
 
-  return config.load_named(flags.experiment, flags.config_file, flags.params_override)
+  return config.load_experiment(flags.experiment, flags.config_file, flags.params_override)
 
 
 def _run(flags: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from absl import app, flags
 from official_selftrain.core import console, program
 
 _EXPERIMENT = flags.DEFINE_string(
-  'experiment', None, 'Registered experiment, such as retinanet_selftrain.'
+  'experiment', '', 'Registered experiment, such as retinanet_selftrain; if no file names it.'
 )
 _MODE = flags.DEFINE_string(
   'mode', 'train_and_eval', 'train, eval, train_and_eval or continuous_eval.'
@@ -54,15 +54,16 @@ def _run() -> None:
   from official_selftrain.core import config, scaling
   from official_selftrain.pipeline import run
 
+  name = config.experiment_name(_EXPERIMENT.value, _CONFIG_FILE.value)
   params = config.load_experiment(
-    _EXPERIMENT.value,
+    name,
     _CONFIG_FILE.value,
     _PARAMS_OVERRIDE.value,
     _DATASET.value,
     _BATCH_SCALE.value,
   )
-  model_dir = _MODEL_DIR.value or os.path.join('runs', _EXPERIMENT.value)
-  console.say(f'{_EXPERIMENT.value}: mode {_MODE.value}, run directory {model_dir}')
+  model_dir = _MODEL_DIR.value or os.path.join('runs', name)
+  console.say(f'{name}: mode {_MODE.value}, run directory {model_dir}')
   if _BATCH_SCALE.value != 1.0:
     console.say(scaling.text(_BATCH_SCALE.value))
   run.run(params, _MODE.value, model_dir, _STAGE.value, _RESTART.value, _LABEL_WORKER.value)
@@ -76,5 +77,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == '__main__':
-  flags.mark_flag_as_required('experiment')
   app.run(main)

@@ -52,7 +52,7 @@ def load_experiment(
 
   Args:
     experiment: a name registered with `exp_factory`; the modules that register must have been
-      imported.
+      imported. Empty takes what the files name, see `experiment_name`.
     config_files: YAML files, later ones win; one that several of them build on is applied once, see
       `read_override_layers`.
     params_override: text for `parse_override`; wins over the files.
@@ -64,10 +64,11 @@ def load_experiment(
     The locked config.
 
   Raises:
-    ConfigError: the experiment is not registered, an override is refused, or the settings
-      contradict each other.
+    ConfigError: the experiment is not registered, or is not what the files are for; an override is
+      refused, or the settings contradict each other.
   """
   from_files = read_override_layers(*config_files)
+  experiment = _name(experiment, from_files)
   from_flags = [(parse_override(params_override), override_text.FLAG)]
   if dataset:
     from_flags.append(({'dataset': {'card': dataset}}, '--dataset'))
@@ -94,22 +95,33 @@ def load_experiment(
   return params
 
 
-def load_named(
-  experiment: str, config_files: Sequence[str], params_override: str, batch_scale: float = 1.0
-) -> 'cfg.ExperimentConfig':
-  """`load_experiment` whose name is optional where a file, or one it builds on, has the key `experiment`.
+def experiment_name(given: str, config_files: Sequence[str]) -> str:
+  """The experiment of a command: the value of `--experiment`, or the key `experiment` of its files.
+
+  Args:
+    given: the flag; empty if there is none.
+    config_files: the last one with the key counts, or one it builds on.
 
   Raises:
-    ConfigError: nothing names the experiment; and see `load_experiment`.
+    ConfigError: nothing names the experiment, or the files are for another one than the flag says.
   """
-  name = experiment
-  for path in config_files:
-    name = name or read_override_file(path).get('experiment', '')
-  if not name:
+  return _name(given, read_override_layers(*config_files))
+
+
+def _name(given: str, layers: Sequence[tuple[dict[str, Any], str]]) -> str:
+  """See `experiment_name`."""
+  named = [(layer['experiment'], origin) for layer, origin in layers if layer.get('experiment')]
+  if not named and not given:
     raise errors.ConfigError(
-      '--experiment is not given, and no --config_file has the key experiment.'
+      '--experiment is not given, and no --config_file has the key experiment. '
+      f'Ours: {", ".join(_ours(_factories())) or "none"}.'
     )
-  return load_experiment(name, config_files, params_override, batch_scale=batch_scale)
+  name, origin = named[-1] if named else (given, '')
+  if given and given != name:
+    raise errors.ConfigError(
+      f'--experiment={given}, but {origin} is for {name!r}: take that, or another file.'
+    )
+  return str(name)
 
 
 def load_run(directory: str, params_override: str = '') -> 'cfg.ExperimentConfig':
@@ -249,13 +261,10 @@ def _leaves(value: object, name: str) -> Iterator[tuple[str, Any]]:
 
 def _registered(experiment: str) -> 'cfg.ExperimentConfig':
   """A new config of a registered experiment."""
-  from official.core import exp_factory  # Imports TensorFlow.
-
-  # The factory has no public way to list its names.
-  factories = dict(_named(exp_factory._REGISTERED_CONFIGS, ''))
+  factories = _factories()
   if experiment in factories:
     return factories[experiment]()
-  ours = sorted(n for n, f in factories.items() if f.__module__.partition('.')[0] == _OUR_PACKAGE)
+  ours = _ours(factories)
   theirs = sorted(set(factories) - set(ours))
   close = difflib.get_close_matches(experiment, ours + theirs, n=1)
   hint = f'did you mean {close[0]!r}? ' if close else ''
@@ -263,6 +272,19 @@ def _registered(experiment: str) -> 'cfg.ExperimentConfig':
     f'--experiment: {experiment!r} is not registered; {hint}'
     f'Ours: {", ".join(ours) or "none"}. Of the Model Garden: {", ".join(theirs) or "none"}.'
   )
+
+
+def _factories() -> dict[str, Any]:
+  """Registered factories by full name."""
+  from official.core import exp_factory  # Imports TensorFlow.
+
+  # The factory has no public way to list its names.
+  return dict(_named(exp_factory._REGISTERED_CONFIGS, ''))
+
+
+def _ours(factories: Mapping[str, Any]) -> list[str]:
+  """Names of this package's experiments."""
+  return sorted(n for n, f in factories.items() if f.__module__.partition('.')[0] == _OUR_PACKAGE)
 
 
 def _named(registry: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

@@ -169,7 +169,7 @@ class ProgramTest(ImportCase):
 
   def test_train_py_starts_from_it(self):
     override = self.said.split('--params_override=')[1].strip()
-    params = config.load_named('retinanet_supervised', [], override)
+    params = config.load_experiment('retinanet_supervised', [], override)
     self.assertEqual(params.task.model.norm_activation.activation, 'relu6')
     self.assertEqual(params.task.init_checkpoint, self.output)
     model = task_factory.get_task(params.task).build_model()

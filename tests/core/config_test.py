@@ -202,11 +202,23 @@ class LoadExperimentTest(unittest.TestCase):
       r"^--params_override: base = 'own\.yaml' .*unknown name",
     )
 
-  def test_a_base_may_name_the_experiment(self):
-    self._file('base.yaml', 'experiment: checked\nseed: 4')
+  def test_files_may_name_the_experiment(self):
+    base = self._file('base.yaml', 'experiment: checked\nseed: 4')
     path = self._file('own.yaml', 'base: base.yaml')
     with _registry(checked=_Checked):
-      self.assertEqual(config.load_named('', [path], '').seed, 4)
+      self.assertEqual(config.load_experiment('', [path]).seed, 4)
+      self.assertEqual(config.load_experiment('checked', [path]).seed, 4)
+      self.assertEqual(
+        _error(_RETINANET, [path]),
+        f"--experiment={_RETINANET}, but {base} is for 'checked': take that, or another file.",
+      )
+    # A file wins over those that it builds on, and over those before it.
+    other = self._file('other.yaml', 'experiment: other\nbase: base.yaml')
+    self.assertEqual(config.experiment_name('', [path, other]), 'other')
+    self.assertEqual(config.experiment_name('other', [path, other]), 'other')
+    self.assertEqual(config.experiment_name('mine', [self._file('none.yaml', 'seed: 1')]), 'mine')
+    with self.assertRaisesRegex(errors.ConfigError, '^--experiment is not given, and no'):
+      config.experiment_name('', [])
 
   def test_problems_name_the_file(self):
     path = self._file('bad.yaml', 'trainer: {train_steps: many}')
@@ -227,7 +239,11 @@ class LoadExperimentTest(unittest.TestCase):
         "--experiment: 'retinanet_selftrian' is not registered; did you mean "
         "'retinanet_selftrain'? Ours: retinanet_selftrain. Of the Model Garden: deep/b, retinanet.",
       )
-      for name in ('', 'deep', 'retinanet/x'):
+      self.assertEqual(
+        _error(''),
+        '--experiment is not given, and no --config_file has the key experiment. Ours: retinanet_selftrain.',
+      )
+      for name in ('deep', 'retinanet/x'):
         with self.subTest(name=name):
           self.assertEqual(_error(name).split(';')[0], f'--experiment: {name!r} is not registered')
       self.assertIsInstance(config.load_experiment('deep/b'), cfg.ExperimentConfig)

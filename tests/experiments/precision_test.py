@@ -290,7 +290,7 @@ class RecipesTest(parameterized.TestCase, tf.test.TestCase):
     folder = self.create_tempdir().full_path
     images = os.path.join(folder, 'images.tfrecord')
     _write_images(images)
-    params = config.load_named('', [_path(name)], '')
+    params = config.load_experiment('', [_path(name)], '')
     stream = {'input_path': images, 'global_batch_size': 2, 'shuffle_buffer_size': 2}
     small = {'b7': 'b0'}.get(params.task.model.backbone.get().model_id, 50)
     kind = params.task.model.backbone.type
@@ -301,7 +301,7 @@ class RecipesTest(parameterized.TestCase, tf.test.TestCase):
     }
     path = os.path.join(folder, 'small.yaml')
     pathlib.Path(path).write_text(yaml.safe_dump({'task': changes}), encoding='utf-8')
-    params = config.load_named('', [_path(name), path], '')
+    params = config.load_experiment('', [_path(name), path], '')
     with precision.policy(params.runtime.mixed_precision_dtype):
       task = task_factory.get_task(params.task)
       model = task.build_model()

@@ -24,7 +24,7 @@ _VOC = 'pascal_efficientnet_b7'
 
 def load(*names, override=''):
   """A recipe: files of experiments/ in order; without --experiment, as the last one names it."""
-  return config.load_named('', [str(_FOLDER / f'{name}.yaml') for name in names], override)
+  return config.load_experiment('', [str(_FOLDER / f'{name}.yaml') for name in names], override)
 
 
 class SettingsTest(parameterized.TestCase, tf.test.TestCase):
