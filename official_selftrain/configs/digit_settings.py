@@ -23,6 +23,12 @@ FOR_PHOTOGRAPHS: Mapping[str, str] = {
   'segmentation_selftrain_joint': 'segmentation_efficientnet_selftrain',
 }
 
+# Those that train a backbone alone, and the recipes that show what photographs take.
+RECIPES: Mapping[str, str] = {
+  'classification_pretrain': 'experiments/imagenet_efficientnet_b7.yaml',
+  'simclr_pretrain': 'experiments/simclr_resnet50.yaml',
+}
+
 # What was chosen for small images of upright digits and minutes on two CPU cores. Not every experiment has all.
 _RATE = 'optimizer_config.learning_rate.cosine.initial_learning_rate'
 _CHOSEN = (
@@ -48,6 +54,17 @@ _CHOSEN = (
     for name in ('train_steps', _RATE, 'optimizer_config.warmup.linear.warmup_steps')
   ),
 )
+_CHOSEN_FOR_BACKBONES = (
+  'task.model.input_size',
+  'task.model.backbone.resnet.model_id',
+  'task.model.norm_activation.use_sync_bn',
+  'task.model.norm_activation.norm_momentum',
+  'task.train_data.global_batch_size',
+  'trainer.train_steps',
+  f'trainer.{_RATE}',
+)
+_CHOSEN_FOR_IMAGES_OF_A_CLASS = ('aug_crop', 'augmentation.policy')
+_CHOSEN_FOR_VIEWS = ('views.crop_min_area', 'views.flip_probability')
 # Read with policy `none` only; in detection they are in `parser`.
 _FLIP_AND_JITTER = ('aug_rand_hflip', 'aug_scale_min', 'aug_scale_max')
 _MISSING = object()
@@ -63,16 +80,22 @@ def digit_settings(params: 'runs.SupervisedExperiment') -> list[str]:
   Returns:
     `name=value` of each; empty for an experiment that is not made for the digits.
   """
-  if params.experiment not in FOR_PHOTOGRAPHS:
+  settings = config_lib.flatten(params)
+  if params.experiment in RECIPES:
+    is_contrastive = 'task.train_data.views.crop_min_area' in settings
+    of_stream = _CHOSEN_FOR_VIEWS if is_contrastive else _CHOSEN_FOR_IMAGES_OF_A_CLASS
+    chosen = [*_CHOSEN_FOR_BACKBONES, *(f'task.train_data.{name}' for name in of_stream)]
+  elif params.experiment in FOR_PHOTOGRAPHS:
+    photographs = _registered(FOR_PHOTOGRAPHS[params.experiment])
+    # Photographs have some of these values, too. Their flip and jitter, though, come with a named policy.
+    chosen = [name for name in _CHOSEN if settings.get(name) != photographs.get(name)]
+    chosen += _flip_and_jitter(settings)
+  else:
     return []
   digits = _registered(params.experiment)
-  photographs = _registered(FOR_PHOTOGRAPHS[params.experiment])
-  settings = config_lib.flatten(params)
-  # Photographs have some of these values, too. Their flip and jitter, though, come with a named policy.
-  chosen = [name for name in _CHOSEN if settings.get(name) != photographs.get(name)]
   return [
     f'{name}={_plain(settings[name])}'
-    for name in (*chosen, *_flip_and_jitter(settings))
+    for name in chosen
     if name in settings and settings[name] == digits.get(name, _MISSING)
   ]
 
@@ -80,14 +103,21 @@ def digit_settings(params: 'runs.SupervisedExperiment') -> list[str]:
 def warn(params: 'runs.SupervisedExperiment') -> None:
   """Logs one warning with what `digit_settings` finds, and with the experiment to start from instead."""
   found = digit_settings(params)
-  if found:
-    logging.warning(
-      '%s is made for the embedded digits. With your own files these settings still have its values: %s. For '
-      'photographs start from --experiment=%s, or set them.',
-      params.experiment,
-      ', '.join(found),
-      FOR_PHOTOGRAPHS[params.experiment],
-    )
+  if not found:
+    return
+  name = params.experiment
+  advice = (
+    f'see {RECIPES[name]}'
+    if name in RECIPES
+    else f'start from --experiment={FOR_PHOTOGRAPHS[name]}, or set them'
+  )
+  logging.warning(
+    '%s is made for the embedded digits. With your own files these settings still have its values: %s. For '
+    'photographs %s.',
+    name,
+    ', '.join(found),
+    advice,
+  )
 
 
 def _flip_and_jitter(settings: Mapping[str, object]) -> list[str]:

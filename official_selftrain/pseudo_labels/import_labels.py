@@ -124,6 +124,10 @@ def _tell(labels: 'entries.Entries', found: 'importing.Found', is_whole: bool) -
     )
   if found.unmentioned:
     console.note(f'The labels do not mention {found.unmentioned} of the images, see --missing.')
+  if found.marked:
+    console.note(
+      f'{found.marked} boxes without a score were left out: they are marked as crowds, as difficult or to be ignored.'
+    )
   if found.other_classes:
     shown = ', '.join(
       f'{name} ({count})' for name, count in found.other_classes.most_common(_SHOWN)

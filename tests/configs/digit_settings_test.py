@@ -1,11 +1,13 @@
 """The one warning that names settings of the embedded digits in an experiment on own files."""
 
+import pathlib
 import unittest
 
 from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.configs import digit_settings
 from official_selftrain.core import config
 
+_REPOSITORY = pathlib.Path(__file__).parents[2]
 _PATHS = ','.join(
   f'task.{name}.input_path={name}' for name in ('train_data', 'pseudo_data', 'validation_data')
 )
@@ -90,6 +92,31 @@ class DigitSettingsTest(unittest.TestCase):
     # Not in a model of masks.
     self.assertNotIn('task.model.anchor.anchor_size', found)
 
+  def test_backbones(self):
+    common = [
+      'task.model.input_size',
+      'task.model.backbone.resnet.model_id',
+      'task.model.norm_activation.use_sync_bn',
+      'task.model.norm_activation.norm_momentum',
+      'task.train_data.global_batch_size',
+      'trainer.train_steps',
+      'trainer.optimizer_config.learning_rate.cosine.initial_learning_rate',
+    ]
+    views = ['task.train_data.views.crop_min_area', 'task.train_data.views.flip_probability']
+    self.assertEqual(_found('simclr_pretrain', _SUPERVISED_PATHS), [*common, *views])
+    images = ['aug_crop', 'augmentation.policy']
+    self.assertEqual(
+      _found('classification_pretrain', _SUPERVISED_PATHS),
+      [*common, *(f'task.train_data.{name}' for name in images)],
+    )
+    override = f'{_SUPERVISED_PATHS},trainer.train_steps=9,task.model.input_size=[224,224,3]'
+    self.assertEqual(_found('simclr_pretrain', override), [*common[1:5], common[6], *views])
+
+  def test_recipes_of_backbones_have_none(self):
+    for embedded, recipe in digit_settings.RECIPES.items():
+      params = config.load_experiment(embedded, [str(_REPOSITORY / recipe)])
+      self.assertEqual(digit_settings.digit_settings(params), [])
+
   def test_experiments_for_photographs_have_none(self):
     for embedded, photographs in digit_settings.FOR_PHOTOGRAPHS.items():
       self.assertTrue(_found(embedded, _paths(embedded)))
@@ -112,6 +139,13 @@ class WarningTest(unittest.TestCase):
           f'. For photographs start from --experiment={photographs}, or set them.'
         )
       )
+
+  def test_backbones_are_sent_to_their_recipes(self):
+    for embedded, recipe in digit_settings.RECIPES.items():
+      with self.subTest(embedded), self.assertLogs('absl', 'WARNING') as logs:
+        config.load_experiment(embedded, [], _SUPERVISED_PATHS)
+      self.assertEqual(len(logs.output), 1)
+      self.assertTrue(logs.output[0].endswith(f'. For photographs see {recipe}.'), logs.output)
 
   def test_no_warning_with_embedded_data_or_for_photographs(self):
     with self.assertNoLogs('absl', 'WARNING'):

@@ -96,6 +96,18 @@ class ExperimentFilesTest(unittest.TestCase):
       # The mark of a recipe that builds on another one.
       self.assertEqual('base: base/' not in text, f'| + `{path.stem}` |' in readme)
 
+  def test_estimates_of_recipes_are_those_of_the_table(self):
+    readme = (_FOLDER / 'README.md').read_text(encoding='utf-8')
+    rows = re.findall(r'\n\| `(\w+)` \| .* \| ([\d.]+) \+ ([\d.]+) \| (\d+), (\d+) \|', readme)
+    self.assertEqual(len(rows), 8)
+    for name, *figures in rows:
+      text = (_FOLDER / f'{name}.yaml').read_text(encoding='utf-8').replace('\n#', '')
+      found = re.search(
+        r'([\d.]+) GiB per image and ([\d.]+) fixed, so at least (\d+) devices of 80 GiB for the student, (\d+) for',
+        text,
+      )
+      self.assertEqual(list(found.groups()), figures, name)
+
   def test_recipes_of_backbones(self):
     readme = (_FOLDER / 'README.md').read_text(encoding='utf-8')
     for name, experiment in (
@@ -114,7 +126,7 @@ class ExperimentFilesTest(unittest.TestCase):
     for flags in ours:
       self.assertEqual(load(flags).task.model.family, 'original')
     programs = set(re.findall(r'python -m ([\w.]+)', readme))
-    self.assertEqual(len(programs), 4)
+    self.assertEqual(len(programs), 5)
     joined = re.sub(r'\\\n +', ' ', readme)
     for name in programs:
       spec = importlib.util.find_spec(name)

@@ -55,11 +55,14 @@ class Found:
     images: images that were joined; those of shards that were done before are not among them.
     unmentioned: images that the labels do not mention.
     other_classes: number of boxes that were left out because their class is not in use, by its name.
+    marked: number of boxes that were left out because they are marked as ones to leave alone and have no score, see
+      `entries.Box`. With a score they are boxes of an ignore band, which a cut finds again.
   """
 
   images: int = 0
   unmentioned: int = 0
   other_classes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+  marked: int = 0
 
 
 class UnusableLabelsError(Exception):
@@ -125,6 +128,9 @@ class Importer(labeller.Labeller):
       return read_mask(labels, image.height, image.width, self._num_classes)
     if labels.is_rejected:
       raise UnusableLabelsError('a person rejected this image')
+    used = tuple(box for box in labels.boxes if box.score is not None or not box.is_ignored)
+    self.found.marked += len(labels.boxes) - len(used)
+    labels = dataclasses.replace(labels, boxes=used)
     chosen, edges = relative_boxes(labels, image.height, image.width, self._rules, self.found)
     class_ids = {name: index for index, name in enumerate(self._rules.class_names, 1)}
     scores = [_SURE if box.score is None else box.score for box in chosen]

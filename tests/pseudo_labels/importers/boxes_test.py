@@ -136,6 +136,40 @@ class FilesTest(imported.ImportCase):
     self.load('coco', self.write('annotations.json', content))
     self.assertEqual(self.found(), WANTED)
 
+  def test_marked_boxes_are_left_out_unless_they_have_a_score(self):
+    """A crowd that a person drew is no object; a box of an export's ignore band has a score, and comes back."""
+    name = '<name>owl</name>'
+    box = '<bndbox><xmin>7</xmin><ymin>5</ymin><xmax>18</xmax><ymax>12</ymax></bndbox>'
+    hard, sure = '<difficult>1</difficult>', '<score>0.9</score>'
+    voc = ''.join(f'<object>{name}{box}{more}</object>' for more in (hard, hard + sure, ''))
+    self.write('voc/1.xml', f'<annotation><filename>1.png</filename>{voc}</annotation>')
+    common = {'image_id': 5, 'category_id': 3, 'bbox': bbox(OWL)}
+    boxes = [{'iscrowd': 1}, {'iscrowd': 1, 'score': 0.9}, {'iscrowd': 0}]
+    coco = {
+      'annotations': [{'id': n, **common, **more} for n, more in enumerate(boxes)],
+      'categories': [{'id': 3, 'name': 'owl'}],
+      'images': [{'id': 5, 'file_name': '1.png'}],
+    }
+    box = '<box label="owl" xtl="6" ytl="4" xbr="18" ybr="12">{}</box>'
+    attribute = '<attribute name="{}">{}</attribute>'
+    hard, sure = attribute.format('ignored', 'true'), attribute.format('score', 0.9)
+    cvat = ''.join(box.format(more) for more in (hard, hard + sure, ''))
+    cvat = (
+      f'<annotations><image id="0" name="1.png" width="24" height="16">{cvat}</image></annotations>'
+    )
+    for form, labels in (
+      ('voc', self.path('voc')),
+      ('coco', self.write('a.json', coco)),
+      ('cvat', self.write('a.xml', cvat)),
+    ):
+      with self.subTest(form):
+        self.load(form, labels)
+        self.assertEqual(self.found()[1], [(3, 1.0, OWL), (3, 0.9, OWL)])
+        self.assertIn(
+          '1 boxes without a score were left out: they are marked as crowds, as difficult or to be ignored.',
+          self.err,
+        )
+
   def test_a_label_without_score_is_sure(self):
     line = '2 0.5 0.5 0.5 0.5\n'
     self.write('out/1.txt', line)
