@@ -28,7 +28,7 @@ def read(given: str | None) -> tuple[str, ...]:
   if not given.endswith(_FILE):
     return tuple(name.strip() for name in given.split(','))
   try:
-    with open(given, encoding='utf-8') as lines:
+    with open(given, encoding='utf-8-sig') as lines:
       return tuple(lines.read().splitlines())
   except (OSError, UnicodeDecodeError) as error:
     raise errors.DataError(

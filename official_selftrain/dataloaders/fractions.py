@@ -9,10 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from official_selftrain.core import errors, keys, splits
-from official_selftrain.ops import pipelines
-
-_BATCH = 256
+from official_selftrain.core import errors, splits
+from official_selftrain.dataloaders import tfrecords
 
 # A file, and a byte for each of its records: 1 if it belongs to the fraction.
 Part = tuple[str, bytes]
@@ -39,7 +37,7 @@ def choose(
     DataError: a record cannot be read, or there is none.
     ConfigError: the fraction is out of its range.
   """
-  ids = [_ids(path, is_tolerant) for path in files]
+  ids = [tfrecords.source_ids(path, is_tolerant) for path in files]
   names = [name for each in ids for name in each]
   if not names:
     raise errors.DataError(f'There is no record in {len(files)} file(s), first {files[0]}.')
@@ -78,25 +76,3 @@ class PartFiles:
   def usable(self, index: int) -> np.ndarray:
     """See `record_order.RecordFiles`."""
     return np.frombuffer(self.elements[index][1], np.uint8) > 0
-
-
-def _ids(path: str, is_tolerant: bool) -> list[str]:
-  """`image/source_id` of each record; '' where there is none."""
-  spec = {keys.SOURCE_ID: tf.io.RaggedFeature(tf.string)}
-  records = tf.data.TFRecordDataset(path)
-  if is_tolerant:
-    records = records.ignore_errors(log_warning=True)
-  dataset = records.batch(_BATCH).map(
-    lambda batch: tf.io.parse_example(batch, spec)[keys.SOURCE_ID]
-  )
-  found: list[str] = []
-  try:
-    for batch in pipelines.without_tuner(dataset.prefetch(1)):
-      found.extend(
-        values[0].decode('utf-8', 'surrogateescape') if values else '' for values in batch.to_list()
-      )
-  except tf.errors.OpError as error:
-    raise errors.DataError(
-      f'{path} cannot be read, at or after record {len(found)}: {errors.first_line(error)}'
-    ) from error
-  return found

@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from official_selftrain.core import errors
+from official_selftrain.core import errors, keys
 from official_selftrain.dataloaders import record_order
+from official_selftrain.ops import pipelines
 
 # Of a record in a file: its length and a checksum before it, another one after it.
 _LENGTH_BYTES, _FRAME_BYTES = 8, 16
+# Records whose ids are read together.
+_AT_ONCE = 256
 
 
 def match_files(input_path: str | Sequence[str], field: str) -> list[str]:
@@ -111,6 +114,36 @@ def _count_local(path: str) -> int:
   if place != size:
     raise errors.DataError(f'{path} ends within record {count - 1}.')
   return count
+
+
+def source_ids(path: str, is_tolerant: bool = False) -> list[str]:
+  """`image/source_id` of each record of a file, '' where there is none; images are not decoded.
+
+  Args:
+    path: the file.
+    is_tolerant: the file ends at a record that cannot be read, as with `skip_errors`.
+
+  Raises:
+    DataError: a record cannot be read.
+  """
+  spec = {keys.SOURCE_ID: tf.io.RaggedFeature(tf.string)}
+  records = tf.data.TFRecordDataset(path)
+  if is_tolerant:
+    records = records.ignore_errors(log_warning=True)
+  dataset = records.batch(_AT_ONCE).map(
+    lambda batch: tf.io.parse_example(batch, spec)[keys.SOURCE_ID]
+  )
+  found: list[str] = []
+  try:
+    for batch in pipelines.without_tuner(dataset.prefetch(1)):
+      found.extend(
+        values[0].decode('utf-8', 'surrogateescape') if values else '' for values in batch.to_list()
+      )
+  except tf.errors.OpError as error:
+    raise errors.DataError(
+      f'{path} cannot be read, at or after record {len(found)}: {errors.first_line(error)}'
+    ) from error
+  return found
 
 
 def record_stream(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from official_selftrain.core import errors, files
 from official_selftrain.datasets.checks import images as checks
+from official_selftrain.datasets.sources import image_names
 from official_selftrain.pseudo_labels.exporters import names
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
@@ -20,7 +21,7 @@ class Image:
 
   Attributes:
     path: of its file.
-    name: relative to what was given, with `/`; no other image has it.
+    name: relative to what was given, with `/`, as text that can be printed; no other image has it.
     stem: name for files made from it, without a folder and extension; no other image has it.
   """
 
@@ -74,7 +75,7 @@ def find(given: str, output: str = '') -> list[Image]:
     )
   by_stem: dict[str, Image] = {}
   for path in sorted(paths):
-    name = os.path.relpath(path, root or '.').replace(os.sep, '/')
+    name = image_names.display_name(os.path.relpath(path, root or '.').replace(os.sep, '/'))
     image = Image(path, name, _stem(name))
     other = by_stem.setdefault(image.stem, image)
     if other is not image:

@@ -12,8 +12,10 @@ with or without folder and ending. What each format must hold is in docs/import_
 """
 
 import argparse
+import glob
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from official_selftrain.core import class_names as class_names_lib
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMATS = ('coco', 'coco_results', 'yolo', 'voc', 'png', 'label_studio', 'cvat')
 
-_SETS = ('unlabelled', 'labelled', 'validation')
+_SETS = ('unlabelled', 'labelled')
 _MAX_BOXES = 300
 _SHOWN = 5
 
@@ -85,6 +87,7 @@ def _run(flags: argparse.Namespace) -> None:
   options = {'annotation_file': flags.annotation_file, 'confidence': flags.confidence}
   given = {name: value for name, value in options.items() if value}
   labels = registry.read(flags.format, flags.labels, names, given)
+  labels.expect(_source_ids(image_files))
   task = registry.FORMATS[flags.format].task
   rules = importing.Rules(
     class_names=names,
@@ -92,7 +95,13 @@ def _run(flags: argparse.Namespace) -> None:
     missing=flags.missing or ('empty' if task == 'detection' else 'unlabelled'),
   )
   source = registry.describe(flags.format, flags.labels)
-  settings = {'renamed': renamed, 'missing': rules.missing, **given}
+  # What decides the ids of classes and the scores, beside the labels themselves.
+  settings = {
+    'renamed': renamed,
+    'missing': rules.missing,
+    'class_names': list(names),
+    **{name: registry.describe(flags.format, path)['sha256'] for name, path in given.items()},
+  }
   importer = importing.Importer(
     importing.label_format_of(task, names, flags.max_boxes),
     labels,
@@ -105,7 +114,12 @@ def _run(flags: argparse.Namespace) -> None:
       flags.output,
       lambda state: bar.update(100 * state.bytes_done // max(state.bytes_total, 1)),
     )
-  importing.check_useful(written, labels, importer.found)
+  try:
+    importing.check_useful(written, labels, importer.found)
+  except errors.DataError:
+    # Or the next start would find the shards done, and say nothing.
+    _forget(flags.output)
+    raise
   row = (written.images, written.labelled, written.empty, written.dead)
   print(console.table([row], ('images', 'with labels', 'without objects', 'dead letters')))
   is_whole = importer.found.images + written.dead >= written.images
@@ -113,6 +127,23 @@ def _run(flags: argparse.Namespace) -> None:
   console.say(
     f'Label shards: {flags.output}. Train on them with task.pseudo_data.label_dir={flags.output}'
   )
+
+
+def _source_ids(image_files: Sequence[str]) -> Iterator[str]:
+  """The ids of all images that can be read."""
+  from official_selftrain.dataloaders import tfrecords
+
+  for path in image_files:
+    yield from filter(None, tfrecords.source_ids(path, is_tolerant=True))
+
+
+def _forget(folder: str) -> None:
+  """Removes manifest and markers, so that shards are written anew."""
+  from official_selftrain.pseudo_labels import manifest
+
+  pattern = manifest.marker_path(os.path.join(glob.escape(folder), '*.tfrecord'))
+  for path in (*glob.glob(pattern), os.path.join(folder, manifest.FILE_NAME)):
+    os.remove(path)
 
 
 def _tell(labels: 'entries.Entries', found: 'importing.Found', is_whole: bool) -> None:

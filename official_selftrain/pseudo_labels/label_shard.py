@@ -50,7 +50,7 @@ class LabelShard:
     common = {
       keys.LABEL_STATUS: formats.bytes_feature(status.encode()),
       keys.LABEL_INDEX: formats.int64_feature([image.index]),
-      keys.SOURCE_ID: formats.bytes_feature(self._source_id(image).encode()),
+      keys.SOURCE_ID: formats.bytes_feature(self.source_id(image).encode()),
       keys.IMAGE_FINGERPRINT: formats.int64_feature([image.fingerprint]),
       keys.IMAGE_HEIGHT: formats.int64_feature([image.height]),
       keys.IMAGE_WIDTH: formats.int64_feature([image.width]),
@@ -61,7 +61,7 @@ class LabelShard:
     self.serialized[image.index] = example.SerializeToString(deterministic=True)
     self.statuses[status] += 1
 
-  def _source_id(self, image: batches.ImageRecord) -> str:
+  def source_id(self, image: batches.ImageRecord) -> str:
     """The record's id, or where it is when it has none."""
     return image.source_id or f'{self.image_name}:{image.index}'
 
@@ -76,8 +76,9 @@ class LabelShard:
 
   def add(self, image: batches.ImageRecord, prediction: Mapping[str, np.ndarray]) -> None:
     """Adds an image with what the format's `encode` takes; one that is not usable makes it a dead letter."""
-    if image.source_id in self._left_out:
-      self.add_dead(image, self._left_out[image.source_id])
+    reason = self._left_out.get(self.source_id(image))
+    if reason is not None:
+      self.add_dead(image, reason)
       return
     try:
       features = self._format.encode(prediction)
@@ -91,7 +92,7 @@ class LabelShard:
   def add_dead(self, image: batches.ImageRecord, reason: str) -> None:
     """Adds an image without a usable prediction."""
     letter = manifest_lib.DeadLetter(
-      shard=self.image_name, index=image.index, source_id=self._source_id(image), reason=reason
+      shard=self.image_name, index=image.index, source_id=self.source_id(image), reason=reason
     )
     if len(self.letters) < _MAX_WARNINGS:
       logging.warning('%s, record %d (%s) gets no labels: %s', *dataclasses.astuple(letter))

@@ -33,6 +33,8 @@ from official_selftrain.serving import (
 )
 
 CHECK_FILE = 'check.json'
+# One of these is in every export.
+_PRODUCTS = frozenset({'saved_model.pb', onnx_file.FILE, tflite_file.FILE})
 # A protocol buffer, which an ONNX file is, ends at 2 GiB.
 _MOST_BYTES = 2_000_000_000
 # All boxes with all scores of an image take tens of megabytes.
@@ -66,12 +68,14 @@ def export_model(
     How well the export agrees with the model, also written to `CHECK_FILE`; None without images.
 
   Raises:
-    ConfigError: a target that the task or the format cannot be, a task without an export module, names whose number is
+    ConfigError: a folder with something else than an earlier export in it, a target that the task or the format
+      cannot be, a task without an export module, names whose number is
       not that of the classes, packages that are missing, or a network that the format cannot express.
     DataError: no checkpoint, no images for `int8`, or an export that does not agree.
   """
   target = target or targets.Target()
   target.check(params.task.data_kind)
+  _check_replaceable(directory)
   prefix = tf.train.latest_checkpoint(checkpoint) if tf.io.gfile.isdir(checkpoint) else checkpoint
   if not prefix or not tf.io.gfile.exists(prefix + '.index'):
     raise errors.DataError(f'There is no checkpoint at {checkpoint} to export.')
@@ -109,6 +113,17 @@ def export_model(
       )
     files.write_json(os.path.join(temporary, CHECK_FILE), found.facts())
   return found
+
+
+def _check_replaceable(directory: str) -> None:
+  """Raises ConfigError for a folder that holds something else than an export, which would be lost."""
+  if os.path.isfile(directory):
+    raise errors.ConfigError(f'{directory} is a file: an export is a folder. Name another one.')
+  found = set(os.listdir(directory)) if os.path.isdir(directory) else set()
+  if found and (not found & _PRODUCTS or 'checkpoint' in found):
+    raise errors.ConfigError(
+      f'{directory} has files in it and is no earlier export, so it is not replaced. Name another folder.'
+    )
 
 
 @contextlib.contextmanager

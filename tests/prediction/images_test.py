@@ -49,6 +49,14 @@ class ImagesTest(unittest.TestCase):
     (single,) = images.find(f'{self.folder}/x/2.jpg')
     self.assertEqual((single.name, single.stem), ('2.jpg', '2'))
 
+  def test_a_name_that_is_no_text_is_shown_with_question_marks(self):
+    path = os.fsencode(self.folder) + b'/caf\xe9.png'
+    with open(path, 'wb') as stream:
+      stream.write(encoded())
+    (found,) = images.find(self.folder)
+    self.assertEqual((found.name, found.stem), ('caf?.png', 'caf_'))
+    self.assertEqual(images.read(found).height, 6)
+
   def test_what_was_written_before_is_no_input(self):
     self._add('1.png', 'out/pictures/1.jpg', 'outer/2.png')
     found = images.find(self.folder, os.path.join(self.folder, 'out'))

@@ -161,6 +161,17 @@ class TakeTest(_Case):
 
 
 class MasksTest(_Case):
+  def test_masks_are_taken_at_the_cut_at_which_they_were_shown(self):
+    self.label(exported.mask_labeller())
+    path = self.save({'id-1': {'status': 'accepted'}}, cut=0.7)
+    status, _, err = self.review(f'--import={path}')
+    self.assertEqual(status, 2)
+    self.assertRegex(
+      err, 'is a review of masks at cut 0.7, but here the cut is 0.5: give --cut=0.7'
+    )
+    found, _ = self.taken(f'--import={path}', '--cut=0.7')
+    self.assertEqual(found.corrected, ('id-1',))
+
   def test_edited_masks(self):
     records = [unlabelled.record(unlabelled.png(n), f'id-{n}') for n in range(2)]
     self.label(exported.mask_labeller(), records)

@@ -121,6 +121,7 @@ def label_format() -> detection.BoxFormat:
 def make_labeller(
   teacher: FakeTeacher | None = None,
   strategy: tf.distribute.Strategy | None = None,
+  left_out: tuple[tuple[str, str], ...] = (),
   **config: Any,
 ) -> labeller.Labeller:
   """A labeller with the fake teacher; the same one for the same arguments, as building costs time."""
@@ -134,6 +135,7 @@ def make_labeller(
     batch_size=BATCH_SIZE,
     num_parallel_calls=2,
     strategy=strategy,
+    left_out=dict(left_out),
   )
 
 

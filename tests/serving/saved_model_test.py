@@ -213,6 +213,23 @@ class CommandTest(tf.test.TestCase):
     with self.assertRaisesRegex(errors.DataError, 'There is no checkpoint at /nowhere to export'):
       exports.export_model(tiny_run.load(), '/nowhere', '/nowhere/export')
 
+  def test_a_folder_with_other_files_is_not_replaced(self):
+    folder = self.create_tempdir()
+    folder.create_file('notes.txt')
+    checkpoint = os.path.join(tiny_run.finished(), 'student')
+    with self.assertRaisesRegex(errors.ConfigError, 'has files in it and is no earlier export'):
+      exports.export_model(tiny_run.load(), checkpoint, folder.full_path)
+    # A model's own folder, though somebody put an export into it.
+    folder.create_file('saved_model.pb')
+    folder.create_file('checkpoint')
+    with self.assertRaisesRegex(errors.ConfigError, 'Name another folder'):
+      exports.export_model(tiny_run.load(), checkpoint, folder.full_path)
+    with self.assertRaisesRegex(errors.ConfigError, 'is a file: an export is a folder'):
+      exports.export_model(tiny_run.load(), checkpoint, os.path.join(folder.full_path, 'notes.txt'))
+    self.assertEqual(
+      sorted(os.listdir(folder.full_path)), ['checkpoint', 'notes.txt', 'saved_model.pb']
+    )
+
   def test_unknown_input_type(self):
     with self.assertRaisesRegex(
       errors.ConfigError, "input_type is 'tf_example': allowed are image_by"

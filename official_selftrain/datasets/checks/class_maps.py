@@ -28,15 +28,15 @@ def draw(
   """
   ids = {name: class_id for class_id, name in enumerate(class_names, 1)}
   drawn = np.zeros([height, width], np.uint8)
-  objects: list[tuple[int, int, np.ndarray]] = []
+  objects: list[tuple[int, items.Box]] = []
   for box in boxes:
-    mask = mask_of(box, height, width)
     if box.is_crowd or box.run_lengths is None:
-      drawn[mask] = keys.IGNORE_LABEL
+      drawn[mask_of(box, height, width)] = keys.IGNORE_LABEL
     else:
-      objects.append((int(mask.sum()), ids[box.class_name], mask))
-  for _, class_id, mask in sorted(objects, key=lambda each: -each[0]):
-    drawn[mask] = class_id
+      objects.append((int(coco_mask.area(dict(box.run_lengths))), box))
+  # One mask at a time is decoded: a thousand of a large image would fill the memory.
+  for _, box in sorted(objects, key=lambda each: -each[0]):
+    drawn[mask_of(box, height, width)] = ids[box.class_name]
   return drawn
 
 

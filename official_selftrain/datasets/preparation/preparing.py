@@ -8,7 +8,7 @@ import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 
-from official_selftrain.core import console, dataset_card, errors, files
+from official_selftrain.core import console, dataset_card, errors, files, keys
 from official_selftrain.datasets import faults
 from official_selftrain.datasets.preparation import (
   coco_writer,
@@ -151,7 +151,7 @@ class Preparation:
     # First, because a teacher without class names is refused, and examining may take hours.
     unlike = problems_lib.unlike_teacher(self.settings.teacher, self.class_names)
     meanings = {
-      part: examination.Meaning(each.task, self.class_names, each.mask_values)
+      part: examination.Meaning(each.task, self.class_names, _values_of(each, self.class_names))
       for part, each in self._sources.items()
     }
     if self.store.fact(work.MEANINGS) != meanings:
@@ -333,6 +333,18 @@ class Preparation:
       for path in pathlib.Path(self.settings.output).glob(f'{part.value}-*-of-*.tfrecord'):
         if path.name not in named:
           path.unlink()
+
+
+def _values_of(
+  source: items.Source, class_names: Sequence[str]
+) -> dict[int | tuple[int, int, int], int]:
+  """Class ids by the values of a source's masks, in the order of these classes; a value of another class is none."""
+  named = dict(enumerate(source.class_names, start=1))
+  ids = {class_id: class_id for class_id in (0, keys.IGNORE_LABEL)}
+  for class_id, name in named.items():
+    if name in class_names:
+      ids[class_id] = class_names.index(name) + 1
+  return {value: ids[class_id] for value, class_id in source.mask_values.items() if class_id in ids}
 
 
 def versions() -> dict[str, str]:

@@ -6,7 +6,7 @@ import math
 import os
 import posixpath
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from official_selftrain.core import errors, keys
@@ -22,6 +22,8 @@ from official_selftrain.datasets.sources import (
 
 # Where images are looked for, from the folder of the JSON file on.
 _FOLDERS = ('', 'images', '../images', 'JPEGImages')
+# Images that tell which folder it is: the first one may be missing.
+_LOOKED_FOR = 20
 
 _TASKS = (items.Task.DETECTION.value, items.Task.SEGMENTATION.value)
 
@@ -49,8 +51,8 @@ def open_source(
 
   Args:
     path: the JSON file.
-    images: the folder that file names start from. By default the first of these that has the first image: the folder of
-      the JSON file, `images` in it, `images` beside it, `JPEGImages` in it.
+    images: the folder that file names start from. By default the first of these that has one of the first images: the
+      folder of the JSON file, `images` in it, `images` beside it, `JPEGImages` in it.
     task: 'detection', or 'segmentation' to draw class maps from the masks of the objects, see `checks.class_maps`.
 
   Returns:
@@ -67,13 +69,14 @@ def open_source(
   lists = json_stream.Lists(name, (_IMAGES, _ANNOTATIONS, _CATEGORIES))
   store = spool.Spool()
   categories: dict[int, str] = {}
-  first = ''
+  first: list[str] = []
   for entry in lists.entries():
     if entry.name == _IMAGES:
       image = _file_name(entry)
       store.add_image(image, json_values.id_of(json_values.get(entry.value, 'id')), entry.text)
-      if not first and _has_file_name(entry.value) and not image_names.check_name(image):
-        first = image
+      is_named = _has_file_name(entry.value) and not image_names.check_name(image)
+      if is_named and len(first) < _LOOKED_FOR:
+        first.append(image)
     elif entry.name == _ANNOTATIONS:
       # The place in the list is for messages.
       store.add_annotation(
@@ -182,16 +185,16 @@ class _Source:
       last = image.name
 
 
-def _folder_of(path: str, first: str) -> str:
-  """The folder that has the first image."""
+def _folder_of(path: str, first: Sequence[str]) -> str:
+  """The folder that has one of the first images: some may be missing."""
   start = os.path.dirname(path)
   folders = [os.path.normpath(os.path.join(start, folder)) for folder in _FOLDERS]
   for folder in folders:
-    if os.path.isfile(os.path.join(folder, first)):
+    if any(os.path.isfile(os.path.join(folder, name)) for name in first):
       return folder
   raise errors.DataError(
-    f'{path}: its first image, {first}, is in none of the folders {", ".join(folders)}. Give the folder that file_name '
-    'starts from (images).'
+    f'{path}: its first image, {first[0]}, is in none of the folders {", ".join(folders)}. Give the folder that '
+    'file_name starts from (images).'
   )
 
 

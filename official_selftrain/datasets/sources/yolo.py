@@ -29,6 +29,8 @@ SPLITS = ('train', 'val', 'test')
 _FILE = 'data.yaml'
 _IMAGES, _LABELS = 'images', 'labels'
 _BOX_FIELDS = (5, 6)
+# Lines that tell where those of a list start: the first image may be missing.
+_LOOKED_FOR = 20
 # A class and three points.
 _MIN_POLYGON_FIELDS = 7
 
@@ -361,6 +363,10 @@ def _read_list(path: str, root: str) -> list[str]:
   if not lines:
     raise errors.DataError(f'{path} lists no image; write one path on each line.')
   folder = os.path.dirname(path)
-  starts = [start for start in (folder, root) if os.path.exists(os.path.join(start, lines[0]))]
+  starts = [
+    start
+    for start in (folder, root)
+    if any(os.path.exists(os.path.join(start, line)) for line in lines[:_LOOKED_FOR])
+  ]
   start = starts[0] if starts else folder
   return [os.path.normpath(os.path.join(start, line)) for line in lines]

@@ -91,7 +91,7 @@ def choose(
       '--run is missing: give a run directory, or both --labels and --images.'
     )
   given = class_names.read(names)
-  run = read(run_dir) if run_dir else None
+  run = read(run_dir, cut) if run_dir else None
   folder = label_dir or (run.label_dir if run else '')
   cuts = run.cuts if run else cuts_lib.Cuts(cut=DEFAULT_CUT)
   if cut is not None or ignore_cut is not None:
@@ -105,8 +105,12 @@ def choose(
   return Labels(label_dir=folder, image_files=files, cuts=cuts, class_names=tuple(own))
 
 
-def read(run_dir: str) -> RunSettings:
+def read(run_dir: str, cut: float | None = None) -> RunSettings:
   """Reads a run directory.
+
+  Args:
+    run_dir: its path.
+    cut: in place of the run's cuts, which need not be calibrated then.
 
   Raises:
     DataError: it is not the directory of a self-training run, or its labels are not finished.
@@ -130,10 +134,10 @@ def read(run_dir: str) -> RunSettings:
     embedded = _embedded_data(dataset, run_dir, path)
     images, names = embedded.unlabelled, names or tuple(embedded.class_names[1:])
   return RunSettings(
-    label_dir=pseudo.get('label_dir') or _last_round(run_dir),
+    label_dir=_labels_of(run_dir, pseudo.get('label_dir') or ''),
     images=images,
     images_field=f'{path}: {_IMAGES}',
-    cuts=_cuts(pseudo, run_dir),
+    cuts=_cuts(pseudo, run_dir) if cut is None else cuts_lib.Cuts(cut=cut),
     class_names=names,
   )
 
@@ -153,11 +157,13 @@ def _cuts(pseudo: Mapping[str, Any], run_dir: str) -> cuts_lib.Cuts:
   return cuts_lib.Cuts(cut=cut, ignore_cut=ignore_cut, per_class=per_class or None)
 
 
-def _last_round(run_dir: str) -> str:
-  """Folder of the labels of the last round."""
+def _labels_of(run_dir: str, given: str) -> str:
+  """Folder of the labels of the last round; `given` is `task.pseudo_data.label_dir`, the labels of the first."""
   folder = os.path.join(run_dir, _LABELS)
   found = os.listdir(folder) if os.path.isdir(folder) else []
   rounds = [int(match[1]) for name in found if (match := _ROUND.fullmatch(name))]
+  if given and max(rounds, default=1) == 1:
+    return given
   if not rounds:
     raise errors.DataError(
       f'{folder} has no labels: finish the stage `labels` of the run first, with train.py.'

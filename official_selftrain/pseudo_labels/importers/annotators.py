@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib import parse
 
 from lxml import etree  # type: ignore[import-untyped]
 
@@ -12,6 +13,14 @@ from official_selftrain.pseudo_labels.importers import entries
 _RECTANGLE = 'rectanglelabels'
 _TRUE = 'true'
 _IGNORED_NOTE = 'ignore band'
+# What both programs draw besides boxes.
+_SHAPES = frozenset(
+  {
+    *('polygon', 'polyline', 'points', 'ellipse', 'cuboid', 'skeleton', 'mask'),
+    *('polygonlabels', 'brushlabels', 'ellipselabels', 'keypointlabels'),
+  }
+)
+_BOXES_ALONE = 'Only upright boxes can be read: make one of it, or delete it.'
 
 
 def read_label_studio(path: str, class_names: Sequence[str]) -> entries.Entries:
@@ -31,14 +40,25 @@ def read_label_studio(path: str, class_names: Sequence[str]) -> entries.Entries:
   for number, task in enumerate(json_stream.items_of(path)):
     place = f'{path}, task {number}'
     data = json_values.get(task, 'data')
-    called = [json_values.get(data, name) for name in ('source_id', 'image')]
-    names = [each for each in called if isinstance(each, str) and each]
-    if not names:
+    found = {name: json_values.get(data, name) for name in ('source_id', 'image')}
+    called = {name: value for name, value in found.items() if isinstance(value, str) and value}
+    if not called:
       raise errors.DataError(f'{place} has neither data.source_id nor data.image.')
-    made.add_image(names[0], *(name.rpartition('?d=')[2] for name in names[1:]))
-    made.add(names[0], _of_task(task, place))
+    if 'image' in called:
+      called['image'] = _file_of(called['image'])
+    key = next(iter(called.values()))
+    made.add_image(key, *called.values())
+    made.add(key, _of_task(task, place))
   made.seal()
   return made
+
+
+def _file_of(image: str) -> str:
+  """The path of an image in the ways in which Label Studio names one: as it is, in a URL, or below `?d=`."""
+  _, mark, local = image.rpartition('?d=')
+  if mark:
+    return parse.unquote(local)
+  return parse.unquote(parse.urlsplit(image).path) if '://' in image else image
 
 
 def _of_task(task: object, place: str) -> entries.Boxes:
@@ -53,7 +73,11 @@ def _of_task(task: object, place: str) -> entries.Boxes:
     result = json_values.get(last, 'result')
     if not isinstance(result, list):
       raise errors.DataError(f'{place}: {kind} has no result. Export the tasks as JSON.')
-    regions = (region for region in result if json_values.get(region, 'type') == _RECTANGLE)
+    kinds = [json_values.get(region, 'type') for region in result]
+    for kind in kinds:
+      if isinstance(kind, str) and kind in _SHAPES:
+        raise errors.DataError(f'{place}: a region is of type {kind}. {_BOXES_ALONE}')
+    regions = (r for r, kind in zip(result, kinds, strict=True) if kind == _RECTANGLE)
     return entries.Boxes(tuple(_region(each, place) for each in regions), is_relative=True)
   return entries.Boxes()
 
@@ -106,7 +130,7 @@ def read_cvat(path: str, class_names: Sequence[str]) -> entries.Entries:
         if not name:
           raise errors.DataError(f'{path}, image {count} has no name.')
         boxes = tuple(_cvat_boxes(image, f'{path}, image {name}'))
-        made.add_image(name)
+        made.add_image(name, name)
         is_known = all(each.isdecimal() for each in size)
         made.add(
           name, entries.Boxes(boxes, size=(int(size[0]), int(size[1])) if is_known else None)
@@ -121,6 +145,9 @@ def read_cvat(path: str, class_names: Sequence[str]) -> entries.Entries:
 
 
 def _cvat_boxes(image: Any, place: str) -> Iterator[entries.Box]:
+  for shape in image:
+    if shape.tag in _SHAPES:
+      raise errors.DataError(f'{place} has a {shape.tag}. {_BOXES_ALONE}')
   for number, box in enumerate(image.findall('box'), start=1):
     try:
       ymin, xmin, ymax, xmax = (float(box.get(name)) for name in ('ytl', 'xtl', 'ybr', 'xbr'))
@@ -128,10 +155,13 @@ def _cvat_boxes(image: Any, place: str) -> Iterator[entries.Box]:
         each.get('name'): (each.text or '').strip() for each in box.findall('attribute')
       }
       score = float(attributes['score']) if attributes.get('score') else None
+      turned_by = float(box.get('rotation') or 0.0)
     except (TypeError, ValueError):
       raise errors.DataError(
-        f'{place}, box {number}: xtl, ytl, xbr, ybr or score is no number.'
+        f'{place}, box {number}: xtl, ytl, xbr, ybr, score or rotation is no number.'
       ) from None
+    if turned_by:
+      raise errors.DataError(f'{place}, box {number} is turned. {_BOXES_ALONE}')
     if not box.get('label'):
       raise errors.DataError(f'{place}, box {number} has no label.')
     is_ignored = attributes.get('ignored') == _TRUE

@@ -12,13 +12,16 @@ from official_selftrain.pseudo_labels.importers import entries
 _TXT, _XML = '.txt', '.xml'
 _FOLDERS = {_TXT: 'labels', _XML: 'Annotations'}
 _YAML = 'data.yaml'
+# LabelImg's, beside the labels: a name on each line.
+_NAMES = 'classes.txt'
 
 
 def read_yolo(path: str, class_names: Sequence[str]) -> entries.Entries:
   """Reads text files with lines `class x y width height [confidence]`.
 
   Args:
-    path: the folder of the text files, or one that has them in `labels`. A `data.yaml` in either names the classes.
+    path: the folder of the text files, or one that has them in `labels`. A `data.yaml` in either names the classes,
+      or a `classes.txt` beside the text files.
     class_names: from class 1 on, which is number 0 here; used without a `data.yaml`.
 
   Raises:
@@ -30,10 +33,13 @@ def read_yolo(path: str, class_names: Sequence[str]) -> entries.Entries:
     if os.path.isfile(os.path.join(place, _YAML)):
       names = yolo.read_class_names(os.path.join(place, _YAML))
       break
+  else:
+    names = _listed_names(folder) or names
   made = entries.Entries()
   made.add_each(
     (name, entries.Boxes(tuple(_yolo_boxes(file, names)), is_relative=True))
     for name, file in _files(folder, _TXT)
+    if f'{name}{_TXT}' != _NAMES
   )
   made.seal()
   return made
@@ -72,6 +78,19 @@ def _files(folder: str, ending: str) -> Iterator[tuple[str, str]]:
     yield name[: -len(ending)], file
   if not count:
     raise errors.DataError(f'--labels: {folder} has no {ending} file in it, nor in its folders.')
+
+
+def _listed_names(folder: str) -> dict[int, str]:
+  """The names in `classes.txt` by their numbers; empty without one."""
+  path = os.path.join(folder, _NAMES)
+  if not os.path.isfile(path):
+    return {}
+  try:
+    with open(path, encoding='utf-8-sig') as stream:
+      lines = [line.strip() for line in stream]
+  except (OSError, UnicodeDecodeError) as error:
+    raise errors.DataError(f'{path} cannot be read: {errors.first_line(error)}.') from error
+  return {number: name for number, name in enumerate(lines) if name}
 
 
 def _yolo_boxes(path: str, names: Mapping[int, str]) -> Iterator[entries.Box]:

@@ -62,7 +62,8 @@ def read_results(
   for number, value in enumerate(json_stream.items_of(path)):
     place = f'{path}, result {number}'
     if not annotation_file:
-      made.add_image(_image_id(value, place))
+      image_id = _image_id(value, place)
+      made.add_image(image_id, image_id)
     _add_box(made, value, categories, place)
   made.seal()
   return made
@@ -107,6 +108,9 @@ def _add_image(made: entries.Entries, value: object, place: str) -> None:
     raise errors.DataError(f'{place} has no id.')
   names = (name, json_values.get(value, 'source_id'))
   made.add_image(image_id, *(each for each in names if isinstance(each, str) and each))
+  height, width = (json_values.get(value, side) for side in ('height', 'width'))
+  if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
+    made.add(image_id, entries.Boxes(size=(height, width)))
 
 
 def _add_category(categories: dict[str, str], value: object, place: str) -> None:

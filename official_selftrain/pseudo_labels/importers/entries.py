@@ -16,10 +16,12 @@ from official_selftrain.pseudo_labels.exporters import names
 
 _FILE = 'labels.sqlite3'
 # `rank` says how an image is called: by its id, by its name, by its name as an export would call its file, or by the
-# last part of that. The lower one wins; a name of the same rank for two images is nobody's.
+# last part of that. The lower one wins; a name of the same rank for two images, here or among those that are looked
+# for, is nobody's, unless their folders tell them apart.
 _TABLES = """
 CREATE TABLE images (key TEXT PRIMARY KEY, is_used INTEGER DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE names (name TEXT, rank INTEGER, key TEXT);
+CREATE TABLE names (name TEXT, rank INTEGER, path TEXT, key TEXT);
+CREATE TABLE expected (name TEXT, rank INTEGER, times INTEGER, PRIMARY KEY (name, rank)) WITHOUT ROWID;
 CREATE TABLE labels (number INTEGER PRIMARY KEY, key TEXT, content TEXT);
 """
 _INDEXES = """
@@ -27,8 +29,12 @@ CREATE INDEX by_name ON names (name, rank);
 CREATE INDEX by_key ON labels (key, number);
 """
 _FIND = """
-SELECT key FROM names WHERE name = ? AND rank = ? GROUP BY key LIMIT 2
+SELECT DISTINCT key, path FROM names WHERE name = ? AND rank = ?
 """
+_EXPECT = """
+INSERT INTO expected VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1
+"""
+_WHOLE_NAME, _BASE_NAME = 1, 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,14 +117,15 @@ class Entries:
     """Adds an image, with labels or without.
 
     Args:
-      key: what its labels are added with.
-      called: its id, if the key is none, and its names or paths.
+      key: its id, with which its labels are added; it is no name, so nothing but this id finds it.
+      called: its names or paths; also the key, if that is one.
     """
+    rows = [(key, 0, key, key)]
+    for name in called:
+      rows += [(form, rank, _path(name), key) for rank, form in enumerate(_forms(name))]
     with _database_errors():
       self._connection.execute('INSERT OR IGNORE INTO images (key) VALUES (?)', [key])
-      for name in (key, *called):
-        for rank, form in enumerate(_forms(name)):
-          self._connection.execute('INSERT INTO names VALUES (?, ?, ?)', [form, rank, key])
+      self._connection.executemany('INSERT INTO names VALUES (?, ?, ?, ?)', rows)
 
   def add(self, key: str, labels: Labels) -> None:
     """Adds labels to an image that was added, or will be; boxes may come one at a time."""
@@ -130,7 +137,7 @@ class Entries:
   def add_each(self, found: Iterable[tuple[str, Labels]]) -> None:
     """`add_image` and `add` for (name, labels) of files that are about one image each."""
     for name, labels in found:
-      self.add_image(name)
+      self.add_image(name, name)
       self.add(name, labels)
 
   def seal(self) -> None:
@@ -138,6 +145,15 @@ class Entries:
     with _database_errors():
       self._connection.execute('COMMIT')
       self._connection.executescript(_INDEXES)
+
+  def expect(self, source_ids: Iterable[str]) -> None:
+    """Says which images will be looked for, so that a part of a name that two of them share finds neither."""
+    with _database_errors():
+      self._connection.execute('BEGIN')
+      for source_id in source_ids:
+        for rank, form in enumerate(_forms(source_id)):
+          self._connection.execute(_EXPECT, [form, rank])
+      self._connection.execute('COMMIT')
 
   def find(self, source_id: str) -> Labels | None:
     """The labels of an image.
@@ -150,10 +166,24 @@ class Entries:
     """
     with _database_errors():
       for rank, form in enumerate(_forms(source_id)):
-        keys = self._connection.execute(_FIND, [form, rank]).fetchall()
+        rows = self._connection.execute(_FIND, [form, rank]).fetchall()
+        keys = {key for key, _ in rows}
+        is_shared = self._is_shared(form, rank)
+        if rank == _WHOLE_NAME and is_shared:
+          # Images that differ in their endings alone.
+          return None
+        if rank == _BASE_NAME and (is_shared or len(keys) > 1):
+          mine = _path(source_id)
+          keys = {key for key, path in rows if _is_part(path, mine)}
         if len(keys) == 1:
-          return self._labels(keys[0][0])
+          return self._labels(keys.pop())
     return None
+
+  def _is_shared(self, form: str, rank: int) -> bool:
+    """Whether several of the expected images may be called so."""
+    query = 'SELECT times FROM expected WHERE name = ? AND rank = ?'
+    row = self._connection.execute(query, [form, rank]).fetchone()
+    return row is not None and row[0] > 1
 
   @property
   def num_images(self) -> int:
@@ -184,8 +214,9 @@ class Entries:
       return masks[0]
     parts = [each for each in found if isinstance(each, Boxes)]
     boxes = tuple(box for each in parts for box in each.boxes)
-    first = parts[0] if parts else Boxes()
-    return dataclasses.replace(first, boxes=boxes)
+    size = next((each.size for each in parts if each.size), None)
+    first = next((each for each in parts if each.boxes or each.is_rejected), Boxes())
+    return dataclasses.replace(first, boxes=boxes, size=size)
 
 
 def _labels(text: str) -> Labels:
@@ -198,11 +229,23 @@ def _labels(text: str) -> Labels:
 
 
 def _forms(name: str) -> Iterator[str]:
-  """What an image may be called, the surest first."""
+  """What an image may be called, the surest first; a text that is too long for a file name is none."""
   name = name.replace('\\', '/')
   yield name
-  yield names.stem(name)
-  yield names.stem(name.rpartition('/')[2])
+  with contextlib.suppress(errors.DataError):
+    yield names.stem(name)
+    yield names.stem(name.rpartition('/')[2])
+
+
+def _path(name: str) -> str:
+  """A name with its folders and without its ending."""
+  return os.path.splitext(name.replace('\\', '/').strip('/'))[0]
+
+
+def _is_part(one: str, other: str) -> bool:
+  """Whether two paths are equal, or one is the end of the other."""
+  long, short = (one, other) if len(one) > len(other) else (other, one)
+  return f'/{long}'.endswith(f'/{short}')
 
 
 @contextlib.contextmanager

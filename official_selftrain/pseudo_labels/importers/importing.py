@@ -107,7 +107,7 @@ class Importer(labeller.Labeller):
   def _add(self, image: batches.ImageRecord, shard: label_shard.LabelShard) -> None:
     """Adds one image."""
     self.found.images += 1
-    labels = self._labels.find(image.source_id)
+    labels = self._labels.find(shard.source_id(image))
     if labels is None:
       self.found.unmentioned += 1
       if self._rules.missing == 'unlabelled':

@@ -40,7 +40,7 @@ def read_png(path: str, class_names: Sequence[str], confidence: str = '') -> ent
         f'{beside} does not exist, but {file} does. Give both, or no confidences.'
       )
     count += 1
-    made.add_image(name)
+    made.add_image(name, name)
     made.add(name, entries.Mask(file, beside))
   if not count:
     raise errors.DataError(f'{folder} has no {_PNG} file in it, nor in its folders.')

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import console, errors, files, keys
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.datasets import tf_examples
 from official_selftrain.pseudo_labels import corrections, segmentation
 from official_selftrain.pseudo_labels import cuts as cuts_lib
@@ -119,6 +120,9 @@ def take(request: Request) -> corrections.Corrections:
     request.label_dir, request.image_files, request.cuts, request.class_names
   )
   found = _read(request, labelled)
+  found.expect(
+    source_id for path in labelled.label_files for source_id in tfrecords.source_ids(path)
+  )
   taken = _Taken()
   place = corrections.folder_of(request.label_dir)
   folder = files.temporary_path(place)
@@ -156,7 +160,7 @@ def _read(request: Request, labelled: reading.Labelled) -> entries.Entries:
   """The decisions by image."""
   task = labelled.manifest.format
   if request.form == REVIEW:
-    _check_labels(request.path, labelled)
+    _check_labels(request.path, labelled, request.cuts.cut)
     return read_review(request.path)
   if registry.FORMATS[request.form].task != task:
     raise errors.ConfigError(f'--format={request.form} does not hold labels of {task}.')
@@ -165,13 +169,19 @@ def _read(request: Request, labelled: reading.Labelled) -> entries.Entries:
   )
 
 
-def _check_labels(path: str, labelled: reading.Labelled) -> None:
-  """Raises DataError when a review is about other labels than these: boxes may be of another teacher."""
+def _check_labels(path: str, labelled: reading.Labelled, cut: float) -> None:
+  """Raises DataError when a review is about other labels than these: of another teacher, or masks at another cut."""
   digest = labelled.manifest.labels_sha256
   try:
-    theirs = files.read_json(path).get('labels_sha256', digest)
+    content = files.read_json(path)
+    theirs, shown_at = content.get('labels_sha256', digest), content.get('cut', cut)
   except (OSError, ValueError, AttributeError):
     return  # `read_review` says what is wrong.
+  # Boxes stand in the review itself.
+  if labelled.manifest.format == segmentation.MaskFormat.name and shown_at != cut:
+    raise errors.DataError(
+      f'{path} is a review of masks at cut {shown_at}, but here the cut is {cut}: give --cut={shown_at}.'
+    )
   if theirs != digest:
     raise errors.DataError(
       f'{path} is a review of other labels: the label shards were written anew after its page was made. Make the page '

@@ -250,9 +250,11 @@ document.onkeydown = (event) => {
 };
 
 function review() {
-  const images = {};
-  for (const entry of DATA.images) if (decision(entry)) images[entry.id] = decision(entry);
-  return {format: DATA.format, labels_sha256: DATA.labels_sha256, cut: DATA.cut, class_names: DATA.class_names, images};
+  // Those about images of another page, too: an import replaces all that came before.
+  return {
+    format: DATA.format, labels_sha256: DATA.labels_sha256, cut: DATA.cut, class_names: DATA.class_names,
+    images: decisions,
+  };
 }
 function save() {
   const link = document.createElement('a');

@@ -11,6 +11,7 @@ from tests.datasets.preparation import photos, preparing_case
 
 LABELLED = preparing_case.LABELLED
 UNLABELLED = preparing_case.UNLABELLED
+VALIDATION = preparing_case.VALIDATION
 
 
 class OtherTasksTest(preparing_case.PreparingTestCase):
@@ -35,6 +36,26 @@ class OtherTasksTest(preparing_case.PreparingTestCase):
     mask = photos.pixels(record[keys.SEGMENTATION_MASK][0])
     np.testing.assert_array_equal(mask, np.where(values == 7, 2, values))
     self.assertNotIn(keys.BOX_CLASS, record)
+
+  def test_masks_of_a_set_with_its_classes_in_another_order(self):
+    values = np.zeros([photos.HEIGHT, photos.WIDTH], np.uint8)
+    values[:8], values[8:12] = 7, 3
+    files, sources = {}, {}
+    for part, classes in ((LABELLED, '3 cat\n7 dog\n'), (VALIDATION, '7 dog\n3 cat\n9 emu\n')):
+      name = part.value
+      files |= {
+        f'{name}/masks/{name}.png': photos.png(values),
+        f'{name}/photos/{name}.jpg': photos.jpeg(len(files)),
+        f'{name}/classes.txt': classes,
+      }
+      place = f'{self.folder}/{name}'
+      sources[part] = f'masks:{place}/photos,masks={place}/masks,classes={place}/classes.txt'
+    photos.write(self.folder, files)
+    preparation = self.prepare(sources=sources, allowed=frozenset({'class_order'}))
+    card = preparation.write(preparation.check())
+    expected = {'cat': 4 * photos.WIDTH, 'dog': 8 * photos.WIDTH}
+    self.assertEqual(card.labelled.objects, expected)
+    self.assertEqual(card.validation.objects, expected)
 
   def test_folders_become_classes_from_zero(self):
     photos.write(

@@ -61,6 +61,13 @@ class ImagesTest(coco_case.CocoTestCase):
         self.assertEqual(item.image.path, os.path.normpath(self.folder / folder / 's/1.jpg'))
         self.assertEqual(item.faults, ())
 
+  def test_a_missing_first_image_does_not_hide_the_folder(self):
+    self.add('images/2.jpg')
+    self.write(images=self.entries('1.jpg', '2.jpg'))
+    lost, found = self.read()
+    self.assertEqual([fault.kind for fault in lost.faults], [faults.Kind.MISSING])
+    self.assertEqual(found.image.path, str(self.folder / 'images/2.jpg'))
+
   def test_images_beside_the_file_are_taken_first(self):
     self.add('1.jpg', 'images/1.jpg')
     self.write(images=self.entries('1.jpg'))

@@ -52,6 +52,15 @@ class ReadTest(unittest.TestCase):
   def test_labels_that_the_run_was_given(self):
     self.pseudo['label_dir'] = '/data/labels'
     self.assertEqual(self._read().label_dir, '/data/labels')
+    # They are those of the first round.
+    os.makedirs(os.path.join(self.run, 'labels', 'round-2'))
+    self.assertEqual(self._read().label_dir, os.path.join(self.run, 'labels', 'round-2'))
+
+  def test_a_cut_needs_no_calibration(self):
+    self.pseudo['cut'] = 'calibrated'
+    with self.assertRaisesRegex(errors.DataError, 'are not calibrated yet: .* or give --cut'):
+      self._read()
+    self.assertEqual(run_settings.read(self.run, 0.4).cuts, cuts.Cuts(cut=0.4))
 
   def test_a_task_without_an_ignore_band(self):
     del self.pseudo['ignore_cut']

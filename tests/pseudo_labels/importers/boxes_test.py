@@ -6,10 +6,16 @@ import pathlib
 import tensorflow as tf
 
 from official_selftrain.pseudo_labels import manifest as manifest_lib
+from tests.pseudo_labels import unlabelled
 from tests.pseudo_labels.importers import imported
 
 # Image 1 has an owl at 0.9 and a cat at 0.25; edges (ymin, xmin, ymax, xmax) in pixels. Image 2 has nothing.
 OWL, CAT = [4.0, 6.0, 12.0, 18.0], [0.0, 0.0, 8.0, 12.0]
+_REGION = {'x': 25, 'y': 25, 'width': 50, 'height': 50, 'rectanglelabels': ['owl']}
+_VOC = (
+  '<annotation><filename>1.png</filename><object><name>owl</name><bndbox>'
+  '<xmin>7</xmin><ymin>5</ymin><xmax>18</xmax><ymax>12</ymax></bndbox></object></annotation>'
+)
 WANTED = {0: [], 1: [(3, 0.9, OWL), (1, 0.25, CAT)], 2: [], 3: []}
 
 
@@ -189,6 +195,12 @@ class FilesTest(imported.ImportCase):
     self.load('yolo', self.path('out'))
     self.assertEqual(self.found(), WANTED)
 
+  def test_classes_txt_of_labelimg(self):
+    self.write('out/classes.txt', 'owl\ncat\n')
+    self.write('out/1.txt', '0 0.5 0.5 0.5 0.5 0.9\n1 0.25 0.25 0.5 0.5 0.25\n')
+    self.load('yolo', self.path('out'))
+    self.assertEqual(self.found(), WANTED)
+
   def test_yolo_of_unknown_class(self):
     self.write('out/1.txt', '0 0.5 0.5 0.5 0.5 0.9\n3 0.5 0.5 0.5 0.5 0.9\n')
     self.assert_refused('1.txt, line 2: class 3 .*Classes are 0 to 2', 'yolo', self.path('out'))
@@ -230,6 +242,26 @@ class FilesTest(imported.ImportCase):
     self.load('label_studio', self.write('tasks.json', tasks))
     self.assertEqual(self.found(), {0: [], 1: WANTED[1], 2: [(2, 1.0, CAT)]})
     self.assertEqual(self.statuses()[3], 'dead')
+    brush = {'id': 'a', 'type': 'brushlabels', 'value': {'rle': []}}
+    tasks = [{'data': {'image': '1.png'}, 'annotations': [{'result': [brush]}]}]
+    self.assert_refused(
+      'task 0: a region is of type brushlabels. Only upright boxes',
+      'label_studio',
+      self.write('tasks.json', tasks),
+    )
+
+  def test_how_label_studio_calls_images(self):
+    result = [{'result': [{'type': 'rectanglelabels', 'value': _REGION}]}]
+    for image in (
+      '1.png',
+      '/data/local-files/?d=1.png',
+      '/data/local-files/?d=in%2F1.png',
+      f'https://host/in/1.png?signature={"x" * 400}',
+    ):
+      with self.subTest(image):
+        tasks = [{'data': {'image': image}, 'annotations': result}]
+        self.load('label_studio', self.write('tasks.json', tasks))
+        self.assertEqual(self.found()[1], [(3, 1.0, OWL)])
 
   def test_cvat(self):
     box = '<box label="{}" xtl="{}" ytl="{}" xbr="{}" ybr="{}">{}</box>'
@@ -242,6 +274,12 @@ class FilesTest(imported.ImportCase):
     self.load('cvat', self.write('annotations.xml', content))
     self.assertEqual(self.found()[1], [(1, 1.0, CAT), (3, 0.9, OWL)])
     self.assert_refused('cannot be read as XML', 'cvat', self.write('a.xml', '<annotations>'))
+    for shape, pattern in (
+      ('<polygon label="owl" points="1,1;2,2;3,1"/>', '1.png has a polygon. Only upright boxes'),
+      (boxes.replace('<box ', '<box rotation="30.0" ', 1), 'box 1 is turned. Only upright boxes'),
+    ):
+      content = f'<annotations><image id="0" name="1.png">{shape}</image></annotations>'
+      self.assert_refused(pattern, 'cvat', self.write('a.xml', content))
 
 
 class ManyImagesOfOneNameTest(imported.ImportCase):
@@ -254,13 +292,83 @@ class ManyImagesOfOneNameTest(imported.ImportCase):
     self.load('yolo', self.path('out'))
     self.assertEqual({n for n, each in self.found().items() if each}, {2})
 
+  def test_a_name_of_another_folder_is_not_taken_for_one_that_is_not_mentioned(self):
+    """As of two cameras, of which one saw nothing, so that no file was written."""
+    images = ('cam1/1.png', 'cam2/1.png', 'cam1/2.png', 'cam1/2.jpg')
+    unlabelled.write(
+      self.images, [unlabelled.record(unlabelled.png(n), images[n]) for n in range(4)]
+    )
+    for name in ('cam1/1', 'cam1/2', 'cam2/3'):
+      self.write(f'out/{name}.txt', '2 0.5 0.5 0.5 0.5 0.9\n')
+    self.load('yolo', self.path('out'))
+    # 2.png and 2.jpg would both be cam1/2.
+    self.assertEqual([len(boxes) for boxes in self.boxes_in_order()], [1, 0, 0, 0])
+    # A folder more or less at the beginning is still found.
+    self.write('more/photos/cam2/1.txt', '2 0.5 0.5 0.5 0.5 0.9\n')
+    self.load('yolo', self.path('more'))
+    self.assertEqual([len(boxes) for boxes in self.boxes_in_order()], [0, 1, 0, 0])
+
+  def test_an_id_is_no_name(self):
+    images = ('7.png', 'photos/3.png', 'photos/4.png', '5')
+    unlabelled.write(
+      self.images, [unlabelled.record(unlabelled.png(n), images[n]) for n in range(4)]
+    )
+    names = {7: 'zebra.png', 3: '4.png', 4: '3.png', 5: 'lion.png'}
+    content = {
+      'images': [{'id': n, 'file_name': name} for n, name in names.items()],
+      'categories': [{'id': n, 'name': str(n)} for n in names],
+      'annotations': [{'image_id': n, 'category_id': n, 'bbox': bbox(OWL)} for n in names],
+    }
+    self.load('coco', self.write('a.json', content), names='3,4,5,7')
+    # By class: of image 3, which is called 4.png, of image 4, and of image 5, whose id it is.
+    self.assertEqual(
+      [[class_id for class_id, *_ in boxes] for boxes in self.boxes_in_order()], [[], [2], [1], [3]]
+    )
+
+  def test_labels_about_another_size_cost_the_image(self):
+    image = {'id': 1, 'file_name': '1.png', 'height': 24, 'width': 16}
+    content = {
+      'images': [image],
+      'categories': [{'id': 1, 'name': 'cat'}],
+      'annotations': [{'image_id': 1, 'category_id': 1, 'bbox': bbox(OWL)}],
+    }
+    manifest = self.load('coco', self.write('a.json', content))
+    self.assertEqual(manifest.dead, 1)
+    self.assertIn('an image of 24 x 16 pixels (height x width)', manifest.dead_letters[0].reason)
+
 
 class ManifestTest(imported.ImportCase):
+  def test_classes_in_another_order_make_the_labels_anew(self):
+    self.write('out/1.xml', _VOC)
+    self.load('voc', self.path('out'))
+    self.assertEqual(self.found()[1], [(3, 1.0, OWL)])
+    self.load('voc', self.path('out'), names='owl,dog,cat')
+    self.assertEqual(self.found()[1], [(1, 1.0, OWL)])
+
+  def test_categories_that_were_corrected_make_the_labels_anew(self):
+    def context(name):
+      images, categories = [{'id': 1, 'file_name': '1.png'}], [{'id': 3, 'name': name}]
+      return self.write('instances.json', {'images': images, 'categories': categories})
+
+    results = [{'image_id': 1, 'category_id': 3, 'bbox': bbox(OWL), 'score': 0.9}]
+    results = self.write('results.json', results)
+    for name, class_id in (('owl', 3), ('dog', 2)):
+      self.load('coco_results', results, f'--annotation_file={context(name)}')
+      self.assertEqual(self.found()[1], [(class_id, 0.9, OWL)])
+
+  def test_an_error_is_told_at_every_start(self):
+    self.write('out/other.txt', '2 0.5 0.5 0.5 0.5 0.9\n')
+    for _ in range(2):
+      self.assert_refused('None of the 1 images of the labels', 'yolo', self.path('out'))
+
   def test_it_says_how_labels_were_taken_over(self):
     self.write('out/1.txt', '2 0.5 0.5 0.5 0.5 0.9\n')
     self.load('yolo', self.path('out'))
     content = json.loads(pathlib.Path(self.path('labels', manifest_lib.FILE_NAME)).read_text())
-    self.assertEqual(content['provenance']['config'], {'renamed': {}, 'missing': 'empty'})
+    self.assertEqual(
+      content['provenance']['config'],
+      {'renamed': {}, 'missing': 'empty', 'class_names': ['cat', 'dog', 'owl']},
+    )
     self.assertEqual(content['format'], 'detection')
     self.assertEqual(content['format_settings']['min_score'], 0.0)
 

@@ -68,6 +68,14 @@ class ImportCase(tf.test.TestCase):
       for name, each in boxes.read_predictions([shard]).items()
     }
 
+  def boxes_in_order(self):
+    """As `found`, of images with any names, in the order of their records."""
+    shard = self.path('labels', 'images.labels.tfrecord')
+    return [
+      list(zip(each.classes.tolist(), each.scores.tolist(), strict=True))
+      for each in boxes.read_predictions([shard]).values()
+    ]
+
   def records(self):
     """All label records, parsed."""
     shard = self.path('labels', 'images.labels.tfrecord')
