@@ -53,14 +53,6 @@ class LabellerTest(_Case):
     self.assertEqual((result.images, result.labelled, result.empty, result.dead), (10, 7, 3, 0))
     self.assertEqual(result.summary['boxes'], {'1': 7, '2': 4, '3': 2})
 
-  def test_an_image_without_an_id_is_left_out_by_its_place(self):
-    path = os.path.join(self.folder, 'a.tfrecord')
-    unlabelled.write(path, [unlabelled.record(unlabelled.png(n), None) for n in range(1, 4)])
-    worker = unlabelled.make_labeller(left_out=(('a.tfrecord:1', 'a person rejected it'),))
-    result = worker.run([path], self.output)
-    self.assertEqual(self._statuses(path), ['labelled', 'dead', 'labelled'])
-    self.assertEqual(result.dead_letters[0].reason, 'a person rejected it')
-
   def test_label_shard_alone_gives_the_same_bytes_as_a_run(self):
     images = [self._images('a.tfrecord', range(6)), self._images('b.tfrecord', range(3, 8))]
     worker = unlabelled.make_labeller()
