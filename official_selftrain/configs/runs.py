@@ -264,8 +264,8 @@ def training_augmentations(experiment: SupervisedExperiment) -> dict[str, aug.Au
     return found
   if experiment.teacher.augmentation is not None:
     found['teacher.augmentation'] = experiment.teacher.augmentation
-  if isinstance(experiment.trained_start, pretraining_lib.Supervised):
-    name = 'pretraining.supervised.task.train_data.augmentation'
+  if experiment.trained_start is not None:
+    name = f'pretraining.{experiment.init}.task.train_data.augmentation'
     found[name] = experiment.trained_start.task.train_data.augmentation
   return found
 

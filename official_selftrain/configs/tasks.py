@@ -102,24 +102,23 @@ class BackboneTask(LabelledTask):
       )
 
 
-def check_parts(task: cfg.TaskConfig, num_replicas: int) -> None:
-  """Raises ConfigError for batches that cannot be split among replicas, and each of these again into its parts.
+def check_batches(task: cfg.TaskConfig, num_replicas: int) -> None:
+  """Raises ConfigError for batches that replicas cannot share, or in training not split again into their parts.
 
   Args:
     task: the task of one training.
     num_replicas: replicas that share a step.
   """
-  parts = getattr(task, 'gradient_accumulation_steps', 1)
-  if parts == 1:
-    return
-  batches = _training_streams(task)
+  batches = dict(st.own_streams(task))
   if getattr(task, 'joint', None) is not None and task.joint.weight:
     batches['task.joint.data'] = task.joint.data
   for name, stream in batches.items():
+    parts = getattr(task, 'gradient_accumulation_steps', 1) if stream.is_training else 1
     if stream.global_batch_size % (parts * num_replicas):
+      setting = f'with task.gradient_accumulation_steps={parts} ' if parts > 1 else ''
       raise errors.ConfigError(
-        f'{name}.global_batch_size is {stream.global_batch_size}: with task.gradient_accumulation_steps={parts} on '
-        f'{num_replicas} replica{"s" if num_replicas > 1 else ""} it must be a multiple of {parts * num_replicas}.'
+        f'{name}.global_batch_size is {stream.global_batch_size}: {setting}on {num_replicas} '
+        f'replica{"s" if num_replicas > 1 else ""} it must be a multiple of {parts * num_replicas}.'
       )
 
 

@@ -22,7 +22,7 @@ class NtXent:
   accuracy: tf.Tensor
 
 
-def ntxent(first: tf.Tensor, second: tf.Tensor, temperature: float) -> NtXent:
+def ntxent(first: tf.Tensor, second: tf.Tensor, temperature: float, gathers: bool = True) -> NtXent:
   """Compares each view with all other views of the whole batch.
 
   A view's loss is the cross entropy of picking the other view of its image from all views but itself, by cosine
@@ -32,6 +32,7 @@ def ntxent(first: tf.Tensor, second: tf.Tensor, temperature: float) -> NtXent:
     first: float [n, d], one view of each of this replica's images.
     second: float [n, d], the other views, in the same order.
     temperature: above 0; the smaller, the more the most similar views count.
+    gathers: all replicas' views are compared, which takes batches of one size; else each replica compares its own.
 
   Returns:
     `NtXent`.
@@ -46,7 +47,7 @@ def ntxent(first: tf.Tensor, second: tf.Tensor, temperature: float) -> NtXent:
   if not first.shape.is_compatible_with(second.shape):
     raise ValueError(f'The views have shapes {first.shape} and {second.shape}: they must be equal.')
   context = tf.distribute.get_replica_context()
-  replicas = context.num_replicas_in_sync if context else 1
+  replicas = context.num_replicas_in_sync if context and gathers else 1
   if first.shape[0] is not None and first.shape[0] * replicas < 2:
     raise ValueError('A batch of one image has no other images to compare it with: use at least 2.')
   first, second = (

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import tensorflow as tf
 from official.core import base_trainer
@@ -74,6 +74,22 @@ class NonFiniteGuard:
       f'Lower the learning rate or alpha and restart the stage (--restart={self._name} in a self-training run), '
       'or set trainer.recovery_max_trials to roll back and continue.'
     )
+
+
+@contextlib.contextmanager
+def given_up(name: str, model_dir: str, config: cfg.TrainerConfig) -> Iterator[None]:
+  """Turns the Model Garden's error after the last rollback into NonFiniteLossError."""
+  try:
+    yield
+  except RuntimeError as error:
+    if not config.recovery_max_trials or not str(error).startswith('The loss value is'):
+      raise
+    good = tf.train.latest_checkpoint(model_dir) or 'none yet'
+    raise errors.NonFiniteLossError(
+      f'{name}: {errors.first_line(error)} trainer.recovery_max_trials is {config.recovery_max_trials}. Last good '
+      f'checkpoint: {good}. Lower the learning rate or alpha and restart the stage (--restart={name} in a '
+      'self-training run).'
+    ) from error
 
 
 def _is_finite(variable: tf.Variable) -> bool:

@@ -1,10 +1,21 @@
 """Checks the data of a run of self-training as far as possible before hours are spent on it."""
 
 import functools
+from collections.abc import Iterable
 
-from official_selftrain.configs import runs
+from official_selftrain.configs import runs, tasks
+from official_selftrain.core import errors
 from official_selftrain.dataloaders import tfrecords
-from official_selftrain.pipeline import classes, data, pretrained, validation_records
+from official_selftrain.pipeline import (
+  classes,
+  data,
+  distribution,
+  graph,
+  jobs,
+  pretrained,
+  selftrain_graph,
+  validation_records,
+)
 from official_selftrain.tasks import contract, stream_specs
 
 
@@ -29,6 +40,27 @@ def check(params: runs.SelfTrainingExperiment, facts: data.DataFacts) -> None:
   _check_ceiling(params, task)
   if params.teacher.checkpoint:
     classes.check_teacher(params.teacher.checkpoint, params.task, facts.class_names)
+
+
+def check_batches(made: jobs.Jobs, stages: Iterable[graph.Stage]) -> None:
+  """Raises ConfigError for batches of any training to come, or of its evaluation, that the replicas cannot share.
+
+  Args:
+    made: makes the jobs of the run.
+    stages: those that will run.
+  """
+  replicas = distribution.build_strategy(made.params.runtime).num_replicas_in_sync
+  for stage in stages:
+    is_given = stage.kind == selftrain_graph.TEACHER and made.params.teacher.checkpoint
+    if stage.kind not in jobs.TRAINED or is_given:
+      continue
+    # Cuts and corrections of a student may not be known yet; they change no batch.
+    is_student = stage.kind == selftrain_graph.STUDENT
+    task = made.params.task if is_student else made.make(stage.kind).params.task
+    try:
+      tasks.check_batches(task, replicas)
+    except errors.ConfigError as error:
+      raise errors.ConfigError(f'{stage.name}: {error}') from error
 
 
 def _check_ceiling(params: runs.SelfTrainingExperiment, task: contract.TrainableTask) -> None:

@@ -12,12 +12,15 @@ from official_selftrain.pipeline import graph, labelling, selftrain_graph, train
 from official_selftrain.pipeline.selftrain_graph import (
   CALIBRATION_TEACHER,
   CEILING,
+  CONTROL,
   PRETRAINING,
   STUDENT,
   TEACHER,
 )
 from official_selftrain.pseudo_labels import calibration, corrections
 
+# Kinds of stages that train a model.
+TRAINED = (PRETRAINING, TEACHER, CALIBRATION_TEACHER, CONTROL, STUDENT, CEILING)
 # Families of streams: the control must not see the teacher's crops again, or its further steps would be worth less.
 # Each round draws anew.
 _TEACHER_FAMILY = 1
@@ -211,5 +214,7 @@ def _set_start(task: cfg.TaskConfig, init: st.StudentInit, start: str) -> None:
   """Lets control or student start as the settings say."""
   if init == 'teacher':
     task.init_checkpoint, task.init_checkpoint_modules = start, 'all'
+    # That setting is about the backbone that the teacher starts from; a whole model needs its statistics.
+    task.init_statistics = True
   elif init == 'random':
     task.init_checkpoint = ''

@@ -191,7 +191,13 @@ def gate(
 
 
 def evaluate_given_teacher(job: training.Job, checkpoint: str) -> dict[str, float]:
-  """Metrics of a teacher that was trained elsewhere: a model directory with its weights and nothing else."""
+  """Metrics of a teacher that was trained elsewhere: a model directory with its weights and nothing else.
+
+  Where it has moving averages, these are the weights that are copied, and evaluation must not look for others.
+  """
+  params = job.params.replace()
+  params.trainer.optimizer_config.ema = None
+  job = dataclasses.replace(job, params=params)
   os.makedirs(job.model_dir, exist_ok=True)
   with distribution.chief_first(job.params.runtime):
     if not tf.train.latest_checkpoint(job.model_dir):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from official.core import base_trainer, train_lib, train_utils
+from official.core import base_trainer, train_utils
 from official.core import config_definitions as cfg
 from official.modeling import performance
 from official.vision.utils import summary_manager
@@ -26,6 +26,7 @@ from official_selftrain.pipeline import (
   diagnosis,
   distribution,
   graph,
+  runners,
   samples,
   trial,
 )
@@ -108,7 +109,7 @@ def run(job: Job, mode: str) -> dict[str, float]:
     classes.write(job.model_dir, job.params.task, job.class_names)
   start = stream_specs.Start(job.seed, job.family, step)
   if is_training:
-    task_configs.check_parts(job.params.task, strategy.num_replicas_in_sync)
+    task_configs.check_batches(job.params.task, strategy.num_replicas_in_sync)
   warning = task_configs.batch_norm_warning(job.params.task, strategy.num_replicas_in_sync)
   if is_training and warning:
     console.note(f'{job.name}: {warning}')
@@ -202,7 +203,7 @@ def _run(
   with _stdout_to(os.path.join(folder, LOG_FILE)):
     # The runner starts with the last checkpoint.
     with restore.readable(tf.train.latest_checkpoint(job.model_dir) or job.model_dir):
-      runner = _Runner(
+      runner = runners.Runner(
         distribution_strategy=strategy,
         task=task,
         mode=mode,
@@ -213,7 +214,7 @@ def _run(
         eval_summary_manager=summary_manager.maybe_build_eval_summary_manager(job.params, folder),
       )
     if folder != job.model_dir:
-      _follow(job, runner)
+      runner.follow(job.model_dir)
     guard = actions.NonFiniteGuard(
       job.name,
       runner.trainer,
@@ -226,7 +227,8 @@ def _run(
     shows = 'eval' in mode and folder == job.model_dir
     recorder.bind(runner.trainer, job.num_pictures if shows else 0)
     try:
-      runner.run()
+      with actions.given_up(job.name, job.model_dir, job.params.trainer):
+        runner.run()
     except KeyboardInterrupt:
       interrupted_at = _save_on_interrupt(job, runner, guard)
     finally:
@@ -240,37 +242,15 @@ def _run(
   return recorder.metrics
 
 
-class _Runner(train_lib.OrbitExperimentRunner):
-  """Makes the same variables in the same order in every worker: to make one is an operation of all of them."""
-
-  def _build_trainer(
-    self, task: contract.TrainableTask, train: bool, evaluate: bool
-  ) -> base_trainer.Trainer:
-    trainer = super()._build_trainer(task, train, evaluate)
-    with self.strategy.scope():
-      # Else whoever restores first makes it: on the chief the action for preemption, outside the scope.
-      _ = trainer.checkpoint.save_counter
-    return trainer
-
-
-def _follow(job: Job, runner: train_lib.OrbitExperimentRunner) -> None:
-  """Takes the chief's checkpoint: the Model Garden looks for one in the folder that this worker writes to."""
-  latest = tf.train.latest_checkpoint(job.model_dir)
-  if latest:
-    # Restoring makes the optimizer's slots, on the chief, too.
-    with runner.strategy.scope():
-      runner.trainer.checkpoint.restore(latest)
-
-
-def _save_on_interrupt(
-  job: Job, runner: train_lib.OrbitExperimentRunner, guard: actions.NonFiniteGuard
-) -> int:
+def _save_on_interrupt(job: Job, runner: runners.Runner, guard: actions.NonFiniteGuard) -> int:
   """Keeps the steps since the last checkpoint and returns the step.
 
   Ctrl-C arrives between two loops, so the variables belong together; the guard looks at them first. One of several
-  workers keeps nothing: the others may be in another loop, and all of them take part in writing a checkpoint.
+  workers keeps nothing: the others may be in another loop, and all of them take part in writing a checkpoint. Nor does
+  an evaluation of averages keep anything: weights and averages have changed places until its end.
   """
-  if distribution.number_of_workers(job.params.runtime) > 1:
+  has_several_workers = distribution.number_of_workers(job.params.runtime) > 1
+  if has_several_workers or runner.has_swapped_weights:
     return finished_steps(job.model_dir)
   step = int(runner.trainer.global_step.numpy())
   if (

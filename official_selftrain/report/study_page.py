@@ -1,5 +1,6 @@
 """`study.html`: one file that needs nothing else."""
 
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -148,7 +149,7 @@ def _plot(facts: study_contents.StudyFacts, plot: study_contents.Plot) -> markup
   values = facts.axes[plot.x]
   series = [
     interval_chart.Series(name, style, [_point(named, plot.x, value) for value in values])
-    for (name, named), style in zip(groups.items(), _STYLES, strict=False)
+    for (name, named), style in zip(groups.items(), itertools.cycle(_STYLES), strict=False)
   ]
   labels = charts.Labels(plot.title, plot.x, f'gain in {facts.metric}')
   return interval_chart.interval_chart(labels, values, series)

@@ -75,7 +75,9 @@ class ContrastiveTask(streams.StreamsMixin, base_task.Task):
     first, second = tf.split(model(views, training=training), 2)
     if shape[0] is not None:
       first, second = (tf.ensure_shape(part, [shape[0], None]) for part in (first, second))
-    return ntxent.ntxent(first, second, self.task_config.losses.temperature)
+    # The last batches of an evaluation differ in size among replicas.
+    temperature = self.task_config.losses.temperature
+    return ntxent.ntxent(first, second, temperature, gathers=training)
 
   # AutoGraph stays out, see `pipelines.map_in_order`.
   @tf.autograph.experimental.do_not_convert
@@ -106,10 +108,18 @@ class ContrastiveTask(streams.StreamsMixin, base_task.Task):
     model: tf.keras.Model,
     metrics: list[tf.keras.metrics.Metric] | None = None,
   ) -> dict[str, tf.Tensor]:
-    """Loss and accuracy within one batch of validation images."""
+    """Loss and accuracy within one batch of validation images; a replica that has none left adds nothing."""
     pairs, _ = inputs
-    found = self._compare(pairs, model, training=False)
-    logs = {'contrastive_accuracy': found.accuracy, 'contrastive_loss': found.loss}
-    return multi_stream.update_metrics(metrics, logs) | {
-      self.loss: normalized.mean_over_replicas(found.loss)
-    }
+    count = tf.shape(pairs)[0]
+
+    def compare() -> tuple[tf.Tensor, tf.Tensor]:
+      found = self._compare(pairs, model, training=False)
+      return found.loss, found.accuracy
+
+    # Nothing has no nearest view, and no mean.
+    loss, accuracy = tf.cond(count > 0, compare, lambda: (tf.zeros([]), tf.zeros([])))
+    logs = {'contrastive_accuracy': accuracy, 'contrastive_loss': loss}
+    for metric in metrics or []:
+      metric.update_state(logs[metric.name], sample_weight=tf.cast(count, tf.float32))
+    results = {metric.name: metric.result() for metric in metrics or []}
+    return results | {self.loss: normalized.mean_over_replicas(loss)}

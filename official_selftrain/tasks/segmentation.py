@@ -191,7 +191,10 @@ class SegmentationTask(
     self, outputs: Mapping[str, Any], labels: Mapping[str, Any]
   ) -> dict[str, tf.Tensor]:
     """Loss of one source, averaged over its own pixels that are not ignored; float32 scalar."""
-    return {'model_loss': self.build_losses(labels=labels, model_outputs=outputs)}
+    loss = self.build_losses(labels=labels, model_outputs=outputs)
+    weight = self.task_config.losses.loss_weight
+    # The Model Garden's loss has the factor of the whole loss, which the sum of all streams gets once.
+    return {'model_loss': loss / weight if weight not in (0.0, 1.0) else loss}
 
   def source_statistics(self, labels: Mapping[str, Any]) -> dict[str, tf.Tensor]:
     """Shares of the pixels that are not ignored, and that show an object; float32 scalars."""

@@ -76,6 +76,10 @@ class WholeRunTest(tf.test.TestCase):
       made = self._jobs(without, folder)
       found = labelling.evaluate_given_teacher(made.make('teacher'), plain)
       losses[use_averages] = found['validation_loss']
+      # A run with averages of its own takes the given weights as they are, too.
+      again = self._jobs(self.params, self.create_tempdir().full_path).make('teacher')
+      found = labelling.evaluate_given_teacher(again, plain)
+      self.assertAllClose(found['validation_loss'], losses[use_averages], rtol=1e-5)
       labelling.run(made.labelling(1, plain))
       shards[use_averages] = _shards(os.path.join(folder, 'labels', 'round-1'))
     self.assertAllClose(losses[True], metrics['validation_loss'], rtol=1e-5)

@@ -78,6 +78,21 @@ class EvaluationKeyTest(tf.test.TestCase):
     self.assertLen(keys, 3)
 
 
+class StartTest(tf.test.TestCase):
+  def test_a_whole_model_is_started_from_with_its_statistics(self):
+    """Without them batch norm would be new, and the student far from its teacher."""
+    override = 'init=imagenet,pretraining.checkpoint=there,task.init_statistics=false'
+    for student_init, expected in (('teacher', True), ('checkpoint', False)):
+      params = config.load_experiment(
+        'retinanet_selftrain', [], f'{override},task.self_training.student_init={student_init}'
+      )
+      made = jobs.Jobs(params.replace(), 'runs/mine')
+      self.assertIs(made.make('teacher', backbone='there').params.task.init_statistics, False)
+      for kind in ('control', 'student'):
+        job = made.make(kind, start='ckpt', backbone='there')
+        self.assertIs(job.params.task.init_statistics, expected)
+
+
 class ScheduleTest(tf.test.TestCase):
   def test_a_schedule_without_a_length_gets_that_of_the_training(self):
     job = jobs.Jobs(config.load_experiment('retinanet_selftrain').replace(), 'runs/mine')

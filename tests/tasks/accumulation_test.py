@@ -182,19 +182,31 @@ class SettingsTest(tf.test.TestCase):
   def test_batches_that_cannot_be_split(self):
     config = _config(3)
     config.train_data.global_batch_size = config.pseudo_data.global_batch_size = 12
-    task_configs.check_parts(config, 2)
+    task_configs.check_batches(config, 2)
     config.pseudo_data.global_batch_size = 9
-    task_configs.check_parts(config, 1)
+    task_configs.check_batches(config, 1)
     with self.assertRaisesRegex(
       errors.ConfigError,
       r'task\.pseudo_data\.global_batch_size is 9: with task\.gradient_accumulation_steps=3 on 2 '
       'replicas it must be a multiple of 6',
     ):
-      task_configs.check_parts(config, 2)
+      task_configs.check_batches(config, 2)
     config.joint.weight = 0.5
     config.joint.data.global_batch_size = 4
     with self.assertRaisesRegex(errors.ConfigError, r'task\.joint\.data\.global_batch_size is 4'):
-      task_configs.check_parts(config, 1)
+      task_configs.check_batches(config, 1)
+
+  def test_batches_that_replicas_cannot_share(self):
+    config = _config(1)
+    for stream in (config.train_data, config.pseudo_data, config.validation_data):
+      stream.global_batch_size = 12
+    task_configs.check_batches(config, 4)
+    config.validation_data.global_batch_size = 10
+    with self.assertRaisesRegex(
+      errors.ConfigError,
+      r'^task\.validation_data\.global_batch_size is 10: on 4 replicas it must be a multiple of 4\.$',
+    ):
+      task_configs.check_batches(config, 4)
 
   def test_batch_norm_is_warned_of(self):
     config = _config(4)

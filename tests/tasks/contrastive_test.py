@@ -91,6 +91,42 @@ class ReplicaTest(tf.test.TestCase):
     halves = [float(task.validation_step((half, {}), model)['loss']) for half in tf.split(pairs, 2)]
     self.assertGreater(whole - np.mean(halves), 0.2)
 
+  def test_the_last_batches_of_an_evaluation_may_differ_among_replicas(self):
+    strategy = replicas.two_replicas()
+    with strategy.scope():
+      task, model = _task()
+      metrics = task.build_metrics(training=False)
+    pairs = _pairs(0)
+    for shares in ([pairs[:5], pairs[5:]], [pairs[:3], pairs[:0]]):
+      expected = {}
+      for share in shares:
+        # One replica by itself; an empty batch has no mean.
+        if len(share):
+          logs = task.validation_step((share, {}), model, task.build_metrics(training=False))
+          for name, value in logs.items():
+            expected[name] = expected.get(name, 0.0) + len(share) * float(value)
+      count = sum(map(len, shares))
+
+      def share(context, shares=shares):
+        return shares[context.replica_id_in_sync_group]
+
+      for metric in metrics:
+        metric.reset_state()
+
+      @tf.function
+      def step(each):
+        # Of unknown size, as batches of a data set are.
+        def validate(pairs):
+          pairs = tf.boolean_mask(pairs, tf.ones([tf.shape(pairs)[0]], tf.bool))
+          return task.validation_step((pairs, {}), model, metrics)
+
+        return strategy.run(validate, args=(each,))
+
+      logs = step(strategy.experimental_distribute_values_from_function(share))
+      self.assertTrue(np.isfinite(float(strategy.reduce('MEAN', logs['loss'], axis=None))))
+      for metric in metrics:
+        self.assertAllClose(metric.result(), expected[metric.name] / count, rtol=1e-5)
+
 
 class OrderTest(tf.test.TestCase):
   def test_the_order_of_images_and_of_their_views_does_not_matter(self):

@@ -98,6 +98,17 @@ class LossTest(tf.test.TestCase):
     self.assertAllClose(logs['pseudo_labelled_share'], 0.1, atol=0.02)
     self.assertAllClose(logs['human_object_share'], 0.9 * 3 / 4, atol=0.03)
 
+  def test_the_factor_of_the_whole_loss_is_there_once(self):
+    task, found = _task(alpha=0.5), {}
+    features, labels = _batch(1, 2, ignored=0.1)
+    outputs = task.build_model()(features)
+    for weight in (1.0, 0.25, 0.0):
+      task.task_config.losses.loss_weight = weight
+      found[weight] = float(task.source_losses(outputs, labels)['model_loss'])
+    self.assertAllClose(found[0.25], found[1.0], rtol=1e-6)
+    self.assertGreater(found[1.0], 0.1)
+    self.assertEqual(found[0.0], 0.0)
+
   def test_a_source_in_which_everything_is_ignored_has_loss_0(self):
     task = _task()
     model = task.build_model()
