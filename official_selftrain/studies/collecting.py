@@ -110,7 +110,8 @@ def _result(
   }
   if not cells.is_done(study, cell, where):
     if known is not None and known.digest == own['digest']:
-      return known
+      # Read from a file, in which the axes are sorted.
+      return dataclasses.replace(known, values=cell.values)
     error = cells.failure(cell, where)
     return study_contents.Result(status='failed' if error else 'left', error=error, **own)
   report = files.read_json(os.path.join(where.run(cell.name), _REPORT))
@@ -190,8 +191,9 @@ def _compare(
   metric: str, key: tuple[str, str, str], where: places.Places
 ) -> study_contents.Interval | None:
   model, ours, theirs = key
-  folders = {name: os.path.join(where.run(name), model) for name in (ours, theirs)}
-  tallies: Mapping[str, Any] = {n: training.evaluation_tallies(f) for n, f in folders.items()}
+  tallies: Mapping[str, Any] = {
+    name: training.evaluation_tallies(where.model(name, model)) for name in (ours, theirs)
+  }
   compared = resampling.compare(tallies, [(ours, theirs)], metric)
   for each in compared.values():
     return study_contents.Interval(each.low, each.high)

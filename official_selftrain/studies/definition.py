@@ -127,6 +127,15 @@ def load(path: str) -> Study:
   seed_settings = _seed_settings(value.get('seed_settings', ['seed']), path)
   excluded = _rules(value.get('exclude', []), axes, 'exclude', path)
   adjusted = _adjusted(value.get('adjust', []), axes, path)
+  try:
+    layout = _layout(value, axes, path)
+    seconds = {str(kind): float(time) for kind, time in value.get('seconds', {}).items()}
+  except errors.ConfigError:
+    raise
+  except (AttributeError, TypeError, ValueError) as error:
+    raise errors.ConfigError(
+      f'{path}: tables, plots or seconds are not as docs/study.md has them ({errors.first_line(error)}).'
+    ) from error
   return Study(
     path=path,
     title=str(value['title']),
@@ -137,8 +146,8 @@ def load(path: str) -> Study:
     axes=axes,
     seeds=seeds,
     cells=tuple(_cells(axes, seeds, seed_settings, excluded, adjusted)),
-    layout=_layout(value, axes, path),
-    seconds={str(kind): float(time) for kind, time in value.get('seconds', {}).items()},
+    layout=layout,
+    seconds=seconds,
   )
 
 

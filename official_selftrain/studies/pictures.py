@@ -49,10 +49,11 @@ def sheets(
     task, task.label_format(params.labels), found.class_names
   )
   models: dict[contents.Kind, tf.keras.Model] = {
-    'student': labelling.load_model(task, _checkpoint(model_dir, 'student'))
+    'student': labelling.load_model(task, _checkpoint(model_dir, where.model(best.name, 'student')))
   }
   if 'teacher' in best.metrics:
-    models = {'teacher': labelling.load_model(task, _checkpoint(model_dir, 'teacher')), **models}
+    teacher = _checkpoint(model_dir, where.model(best.name, 'teacher'))
+    models = {'teacher': labelling.load_model(task, teacher), **models}
   for name, words in zip(classes, ('least', 'most'), strict=True):
     sheet = shown.validation_sheet(_records(params, shown, name), models)
     title = f'The class that gains {words} from self-training: {name}'
@@ -77,5 +78,7 @@ def _records(
   return records
 
 
-def _checkpoint(model_dir: str, model: str) -> str:
-  return os.path.join(model_dir, ledger.Ledger(model_dir).result(model)['checkpoint'])
+def _checkpoint(model_dir: str, folder: str) -> str:
+  """The checkpoint of a model of a run, given its folder, whose name is that of its stage."""
+  stage = os.path.basename(folder)
+  return os.path.join(model_dir, ledger.Ledger(model_dir).result(stage)['checkpoint'])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,16 @@ class Places:
   def run(self, cell: str) -> str:
     """Run directory of a cell."""
     return os.path.join(self.root, 'cells', cell)
+
+  def model(self, cell: str, kind: str) -> str:
+    """Folder of a model of a cell, `control` or `student` being those of its last round."""
+    folder = self.run(cell)
+    numbers = [
+      int(match[1])
+      for name in (os.listdir(folder) if os.path.isdir(folder) else ())
+      if (match := re.fullmatch(rf'{re.escape(kind)}-([0-9]+)', name))
+    ]
+    return os.path.join(folder, f'{kind}-{max(numbers)}' if numbers else kind)
 
   def settings(self, cell: str) -> str:
     """Its settings, a YAML file for `train.py --config_file`."""

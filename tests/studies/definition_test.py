@@ -120,6 +120,13 @@ class RefusedTest(unittest.TestCase):
       ({'tables': [table | {'models': ['best']}]}, r"tables\[0\]\.models has 'best'"),
       ({'tables': [table | {'row': []}]}, r"tables\[0\]: 'row' is unknown"),
       ({'plots': [{'effect': 'luck', 'x': 'cut'}]}, r"plots\[0\]\.effect: 'luck' is no axis"),
+      ({'seconds': ['student']}, 'tables, plots or seconds are not as docs/study.md has them'),
+      (
+        {'seconds': {'student': 'fast'}},
+        'seconds are not as .* .could not convert string to float',
+      ),
+      ({'tables': [table | {'rows': 5}]}, 'tables, plots or seconds are not'),
+      ({'tables': [table | {'paper': {'low': 5}}]}, 'tables, plots or seconds are not'),
       ({'seed_settings': {'seed': 3}}, r'seed_settings\.seed is 3: it must have \{seed\} in it'),
     ):
       with self.subTest(message), self.assertRaisesRegex(errors.ConfigError, message):

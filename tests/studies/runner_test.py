@@ -160,6 +160,21 @@ class RunnerTest(unittest.TestCase):
 
 
 class CollectingTest(unittest.TestCase):
+  def test_results_that_were_read_and_new_ones_belong_together(self):
+    """JSON sorts names; the axes of this study are not sorted."""
+    axes = {'zone': {'near': {}, 'far': {'seed': 1}}, 'cut': {'low': {}}}
+    study = study_files.load(axes=axes, seed_settings=['dataset.digits.seed'])
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
+      where, there = places.Places(folder), places.Places(other)
+      for cell in study.cells:
+        finish(study, cell, where, 0.5)
+      collecting.write(collecting.gather(study, where, 'again'), where)
+      results = pathlib.Path(where.results).read_text(encoding='utf-8')
+      files.write_text(there.results, results)
+      facts = collecting.gather(study, there, 'again')
+    self.assertEqual({tuple(result.values) for result in facts.results}, {('zone', 'cut')})
+    self.assertEqual({result.status for result in facts.results}, {'done'})
+
   def test_facts_and_files(self):
     with tempfile.TemporaryDirectory() as folder:
       where = places.Places(folder)
