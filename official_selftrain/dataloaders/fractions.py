@@ -70,7 +70,9 @@ class PartFiles:
       Dataset of string scalars.
     """
     is_chosen = tf.io.decode_raw(file[1], tf.uint8) > 0
-    records = tf.data.TFRecordDataset(file[0]).skip(first).enumerate(start=first)
+    # No further than was read when records were drawn: a file may end there, see `choose`.
+    whole = tf.data.TFRecordDataset(file[0]).take(tf.size(is_chosen, tf.int64))
+    records = whole.skip(first).enumerate(start=first)
     return records.filter(lambda i, _: is_chosen[i]).map(lambda _, record: record)
 
   def usable(self, index: int) -> np.ndarray:

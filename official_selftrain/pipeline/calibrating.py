@@ -68,7 +68,8 @@ def run(
     )
   truth = os.path.join(folder, _TRUTH)
   are_masks = presentation.label_format.name == segmentation.MaskFormat.name
-  files.write_json(truth, _truth(images, params.task.model.num_classes, are_masks))
+  is_tolerant = params.task.train_data.skip_errors
+  files.write_json(truth, _truth(images, params.task.model.num_classes, are_masks, is_tolerant))
   settings = params.calibration
   made = calibration.calibrate(
     presentation.measure_labels(label_dir, truth),
@@ -132,19 +133,27 @@ class _Truth:
     self.annotations.append(entry | more)
 
 
-def _truth(paths: Sequence[str], num_classes: int, are_masks: bool) -> dict[str, Any]:
+def _truth(
+  paths: Sequence[str], num_classes: int, are_masks: bool, is_tolerant: bool = False
+) -> dict[str, Any]:
   """The labels of people in records, as COCO JSON whose image ids are the ids in label shards.
 
   Args:
     paths: TFRecord files; a record may have boxes and a mask.
     num_classes: with the background.
     are_masks: whether the masks are wanted.
+    is_tolerant: images that cannot be read or decoded are left out, as with `skip_errors`.
   """
   truth = _Truth()
   for path in paths:
-    for index, record in enumerate(tf.data.TFRecordDataset(path)):
+    records = tfrecords.readable(path) if is_tolerant else tf.data.TFRecordDataset(path)
+    for index, record in enumerate(records):
       features = tf.train.Example.FromString(record.numpy()).features.feature
-      _add(truth, features, f'{os.path.basename(path)}:{index}', are_masks)
+      try:
+        _add(truth, features, f'{os.path.basename(path)}:{index}', are_masks)
+      except tf.errors.OpError:
+        if not is_tolerant:
+          raise
   names = [{'id': class_id, 'name': str(class_id)} for class_id in range(1, num_classes)]
   return {'images': truth.images, 'annotations': truth.annotations, 'categories': names}
 

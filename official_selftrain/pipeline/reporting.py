@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from official.core import exp_factory
 
-from official_selftrain.core import comparison, files
+from official_selftrain.core import comparison, files, splits
 from official_selftrain.core import config as config_lib
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.evaluation import resampling
@@ -38,6 +38,7 @@ _SETTINGS = (
   'task.model.backbone.type',
   'task.model.decoder.type',
   'task.losses',
+  'task.train_data.fraction',
   'task.train_data.global_batch_size',
   'task.train_data.augmentation.policy',
   'task.train_data.parser.aug_scale_min',
@@ -216,7 +217,9 @@ def _label_facts(run: run_facts.RunFacts) -> tuple[contents.PseudoLabelFacts, in
   measured = _measured(run, run.label_dir)
   if measured is not None:
     files.write_json(os.path.join(run.model_dir, 'labels', QUALITY_FILE), measured)
-  return run.presentation.facts(run.label_dir, run.cuts, _labelled(run), measured)
+  facts, count = run.presentation.facts(run.label_dir, run.cuts, _labelled(run), measured)
+  # What people drew is counted in all records, for its share of classes and boxes by image.
+  return facts, splits.count_of(run.params.task.train_data.fraction, count) if count else count
 
 
 def _measured(run: run_facts.RunFacts, label_dir: str) -> quality.Measured | None:
@@ -243,8 +246,20 @@ def _num_ceiling_images(run: run_facts.RunFacts) -> int | None:
 
 def _validation_records(run: run_facts.RunFacts) -> Iterator[tf.Tensor]:
   field = 'task.validation_data.input_path'
-  paths = tfrecords.match_files(run.params.task.validation_data.input_path, field)
-  return iter(tf.data.TFRecordDataset(paths))
+  stream = run.params.task.validation_data
+  paths = tfrecords.match_files(stream.input_path, field)
+  if not stream.skip_errors:
+    return iter(tf.data.TFRecordDataset(paths))
+  # As evaluation does, which has told of those that it left out.
+  return (record for record in tfrecords.readable(paths) if _decodes(run, record))
+
+
+def _decodes(run: run_facts.RunFacts, record: tf.Tensor) -> bool:
+  try:
+    run.presentation.task.decoded_validation_example(record)
+  except tf.errors.OpError:
+    return False
+  return True
 
 
 def _sheets(run: run_facts.RunFacts) -> Iterator[contents.Sheet]:

@@ -41,7 +41,14 @@ class DetectionPresentation(base.Presentation):
   def per_class(self, metrics: Mapping[str, float]) -> dict[str, float]:
     """See `Presentation`."""
     prefix = evaluation.PER_CLASS_AP
-    return {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
+    found = {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
+    if found.keys() <= set(self.class_names):
+      return found
+    # Without an annotation file the Model Garden calls classes by their ids.
+    return {
+      names_lib.name_of(self.class_names, int(k)) if k.isdecimal() else k: v
+      for k, v in found.items()
+    }
 
   def human_labels(self, files: Sequence[str]) -> label_facts.HumanLabels:
     """See `Presentation`; counts boxes."""

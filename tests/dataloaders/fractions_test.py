@@ -94,6 +94,9 @@ class ChooseTest(FractionsTestCase):
     # 3 + 7 + 9 records can be read.
     parts = fractions.choose(self.files, 1.0, 0, is_tolerant=True)
     self.assertEqual([len(is_chosen) for _, is_chosen in parts], [3, 7, 9])
+    # What is open ends there, too.
+    opened = fractions.PartFiles(parts).open(tf.constant(parts[1]), 2)
+    self.assertEqual([_id(record) for record in opened], self.ids[5:10])
 
   def test_no_records_are_refused(self):
     with self.assertRaisesRegex(errors.DataError, r'There is no record in 1 file\(s\)'):

@@ -119,6 +119,16 @@ class TruthTest(tf.test.TestCase):
       ],
     )
 
+  def test_images_that_cannot_be_decoded_are_left_out_where_training_leaves_them_out(self):
+    good = tf_examples.image_features(np.zeros([8, 16, 3], np.uint8), 5)
+    bad = good | {keys.IMAGE_ENCODED: tf.train.Feature(bytes_list={'value': [b'none']})}
+    path = os.path.join(self.create_tempdir().full_path, 'a.tfrecord')
+    tf_examples.write_shard(path, [tf_examples.serialize(each) for each in (bad, good)])
+    with self.assertRaises(tf.errors.InvalidArgumentError):
+      calibrating._truth([path], 3, False)
+    found = calibrating._truth([path], 3, False, is_tolerant=True)
+    self.assertEqual([each['id'] for each in found['images']], ['5'])
+
   def test_masks(self):
     found = self.truth(are_masks=True)['annotations']
     self.assertEqual(

@@ -297,6 +297,14 @@ class ClassesTest(tf.test.TestCase):
     }
     self.assertEqual(_presentation('cat').per_class(metrics), {'cat': 0.25, '7': -1.0})
 
+  def test_per_class_gives_ids_their_names(self):
+    metrics = {f'Precision mAP ByCategory/{n}': n / 10 for n in (1, 2, 3)}
+    names = _presentation('0', '1', '2')
+    self.assertEqual(names.per_class(metrics), {'0': 0.1, '1': 0.2, '2': 0.3})
+    del metrics[f'Precision mAP ByCategory/3']
+    # These may be names: of the digits 1 and 2.
+    self.assertEqual(names.per_class(metrics), {'1': 0.1, '2': 0.2})
+
   def test_words(self):
     report = _presentation('cat', 'dog')
     self.assertEqual(report.shown_classes, ('cat', 'dog'))
