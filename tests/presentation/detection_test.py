@@ -301,7 +301,7 @@ class ClassesTest(tf.test.TestCase):
     metrics = {f'Precision mAP ByCategory/{n}': n / 10 for n in (1, 2, 3)}
     names = _presentation('0', '1', '2')
     self.assertEqual(names.per_class(metrics), {'0': 0.1, '1': 0.2, '2': 0.3})
-    del metrics[f'Precision mAP ByCategory/3']
+    del metrics['Precision mAP ByCategory/3']
     # These may be names: of the digits 1 and 2.
     self.assertEqual(names.per_class(metrics), {'1': 0.1, '2': 0.2})
 
