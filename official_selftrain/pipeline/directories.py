@@ -10,6 +10,18 @@ from official_selftrain.core import errors, lease
 _LOCK = '.lock'
 
 
+class OccupiedError(errors.ConfigError):
+  """Another process is working in a run directory.
+
+  Attributes:
+    lease_path: lease that is free again when it has ended.
+  """
+
+  def __init__(self, text: str, lease_path: str):
+    super().__init__(text)
+    self.lease_path = lease_path
+
+
 @contextlib.contextmanager
 def occupied(model_dir: str, lifetime: float = lease.LIFETIME) -> Iterator[None]:
   """Makes a run directory and keeps other processes from training in it while the body runs.
@@ -19,15 +31,17 @@ def occupied(model_dir: str, lifetime: float = lease.LIFETIME) -> Iterator[None]
     lifetime: seconds after which that of a dead process is free, see `lease.hold`.
 
   Raises:
-    ConfigError: another process is working in it, or see `make`.
+    OccupiedError: another process is working in it.
+    ConfigError: see `make`.
   """
   make(model_dir)
   lock = os.path.join(model_dir, _LOCK)
   with lease.hold(lock, lifetime) as is_ours:
     if not is_ours:
-      raise errors.ConfigError(
+      raise OccupiedError(
         f'--model_dir={model_dir}: another process is working in it{lease.owner(lock)}. Wait '
-        f'for it, or use another directory. If it has died on another machine, try again in {lifetime:.0f} seconds.'
+        f'for it, or use another directory. If it has died on another machine, try again in {lifetime:.0f} seconds.',
+        lock,
       )
     yield
 

@@ -10,6 +10,9 @@ from official_selftrain.pipeline import graph
 
 Status = Literal['running', 'done']
 
+# Ends the names of settings that are directories of prepared data, whose files have settings and digests of their own.
+_CARD = '.card'
+
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
@@ -135,6 +138,9 @@ def decide(
 def first_change(before: Inputs, now: Inputs) -> str | None:
   """The first setting or input that differs, in words; None if nothing that is known does."""
   for name in sorted({*before.settings, *now.settings}):
+    if name.endswith(_CARD) or now.digests.get(name):
+      # The place of files, which are compared themselves: they may have been moved.
+      continue
     old, new = before.settings.get(name), now.settings.get(name)
     if old != new and not _is_newer(name, before.settings, now):
       return f'{name} was {old!r} and is now {new!r}'

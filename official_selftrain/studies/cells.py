@@ -79,7 +79,7 @@ def execute(study: definition.Study, cell: definition.Cell, where: places.Places
   """Runs a cell as far as it can.
 
   Returns:
-    Exit status: 0 when it is finished, `BUSY` when another process makes a product that it needs.
+    Exit status: 0 when it is finished, `BUSY` when another process makes a product that it needs, or this very run.
 
   Raises:
     SelfTrainError: any error of the run; it is noted for the study, too.
@@ -93,7 +93,8 @@ def execute(study: definition.Study, cell: definition.Cell, where: places.Places
     shelf = sharing.Shelf(where.products)
     with directories.occupied(where.run(cell.name)):
       selftrain.SelfTrainingRun(params, where.run(cell.name), MODE, shelf).execute()
-  except sharing.BusyError as error:
+  except (sharing.BusyError, directories.OccupiedError) as error:
+    # Of a cell whose runner was killed, the process may live on.
     files.write_json(where.waiting(cell.name), {'lease': error.lease_path})
     return BUSY
   except Exception as error:

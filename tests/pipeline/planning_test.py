@@ -91,6 +91,25 @@ class FirstChangeTest(unittest.TestCase):
   def test_a_setting_that_was_there_and_is_gone(self):
     self.assertEqual(self._change({'a': 1}, {}, {}), 'a was 1 and is now None')
 
+  def test_the_place_of_files_is_none_that_have_not_changed(self):
+    def change(before, now):
+      return planning.first_change(planning.Inputs(*before), planning.Inputs(*now))
+
+    name = 'task.train_data.input_path'
+    before = {name: 'data/a-*', 'dataset.card': 'data', 'init': 'simclr'}
+    moved = {name: '/other/a-*', 'dataset.card': '/other', 'init': 'simclr'}
+    digests = {name: 'of the files', 'init': ''}
+    self.assertIsNone(change((before, digests), (moved, digests)))
+    self.assertEqual(
+      change((before, digests), (moved, {**digests, name: 'of others'})),
+      f'its input {name} has changed',
+    )
+    # This one names no file here.
+    self.assertEqual(
+      change((before, digests), ({**moved, 'init': 'supervised'}, digests)),
+      "init was 'simclr' and is now 'supervised'",
+    )
+
 
 class KeysTest(unittest.TestCase):
   """Keys name products before anything runs."""

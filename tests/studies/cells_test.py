@@ -1,9 +1,11 @@
 """The experiment of a cell: what is refused before anything runs. No training."""
 
+import tempfile
 import unittest
 
 from official_selftrain import registry_imports  # noqa: F401
-from official_selftrain.core import errors
+from official_selftrain.core import errors, files, lease
+from official_selftrain.pipeline import directories
 from official_selftrain.studies import cells, places
 from tests.studies import study_files
 
@@ -53,6 +55,20 @@ class LoadTest(unittest.TestCase):
   def test_a_setting_that_does_not_exist_names_the_cell(self):
     with self.assertRaisesRegex(errors.ConfigError, r'study\.yaml: .*cell low_seed5.*cuts'):
       self._load(overrides={'task.pseudo_data.cuts': 0.5})
+
+
+class ExecuteTest(unittest.TestCase):
+  def test_a_run_that_another_process_works_in_is_waited_for(self):
+    """As when the runner of a study was killed and the process of its cell lives on."""
+    where = places.Places(self.enterContext(tempfile.TemporaryDirectory()))
+    study = study_files.load(axes={'cut': {'low': {}, 'high': {'task.pseudo_data.cut': 0.8}}})
+    cell = study.cells[0]
+    with directories.occupied(where.run(cell.name)):
+      self.assertEqual(cells.execute(study, cell, where), cells.BUSY)
+      waits_for = files.read_json(where.waiting(cell.name))['lease']
+      self.assertTrue(lease.is_held(waits_for))
+    self.assertFalse(lease.is_held(waits_for))
+    self.assertEqual(cells.failure(cell, where), '')
 
 
 if __name__ == '__main__':
