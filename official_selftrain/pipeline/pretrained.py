@@ -55,7 +55,10 @@ def starts(params: runs.SelfTrainingExperiment, models: Iterable[str]) -> dict[s
     first = f'not trained here: {teacher.checkpoint}'
   else:
     first = backbone or _given(teacher.init_checkpoint, teacher.init_checkpoint_modules)
-  return {model: student if model in ('control', 'student') else first for model in models}
+  own_starts = {'control': student, 'student': student}
+  if params.rounds > 1 and params.student_starts_from == 'teacher':
+    own_starts = {model: f'the {model} of the round before' for model in own_starts}
+  return {model: own_starts.get(model, first) for model in models}
 
 
 def _backbone(params: runs.SelfTrainingExperiment) -> str:

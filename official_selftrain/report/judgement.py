@@ -220,5 +220,7 @@ def _steps_sentence(inputs: contents.ReportInputs) -> str:
       f'the student trained for {student:,} steps but the control for {control:,}, '
       'so they are not compared at equal steps.'
     )
+  if len(inputs.rounds) > 1:
+    text = f'in each of {len(inputs.rounds)} rounds {text}'
   sentence = start + text
   return sentence[0].upper() + sentence[1:]

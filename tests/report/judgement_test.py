@@ -2,6 +2,7 @@
 
 import dataclasses
 import unittest
+from unittest import mock
 
 from official_selftrain.core import comparison
 from official_selftrain.report import contents, judgement
@@ -187,6 +188,15 @@ class TextTest(unittest.TestCase):
   def test_level_with_the_teacher(self):
     details = judgement.verdict(examples.inputs(0.45, 0.42, 0.45)).details
     self.assertIn('The student is level with its teacher (90% interval -0.010', details)
+
+  def test_steps_are_those_of_each_round(self):
+    one_round = examples.inputs(rounds=(mock.sentinel.first,))
+    two_rounds = examples.inputs(rounds=(mock.sentinel.first, mock.sentinel.second))
+    self.assertNotIn('rounds', judgement.verdict(one_round).details)
+    self.assertIn(
+      'in each of 2 rounds control and student then trained for 1,200 steps each.',
+      judgement.verdict(two_rounds).details,
+    )
 
   def test_every_outcome_names_seed_and_steps(self):
     for values in (
