@@ -71,6 +71,7 @@ def load_experiment(
   experiment = _name(experiment, from_files)
   from_flags = [(parse_override(params_override), override_text.FLAG)]
   if dataset:
+    _check_dataset(dataset, from_files)
     from_flags.append(({'dataset': {'card': dataset}}, '--dataset'))
   params = _registered(experiment)
   sources = [*_data_layer(params, [*from_files, *from_flags]), *from_files]
@@ -223,6 +224,19 @@ def without_effect(params: 'hyperparams.Config', overrides: Mapping[str, Any]) -
     One message per such branch.
   """
   return list(_unselected(params, overrides, ''))
+
+
+def _check_dataset(dataset: str, layers: Sequence[tuple[Mapping[str, Any], str]]) -> None:
+  """Raises ConfigError for files that name data of their own, as the params.yaml of a run on another directory does."""
+  found = {name: (value, origin) for layer, origin in layers for name, value in _leaves(layer, '')}
+  paths, origin = found.get('task.validation_data.input_path', ('', ''))
+  card, _ = found.get('dataset.card', ('', ''))
+  if paths and card != dataset:
+    whose = f'those of {card}' if card else f'task.validation_data.input_path={paths}'
+    raise errors.ConfigError(
+      f'--dataset={dataset}, but {origin} names files of its own ({whose}), which would be read instead. Leave one of '
+      'them out; the settings of a run without its files are in the --config_file that it was started with.'
+    )
 
 
 def _data_layer(

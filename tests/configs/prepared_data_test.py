@@ -171,6 +171,16 @@ class PreparedDataTest(unittest.TestCase):
     again = config.load_experiment('retinanet_resnetfpn_selftrain', [path])
     self.assertEqual(again.as_dict(), params.as_dict())
 
+  def test_a_data_set_beside_files_of_another_is_refused(self):
+    path = os.path.join(self.folder, 'run.yaml')
+    with open(path, 'w', encoding='utf-8') as stream:
+      stream.write('task: {validation_data: {input_path: a-*}}\ndataset: {card: /data/a}\n')
+    with self.assertRaisesRegex(
+      errors.ConfigError,
+      r'^--dataset=.*, but .*run\.yaml names files of its own \(those of /data/a\), which would be',
+    ):
+      config.load_experiment('retinanet_selftrain', [path], '', self.folder)
+
   def test_the_classes_of_joint_training_come_from_a_card_of_their_own(self):
     self._write(_card(task='classification', classes=('a', 'b', 'c'), unlabelled=None))
     card = f"task.joint.card='{self.folder}'"
