@@ -28,7 +28,7 @@ class LabelledTask(hyperparams.Config):
 
   Attributes:
     init_statistics: take the moving mean and variance of batch norm from `init_checkpoint`, too; off leaves them as
-      new, for images that look unlike those of the start.
+      new, for images that look unlike those of the start. Models that start from the whole teacher have its own.
   """
 
   # The `task` of the data cards whose data it trains on; '' for one that reads images alone.
@@ -102,14 +102,17 @@ class BackboneTask(LabelledTask):
       )
 
 
-def check_batches(task: cfg.TaskConfig, num_replicas: int) -> None:
+def check_batches(task: cfg.TaskConfig, num_replicas: int, evaluates: bool = True) -> None:
   """Raises ConfigError for batches that replicas cannot share, or in training not split again into their parts.
 
   Args:
     task: the task of one training.
     num_replicas: replicas that share a step.
+    evaluates: the model is also evaluated.
   """
-  batches = dict(st.own_streams(task))
+  batches = {
+    name: stream for name, stream in st.own_streams(task).items() if stream.is_training or evaluates
+  }
   if getattr(task, 'joint', None) is not None and task.joint.weight:
     batches['task.joint.data'] = task.joint.data
   for name, stream in batches.items():

@@ -231,7 +231,7 @@ def _check_dataset(dataset: str, layers: Sequence[tuple[Mapping[str, Any], str]]
   found = {name: (value, origin) for layer, origin in layers for name, value in _leaves(layer, '')}
   paths, origin = found.get('task.validation_data.input_path', ('', ''))
   card, _ = found.get('dataset.card', ('', ''))
-  if paths and card != dataset:
+  if paths and not (card and os.path.realpath(card) == os.path.realpath(dataset)):
     whose = f'those of {card}' if card else f'task.validation_data.input_path={paths}'
     raise errors.ConfigError(
       f'--dataset={dataset}, but {origin} names files of its own ({whose}), which would be read instead. Leave one of '

@@ -167,11 +167,14 @@ def _add(
   height, width = tf.io.decode_image(
     features[keys.IMAGE_ENCODED].bytes_list.value[0], expand_animations=False
   ).shape[:2]
-  truth.images.append({'id': image_id, 'height': height, 'width': width})
+  image = {'id': image_id, 'height': height, 'width': width}
   if are_masks:
     encoded = features[keys.SEGMENTATION_MASK].bytes_list.value[0]
-    _add_mask(truth, image_id, tf.io.decode_png(encoded, channels=1).numpy()[..., 0])
+    mask = tf.io.decode_png(encoded, channels=1).numpy()[..., 0]
+    truth.images.append(image)
+    _add_mask(truth, image_id, mask)
     return
+  truth.images.append(image)
   sides = (keys.BOX_XMIN, keys.BOX_YMIN, keys.BOX_XMAX, keys.BOX_YMAX)
   edges = np.array([features[side].float_list.value for side in sides], np.float64).T
   class_ids = features[keys.BOX_CLASS].int64_list.value

@@ -42,25 +42,45 @@ def check(params: runs.SelfTrainingExperiment, facts: data.DataFacts) -> None:
     classes.check_teacher(params.teacher.checkpoint, params.task, facts.class_names)
 
 
-def check_batches(made: jobs.Jobs, stages: Iterable[graph.Stage]) -> None:
+def check_batches(made: jobs.Jobs, stages: Iterable[graph.Stage], evaluates: bool) -> None:
   """Raises ConfigError for batches of any training to come, or of its evaluation, that the replicas cannot share.
 
   Args:
     made: makes the jobs of the run.
     stages: those that will run.
+    evaluates: models are also evaluated.
   """
   replicas = distribution.build_strategy(made.params.runtime).num_replicas_in_sync
   for stage in stages:
-    is_given = stage.kind == selftrain_graph.TEACHER and made.params.teacher.checkpoint
-    if stage.kind not in jobs.TRAINED or is_given:
+    if stage.kind not in jobs.TRAINED or _is_given(stage.kind, made.params):
       continue
     # Cuts and corrections of a student may not be known yet; they change no batch.
     is_student = stage.kind == selftrain_graph.STUDENT
     task = made.params.task if is_student else made.make(stage.kind).params.task
     try:
-      tasks.check_batches(task, replicas)
+      tasks.check_batches(task, replicas, evaluates)
     except errors.ConfigError as error:
-      raise errors.ConfigError(f'{stage.name}: {error}') from error
+      raise errors.ConfigError(
+        f'{stage.name}: {_as_set(stage.kind, made.params, str(error))}'
+      ) from error
+
+
+def _is_given(kind: str, params: runs.SelfTrainingExperiment) -> bool:
+  """Whether a stage takes its model from elsewhere."""
+  if kind == selftrain_graph.PRETRAINING:
+    return params.trained_start is None
+  return kind == selftrain_graph.TEACHER and bool(params.teacher.checkpoint)
+
+
+def _as_set(kind: str, params: runs.SelfTrainingExperiment, text: str) -> str:
+  """A message about a stage's task in the names of the settings that decide it."""
+  if kind == selftrain_graph.PRETRAINING:
+    return text.replace('task.', f'pretraining.{params.init}.task.', 1)
+  if kind == selftrain_graph.STUDENT:
+    return text
+  own = 'control' if kind == selftrain_graph.CONTROL else 'teacher'
+  batch = f'{own}.global_batch_size (0 takes that of both streams together)'
+  return text.replace('task.train_data.global_batch_size', batch, 1)
 
 
 def _check_ceiling(params: runs.SelfTrainingExperiment, task: contract.TrainableTask) -> None:

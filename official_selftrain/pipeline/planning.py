@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -10,8 +11,8 @@ from official_selftrain.pipeline import graph
 
 Status = Literal['running', 'done']
 
-# Ends the names of settings that are directories of prepared data, whose files have settings and digests of their own.
-_CARD = '.card'
+# Ends of the names of settings that are paths of data.
+_PLACES = ('.card', '.input_path', '.label_dir')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,10 +139,9 @@ def decide(
 def first_change(before: Inputs, now: Inputs) -> str | None:
   """The first setting or input that differs, in words; None if nothing that is known does."""
   for name in sorted({*before.settings, *now.settings}):
-    if name.endswith(_CARD) or now.digests.get(name):
-      # The place of files, which are compared themselves: they may have been moved.
-      continue
     old, new = before.settings.get(name), now.settings.get(name)
+    if name.endswith(_PLACES) and _is_one_place(old, new):
+      continue
     if old != new and not _is_newer(name, before.settings, now):
       return f'{name} was {old!r} and is now {new!r}'
   for name in sorted({*before.digests, *now.digests}):
@@ -149,6 +149,13 @@ def first_change(before: Inputs, now: Inputs) -> str | None:
     if not is_unknown and before.digests.get(name) != now.digests.get(name):
       return f'its input {name} has changed'
   return None
+
+
+def _is_one_place(old: object, new: object) -> bool:
+  """Whether two paths lead to the same files."""
+  if not isinstance(old, str) or not isinstance(new, str) or not old or not new:
+    return False
+  return '://' not in old + new and os.path.realpath(old) == os.path.realpath(new)
 
 
 def _is_newer(name: str, before: Mapping[str, Any], now: Inputs) -> bool:

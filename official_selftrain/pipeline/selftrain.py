@@ -112,7 +112,7 @@ class SelfTrainingRun:
     if any(action is not planning.Action.SKIP for action in actions):
       first_checks.check(self._params, self._data)
       ahead = [s for s, a in zip(wanted, actions, strict=True) if a is not planning.Action.SKIP]
-      first_checks.check_batches(self._jobs, ahead)
+      first_checks.check_batches(self._jobs, ahead, 'eval' in self._mode)
     did_work = False
     for number, stage in enumerate(wanted, 1):
       did_work |= self._execute_one(stage, f'[{number}/{len(wanted)}] {stage.name}')

@@ -109,7 +109,8 @@ def run(job: Job, mode: str) -> dict[str, float]:
     classes.write(job.model_dir, job.params.task, job.class_names)
   start = stream_specs.Start(job.seed, job.family, step)
   if is_training:
-    task_configs.check_batches(job.params.task, strategy.num_replicas_in_sync)
+    replicas = strategy.num_replicas_in_sync
+    task_configs.check_batches(job.params.task, replicas, evaluates='eval' in mode)
   warning = task_configs.batch_norm_warning(job.params.task, strategy.num_replicas_in_sync)
   if is_training and warning:
     console.note(f'{job.name}: {warning}')

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import message  # type: ignore[import-untyped]
 
 from official_selftrain.core import keys
 from official_selftrain.ops import pipelines
@@ -137,6 +138,16 @@ def parse_image_record(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     keys.SOURCE_ID: tf.io.FixedLenFeature([], tf.string, default_value=''),
   }
   return tf.io.parse_single_example(serialized, spec)
+
+
+def source_id(serialized: bytes) -> str:
+  """`image/source_id` of a record; '' where there is none, or where the record is no `tf.Example`."""
+  try:
+    feature = tf.train.Example.FromString(serialized).features.feature
+  except message.DecodeError:
+    return ''
+  values = feature[keys.SOURCE_ID].bytes_list.value
+  return values[0].decode('utf-8', 'replace') if values else ''
 
 
 class ImageBatches:

@@ -130,11 +130,14 @@ def _run(flags: argparse.Namespace) -> None:
 
 
 def _source_ids(image_files: Sequence[str]) -> Iterator[str]:
-  """The ids of all images that can be read."""
-  from official_selftrain.dataloaders import tfrecords
+  """The ids of all images whose records can be read."""
+  from official_selftrain.pseudo_labels import batches, shards
 
   for path in image_files:
-    yield from filter(None, tfrecords.source_ids(path, is_tolerant=True))
+    for record in shards.iterate(path):
+      source_id = record.serialized and batches.source_id(record.serialized)
+      if source_id:
+        yield source_id
 
 
 def _forget(folder: str) -> None:

@@ -2,7 +2,8 @@
 
 import dataclasses
 import os
-import re
+
+from official_selftrain.core import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,14 +32,11 @@ class Places:
     return os.path.join(self.root, 'cells', cell)
 
   def model(self, cell: str, kind: str) -> str:
-    """Folder of a model of a cell, `control` or `student` being those of its last round."""
-    folder = self.run(cell)
-    numbers = [
-      int(match[1])
-      for name in (os.listdir(folder) if os.path.isdir(folder) else ())
-      if (match := re.fullmatch(rf'{re.escape(kind)}-([0-9]+)', name))
-    ]
-    return os.path.join(folder, f'{kind}-{max(numbers)}' if numbers else kind)
+    """Folder of a model of a cell, `control` or `student` being those of its last round, as its report says."""
+    report = os.path.join(self.run(cell), 'report.json')
+    rounds = len(files.read_json(report).get('rounds') or ()) if os.path.exists(report) else 1
+    is_of_a_round = kind in ('control', 'student') and rounds > 1
+    return os.path.join(self.run(cell), f'{kind}-{rounds}' if is_of_a_round else kind)
 
   def settings(self, cell: str) -> str:
     """Its settings, a YAML file for `train.py --config_file`."""

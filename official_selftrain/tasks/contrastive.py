@@ -122,4 +122,9 @@ class ContrastiveTask(streams.StreamsMixin, base_task.Task):
     for metric in metrics or []:
       metric.update_state(logs[metric.name], sample_weight=tf.cast(count, tf.float32))
     results = {metric.name: metric.result() for metric in metrics or []}
-    return results | {self.loss: normalized.mean_over_replicas(loss)}
+    # Over all pairs, of which replicas may have different numbers.
+    total, pairs_of_all = (
+      normalized.mean_over_replicas(value)
+      for value in (loss * tf.cast(count, tf.float32), tf.cast(count, tf.float32))
+    )
+    return results | {self.loss: tf.math.divide_no_nan(total, pairs_of_all)}

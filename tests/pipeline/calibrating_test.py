@@ -128,6 +128,12 @@ class TruthTest(tf.test.TestCase):
       calibrating._truth([path], 3, False)
     found = calibrating._truth([path], 3, False, is_tolerant=True)
     self.assertEqual([each['id'] for each in found['images']], ['5'])
+    # Nor is an image without a mask one in which nothing is.
+    bad_mask = tf.train.Feature(bytes_list={'value': [b'none']})
+    tf_examples.write_shard(
+      path, [tf_examples.serialize(good | {keys.SEGMENTATION_MASK: bad_mask})]
+    )
+    self.assertEqual(calibrating._truth([path], 3, True, is_tolerant=True)['images'], [])
 
   def test_masks(self):
     found = self.truth(are_masks=True)['annotations']

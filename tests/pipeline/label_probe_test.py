@@ -31,7 +31,7 @@ class ProbeTest(unittest.TestCase):
 
   def test_the_table(self):
     text = _probe().text(4, 2.5)
-    for expected in ('36,000', '10.0', 'with 4 worker(s)', '0.30 hours', '1 GiB', '3.00'):
+    for expected in ('36,000', '10.0', 'with 4 worker(s)', '0.30 hours', '  1 GiB', '3.00'):
       self.assertIn(expected, text)
     self.assertNotIn('without a shard', text)
     self.assertNotIn('cost', _probe().text(4, 0.0))

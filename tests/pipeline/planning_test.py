@@ -1,5 +1,6 @@
 """Which stages are chosen and which start again, derived from the graph alone. No TensorFlow."""
 
+import os
 import unittest
 
 from official_selftrain.core import errors
@@ -91,24 +92,21 @@ class FirstChangeTest(unittest.TestCase):
   def test_a_setting_that_was_there_and_is_gone(self):
     self.assertEqual(self._change({'a': 1}, {}, {}), 'a was 1 and is now None')
 
-  def test_the_place_of_files_is_none_that_have_not_changed(self):
-    def change(before, now):
-      return planning.first_change(planning.Inputs(*before), planning.Inputs(*now))
-
-    name = 'task.train_data.input_path'
-    before = {name: 'data/a-*', 'dataset.card': 'data', 'init': 'simclr'}
-    moved = {name: '/other/a-*', 'dataset.card': '/other', 'init': 'simclr'}
-    digests = {name: 'of the files', 'init': ''}
-    self.assertIsNone(change((before, digests), (moved, digests)))
-    self.assertEqual(
-      change((before, digests), (moved, {**digests, name: 'of others'})),
-      f'its input {name} has changed',
-    )
-    # This one names no file here.
-    self.assertEqual(
-      change((before, digests), ({**moved, 'init': 'supervised'}, digests)),
-      "init was 'simclr' and is now 'supervised'",
-    )
+  def test_a_path_that_is_written_in_another_way_is_the_same(self):
+    here = os.getcwd()
+    for name in ('dataset.card', 'task.train_data.input_path', 'task.pseudo_data.label_dir'):
+      for old, new in (
+        ('data/a-*', f'{here}/data/a-*'),
+        ('data', './data/'),
+        ('data', 'x/../data'),
+      ):
+        self.assertIsNone(self._change({name: old}, {name: new}, {}))
+      for old, new in (('data', 'other'), ('data', ''), ('s3://a/../b', 's3://b')):
+        self.assertEqual(
+          self._change({name: old}, {name: new}, {}), f'{name} was {old!r} and is now {new!r}'
+        )
+    # No path.
+    self.assertIsNotNone(self._change({'init': 'a'}, {'init': './a'}, {}))
 
 
 class KeysTest(unittest.TestCase):

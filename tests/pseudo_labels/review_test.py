@@ -160,6 +160,15 @@ class TakeTest(_Case):
     self.assertIsNone(corrections.load(corrections.folder_of(self.labels)))
 
 
+class NamesTest(_Case):
+  def test_an_id_with_a_backslash(self):
+    self.label(records=[unlabelled.record(unlabelled.png(1), 'cam1\\1.png')])
+    found, _ = self.taken(
+      f'--import={self.save({"cam1" + chr(92) + "1.png": {"status": "rejected"}})}'
+    )
+    self.assertEqual(found.rejected, ('cam1\\1.png',))
+
+
 class MasksTest(_Case):
   def test_masks_are_taken_at_the_cut_at_which_they_were_shown(self):
     self.label(exported.mask_labeller())

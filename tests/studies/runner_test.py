@@ -171,9 +171,12 @@ class CollectingTest(unittest.TestCase):
       collecting.write(collecting.gather(study, where, 'again'), where)
       results = pathlib.Path(where.results).read_text(encoding='utf-8')
       files.write_text(there.results, results)
+      # This one was made anew, the others are in the file alone.
+      finish(study, study.cells[0], there, 0.7)
       facts = collecting.gather(study, there, 'again')
     self.assertEqual({tuple(result.values) for result in facts.results}, {('zone', 'cut')})
     self.assertEqual({result.status for result in facts.results}, {'done'})
+    self.assertEqual([r.metrics['student'] for r in facts.results], [0.7, 0.5, 0.5, 0.5])
 
   def test_facts_and_files(self):
     with tempfile.TemporaryDirectory() as folder:

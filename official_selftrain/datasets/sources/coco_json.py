@@ -51,7 +51,7 @@ def open_source(
 
   Args:
     path: the JSON file.
-    images: the folder that file names start from. By default the first of these that has one of the first images: the
+    images: the folder that file names start from. By default the first of these that has most of the first images: the
       folder of the JSON file, `images` in it, `images` beside it, `JPEGImages` in it.
     task: 'detection', or 'segmentation' to draw class maps from the masks of the objects, see `checks.class_maps`.
 
@@ -186,12 +186,12 @@ class _Source:
 
 
 def _folder_of(path: str, first: Sequence[str]) -> str:
-  """The folder that has one of the first images: some may be missing."""
+  """The folder that has most of the first images, of which some may be missing, and copies of others lie elsewhere."""
   start = os.path.dirname(path)
   folders = [os.path.normpath(os.path.join(start, folder)) for folder in _FOLDERS]
-  for folder in folders:
-    if any(os.path.isfile(os.path.join(folder, name)) for name in first):
-      return folder
+  found = [sum(os.path.isfile(os.path.join(folder, name)) for name in first) for folder in folders]
+  if max(found):
+    return folders[found.index(max(found))]
   raise errors.DataError(
     f'{path}: its first image, {first[0]}, is in none of the folders {", ".join(folders)}. Give the folder that '
     'file_name starts from (images).'

@@ -363,10 +363,10 @@ def _read_list(path: str, root: str) -> list[str]:
   if not lines:
     raise errors.DataError(f'{path} lists no image; write one path on each line.')
   folder = os.path.dirname(path)
-  starts = [
-    start
-    for start in (folder, root)
-    if any(os.path.exists(os.path.join(start, line)) for line in lines[:_LOOKED_FOR])
-  ]
-  start = starts[0] if starts else folder
+  first = lines[:_LOOKED_FOR]
+  # Most of the first images are there; `max` takes the folder of the list where that is as true of both.
+  start = max(
+    (folder, root),
+    key=lambda place: sum(os.path.exists(os.path.join(place, line)) for line in first),
+  )
   return [os.path.normpath(os.path.join(start, line)) for line in lines]

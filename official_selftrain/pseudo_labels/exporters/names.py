@@ -20,7 +20,7 @@ _SIGNATURES = (
   (b'BM', '.bmp'),
 )
 # Endings that an id may have because it was a file name.
-_EXTENSIONS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp')
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp')
 
 # Characters that XML cannot hold, tabs, and whatever some program takes for the end of a line.
 _UNPRINTABLE = re.compile('[^\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]')
@@ -73,7 +73,7 @@ def stem(source_id: str) -> str:
   """
   name = _RESERVED.sub('_', printable(source_id))
   root, extension = os.path.splitext(name)
-  if extension.lower() in _EXTENSIONS:
+  if extension.lower() in EXTENSIONS:
     name = root
   kept = name.strip('. ')
   start = name.index(kept)

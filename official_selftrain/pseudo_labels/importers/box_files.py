@@ -34,7 +34,7 @@ def read_yolo(path: str, class_names: Sequence[str]) -> entries.Entries:
       names = yolo.read_class_names(os.path.join(place, _YAML))
       break
   else:
-    names = _listed_names(folder) or names
+    names = _listed_names(folder) or _listed_names(path) or names
   made = entries.Entries()
   made.add_each(
     (name, entries.Boxes(tuple(_yolo_boxes(file, names)), is_relative=True))

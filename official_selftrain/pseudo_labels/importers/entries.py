@@ -21,7 +21,7 @@ _FILE = 'labels.sqlite3'
 _TABLES = """
 CREATE TABLE images (key TEXT PRIMARY KEY, is_used INTEGER DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE names (name TEXT, rank INTEGER, path TEXT, key TEXT);
-CREATE TABLE expected (name TEXT, rank INTEGER, times INTEGER, PRIMARY KEY (name, rank)) WITHOUT ROWID;
+CREATE TABLE expected (name TEXT, rank INTEGER, path TEXT, id TEXT, PRIMARY KEY (name, rank, id)) WITHOUT ROWID;
 CREATE TABLE labels (number INTEGER PRIMARY KEY, key TEXT, content TEXT);
 """
 _INDEXES = """
@@ -32,7 +32,7 @@ _FIND = """
 SELECT DISTINCT key, path FROM names WHERE name = ? AND rank = ?
 """
 _EXPECT = """
-INSERT INTO expected VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1
+INSERT OR IGNORE INTO expected VALUES (?, ?, ?, ?)
 """
 _WHOLE_NAME, _BASE_NAME = 1, 2
 
@@ -120,7 +120,7 @@ class Entries:
       key: its id, with which its labels are added; it is no name, so nothing but this id finds it.
       called: its names or paths; also the key, if that is one.
     """
-    rows = [(key, 0, key, key)]
+    rows = [(_slashes(key), 0, '', key)]
     for name in called:
       rows += [(form, rank, _path(name), key) for rank, form in enumerate(_forms(name))]
     with _database_errors():
@@ -152,7 +152,7 @@ class Entries:
       self._connection.execute('BEGIN')
       for source_id in source_ids:
         for rank, form in enumerate(_forms(source_id)):
-          self._connection.execute(_EXPECT, [form, rank])
+          self._connection.execute(_EXPECT, [form, rank, _path(source_id), source_id])
       self._connection.execute('COMMIT')
 
   def find(self, source_id: str) -> Labels | None:
@@ -168,22 +168,26 @@ class Entries:
       for rank, form in enumerate(_forms(source_id)):
         rows = self._connection.execute(_FIND, [form, rank]).fetchall()
         keys = {key for key, _ in rows}
-        is_shared = self._is_shared(form, rank)
-        if rank == _WHOLE_NAME and is_shared:
+        paths = self._expected(form, rank)
+        if rank == _WHOLE_NAME and len(paths) > 1:
           # Images that differ in their endings alone.
           return None
-        if rank == _BASE_NAME and (is_shared or len(keys) > 1):
+        if rank == _BASE_NAME and (len(paths) > 1 or len(keys) > 1):
           mine = _path(source_id)
-          keys = {key for key, path in rows if _is_part(path, mine)}
+          others = [path for path in paths if path != mine]
+          keys = {
+            key
+            for key, path in rows
+            if _is_part(path, mine) and not any(_is_part(path, other) for other in others)
+          }
         if len(keys) == 1:
           return self._labels(keys.pop())
     return None
 
-  def _is_shared(self, form: str, rank: int) -> bool:
-    """Whether several of the expected images may be called so."""
-    query = 'SELECT times FROM expected WHERE name = ? AND rank = ?'
-    row = self._connection.execute(query, [form, rank]).fetchone()
-    return row is not None and row[0] > 1
+  def _expected(self, form: str, rank: int) -> list[str]:
+    """Paths of the expected images that may be called so."""
+    query = 'SELECT path FROM expected WHERE name = ? AND rank = ?'
+    return [path for (path,) in self._connection.execute(query, [form, rank])]
 
   @property
   def num_images(self) -> int:
@@ -230,16 +234,21 @@ def _labels(text: str) -> Labels:
 
 def _forms(name: str) -> Iterator[str]:
   """What an image may be called, the surest first; a text that is too long for a file name is none."""
-  name = name.replace('\\', '/')
+  name = _slashes(name)
   yield name
   with contextlib.suppress(errors.DataError):
     yield names.stem(name)
     yield names.stem(name.rpartition('/')[2])
 
 
+def _slashes(name: str) -> str:
+  return name.replace('\\', '/')
+
+
 def _path(name: str) -> str:
-  """A name with its folders and without its ending."""
-  return os.path.splitext(name.replace('\\', '/').strip('/'))[0]
+  """A name with its folders and without the ending of an image, if it has one."""
+  root, ending = os.path.splitext(_slashes(name).strip('/'))
+  return root if ending.lower() in names.EXTENSIONS else root + ending
 
 
 def _is_part(one: str, other: str) -> bool:

@@ -1,7 +1,9 @@
 'use strict';
 // Everything that was decided, by the id of the image: {status, boxes: [[class, ymin, xmin, ymax, xmax]]}.
 const DATA = JSON.parse(document.getElementById('data').textContent);
-const KEY = 'review-' + DATA.labels_sha256;
+// An accepted mask is the one at the cut of its page; boxes stand in the decision itself.
+const OF = DATA.task !== 'detection' ? `${DATA.labels_sha256}-${DATA.cut}` : DATA.labels_sha256;
+const KEY = 'review-' + OF;
 const ROW = 28;
 const MARKS = {accepted: '✓', rejected: '✗', corrected: '✎'};
 const $ = (id) => document.getElementById(id);
@@ -267,6 +269,7 @@ async function open(file) {
   try {
     const found = JSON.parse(await file.text());
     if (found.format !== DATA.format || found.labels_sha256 !== DATA.labels_sha256) throw new Error('it is about other labels');
+    if (OF !== DATA.labels_sha256 && found.cut !== DATA.cut) throw new Error(`it is about masks at cut ${found.cut}`);
     decisions = found.images;
     keep();
     filter(true);

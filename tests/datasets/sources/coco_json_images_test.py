@@ -68,6 +68,12 @@ class ImagesTest(coco_case.CocoTestCase):
     self.assertEqual([fault.kind for fault in lost.faults], [faults.Kind.MISSING])
     self.assertEqual(found.image.path, str(self.folder / 'images/2.jpg'))
 
+  def test_a_copy_elsewhere_does_not_hide_the_folder(self):
+    self.add('2.jpg', 'images/1.jpg', 'images/2.jpg', 'images/3.jpg')
+    self.write(images=self.entries('1.jpg', '2.jpg', '3.jpg'))
+    for item, name in zip(self.read(), ('1.jpg', '2.jpg', '3.jpg'), strict=True):
+      self.assertEqual(item.image.path, str(self.folder / 'images' / name))
+
   def test_images_beside_the_file_are_taken_first(self):
     self.add('1.jpg', 'images/1.jpg')
     self.write(images=self.entries('1.jpg'))

@@ -200,6 +200,11 @@ class FilesTest(imported.ImportCase):
     self.write('out/1.txt', '0 0.5 0.5 0.5 0.5 0.9\n1 0.25 0.25 0.5 0.5 0.25\n')
     self.load('yolo', self.path('out'))
     self.assertEqual(self.found(), WANTED)
+    # Beside a folder of labels.
+    self.write('above/classes.txt', 'owl\ncat\n')
+    self.write('above/labels/1.txt', '0 0.5 0.5 0.5 0.5 0.9\n1 0.25 0.25 0.5 0.5 0.25\n')
+    self.load('yolo', self.path('above'))
+    self.assertEqual(self.found(), WANTED)
 
   def test_yolo_of_unknown_class(self):
     self.write('out/1.txt', '0 0.5 0.5 0.5 0.5 0.9\n3 0.5 0.5 0.5 0.5 0.9\n')
@@ -303,10 +308,31 @@ class ManyImagesOfOneNameTest(imported.ImportCase):
     self.load('yolo', self.path('out'))
     # 2.png and 2.jpg would both be cam1/2.
     self.assertEqual([len(boxes) for boxes in self.boxes_in_order()], [1, 0, 0, 0])
+    # Nor is a file without a folder anybody's.
+    self.write('flat/1.txt', '2 0.5 0.5 0.5 0.5 0.9\n')
+    self.assert_refused('None of the 1 images of the labels', 'yolo', self.path('flat'))
     # A folder more or less at the beginning is still found.
     self.write('more/photos/cam2/1.txt', '2 0.5 0.5 0.5 0.5 0.9\n')
     self.load('yolo', self.path('more'))
     self.assertEqual([len(boxes) for boxes in self.boxes_in_order()], [0, 1, 0, 0])
+
+  def test_folders_tell_names_with_dots_apart(self):
+    """As Roboflow calls images."""
+    images = [f'd/{part}/a_jpg.rf.{n}.jpg' for part in ('train', 'valid') for n in (1, 2)]
+    unlabelled.write(
+      self.images, [unlabelled.record(unlabelled.png(n), images[n]) for n in range(4)]
+    )
+    for name in ('train/a_jpg.rf.1', 'valid/a_jpg.rf.1', 'valid/a_jpg.rf.2'):
+      self.write(f'out/{name}.txt', '2 0.5 0.5 0.5 0.5 0.9\n')
+    self.load('yolo', self.path('out'))
+    self.assertEqual([len(boxes) for boxes in self.boxes_in_order()], [1, 0, 1, 1])
+
+  def test_a_record_that_is_no_example_costs_itself_alone(self):
+    good = [unlabelled.record(unlabelled.png(n), f'{n}.png') for n in (0, 1)]
+    unlabelled.write(self.images, [good[0], b'none', good[1]])
+    self.write('out/1.txt', '2 0.5 0.5 0.5 0.5 0.9\n')
+    manifest = self.load('yolo', self.path('out'))
+    self.assertEqual((manifest.labelled, manifest.empty, manifest.dead), (1, 1, 1))
 
   def test_an_id_is_no_name(self):
     images = ('7.png', 'photos/3.png', 'photos/4.png', '5')

@@ -1,0 +1,66 @@
+"""Batches of all trainings of a run are checked before the first one."""
+
+import unittest
+from unittest import mock
+
+from official_selftrain import registry_imports  # noqa: F401
+from official_selftrain.core import config, errors
+from official_selftrain.pipeline import distribution, first_checks, graph, jobs
+
+_ALL = ('pretraining', 'teacher', 'labels', 'control', 'student', 'report')
+
+
+class CheckBatchesTest(unittest.TestCase):
+  def check(self, override, replicas=4, kinds=_ALL, evaluates=True):
+    params = config.load_experiment('retinanet_selftrain', [], override).replace()
+    made = jobs.Jobs(params, 'runs/mine')
+    stages = [graph.Stage(kind=kind) for kind in kinds]
+    strategy = mock.Mock(num_replicas_in_sync=replicas)
+    with mock.patch.object(distribution, 'build_strategy', return_value=strategy):
+      first_checks.check_batches(made, stages, evaluates)
+
+  def assert_refused(self, message, *arguments, **named):
+    with self.assertRaises(errors.ConfigError) as caught:
+      self.check(*arguments, **named)
+    self.assertEqual(str(caught.exception), message)
+
+  def test_batches_that_all_replicas_share(self):
+    self.check('init=supervised')
+    self.check('init=simclr')
+    # Weights that are imported: nothing is trained.
+    self.check('init=imagenet,pretraining.checkpoint=weights.npz')
+
+  def test_the_settings_that_decide_are_named(self):
+    batch = 'global_batch_size'
+    self.assert_refused(
+      f'student: task.train_data.{batch} is 6: on 4 replicas it must be a multiple of 4.',
+      f'task.train_data.{batch}=6,task.pseudo_data.{batch}=10',
+    )
+    self.assert_refused(
+      f'teacher: teacher.{batch} (0 takes that of both streams together) is 10: on 4 replicas it must be a '
+      'multiple of 4.',
+      f'task.train_data.{batch}=4,task.pseudo_data.{batch}=6',
+    )
+    self.assert_refused(
+      f'pretraining: pretraining.supervised.task.validation_data.{batch} is 100: on 8 replicas it must be a '
+      'multiple of 8.',
+      'init=supervised',
+      8,
+    )
+
+  def test_a_given_teacher_is_not_trained_and_without_evaluation_its_batch_is_not_used(self):
+    odd = 'teacher.global_batch_size=7'
+    self.assert_refused(
+      'teacher: teacher.global_batch_size (0 takes that of both streams together) is 7: on 4 replicas it must be a '
+      'multiple of 4.',
+      odd,
+    )
+    self.check(f'{odd},teacher.checkpoint=there')
+    odd = 'task.validation_data.global_batch_size=7'
+    self.check(odd, evaluates=False)
+    with self.assertRaisesRegex(errors.ConfigError, '^teacher: task.validation_data.global_batch'):
+      self.check(odd)
+
+
+if __name__ == '__main__':
+  unittest.main()
