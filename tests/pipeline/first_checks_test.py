@@ -11,7 +11,7 @@ _ALL = ('pretraining', 'teacher', 'labels', 'control', 'student', 'report')
 
 
 class CheckBatchesTest(unittest.TestCase):
-  def check(self, override, replicas=4, kinds=_ALL, evaluates=True):
+  def assert_accepted(self, override, replicas=4, kinds=_ALL, evaluates=True):
     params = config.load_experiment('retinanet_selftrain', [], override).replace()
     made = jobs.Jobs(params, 'runs/mine')
     stages = [graph.Stage(kind=kind) for kind in kinds]
@@ -21,14 +21,14 @@ class CheckBatchesTest(unittest.TestCase):
 
   def assert_refused(self, message, *arguments, **named):
     with self.assertRaises(errors.ConfigError) as caught:
-      self.check(*arguments, **named)
+      self.assert_accepted(*arguments, **named)
     self.assertEqual(str(caught.exception), message)
 
   def test_batches_that_all_replicas_share(self):
-    self.check('init=supervised')
-    self.check('init=simclr')
+    self.assert_accepted('init=supervised')
+    self.assert_accepted('init=simclr')
     # Weights that are imported: nothing is trained.
-    self.check('init=imagenet,pretraining.checkpoint=weights.npz')
+    self.assert_accepted('init=imagenet,pretraining.checkpoint=weights.npz')
 
   def test_the_settings_that_decide_are_named(self):
     batch = 'global_batch_size'
@@ -55,11 +55,11 @@ class CheckBatchesTest(unittest.TestCase):
       'multiple of 4.',
       odd,
     )
-    self.check(f'{odd},teacher.checkpoint=there')
+    self.assert_accepted(f'{odd},teacher.checkpoint=there')
     odd = 'task.validation_data.global_batch_size=7'
-    self.check(odd, evaluates=False)
+    self.assert_accepted(odd, evaluates=False)
     with self.assertRaisesRegex(errors.ConfigError, '^teacher: task.validation_data.global_batch'):
-      self.check(odd)
+      self.assert_accepted(odd)
 
 
 if __name__ == '__main__':
