@@ -68,9 +68,9 @@ def export_model(
     How well the export agrees with the model, also written to `CHECK_FILE`; None without images.
 
   Raises:
-    ConfigError: a folder with something else than an earlier export in it, a target that the task or the format
-      cannot be, a task without an export module, names whose number is
-      not that of the classes, packages that are missing, or a network that the format cannot express.
+    ConfigError: a folder with something else than an earlier export in it, a target that the task or the format cannot
+      be, a task without an export module, names whose number is not that of the classes, packages that are missing, or
+      a network that the format cannot express.
     DataError: no checkpoint, no images for `int8`, or an export that does not agree.
   """
   target = target or targets.Target()

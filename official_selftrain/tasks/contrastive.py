@@ -110,7 +110,7 @@ class ContrastiveTask(streams.StreamsMixin, base_task.Task):
   ) -> dict[str, tf.Tensor]:
     """Loss and accuracy within one batch of validation images; a replica that has none left adds nothing."""
     pairs, _ = inputs
-    count = tf.shape(pairs)[0]
+    count = tf.cast(tf.shape(pairs)[0], tf.float32)
 
     def compare() -> tuple[tf.Tensor, tf.Tensor]:
       found = self._compare(pairs, model, training=False)
@@ -119,12 +119,7 @@ class ContrastiveTask(streams.StreamsMixin, base_task.Task):
     # Nothing has no nearest view, and no mean.
     loss, accuracy = tf.cond(count > 0, compare, lambda: (tf.zeros([]), tf.zeros([])))
     logs = {'contrastive_accuracy': accuracy, 'contrastive_loss': loss}
-    for metric in metrics or []:
-      metric.update_state(logs[metric.name], sample_weight=tf.cast(count, tf.float32))
-    results = {metric.name: metric.result() for metric in metrics or []}
+    results = multi_stream.update_metrics(metrics, logs, weight=count)
     # Over all pairs, of which replicas may have different numbers.
-    total, pairs_of_all = (
-      normalized.mean_over_replicas(value)
-      for value in (loss * tf.cast(count, tf.float32), tf.cast(count, tf.float32))
-    )
+    total, pairs_of_all = map(normalized.mean_over_replicas, (loss * count, count))
     return results | {self.loss: tf.math.divide_no_nan(total, pairs_of_all)}

@@ -349,12 +349,14 @@ def apply_gradients(
 
 
 def update_metrics(
-  metrics: list[tf.keras.metrics.Metric] | None, logs: Mapping[str, tf.Tensor]
+  metrics: list[tf.keras.metrics.Metric] | None,
+  logs: Mapping[str, tf.Tensor],
+  weight: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
-  """Feeds each metric the value of its name and returns their results."""
+  """Feeds each metric the value of its name, with a weight if there is one, and returns their results."""
   results = {}
   for metric in metrics or []:
-    metric.update_state(logs[metric.name])
+    metric.update_state(logs[metric.name], sample_weight=weight)
     results[metric.name] = metric.result()
   return results
 

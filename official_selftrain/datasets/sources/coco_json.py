@@ -22,8 +22,6 @@ from official_selftrain.datasets.sources import (
 
 # Where images are looked for, from the folder of the JSON file on.
 _FOLDERS = ('', 'images', '../images', 'JPEGImages')
-# Images that tell which folder it is: the first one may be missing.
-_LOOKED_FOR = 20
 
 _TASKS = (items.Task.DETECTION.value, items.Task.SEGMENTATION.value)
 
@@ -75,7 +73,7 @@ def open_source(
       image = _file_name(entry)
       store.add_image(image, json_values.id_of(json_values.get(entry.value, 'id')), entry.text)
       is_named = _has_file_name(entry.value) and not image_names.check_name(image)
-      if is_named and len(first) < _LOOKED_FOR:
+      if is_named and len(first) < image_names.LOOKED_FOR:
         first.append(image)
     elif entry.name == _ANNOTATIONS:
       # The place in the list is for messages.
@@ -186,12 +184,12 @@ class _Source:
 
 
 def _folder_of(path: str, first: Sequence[str]) -> str:
-  """The folder that has most of the first images, of which some may be missing, and copies of others lie elsewhere."""
+  """The folder that file names start from."""
   start = os.path.dirname(path)
   folders = [os.path.normpath(os.path.join(start, folder)) for folder in _FOLDERS]
-  found = [sum(os.path.isfile(os.path.join(folder, name)) for name in first) for folder in folders]
-  if max(found):
-    return folders[found.index(max(found))]
+  found = image_names.fullest(folders, first)
+  if found:
+    return found
   raise errors.DataError(
     f'{path}: its first image, {first[0]}, is in none of the folders {", ".join(folders)}. Give the folder that '
     'file_name starts from (images).'

@@ -4,7 +4,7 @@ import itertools
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from official_selftrain.core import errors
 from official_selftrain.datasets import faults
@@ -13,6 +13,8 @@ from official_selftrain.datasets.sources import items
 # In lower case; files may have them in any case.
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
 
+# Images that tell in which folder all of them are.
+LOOKED_FOR = 20
 # Annotations from Windows separate folders by the other slash.
 _SEPARATORS = re.compile(r'[/\\]')
 
@@ -20,6 +22,21 @@ _SEPARATORS = re.compile(r'[/\\]')
 def is_image_name(name: str) -> bool:
   """Whether a name ends as those of images do; what is in the file does not matter."""
   return name.lower().endswith(EXTENSIONS)
+
+
+def fullest(folders: Sequence[str], names: Iterable[str]) -> str:
+  """The folder that has most of the first images, of which some may be missing, and copies of others lie elsewhere.
+
+  Args:
+    folders: those that are looked into; the first one wins where several have as many.
+    names: paths of all images from there; the first `LOOKED_FOR` count.
+
+  Returns:
+    The folder; '' if none has any of them.
+  """
+  first = list(itertools.islice(names, LOOKED_FOR))
+  found = [sum(os.path.isfile(os.path.join(folder, name)) for name in first) for folder in folders]
+  return folders[found.index(max(found))] if max(found) else ''
 
 
 def display_name(name: str) -> str:

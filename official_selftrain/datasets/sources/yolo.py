@@ -29,8 +29,6 @@ SPLITS = ('train', 'val', 'test')
 _FILE = 'data.yaml'
 _IMAGES, _LABELS = 'images', 'labels'
 _BOX_FIELDS = (5, 6)
-# Lines that tell where those of a list start: the first image may be missing.
-_LOOKED_FOR = 20
 # A class and three points.
 _MIN_POLYGON_FIELDS = 7
 
@@ -363,10 +361,5 @@ def _read_list(path: str, root: str) -> list[str]:
   if not lines:
     raise errors.DataError(f'{path} lists no image; write one path on each line.')
   folder = os.path.dirname(path)
-  first = lines[:_LOOKED_FOR]
-  # Most of the first images are there; `max` takes the folder of the list where that is as true of both.
-  start = max(
-    (folder, root),
-    key=lambda place: sum(os.path.exists(os.path.join(place, line)) for line in first),
-  )
+  start = image_names.fullest((folder, root), lines) or folder
   return [os.path.normpath(os.path.join(start, line)) for line in lines]

@@ -168,7 +168,7 @@ class Entries:
       for rank, form in enumerate(_forms(source_id)):
         rows = self._connection.execute(_FIND, [form, rank]).fetchall()
         keys = {key for key, _ in rows}
-        paths = self._expected(form, rank)
+        paths = self._expected(form, rank) if rank else []
         if rank == _WHOLE_NAME and len(paths) > 1:
           # Images that differ in their endings alone.
           return None
