@@ -46,17 +46,27 @@ class _ImageIds:
       `source_id` string [n] as in `decode`; `classes` int64 [n, (boxes)]; `is_crowd` int64 [n, (boxes)], without
       entries in records that have no flags.
     """
+    crowds = {keys.BOX_IS_CROWD: tf.io.RaggedFeature(tf.int64)}
+    return {
+      'source_id': self._ids(serialized),
+      'classes': self.decode_classes(serialized),
+      'is_crowd': tf.io.parse_example(serialized, crowds)[keys.BOX_IS_CROWD],
+    }
+
+  def decode_classes(self, serialized: tf.Tensor) -> tf.RaggedTensor:
+    """Class ids of the boxes in records, as training reads them.
+
+    Args:
+      serialized: records, string [n].
+
+    Returns:
+      int64 [n, (boxes)]; -1 where a label map lacks the text.
+    """
     spec = {
       keys.BOX_CLASS: tf.io.RaggedFeature(tf.int64),
       keys.BOX_CLASS_NAME: tf.io.RaggedFeature(tf.string),
-      keys.BOX_IS_CROWD: tf.io.RaggedFeature(tf.int64),
     }
-    parsed = tf.io.parse_example(serialized, spec)
-    return {
-      'source_id': self._ids(serialized),
-      'classes': self._decode_classes(parsed),  # type: ignore[attr-defined]
-      'is_crowd': parsed[keys.BOX_IS_CROWD],
-    }
+    return self._decode_classes(tf.io.parse_example(serialized, spec))  # type: ignore[attr-defined]
 
   def _ids(self, serialized: tf.Tensor) -> tf.Tensor:
     spec = {keys.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string)}

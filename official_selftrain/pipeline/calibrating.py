@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import tensorflow as tf
 from pycocotools import mask as coco_mask
 
 from official_selftrain.core import console, errors, files, keys
-from official_selftrain.dataloaders import fractions, tfrecords
+from official_selftrain.dataloaders import decoders, detection, fractions, tfrecords
 from official_selftrain.datasets import tf_examples
 from official_selftrain.pipeline import jobs as jobs_lib
 from official_selftrain.pipeline import labelling
@@ -21,6 +21,8 @@ _TRUTH = 'truth.json'
 _LABELS = 'labels'
 _HELD_OUT = 'held-out'
 _FIELD = 'task.train_data.input_path'
+
+_Decoder = decoders.BoxDecoder | decoders.LabelMapDecoder
 
 
 def run(
@@ -68,8 +70,9 @@ def run(
     )
   truth = os.path.join(folder, _TRUTH)
   are_masks = presentation.label_format.name == segmentation.MaskFormat.name
-  is_tolerant = params.task.train_data.skip_errors
-  files.write_json(truth, _truth(images, params.task.model.num_classes, are_masks, is_tolerant))
+  decoder = None if are_masks else detection.build_decoder(train)
+  num_classes = params.task.model.num_classes
+  files.write_json(truth, _truth(images, num_classes, decoder, train.skip_errors))
   settings = params.calibration
   made = calibration.calibrate(
     presentation.measure_labels(label_dir, truth),
@@ -79,7 +82,7 @@ def run(
     settings.min_objects,
   )
   made.save(folder)
-  cuts = made.class_cuts(params.task.model.num_classes)
+  cuts = made.class_cuts(num_classes)
   console.note(
     f'cuts calibrated on {made.images} labelled images: {made.cut:g} for all classes together, {min(cuts):g} to '
     f'{max(cuts):g} by class'
@@ -134,23 +137,22 @@ class _Truth:
 
 
 def _truth(
-  paths: Sequence[str], num_classes: int, are_masks: bool, is_tolerant: bool = False
+  paths: Sequence[str], num_classes: int, decoder: _Decoder | None, is_tolerant: bool = False
 ) -> dict[str, Any]:
   """The labels of people in records, as COCO JSON whose image ids are the ids in label shards.
 
   Args:
     paths: TFRecord files; a record may have boxes and a mask.
     num_classes: with the background.
-    are_masks: whether the masks are wanted.
+    decoder: reads the boxes' classes; None for the masks instead.
     is_tolerant: images that cannot be read or decoded are left out, as with `skip_errors`.
   """
   truth = _Truth()
   for path in paths:
     records = tfrecords.readable(path) if is_tolerant else tf.data.TFRecordDataset(path)
     for index, record in enumerate(records):
-      features = tf.train.Example.FromString(record.numpy()).features.feature
       try:
-        _add(truth, features, f'{os.path.basename(path)}:{index}', are_masks)
+        _add(truth, record, f'{os.path.basename(path)}:{index}', decoder)
       except tf.errors.OpError:
         if not is_tolerant:
           raise
@@ -158,17 +160,16 @@ def _truth(
   return {'images': truth.images, 'annotations': truth.annotations, 'categories': names}
 
 
-def _add(
-  truth: _Truth, features: Mapping[str, tf.train.Feature], place: str, are_masks: bool
-) -> None:
+def _add(truth: _Truth, record: tf.Tensor, place: str, decoder: _Decoder | None) -> None:
   """Adds one record; `place` is the id of an image without one."""
+  features = tf.train.Example.FromString(record.numpy()).features.feature
   ids = features[keys.SOURCE_ID].bytes_list.value
   image_id = (ids[0].decode('utf-8', 'replace') if ids else '') or place
   height, width = tf.io.decode_image(
     features[keys.IMAGE_ENCODED].bytes_list.value[0], expand_animations=False
   ).shape[:2]
   image = {'id': image_id, 'height': height, 'width': width}
-  if are_masks:
+  if decoder is None:
     encoded = features[keys.SEGMENTATION_MASK].bytes_list.value[0]
     mask = tf.io.decode_png(encoded, channels=1).numpy()[..., 0]
     truth.images.append(image)
@@ -177,12 +178,12 @@ def _add(
   truth.images.append(image)
   sides = (keys.BOX_XMIN, keys.BOX_YMIN, keys.BOX_XMAX, keys.BOX_YMAX)
   edges = np.array([features[side].float_list.value for side in sides], np.float64).T
-  class_ids = features[keys.BOX_CLASS].int64_list.value
+  class_ids = decoder.decode_classes(record[None]).flat_values.numpy().tolist()
   crowds = features[keys.BOX_IS_CROWD].int64_list.value or [0] * len(class_ids)
   for class_id, box, is_crowd in zip(class_ids, edges.reshape(-1, 4), crowds, strict=True):
     xmin, ymin, xmax, ymax = (box * [width, height, width, height]).tolist()
     bbox = [xmin, ymin, xmax - xmin, ymax - ymin]
-    truth.add(image_id, int(class_id), bbox=bbox, area=bbox[2] * bbox[3], iscrowd=int(is_crowd))
+    truth.add(image_id, class_id, bbox=bbox, area=bbox[2] * bbox[3], iscrowd=int(is_crowd))
 
 
 def _add_mask(truth: _Truth, image_id: str, mask: np.ndarray) -> None:

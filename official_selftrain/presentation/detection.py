@@ -9,6 +9,7 @@ import tensorflow as tf
 from official_selftrain.configs import detection as configs
 from official_selftrain.core import class_names as names_lib
 from official_selftrain.core import keys
+from official_selftrain.dataloaders import detection
 from official_selftrain.datasets import coco as annotations
 from official_selftrain.evaluation import coco as evaluation
 from official_selftrain.presentation import base, label_facts, sheet_groups
@@ -54,7 +55,11 @@ class DetectionPresentation(base.Presentation):
     """See `Presentation`; counts boxes."""
     classes: Counter[int] = Counter()
     images = 0
-    readable = tf.data.TFRecordDataset(list(files)).map(_classes_of).ignore_errors()
+    decoder = detection.build_decoder(self.task.task_config.train_data)
+    readable = tf.data.TFRecordDataset(list(files)).map(
+      lambda record: decoder.decode_classes(record[None])[0]
+    )
+    readable = readable.ignore_errors()
     for batch in readable.ragged_batch(256):
       classes.update(batch.flat_values.numpy().tolist())
       images += int(batch.nrows())
@@ -62,8 +67,9 @@ class DetectionPresentation(base.Presentation):
 
   def classes_in(self, record: tf.Tensor) -> set[str]:
     """See `Presentation`."""
-    ids = _classes_of(record).numpy()
-    return {names_lib.name_of(self.class_names, int(class_id)) for class_id in ids}
+    decoder = detection.build_decoder(self.task.task_config.validation_data)
+    ids = decoder.decode_classes(record[None]).flat_values.numpy().tolist()
+    return {names_lib.name_of(self.class_names, class_id) for class_id in ids}
 
   def measure_labels(self, label_dir: str, truth_file: str) -> quality.Measured:
     """See `Presentation` and `pseudo_labels.quality.evaluate_labels`."""
@@ -177,9 +183,3 @@ def _predict_one(
   # Parts of boxes in the padding around the image are cut off, as in labels and export.
   boxes = np.clip(outputs['boxes'][is_shown], 0.0, 1.0)
   return boxes_lib.ScoredBoxes(boxes, outputs['classes'][is_shown], scores[is_shown])
-
-
-def _classes_of(record: tf.Tensor) -> tf.Tensor:
-  """Class ids of the boxes in a serialized record, int64 [boxes]."""
-  spec = {keys.BOX_CLASS: tf.io.RaggedFeature(tf.int64)}
-  return tf.io.parse_single_example(record, spec)[keys.BOX_CLASS]

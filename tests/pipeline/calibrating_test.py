@@ -8,7 +8,7 @@ import pycocotools.mask
 import tensorflow as tf
 
 from official_selftrain.core import config, errors, keys
-from official_selftrain.dataloaders import fractions
+from official_selftrain.dataloaders import decoders, fractions
 from official_selftrain.datasets import tf_examples
 from official_selftrain.pipeline import calibrating, jobs
 from official_selftrain.pipeline.selftrain_graph import CALIBRATION_TEACHER, CONTROL, TEACHER
@@ -79,7 +79,7 @@ class HeldOutTest(tf.test.TestCase):
 
 
 class TruthTest(tf.test.TestCase):
-  def truth(self, are_masks):
+  def truth(self, decoder):
     """Of an image of 8 x 16 pixels with a box of class 2, a crowd of class 1, and a mask."""
     mask = np.zeros([8, 16], np.uint8)
     mask[:2], mask[7] = 2, keys.IGNORE_LABEL
@@ -89,12 +89,14 @@ class TruthTest(tf.test.TestCase):
       edges, np.array([2, 1]), np.array([0, 1]), np.array([16.0, 32.0])
     )
     features |= tf_examples.class_map_features(mask)
+    texts = {'bytes_list': {'value': [b'dog', b'cat']}}
+    features |= {keys.BOX_CLASS_NAME: tf.train.Feature(**texts)}
     path = os.path.join(self.create_tempdir().full_path, 'a.tfrecord')
     tf_examples.write_shard(path, [tf_examples.serialize(features)])
-    return calibrating._truth([path], 3, are_masks)
+    return calibrating._truth([path], 3, decoder)
 
   def test_boxes(self):
-    truth = self.truth(are_masks=False)
+    truth = self.truth(decoders.BoxDecoder())
     self.assertEqual(truth['images'], [{'id': '5', 'height': 8, 'width': 16}])
     common = {'image_id': '5'}
     self.assertEqual(
@@ -119,24 +121,31 @@ class TruthTest(tf.test.TestCase):
       ],
     )
 
+  def test_classes_of_a_label_map(self):
+    label_map = os.path.join(self.create_tempdir().full_path, 'map.csv')
+    with open(label_map, 'w', encoding='utf-8') as lines:
+      lines.write('1,dog\n2,cat\n')
+    found = self.truth(decoders.LabelMapDecoder(label_map))['annotations']
+    self.assertEqual([(a['category_id'], a['iscrowd']) for a in found], [(1, 0), (2, 1)])
+
   def test_images_that_cannot_be_decoded_are_left_out_where_training_leaves_them_out(self):
     good = tf_examples.image_features(np.zeros([8, 16, 3], np.uint8), 5)
     bad = good | {keys.IMAGE_ENCODED: tf.train.Feature(bytes_list={'value': [b'none']})}
     path = os.path.join(self.create_tempdir().full_path, 'a.tfrecord')
     tf_examples.write_shard(path, [tf_examples.serialize(each) for each in (bad, good)])
     with self.assertRaises(tf.errors.InvalidArgumentError):
-      calibrating._truth([path], 3, False)
-    found = calibrating._truth([path], 3, False, is_tolerant=True)
+      calibrating._truth([path], 3, decoders.BoxDecoder())
+    found = calibrating._truth([path], 3, decoders.BoxDecoder(), is_tolerant=True)
     self.assertEqual([each['id'] for each in found['images']], ['5'])
     # Nor is an image without a mask one in which nothing is.
     bad_mask = tf.train.Feature(bytes_list={'value': [b'none']})
     tf_examples.write_shard(
       path, [tf_examples.serialize(good | {keys.SEGMENTATION_MASK: bad_mask})]
     )
-    self.assertEqual(calibrating._truth([path], 3, True, is_tolerant=True)['images'], [])
+    self.assertEqual(calibrating._truth([path], 3, None, is_tolerant=True)['images'], [])
 
   def test_masks(self):
-    found = self.truth(are_masks=True)['annotations']
+    found = self.truth(None)['annotations']
     self.assertEqual(
       [(a['category_id'], a['iscrowd'], a['area']) for a in found], [(2, 0, 32), (1, 1, 16)]
     )

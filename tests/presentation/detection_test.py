@@ -78,6 +78,7 @@ def _classes_feature(*classes):
 
 
 def _presentation(*names, task=None):
+  task = task or types.SimpleNamespace(task_config=configs.DetectionSelfTrainingTask())
   return presentation.DetectionPresentation(task, detection.BoxFormat(NUM_CLASSES), names)
 
 
@@ -335,6 +336,23 @@ class HumanLabelsTest(tf.test.TestCase):
   def test_records_that_are_no_examples_are_left_out(self):
     human = self._count(_classes_feature(1), b'\x0a', _classes_feature(1, 2))
     self.assertEqual((human.images, human.classes), (2, {1: 2, 2: 1}))
+
+  def test_names_that_a_label_map_gives_ids(self):
+    folder = self.create_tempdir().full_path
+    label_map = os.path.join(folder, 'map.csv')
+    with open(label_map, 'w', encoding='utf-8') as lines:
+      lines.write('1,cat\n2,dog\n')
+    texts = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b'dog', b'cat', b'dog']))
+    record = datasets.serialize({keys.BOX_CLASS_NAME: texts})
+    path = os.path.join(folder, 'a.tfrecord')
+    datasets.write_shard(path, [record])
+    config = configs.DetectionSelfTrainingTask()
+    for data in (config.train_data, config.validation_data):
+      decoder = {'type': 'label_map_decoder', 'label_map_decoder': {'label_map': label_map}}
+      data.override({'decoder': decoder})
+    report = _presentation('cat', 'dog', task=types.SimpleNamespace(task_config=config))
+    self.assertEqual(report.human_labels([path]).classes, {1: 1, 2: 2})
+    self.assertEqual(report.classes_in(tf.constant(record)), {'cat', 'dog'})
 
   def test_more_images_than_are_read_at_once(self):
     human = self._count(*[_classes_feature(1)] * 300)
