@@ -2,7 +2,8 @@
 
 Teacher and control are trained for some steps as the run would train them, on its own data and devices; what they learn
 is thrown away. Everything else is arithmetic: a student's step takes as long as one of the control for as many images,
-and a third longer where `task.gradient_accumulation_steps` makes it look at the batch twice.
+a third longer where `task.gradient_accumulation_steps` makes it look at the batch twice, and where an online teacher
+labels the unlabelled part of the batch two thirds of that part longer.
 """
 
 import contextlib
@@ -42,7 +43,10 @@ _LIKE = {
 # Gate, calibration, report and export are not measured.
 _STAGES = (*_LIKE, selftrain_graph.LABELS)
 # A second forward pass over a third of the cost of forward and backward pass.
-_WEIGHED_IN_PARTS = 4 / 3
+_WEIGHED_IN_PARTS = 1 / 3
+# A forward pass, selection, and moving the labels into the student's view, measured on the embedded scenes: steps of
+# 8 + 8 images take 1.35 times as long (docs/online_teacher.md).
+_LABELLED_ONLINE = 2 / 3
 _PROBE_IMAGES = 64
 
 
@@ -139,9 +143,9 @@ class _Measured:
     images = trainer.validation_steps * task.validation_data.global_batch_size
     if trainer.validation_steps < 0:
       images = _count(task.validation_data.input_path, 'task.validation_data.input_path')
-    in_parts = stage.kind == selftrain_graph.STUDENT and task.gradient_accumulation_steps > 1
+    factor = _student_factor(job) if stage.kind == selftrain_graph.STUDENT else 1.0
     seconds = self._steps(_LIKE[stage.kind]).seconds(
-      job.train_steps, _batch(job), evaluations * images, _WEIGHED_IN_PARTS if in_parts else 1.0
+      job.train_steps, _batch(job), evaluations * images, factor
     )
     return Row(job.name, f'{job.train_steps:,} steps of {_batch(job)} images', seconds)
 
@@ -207,6 +211,17 @@ def _timed(work: Callable[[], object]) -> float:
   began = time.monotonic()
   work()
   return time.monotonic() - began
+
+
+def _student_factor(job: training.Job) -> float:
+  """How many times as long a student's step takes as one of the control with as many images."""
+  task = job.params.task
+  factor = 1.0
+  if task.gradient_accumulation_steps > 1:
+    factor += _WEIGHED_IN_PARTS
+  if task.self_training.online_teacher.enabled:
+    factor += _LABELLED_ONLINE * task.pseudo_data.global_batch_size / _batch(job)
+  return factor
 
 
 def _batch(job: training.Job) -> int:

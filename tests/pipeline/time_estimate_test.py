@@ -56,6 +56,11 @@ class ArithmeticTest(unittest.TestCase):
     found, _ = _rows('task.gradient_accumulation_steps=2')
     self.assertAlmostEqual(found['student'] - found['control'], 20 * 0.5 * 2 / 3)
 
+  def test_an_online_teacher_labels_its_part_of_the_batch(self):
+    found, _ = _rows('task.self_training.online_teacher.enabled=true')
+    # 20 steps, of 8 images in place of the 4 measured, 6 of them unlabelled.
+    self.assertAlmostEqual(found['student'] - found['control'], 20 * 0.5 * 2 * 2 / 3 * 6 / 8)
+
   def test_rounds_and_a_missing_control(self):
     found, _ = _rows('rounds=2,control.enabled=false')
     self.assertEqual(list(found), ['teacher', 'labels', 'student', 'labels-2', 'student-2'])
