@@ -94,6 +94,7 @@ class Stage:
     files: dotted settings that name the input files that its product depends on.
     additions: paths below the run directory where a person may put what its product then depends on.
     makes: files and folders below the run directory that hold its product.
+    keeps: what people put into a folder of its product; it stays when the product goes.
     is_cheap: run again when something changed; the others refuse, since a mistake would cost hours.
     is_for_all: with several workers all of them take part; the other stages are the chief's.
   """
@@ -105,6 +106,7 @@ class Stage:
   files: tuple[str, ...] = ()
   additions: tuple[str, ...] = ()
   makes: tuple[str, ...] = ()
+  keeps: tuple[str, ...] = ()
   is_cheap: bool = False
   is_for_all: bool = False
 

@@ -19,6 +19,9 @@ from official_selftrain.pseudo_labels import batches, cuts, formats, labeller, q
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.tasks import contract
 
+# In the folder of a given teacher: which one was copied there.
+_COPIED_FROM = 'copied_from.json'
+
 
 def describe_checkpoint(path: str) -> dict[str, Any]:
   """Prefix, digest and step of a checkpoint, as `pseudo_labels.manifest.describe_teacher` gives them."""
@@ -198,11 +201,21 @@ def evaluate_given_teacher(job: training.Job, checkpoint: str) -> dict[str, floa
   params = job.params.replace()
   params.trainer.optimizer_config.ema = None
   job = dataclasses.replace(job, params=params)
-  os.makedirs(job.model_dir, exist_ok=True)
   with distribution.chief_first(job.params.runtime):
+    forget_other_copy(job.model_dir, checkpoint)
     if not tf.train.latest_checkpoint(job.model_dir):
       _copy_weights(job, checkpoint)
+      files.write_json(os.path.join(job.model_dir, _COPIED_FROM), describe_checkpoint(checkpoint))
   return training.run(job, 'eval')
+
+
+def forget_other_copy(folder: str, checkpoint: str) -> None:
+  """Empties the folder of a given teacher unless it holds a copy of this one; makes it where there is none."""
+  path = os.path.join(folder, _COPIED_FROM)
+  copied = files.read_json(path) if os.path.exists(path) else {}
+  if copied.get('sha256') != describe_checkpoint(checkpoint)['sha256']:
+    files.remove(folder)
+  os.makedirs(folder, exist_ok=True)
 
 
 def _copy_weights(job: training.Job, checkpoint: str) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 from official_selftrain.core import console, errors, files
@@ -68,11 +68,14 @@ class Ledger:
 
   def traces(self, stage: graph.Stage) -> planning.Traces:
     """The traces of a stage in the run directory."""
+    kept = {os.path.join(self._model_dir, name) for name in stage.keeps}
     paths = [os.path.join(self._model_dir, name) for name in stage.makes]
-    has_progress = any(
-      name.endswith(_PROGRESS) for path in paths for _, _, names in os.walk(path) for name in names
+    has_progress = any(name.endswith(_PROGRESS) for path in paths for name in _files(path, kept))
+    has_product = all(
+      os.path.exists(path) and (not os.path.isdir(path) or not kept or set(_inside(path)) - kept)
+      for path in paths
     )
-    return planning.Traces(has_progress, all(os.path.exists(path) for path in paths))
+    return planning.Traces(has_progress, has_product)
 
   def execute(
     self,
@@ -90,11 +93,14 @@ class Ledger:
       work: makes the product and returns facts about it, among them its `digest`.
     """
     before = self.read(stage.name)
+    # A removal may have been killed.
+    self._put_back(stage)
+    for name in stage.makes:
+      files.remove(os.path.join(self._model_dir, name) + _REMOVED)
     goes_on = before is not None and planning.first_change(before.inputs, inputs) is None
     if before is not None and not goes_on:
       # Nothing that was made with other settings, such as a history, may mix with the new product.
-      for name in stage.makes:
-        files.remove(os.path.join(self._model_dir, name))
+      self.clear(stage)
     record = planning.Record(inputs, 'running', before.seconds if before and goes_on else 0.0)
     self._write(stage, record, key)
     started = time.monotonic()
@@ -135,17 +141,39 @@ class Ledger:
       if self.is_done(stage.name):
         value = files.read_json(self.path(stage.name))
         files.write_json(self.path(stage.name), {**value, 'status': 'running'})
-      removed = []
-      for name in stage.makes:
-        path = os.path.join(self._model_dir, name)
-        if os.path.exists(path):
-          files.remove(path + _REMOVED)
-          os.replace(path, path + _REMOVED)
-          removed.append(path + _REMOVED)
+      removed = self._set_aside(stage)
       files.remove(self.path(stage.name))
       for path in removed:
         files.remove(path)
       console.say(f'{stage.name}: removed, will start again.')
+
+  def clear(self, stage: graph.Stage) -> None:
+    """Removes what there is of a stage's product, but not what people put into it, and not its record."""
+    for path in self._set_aside(stage):
+      files.remove(path)
+
+  def _set_aside(self, stage: graph.Stage) -> list[str]:
+    """Renames a product, without what people put into it; returns the new paths."""
+    self._put_back(stage)
+    removed = []
+    for name in stage.makes:
+      path = os.path.join(self._model_dir, name)
+      if os.path.exists(path):
+        files.remove(path + _REMOVED)
+        os.replace(path, path + _REMOVED)
+        removed.append(path + _REMOVED)
+    self._put_back(stage)
+    return removed
+
+  def _put_back(self, stage: graph.Stage) -> None:
+    """Puts what people had put into a product that was renamed where it was."""
+    for name in stage.keeps:
+      path = os.path.join(self._model_dir, name)
+      folder, last = os.path.split(path)
+      aside = os.path.join(folder + _REMOVED, last)
+      if os.path.exists(aside) and not os.path.exists(path):
+        os.makedirs(folder, exist_ok=True)
+        os.replace(aside, path)
 
   def _write(self, stage: graph.Stage, record: planning.Record, key: str) -> None:
     value = {
@@ -159,6 +187,17 @@ class Ledger:
     if record.is_done:
       value['result'] = dict(record.result)
     files.write_json(self.path(stage.name), value)
+
+
+def _inside(folder: str) -> list[str]:
+  return [os.path.join(folder, name) for name in os.listdir(folder)]
+
+
+def _files(folder: str, kept: Container[str]) -> Iterator[str]:
+  """The files below a folder, without the folders `kept`."""
+  for root, folders, names in os.walk(folder):
+    folders[:] = [name for name in folders if os.path.join(root, name) not in kept]
+    yield from names
 
 
 def _record(value: Mapping[str, Any]) -> planning.Record:

@@ -147,6 +147,7 @@ class SelfTrainingRun:
       raise errors.ConfigError(f'--stage={name} makes no labels.')
     self._open_data()
     self._check_needs([stage])
+    self._decide(stage)  # Other settings must not write over finished labels.
     return self._labelling(stage)
 
   def evaluate(self, name: str) -> dict[str, float]:
@@ -164,6 +165,7 @@ class SelfTrainingRun:
     job = self._jobs.make(stage.kind, stage.round)
     given = self._params.teacher.checkpoint
     if stage.kind == TEACHER and given:
+      self._decide(stage)  # Refuses to put it in place of one that this run has trained.
       return labelling.evaluate_given_teacher(job, given)
     return training.run(job, self._mode)
 
@@ -213,6 +215,11 @@ class SelfTrainingRun:
         self._digests[name] = data.input_digest(self._params, name)
     return self._digests[name]
 
+  def _key(self, stage: graph.Stage) -> str:
+    """The name of a stage's product."""
+    file_digests = {name: self._file_digest(name) for name in self._graph.sources}
+    return planning.keys(self._graph, self._settings, file_digests)[stage.name]
+
   def _decide(self, stage: graph.Stage) -> planning.Action:
     record = self._ledger.read(stage.name)
     if record is None:
@@ -222,21 +229,22 @@ class SelfTrainingRun:
 
   def _execute_one(self, stage: graph.Stage, announcement: str) -> bool:
     """Runs a stage unless it is done; returns whether it ran."""
+    shelf = None if stage.is_cheap else self._shelf
     if self._decide(stage) is planning.Action.SKIP:
+      if shelf is not None:
+        shelf.offer(self._ledger, stage, self._key(stage))
       return False
     for need in stage.needs:
       self._ledger.result(need)  # Raises for one that is not finished.
-    file_digests = {name: self._file_digest(name) for name in self._graph.sources}
-    keys = planning.keys(self._graph, self._settings, file_digests)
     console.say(announcement)
-    inputs, key, work = self._inputs(stage), keys[stage.name], _WORK[stage.kind]
+    inputs, key, work = self._inputs(stage), self._key(stage), _WORK[stage.kind]
     with distribution.together(self._params.runtime):
       if self._is_chief:
         training.write_params(self._given, self._model_dir)
-      if self._shelf is None or stage.is_cheap:
+      if shelf is None:
         self._ledger.execute(stage, inputs, key, lambda: work(self, stage))
       else:
-        self._shelf.make(self._ledger, stage, inputs, key, lambda: work(self, stage))
+        shelf.make(self._ledger, stage, inputs, key, lambda: work(self, stage))
     return True
 
   @property
@@ -247,7 +255,8 @@ class SelfTrainingRun:
     given = self._params.teacher.checkpoint
     if not given:
       return self._train(stage, '')
-    os.makedirs(self._path(TEACHER), exist_ok=True)
+    if self._is_chief:
+      labelling.forget_other_copy(self._path(TEACHER), given)
     return self._model_facts(given)
 
   def _make_backbone(self, stage: graph.Stage) -> dict[str, Any]:
@@ -322,9 +331,8 @@ class SelfTrainingRun:
   def _doubts(self, label_dir: str) -> list[str]:
     """Reasons to expect little from a student, before it is trained."""
     shown, used = self._presentation(), self._cuts()
-    labelled = tfrecords.match_files(
-      self._params.task.train_data.input_path, 'task.train_data.input_path'
-    )
+    field = 'task.train_data.input_path'
+    labelled = tfrecords.match_files(self._params.task.train_data.input_path, field)
     facts, _ = shown.facts(label_dir, used, labelled, None)
     calibrated = calibration_facts.of(
       self._params, self._model_dir, shown.class_names, used.ignore_cut
@@ -352,6 +360,7 @@ class SelfTrainingRun:
 
   def _write_report(self, stage: graph.Stage) -> dict[str, Any]:
     last = max(self._graph[need].round for need in stage.needs)
+    rounds = range(1, last + 1) if last > 1 else ()
     finished = self._finished
     models = finished.of_round(stage.needs, last)
     found = run_facts.RunFacts(
@@ -365,17 +374,14 @@ class SelfTrainingRun:
       models=models,
       metrics={kind: finished.metrics(model) for kind, model in models.items()},
       seconds=self._ledger.seconds(self._graph.names),
-      rounds=tuple(finished.round_facts(stage.needs, n) for n in range(1, last + 1))
-      if last > 1
-      else (),
+      rounds=tuple(finished.round_facts(stage.needs, number) for number in rounds),
       starts=pretrained.starts(self._params, models),
       backbone=self._jobs.pretraining() if self._params.trained_start is not None else None,
     )
     return reporting.write(found) if self._is_chief else {}
 
   def _export(self, stage: graph.Stage) -> dict[str, Any]:
-    (student,) = stage.needs
-    model = self._finished.model(STUDENT, self._graph[student].round)
+    model = self._finished.model(STUDENT, self._graph[stage.needs[0]].round)
     return exporting.export(model, self._params, self._path(*stage.makes))
 
 

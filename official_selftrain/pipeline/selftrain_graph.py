@@ -251,6 +251,7 @@ def _round(outline: Outline, number: int) -> list[Stage]:
         files=(_PSEUDO_FILES,),
         additions=corrections,
         makes=(labels_dir(number),),
+        keeps=(corrections_dir(number),),
         is_for_all=True,
       )
     )

@@ -69,14 +69,26 @@ class Shelf:
       BusyError: another process is making it.
     """
     with self._turn(stage, key):
-      found = self._take(stage, key, records.model_dir)
+      found = self._take(records, stage, key)
       if found is not None:
         console.note(f'{stage.name}: another run has made it')
         records.adopt(stage, inputs, key, found['seconds'], found['result'])
         return
       records.execute(stage, inputs, key, work)
-      (seconds,) = records.seconds((stage.name,)).values()
-      self._offer(stage, key, records.model_dir, seconds, records.result(stage.name))
+      self._put(records, stage, key)
+
+  def offer(self, records: ledger.Ledger, stage: graph.Stage, key: str) -> None:
+    """Puts the product of a finished stage on the shelf where it is missing: a kill may have come before that.
+
+    Args:
+      records: of the run that has it.
+      stage: the stage.
+      key: the name of its product.
+
+    """
+    if not os.path.exists(os.path.join(self.folder, key)):
+      with contextlib.suppress(BusyError), self._turn(stage, key):
+        self._put(records, stage, key)
 
   @contextlib.contextmanager
   def _turn(self, stage: graph.Stage, key: str) -> Iterator[None]:
@@ -91,49 +103,47 @@ class Shelf:
         raise BusyError(stage.name, path)
       yield
 
-  def _take(self, stage: graph.Stage, key: str, model_dir: str) -> dict[str, Any] | None:
+  def _take(self, records: ledger.Ledger, stage: graph.Stage, key: str) -> dict[str, Any] | None:
     """Puts the product with a key into a run directory.
 
     Args:
+      records: of the run; what a start that was given up has left of the product is replaced.
       stage: that makes it.
       key: of its product.
-      model_dir: the run directory; what a start that was given up has left there is replaced.
 
     Returns:
-      What `_offer` was given: `seconds` and `result`. None when there is no such product.
+      What `_put` wrote: `seconds` and `result`. None when there is no such product.
     """
     product = os.path.join(self.folder, key)
     record = os.path.join(product, _RECORD)
     if not os.path.exists(record):
       return None
+    records.clear(stage)
     for name in stage.makes:
-      target = os.path.join(model_dir, name)
-      files.remove(target)
-      _link(os.path.join(product, name), target)
+      _link(os.path.join(product, name), os.path.join(records.model_dir, name))
     found: dict[str, Any] = files.read_json(record)
     return found
 
-  def _offer(
-    self, stage: graph.Stage, key: str, model_dir: str, seconds: float, result: dict[str, Any]
-  ) -> None:
-    """Puts the finished product of a run on the shelf, whole or not at all.
+  def _put(self, records: ledger.Ledger, stage: graph.Stage, key: str) -> None:
+    """Puts the finished product of a run on the shelf, whole or not at all, without what people have put into it.
 
     Args:
+      records: of the run.
       stage: that made it.
       key: of its product.
-      model_dir: the run directory.
-      seconds: that it took.
-      result: the stage's result.
     """
     product = os.path.join(self.folder, key)
     if os.path.exists(product):
       return
     temporary = f'{product}.{uuid.uuid4().hex}'
     for name in stage.makes:
-      _link(os.path.join(model_dir, name), os.path.join(temporary, name))
+      _link(os.path.join(records.model_dir, name), os.path.join(temporary, name))
+    for name in stage.keeps:
+      files.remove(os.path.join(temporary, name))
+    (seconds,) = records.seconds((stage.name,)).values()
     files.write_json(
       os.path.join(temporary, _RECORD),
-      {'stage': stage.name, 'seconds': seconds, 'result': result},
+      {'stage': stage.name, 'seconds': seconds, 'result': records.result(stage.name)},
     )
     os.rename(temporary, product)
 
@@ -142,7 +152,7 @@ def _link(source: str, target: str) -> None:
   """Makes a file or a tree appear under another name, too."""
   os.makedirs(os.path.dirname(target), exist_ok=True)
   if os.path.isdir(source):
-    shutil.copytree(source, target, copy_function=_link_file)
+    shutil.copytree(source, target, copy_function=_link_file, dirs_exist_ok=True)
   elif os.path.exists(source):
     _link_file(source, target)
 

@@ -23,11 +23,13 @@ class Image:
     path: of its file.
     name: relative to what was given, with `/`, as text that can be printed; no other image has it.
     stem: name for files made from it, without a folder and extension; no other image has it.
+    version: size of the file and when it was last written; '' if that cannot be said.
   """
 
   path: str
   name: str
   stem: str
+  version: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,12 +57,13 @@ def find(given: str, output: str = '') -> list[Image]:
     output: a folder whose files are none of the images, though it may lie in the same folder.
 
   Raises:
-    DataError: there is none, or two would have files of the same name.
+    DataError: there is none, a folder cannot be read, or two would have files of the same name.
   """
   if os.path.isfile(given):
     root, paths = os.path.dirname(given), [given]
   elif os.path.isdir(given):
-    root, paths = given, _below(given)
+    root = given
+    paths = [path for _, path in image_names.list_files(given, EXTENSIONS)]
   else:
     # Names must not depend on which files there are, so they begin where the pattern does.
     root = os.path.dirname(re.split(r'[*?\[]', given)[0])
@@ -76,7 +79,7 @@ def find(given: str, output: str = '') -> list[Image]:
   by_stem: dict[str, Image] = {}
   for path in sorted(paths):
     name = image_names.display_name(os.path.relpath(path, root or '.').replace(os.sep, '/'))
-    image = Image(path, name, _stem(name))
+    image = Image(path, name, _stem(name), _version(path))
     other = by_stem.setdefault(image.stem, image)
     if other is not image:
       raise errors.DataError(
@@ -91,16 +94,18 @@ def _stem(name: str) -> str:
   return names.stem(root if extension.lower() in EXTENSIONS else name)
 
 
-def _below(folder: str) -> list[str]:
-  found = []
-  for root, folders, file_names in os.walk(folder, followlinks=True):
-    folders[:] = [each for each in folders if not each.startswith('.')]
-    found += [
-      os.path.join(root, name)
-      for name in file_names
-      if name.lower().endswith(EXTENSIONS) and not name.startswith('.')
-    ]
-  return found
+def _version(path: str) -> str:
+  try:
+    status = os.stat(path)
+  except OSError:
+    return ''  # `read` says why.
+  return f'{status.st_size} bytes, {status.st_mtime_ns}'
+
+
+def nested_stem(name: str) -> str:
+  """The name of an image without its ending, folders kept: where programs look for the labels of `a/b.jpg`."""
+  *folders, last = name.split('/')
+  return '/'.join((*map(names.stem, folders), _stem(last)))
 
 
 def read(image: Image) -> Read:

@@ -1,8 +1,8 @@
 """What was predicted so far, one line for each image: so a run that was interrupted goes on, and a cut can be changed.
 
-`predictions.jsonl` begins with a line that names the model. A line of an image has `name`, and either `reason`, or
-`height`, `width` and, for detection, `boxes` (yxyx relative to the image), `classes` and `scores`. Masks lie in
-`predicted/` beside it: classes and confidences as grey PNG files.
+`predictions.jsonl` begins with a line that names the model. A line of an image has `name`, `version`, and either
+`reason`, or `height`, `width` and, for detection, `boxes` (yxyx relative to the image), `classes` and `scores`. Masks
+lie in `predicted/` beside it: classes and confidences as grey PNG files.
 """
 
 import dataclasses
@@ -17,11 +17,13 @@ import numpy as np
 from PIL import Image
 
 from official_selftrain.core import errors, files
+from official_selftrain.prediction import images
 from official_selftrain.pseudo_labels.exporters import base
 
 FILE = 'predictions.jsonl'
 _MASKS = 'predicted'
 _PARTS = ('classes', 'confidences')
+_CHUNK = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +49,7 @@ class Journal:
   """The predictions of one output folder; iterates over all images in the order in which they were predicted.
 
   Attributes:
-    done: names of the images that need no prediction; those that an earlier process left out are tried again.
-    predicted: names of those that were not left out.
+    predicted: names of the images that were not left out.
   """
 
   def __init__(self, folder: str, model_digest: str):
@@ -76,44 +77,62 @@ class Journal:
         raise errors.ConfigError(
           f'--output: {folder} has predictions of another model. Name a new folder, or remove this one.'
         )
-      named = [(line['name'], 'reason' in line) for line in map(json.loads, lines)]
-    # Of an image that was tried again, the last line counts.
-    self._last = {name: place for place, (name, _) in enumerate(named)}
-    self._lines = len(named)
-    self.predicted = {name for name, is_left_out in named if not is_left_out}
-    self.done = set(self.predicted)
+      self._last: dict[str, int] = {}
+      self._versions: dict[str, str] = {}
+      self._lines = 0
+      self.predicted: set[str] = set()
+      for line in map(json.loads, lines):
+        self._count(line['name'], line.get('version', ''), 'reason' in line)
+
+  def _count(self, name: str, version: str, is_left_out: bool) -> None:
+    """Takes note of a line; of an image that was tried again, the last one counts."""
+    self._last[name] = self._lines
+    self._lines += 1
+    self._versions.pop(name, None)
+    self.predicted.discard(name)
+    if not is_left_out:
+      self._versions[name] = version
+      self.predicted.add(name)
+
+  def has(self, image: images.Image) -> bool:
+    """Whether an image needs no prediction; one that was left out is tried again, and one that is another file now."""
+    return bool(image.version) and self._versions.get(image.name) == image.version
 
   def _drop_torn_line(self) -> None:
     """Cuts off what a killed process did not finish."""
     with open(self._path, 'rb+') as stream:
-      content = stream.read()
-      stream.truncate(content.rfind(b'\n') + 1)
+      end = stream.seek(0, os.SEEK_END)
+      while end > 0:
+        start = max(0, end - _CHUNK)
+        stream.seek(start)
+        place = stream.read(end - start).rfind(b'\n')
+        if place >= 0:
+          stream.truncate(start + place + 1)
+          return
+        end = start
+      stream.truncate(0)
 
-  def add(self, entries: Sequence[tuple[Entry, str]]) -> None:
+  def add(self, entries: Sequence[tuple[Entry, images.Image]]) -> None:
     """Takes in images; they count when the call returns.
 
     Args:
-      entries: of images that are not in it, each with the image's stem.
+      entries: what is known of images for which `has` is false, each with its image.
     """
     lines = []
-    for entry, stem in entries:
-      line: dict[str, Any] = {'name': entry.name}
+    for entry, image in entries:
+      line: dict[str, Any] = {'name': entry.name, 'version': image.version}
       if entry.prediction is None:
         line['reason'] = entry.reason
       else:
         line |= {'height': entry.height, 'width': entry.width}
-        line |= self._stored(entry.prediction, stem)
+        line |= self._stored(entry.prediction, image.stem)
       lines.append(json.dumps(line, ensure_ascii=False) + '\n')
     with open(self._path, 'a', encoding='utf-8') as stream:
       stream.writelines(lines)
       stream.flush()
       os.fsync(stream.fileno())
-    for entry, _ in entries:
-      self.done.add(entry.name)
-      if entry.prediction is not None:
-        self.predicted.add(entry.name)
-      self._last[entry.name] = self._lines
-      self._lines += 1
+    for entry, image in entries:
+      self._count(entry.name, image.version, entry.prediction is None)
 
   def _stored(self, prediction: base.Boxes | base.Mask, stem: str) -> dict[str, Any]:
     if isinstance(prediction, base.Boxes):

@@ -22,7 +22,7 @@ def predict(
     done: the journal, which takes in each batch.
     batch_size: images at a time; that of the model, if it has one of its own.
   """
-  missing = [image for image in found if image.name not in done.done]
+  missing = [image for image in found if not done.has(image)]
   already = len(found) - len(missing)
   size = model.batch_size or batch_size
   with console.Progress('predict', len(found), 'images', initial=already) as bar:
@@ -51,8 +51,8 @@ def _batches(found: Sequence[images.Image], size: int) -> Iterator[_Batch]:
       yield coming.result()
 
 
-def _entries(model: models.Model, batch: _Batch) -> Iterator[tuple[journal.Entry, str]]:
-  """What goes into the journal for a batch, with stems, in the order of the images."""
+def _entries(model: models.Model, batch: _Batch) -> Iterator[tuple[journal.Entry, images.Image]]:
+  """What goes into the journal for a batch, in the order of the images."""
   encoded = [read.encoded for _, read in batch if read.encoded is not None]
   answers = iter(_answers(model, encoded))
   for image, read in batch:
@@ -60,9 +60,9 @@ def _entries(model: models.Model, batch: _Batch) -> Iterator[tuple[journal.Entry
     if read.encoded is not None:
       answer = next(answers)
     if isinstance(answer, str):
-      yield journal.Entry(image.name, reason=answer), image.stem
+      yield journal.Entry(image.name, reason=answer), image
     else:
-      yield journal.Entry(image.name, read.height, read.width, '', answer), image.stem
+      yield journal.Entry(image.name, read.height, read.width, '', answer), image
 
 
 def _answers(model: models.Model, encoded: Sequence[bytes]) -> list[models.Prediction | str]:

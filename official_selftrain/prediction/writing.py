@@ -130,7 +130,7 @@ def _image(image: images.Image, entry: journal.Entry, number: int, image_id: int
     number=number,
     image_id=image_id,
     source_id=image.name,
-    stem=image.stem,
+    stem=images.nested_stem(image.name),
     extension=os.path.splitext(image.name)[1],
     content=b'',
     height=entry.height,

@@ -1,6 +1,9 @@
 """Stages: skipped when done, refused when changed, resumed after a crash, restarted on request. No TensorFlow."""
 
+import contextlib
+import dataclasses
 import os
+import pathlib
 import re
 import tempfile
 import unittest
@@ -271,6 +274,43 @@ class RestartTest(_Case):
     # What was refused before is accepted now.
     self.assertTrue(self.execute({'seed': 1}, works['labels']))
     self.assertEqual(works['labels'].runs, 2)
+
+  def test_what_people_put_into_a_product_stays(self):
+    stage = dataclasses.replace(self.work.stage('seed'), keeps=('teacher/corrections',))
+    kept = os.path.join(self.folder, 'teacher', 'corrections', 'a.tfrecord')
+    inputs = planning.Inputs({'seed': 0}, {})
+    for kill_at in (None, 1, 2, 3):
+      with self.subTest(kill_at):
+        self.ledger.execute(stage, inputs, 'some-key', self.work)
+        self.assertEqual(self.ledger.traces(stage), planning.Traces(True, True))
+        files.write_text(kept, 'by hand')
+        removals = None
+        if kill_at:
+          removals = [mock.DEFAULT] * (kill_at - 1) + [KeyboardInterrupt]
+        remove = mock.Mock(wraps=files.remove, side_effect=removals)
+        with mock.patch.object(ledger.files, 'remove', remove), contextlib.ExitStack() as stack:
+          if kill_at:
+            stack.enter_context(self.assertRaises(KeyboardInterrupt))
+          self.ledger.remove((stage,))
+        self.assertEqual(self.exists('teacher', 'checkpoint'), kill_at == 1)
+        self.assertEqual(pathlib.Path(kept).read_text(encoding='utf-8'), 'by hand')
+        # A folder that holds nothing else is no product, and nothing that a training goes on from.
+        if kill_at is None:
+          self.assertEqual(self.ledger.traces(stage), planning.Traces(False, False))
+    # Nor does a product with other settings take it along.
+    self.ledger.execute(stage, planning.Inputs({'seed': 1}, {}), 'other-key', self.work)
+    self.assertTrue(os.path.exists(kept) and self.exists('teacher', 'checkpoint'))
+    self.assertEqual(sorted(os.listdir(self.folder)), [ledger.RECORDS_DIR, 'teacher'])
+
+  def test_what_a_kill_left_aside_is_put_back(self):
+    stage = dataclasses.replace(self.work.stage('seed'), keeps=('teacher/corrections',))
+    files.write_text(os.path.join(self.folder, 'teacher', 'corrections', 'a'), 'by hand')
+    replace = mock.Mock(wraps=os.replace, side_effect=[mock.DEFAULT, KeyboardInterrupt])
+    with mock.patch.object(ledger.os, 'replace', replace), self.assertRaises(KeyboardInterrupt):
+      self.ledger.remove((stage,))
+    self.assertFalse(self.exists('teacher', 'corrections'))
+    self.ledger.execute(stage, planning.Inputs({}, {}), 'some-key', self.work)
+    self.assertTrue(self.exists('teacher', 'corrections', 'a'))
 
   def test_single_files_are_removed_and_missing_products_are_no_error(self):
     files.write_text(os.path.join(self.folder, 'report.json'), '{}')

@@ -1,6 +1,8 @@
 """Products that runs share: made once, whole, and independent of each other afterwards. No TensorFlow."""
 
+import dataclasses
 import os
+import sys
 import tempfile
 import unittest
 from unittest import mock
@@ -107,6 +109,33 @@ class ShelfTest(unittest.TestCase):
     self.assertTrue(ledger.Ledger(self.path('a')).is_done('teacher'))
     self.make('b')
     self.assertEqual(self.made, ['a', 'b'])
+
+  def test_a_product_that_a_kill_kept_off_the_shelf_is_offered_later(self):
+    with mock.patch('official_selftrain.pipeline.sharing.os.rename', side_effect=KeyboardInterrupt):
+      with self.assertRaises(KeyboardInterrupt):
+        self.make('a')
+    records = ledger.Ledger(self.path('a'))
+    with lease.hold(os.path.join(self.shelf.folder, 'locks', 'k')):
+      self.shelf.offer(records, _STAGE, 'k')
+      self.assertFalse(os.path.exists(os.path.join(self.shelf.folder, 'k')))
+    self.shelf.offer(records, _STAGE, 'k')
+    self.shelf.offer(records, _STAGE, 'k')
+    self.assertEqual(self.make('b'), records.read('teacher'))
+    self.assertEqual(self.made, ['a'])
+    self.assertEqual(self.read('b', 'labels', 'round-1', 'a.tfrecord'), 'a')
+
+  def test_what_people_put_into_it_stays_where_it_is(self):
+    stage = dataclasses.replace(_STAGE, keeps=(os.path.join('labels', 'round-1', 'corrections'),))
+    with mock.patch.object(sys.modules[__name__], '_STAGE', stage):
+      self.make('a', key='other')
+      files.write_text(self.path('a', 'labels', 'round-1', 'corrections', 'mine'), 'by hand')
+      self.shelf.offer(ledger.Ledger(self.path('a')), stage, 'k')
+      files.write_text(self.path('b', 'labels', 'round-1', 'corrections', 'theirs'), 'by hand, too')
+      self.make('b')
+    self.assertEqual(self.made, ['a'])
+    kept = os.path.join('labels', 'round-1', 'corrections')
+    self.assertEqual(os.listdir(self.path('b', kept)), ['theirs'])
+    self.assertEqual(self.read('b', 'labels', 'round-1', 'a.tfrecord'), 'a')
 
   def test_busy(self):
     path = os.path.join(self.shelf.folder, 'locks', 'k')

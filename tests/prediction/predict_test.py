@@ -110,6 +110,23 @@ class DetectionTest(unittest.TestCase):
     self.assertEqual(asked, [1])
     self.assertGreater(len(self._json('coco_results', 'results.json')), len(before))
 
+  def test_another_image_under_a_name_is_predicted_anew(self):
+    photo = pathlib.Path(self.photos, '1.png')
+    content = photo.read_bytes()
+    self.assertEqual(self._predict()[0], 0)
+    before = self._json('coco_results', 'results.json')
+    self.addCleanup(photo.write_bytes, content)
+    shutil.copy(os.path.join(self.photos, '2.png'), photo)
+    self.assertEqual(self._predict()[0], 0)
+    after = self._json('coco_results', 'results.json')
+
+    def of(results, number):
+      return [{**each, 'image_id': 0} for each in results if each['image_id'] == number]
+
+    self.assertNotEqual(of(before, 1), of(before, 2))
+    self.assertEqual(of(after, 1), of(before, 2))
+    self.assertEqual(of(after, 2), of(before, 2))
+
   def test_images_that_are_gone_or_repaired(self):
     torn = pathlib.Path(self.photos, '50.png')
     content = torn.read_bytes()
@@ -218,7 +235,7 @@ class SegmentationTest(unittest.TestCase):
 
 
 def _stem(name):
-  return name.replace('/', '_').removesuffix('.png')
+  return name.removesuffix('.png')
 
 
 if __name__ == '__main__':
