@@ -22,6 +22,8 @@ from official_selftrain.configs import tasks as task_configs
 from official_selftrain.core import errors
 
 _CARD = 'dataset.card'
+_FILES = ('task.train_data.input_path', 'task.validation_data.input_path')
+_NAMES = 'dataset.class_names'
 
 
 @dataclasses.dataclass
@@ -48,11 +50,13 @@ class SupervisedExperiment(cfg.ExperimentConfig):
       settings: all that files and command line set, by dotted name.
 
     Returns:
-      Nested overrides; empty without a card, and where the files are named already, as in the params.yaml of a run.
+      Nested overrides; empty without a card, and where all that it says is set already, as in the params.yaml of a
+      run, whose card may have been moved.
     """
     found: dict[str, Any] = {}
     directory = settings.get(_CARD, '')
-    if directory and not settings.get('task.validation_data.input_path'):
+    said = _FILES + ((_NAMES,) if self.task.data_kind else ())
+    if directory and not all(settings.get(name) for name in said):
       found = prepared_data.overrides(self, directory)
     directory = settings.get('task.joint.card', '')
     if directory and not settings.get('task.joint.data.input_path'):

@@ -116,14 +116,15 @@ class _Owner:
 
   def _beat(self) -> None:
     while not self._stop.wait(self._lifetime / 6):
-      if not self._is_ours():
+      # What cannot be read, on a file system that fails for a moment, has not been taken over.
+      if _read(self._path).get('token', self._token) != self._token:
         print(
           f'error: another process has taken over {self._path}; ending.',
           file=sys.stderr,
           flush=True,
         )
         os._exit(_LOST)
-      with contextlib.suppress(FileNotFoundError):
+      with contextlib.suppress(OSError):
         os.utime(self._path)
 
   def _is_ours(self) -> bool:

@@ -48,6 +48,7 @@ def of(
   )
   return contents.Calibration(
     images=found.images,
+    is_held_out=not (settings.label_dir or params.teacher.checkpoint),
     rule=rule,
     ignore_cut=ignore_cut,
     overall=_calibrated('all classes', whole, overall['cuts']),

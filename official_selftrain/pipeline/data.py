@@ -13,7 +13,7 @@ from official_selftrain.augment import build, ops
 from official_selftrain.checkpoints import restore
 from official_selftrain.configs import classification, contrastive, pretraining, runs
 from official_selftrain.configs import self_training as st
-from official_selftrain.core import errors, files
+from official_selftrain.core import dataset_card, errors, files
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.datasets import digit_classes, digits
 from official_selftrain.pipeline import validation_records
@@ -259,7 +259,7 @@ def input_digest(params: cfg.ExperimentConfig, setting: str) -> str:
 
   Returns:
     Digest of the checkpoint's index, which holds checksums of all weights; of the labels' manifest; of a JSON file; or
-    of names and sizes of the other files, in their order. '' when the setting is empty.
+    of the other files as in `listing_digest`. '' when the setting is empty.
 
   Raises:
     DataError: there are no such files.
@@ -290,5 +290,24 @@ def _content_digest(path: str, setting: str) -> str:
 
 
 def listing_digest(paths: Sequence[str]) -> str:
-  """Digest over names and sizes of files, in their order."""
-  return files.digest_of([[os.path.basename(p), tf.io.gfile.stat(p).length] for p in paths])
+  """Digest over names and sizes of files, in their order, and over what a data card beside them says of their content.
+
+  Labels that are corrected and prepared again often have the same size.
+  """
+  contents = {folder: _contents(folder) for folder in {os.path.dirname(path) for path in paths}}
+  listed: list[list[str | int]] = []
+  for path in paths:
+    folder, name = os.path.split(path)
+    listed.append([name, tf.io.gfile.stat(path).length])
+    if name in contents[folder]:
+      listed[-1].append(contents[folder][name])
+  return files.digest_of(listed)
+
+
+def _contents(folder: str) -> dict[str, str]:
+  """Digests of the files in a folder by name, as its data card has them; empty without a card that can be read."""
+  try:
+    card = dataset_card.read(folder)
+  except errors.DataError:
+    return {}
+  return {name: each for found in card.sets().values() for name, each in found.files.items()}

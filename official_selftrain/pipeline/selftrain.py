@@ -279,7 +279,7 @@ class SelfTrainingRun:
     """Control or student, which may start from an earlier model, if there is one in this run."""
     control, student = selftrain_graph.control_from, selftrain_graph.labels_from
     model = (control if stage.kind == CONTROL else student)(stage.round)
-    return self._train(stage, self._finished.checkpoint(model) if model in self._graph else '')
+    return self._train(stage, self._finished.checkpoint(model) if model in stage.needs else '')
 
   def _train(self, stage: graph.Stage, start: str) -> dict[str, Any]:
     job = self._jobs.make(stage.kind, stage.round, start, self._backbone())

@@ -64,6 +64,8 @@ class Outline:
       makes none.
     pretraining_files: settings that name the files that it is made from.
     students_pretrained: whether control and student start from that backbone, and not from a teacher.
+    controls_go_on: whether the control starts from the teacher, or the control of the round before.
+    labels_online: whether the student's step labels images.
     has_teacher_augmentation: whether the teacher's differs from the student's.
     adds_teacher_batch: whether the teacher's batch is the sum of both streams'.
     adds_control_batch: whether the control's is.
@@ -90,6 +92,8 @@ class Outline:
   pretraining: Reads | None = None
   pretraining_files: tuple[str, ...] = ()
   students_pretrained: bool = False
+  controls_go_on: bool = True
+  labels_online: bool = False
   has_teacher_augmentation: bool = False
   adds_teacher_batch: bool = True
   adds_control_batch: bool = True
@@ -272,7 +276,10 @@ def _round(outline: Outline, number: int) -> list[Stage]:
       Stage(
         kind=CONTROL,
         round=number,
-        needs=(*pretrained, *((control_from(number),) if starts else ())),
+        needs=(
+          *pretrained,
+          *((control_from(number),) if starts and outline.controls_go_on else ()),
+        ),
         reads=reads + _PSEUDO_BATCH if outline.adds_control_batch else reads.minus(_BATCH),
         files=(*outline.training_files, *given),
         additions=corrections,
@@ -291,7 +298,9 @@ def _round(outline: Outline, number: int) -> list[Stage]:
         *labels,
         stage_name(GATE, number),
       ),
-      reads=training + Reads(('task.pseudo_data', 'task.self_training')),
+      reads=training
+      + Reads(('task.pseudo_data', 'task.self_training'))
+      + (outline.inference if outline.labels_online else Reads()),
       files=(*outline.training_files, *given, *given_labels),
       additions=corrections,
       makes=(stage_name(STUDENT, number),),

@@ -42,7 +42,10 @@ class DetectionPresentation(base.Presentation):
   def per_class(self, metrics: Mapping[str, float]) -> dict[str, float]:
     """See `Presentation`."""
     prefix = evaluation.PER_CLASS_AP
-    found = {k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix)}
+    # Of a class without boxes in the validation images there is no AP; the evaluator gives -1.
+    found = {
+      k.removeprefix(prefix): v for k, v in metrics.items() if k.startswith(prefix) and not v < 0
+    }
     if found.keys() <= set(self.class_names):
       return found
     # Without an annotation file the Model Garden calls classes by their ids.

@@ -14,14 +14,16 @@ def calibration(inputs: contents.ReportInputs) -> markup.Markup | None:
   band = ''
   if found.ignore_cut is not None:
     band = f' Labels from {found.ignore_cut:g} up to the cut are ignored: at least one in five of them is right.'
+  learned = ' that the teacher had not learned from'
+  if not found.is_held_out:
+    learned = ' (whether the model that labelled them has learned from them is not known)'
   largest = sorted(found.classes, key=lambda each: -each.truths)[: _MAX_CHARTS - 1]
   shown = [found.overall, *(each for each in found.classes if each in largest)]
   rows = [_row(each) for each in (found.overall, *found.classes)]
   return parts.section(
     'calibration',
     'Calibrated cuts',
-    f'Chosen on {found.images:,} labelled images that the teacher had not learned from: {found.rule}.{band} No '
-    'validation image was looked at.',
+    f'Chosen on {found.images:,} labelled images{learned}: {found.rule}.{band} No validation image was looked at.',
     markup.element('div', [_chart(each) for each in shown], class_='charts'),
     parts.grid(('class', f'true {inputs.unit}', 'cut', 'precision', 'recall', 'chosen for'), rows),
   )
@@ -48,5 +50,5 @@ def _chart(each: contents.CalibratedClass) -> markup.Markup:
     )
     for place, (name, style) in enumerate((('precision', 'c0'), ('recall', 'c1')), start=1)
   ]
-  labels = charts.Labels(f'Held-out images: {each.name}', 'cut', 'share')
+  labels = charts.Labels(f'Images of the calibration: {each.name}', 'cut', 'share')
   return charts.line_chart(labels, lines, (charts.Mark(each.cut, f'cut {each.cut:g}'),))

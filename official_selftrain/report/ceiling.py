@@ -18,14 +18,13 @@ def sentence(inputs: contents.ReportInputs) -> str:
     f'With human labels for {labelled} the model reaches {ceiling:.3f} {inputs.primary_metric}'
   )
   gap = ceiling - control
-  if gap < _MIN_GAP:
-    compared = 'hardly more than' if gap > 0 else 'no more than'
-    return (
-      f'{reaches}, {compared} the control: here, more labels of this kind alone would not help.'
-    )
+  lead, gain = (inputs.comparison(model, 'control') for model in ('ceiling', 'student'))
+  if lead is None or not lead.is_above_zero:
+    compared = f'{gap:.3f} more than' if gap >= _MIN_GAP else 'hardly more than'
+    words = compared if gap > 0 else 'no more than'
+    return f'{reaches}, {words} the control: that more labels of this kind alone would help is not shown here.'
   worth = f'{reaches}: these labels are worth {gap:.3f}'
-  leads = (inputs.comparison(model, 'control') for model in ('ceiling', 'student'))
-  if not all(found is not None and found.is_above_zero for found in leads):
+  if gap < _MIN_GAP or gain is None or not gain.is_above_zero:
     return f'{worth}.'
   return f'{worth}, of which self-training gives {share(student - control, gap)}.'
 

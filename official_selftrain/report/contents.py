@@ -254,10 +254,12 @@ class CalibratedClass:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Calibration:
-  """Cuts that were chosen on labelled images which the teacher had not learned from.
+  """Cuts that were chosen on labelled images.
 
   Attributes:
     images: number of these images.
+    is_held_out: the model that labelled them has not learned from them; False where that is not known here, of a
+      teacher or labels that were given.
     rule: how the cuts were chosen, in words.
     ignore_cut: lower end of the ignore band that comes with them; None for no band.
     overall: of all classes together.
@@ -265,6 +267,7 @@ class Calibration:
   """
 
   images: int
+  is_held_out: bool
   rule: str
   ignore_cut: float | None
   overall: CalibratedClass

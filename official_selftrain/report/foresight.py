@@ -38,7 +38,7 @@ def _precision(calibration: contents.Calibration | None) -> Iterator[str]:
   if calibration is None or found is None or found >= _LOW_PRECISION:
     return
   yield (
-    f'In the {calibration.images} images held out for calibration {found:.0%} of the labels at the cut are right. '
+    f'In the {calibration.images} images of the calibration {found:.0%} of the labels at the cut are right. '
     'Self-training has paid where nine of ten were, and hardly where two of three were. Label more images, or train a '
     'better teacher.'
   )

@@ -81,7 +81,9 @@ def build(model: Model, report: Mapping[str, Any] | None) -> dict[str, Any]:
       if base in name.split('_')
     },
     'pseudo_labels': _pseudo_labels(found['pseudo_labels']) if learned else None,
-    'settings': found.get('settings_not_default') or {},
+    'settings': {
+      name: found['settings'].get(name) for name in found.get('settings_not_default') or ()
+    },
     'verdict': (found.get('verdict') or {}).get('headline') if base == 'student' else None,
   }
   return {**card, 'limits': list(_limits(card, found))}

@@ -186,21 +186,37 @@ def everything(facts: study_contents.StudyFacts) -> list[Named]:
 def pooled(named: Sequence[Named], axis: str, value: str) -> Effect | None:
   """The effect at one value of a further axis: the mean over the other contexts, paired by seed.
 
+  Contexts that were not measured at every value of that axis are left out, or a plot would compare different ones.
+
   Args:
     named: effects of one choice on one model, from `self_training` or `of_axis`.
     axis: along which they are shown.
     value: at which.
 
   Returns:
-    The effect; its interval is over the seeds' means. None when nothing was measured there.
+    The effect; its interval is over the seeds' means. None when nothing comparable was measured there.
   """
-  there = [each.differences for each in named if each.context.get(axis) == value]
+  contexts: dict[str, set[frozenset[tuple[str, str]]]] = {}
+  for each in named:
+    if axis in each.context:
+      contexts.setdefault(each.context[axis], set()).add(_rest(each, axis))
+  everywhere = set.intersection(*contexts.values()) if contexts else set()
+  there = [
+    each.differences
+    for each in named
+    if each.context.get(axis) == value and _rest(each, axis) in everywhere
+  ]
   by_seed: dict[int, list[float]] = {}
   for differences in there:
     for seed, difference in differences.items():
       by_seed.setdefault(seed, []).append(difference)
   whole = [statistics.fmean(v) for v in by_seed.values() if len(v) == len(there)]
   return effect(whole) if whole else None
+
+
+def _rest(named: Named, axis: str) -> frozenset[tuple[str, str]]:
+  """The values of all other axes."""
+  return frozenset(each for each in named.context.items() if each[0] != axis)
 
 
 def _groups(

@@ -16,7 +16,7 @@ def render(facts: study_contents.StudyFacts) -> str:
 
 
 def table(facts: study_contents.StudyFacts, wanted: study_contents.Table) -> str:
-  """One table: mean, standard deviation over the seeds, number of runs."""
+  """One table: mean and standard deviation of the runs, and their number."""
   columns = facts.axes[wanted.columns]
   lines = [
     f'| {wanted.title} | {" | ".join(f"{wanted.columns} {column}" for column in columns)} |',

@@ -72,7 +72,7 @@ def _table(
     rows.append(
       [name, *(text_with_paper(table, name, column, cells[column]) for column in columns)]
     )
-  lead = 'Mean, standard deviation over the seeds, number of runs.'
+  lead = 'Mean and standard deviation of the runs, and their number.'
   if table.paper:
     lead += " The paper's figures are of its own data and networks, in points of a hundred."
   grid = parts.grid(['', *(f'{table.columns} {column}' for column in columns)], rows)

@@ -57,13 +57,15 @@ def sentences(facts: study_contents.StudyFacts) -> list[str]:
 
 
 def _ceiling(baseline: str, lead: Sequence[Named], facts: study_contents.StudyFacts) -> list[str]:
-  """What the missing human labels are worth, and which share of that self-training gives; nothing without a ceiling."""
+  """What the missing human labels are worth, and which share of that self-training gives, where both help."""
   found = study_effects.of_ceiling(facts)
   # A teacher has had fewer steps.
   if not found or facts.baseline != 'control':
     return []
   first = _sentence('Labelling more images', baseline, found, facts)
-  gains = {tuple(each.context.items()): each.effect.mean for each in lead}
+  gains = {
+    tuple(each.context.items()): each.effect.mean for each in lead if each.effect.outcome == 'helps'
+  }
   shares = [
     (gains[key], each.effect.mean)
     for each in found

@@ -14,6 +14,8 @@ from official_selftrain.pipeline import directories, distribution, selftrain, sh
 from official_selftrain.studies import definition, places
 
 MODE = 'train_and_eval'
+# In the run of a cell.
+REPORT = 'report.json'
 # Exit status of a start that found another process at a product that it needs.
 BUSY = 75
 
@@ -106,8 +108,22 @@ def execute(study: definition.Study, cell: definition.Cell, where: places.Places
 
 def is_done(study: definition.Study, cell: definition.Cell, where: places.Places) -> bool:
   """Whether the run of a cell was finished with the settings that the study has now."""
-  path = where.done(cell.name)
-  return os.path.exists(path) and files.read_json(path)['digest'] == cell.digest(study)
+  if not os.path.exists(os.path.join(where.run(cell.name), REPORT)):
+    return False  # It was restarted by hand, or removed.
+  return _read(where.done(cell.name)).get('digest') == cell.digest(study)
+
+
+def product_awaited(cell: definition.Cell, where: places.Places) -> str:
+  """The lease of the product that the last start of a cell found in the making elsewhere; '' if it found none."""
+  return str(_read(where.waiting(cell.name)).get('lease', ''))
+
+
+def _read(path: str) -> dict[str, Any]:
+  """A file that another runner may remove at any time; empty if there is none."""
+  try:
+    return dict(files.read_json(path))
+  except FileNotFoundError:
+    return {}
 
 
 def note_failure(cell: definition.Cell, where: places.Places, words: str) -> None:
@@ -117,6 +133,4 @@ def note_failure(cell: definition.Cell, where: places.Places, words: str) -> Non
 
 def failure(cell: definition.Cell, where: places.Places) -> str:
   """Why the last start of a cell failed; '' if it did not."""
-  path = where.failure(cell.name)
-  value: dict[str, Any] = files.read_json(path) if os.path.exists(path) else {}
-  return value.get('error', '')
+  return str(_read(where.failure(cell.name)).get('error', ''))

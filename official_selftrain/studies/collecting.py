@@ -14,7 +14,6 @@ from official_selftrain.pipeline import ledger, training
 from official_selftrain.report import contents, study_contents, study_effects, study_words
 from official_selftrain.studies import cells, definition, places
 
-_REPORT = 'report.json'
 _CSV = 'study.csv'
 
 
@@ -114,7 +113,7 @@ def _result(
       return dataclasses.replace(known, values=cell.values)
     error = cells.failure(cell, where)
     return study_contents.Result(status='failed' if error else 'left', error=error, **own)
-  report = files.read_json(os.path.join(where.run(cell.name), _REPORT))
+  report = files.read_json(os.path.join(where.run(cell.name), cells.REPORT))
   metric = report['verdict']['metric']
   measured = {str(model): (report.get(model) or {}).get(metric) for model in contents.ALL_MODELS}
   metrics = {model: value for model, value in measured.items() if value is not None}
@@ -133,7 +132,7 @@ def _metric(study: definition.Study, where: places.Places) -> str:
   """The primary metric, as the reports have it."""
   for cell in study.cells:
     if cells.is_done(study, cell, where):
-      report = files.read_json(os.path.join(where.run(cell.name), _REPORT))
+      report = files.read_json(os.path.join(where.run(cell.name), cells.REPORT))
       return str(report['verdict']['metric'])
   return str(files.read_json(where.results)['metric']) if os.path.exists(where.results) else 'AP'
 

@@ -6,13 +6,12 @@ being made elsewhere, it ends, and the runner goes on with another cell. What a 
 when its leases are over (`lease.LIFETIME`), from the last checkpoint.
 """
 
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 
-from official_selftrain.core import console, files, lease
+from official_selftrain.core import console, lease
 from official_selftrain.report import study_contents
 from official_selftrain.studies import cells, collecting, definition, places, schedule
 
@@ -98,8 +97,8 @@ def _is_finished(study: definition.Study, cell: definition.Cell, where: places.P
 
 def _must_wait(cell: definition.Cell, where: places.Places) -> bool:
   """Whether a product that the cell needs is still being made elsewhere, as its last start found."""
-  path = where.waiting(cell.name)
-  return os.path.exists(path) and lease.is_held(files.read_json(path)['lease'])
+  path = cells.product_awaited(cell, where)
+  return bool(path) and lease.is_held(path)
 
 
 def _announce(
@@ -135,6 +134,11 @@ def _run_cell(study: definition.Study, cell: definition.Cell, where: places.Plac
     cells.note_failure(cell, where, f'its process was killed by signal {-status}')
   elif status not in (0, cells.BUSY) and not cells.failure(cell, where):
     cells.note_failure(cell, where, f'its process ended with status {status}')
+  elif status == 0 and not _is_finished(study, cell, where):
+    status = 1
+    cells.note_failure(
+      cell, where, f'{study.path} or a file that it names was changed meanwhile. Start again.'
+    )
   if status in (0, cells.BUSY):
     return True
   console.say(f'{cell.name} failed: {cells.failure(cell, where)} The rest goes on.')

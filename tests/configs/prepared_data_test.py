@@ -130,6 +130,13 @@ class PreparedDataTest(unittest.TestCase):
     self._write(_card())
     params = self._load('retinanet_resnetfpn_selftrain', 'task.pseudo_data.input_path=other')
     self.assertEqual(params.task.pseudo_data.input_path, 'other')
+    # All else still comes from the card.
+    paths = 'task.train_data.input_path=mine,task.validation_data.input_path=theirs'
+    params = self._load('retinanet_resnetfpn_selftrain', paths)
+    self.assertEqual(params.task.train_data.input_path, 'mine')
+    self.assertEqual(params.task.validation_data.input_path, 'theirs')
+    self.assertEqual(params.task.pseudo_data.input_path, self._pattern('unlabelled'))
+    self.assertEqual(params.dataset.class_names, ['cat', 'dog'])
     with self.assertRaisesRegex(
       errors.ConfigError, 'class_names has 2 names and .*num_classes is 5'
     ):

@@ -145,6 +145,16 @@ class LeaseTest(unittest.TestCase):
     # It leaves the other's alone.
     self.assertTrue(os.path.exists(self.path))
 
+  def test_an_owner_that_cannot_read_its_lease_for_a_moment_lives_on(self):
+    with lease.hold(self.path, _SHORT) as is_ours:
+      self.assertTrue(is_ours)
+      os.rename(self.path, self.path + '.away')
+      time.sleep(_SHORT / 2)
+      os.rename(self.path + '.away', self.path)
+      time.sleep(_SHORT)
+      self.assertTrue(lease.is_held(self.path, _SHORT))
+    self.assertEqual(_files_beside(self.path), [])
+
   def test_three_processes_never_have_it_together(self):
     context = multiprocessing.get_context('spawn')
     log = os.path.join(os.path.dirname(os.path.dirname(self.path)), 'log')

@@ -1,9 +1,11 @@
 """What the pipeline knows of the data: ops that would change what labels mean, and settings refused before training."""
 
+import os
+
 import tensorflow as tf
 
 from official_selftrain import registry_imports  # noqa: F401
-from official_selftrain.core import config, errors
+from official_selftrain.core import config, dataset_card, errors, files
 from official_selftrain.pipeline import data
 
 _SMALL = (
@@ -62,6 +64,35 @@ class CheckAugmentationTest(tf.test.TestCase):
       "task.train_data.augmentation.auto_augment.sub_policies=['Color(2, 3)']",
       r'^task\.train_data\.augmentation: sub-policy .*probabilities must be in \[0, 1\]',
     )
+
+
+class ListingDigestTest(tf.test.TestCase):
+  def setUp(self):
+    super().setUp()
+    self.folder = self.create_tempdir().full_path
+    self.path = os.path.join(self.folder, 'labelled-00000-of-00001.tfrecord')
+    files.write_text(self.path, 'abc')
+
+  def write_card(self, digest):
+    found = dataset_card.Set(
+      pattern='labelled-*', images=1, objects={}, without_objects=0, height=(1, 1, 1),
+      width=(1, 1, 1), files={os.path.basename(self.path): digest}, source='',
+    )  # fmt: skip
+    card = dataset_card.Card('detection', ('cat',), found, None, None, {}, {})
+    dataset_card.write(card, self.folder)
+
+  def test_names_sizes_and_what_a_card_says_of_the_content(self):
+    digests = [data.listing_digest([self.path])]
+    for digest in ('one', 'two'):
+      self.write_card(digest)
+      digests.append(data.listing_digest([self.path]))
+    files.write_text(self.path, 'abcd')
+    digests.append(data.listing_digest([self.path]))
+    self.assertLen(set(digests), 4)
+    # A card that cannot be read says nothing.
+    files.write_text(os.path.join(self.folder, dataset_card.FILE_NAME), 'torn')
+    files.write_text(self.path, 'xyz')
+    self.assertEqual(data.listing_digest([self.path]), digests[0])
 
 
 if __name__ == '__main__':

@@ -167,6 +167,18 @@ class SelfTrainingGraphTest(unittest.TestCase):
       kinds = {stage.kind for stage in stages.needed_by(name)}
       self.assertLessEqual(kinds, {'teacher', 'control'})
 
+  def test_a_control_that_starts_elsewhere_does_not_depend_on_the_teacher(self):
+    stages = selftrain(controls_go_on=False, rounds=2)
+    self.assertEqual(stages['control'].needs, ())
+    self.assertEqual(stages['control-2'].needs, ())
+    self.assertIn('teacher', stages['student'].needs)
+
+  def test_a_student_whose_step_labels_depends_on_how_objects_are_selected(self):
+    settings = {'task.model.nms.top_k': 10}
+    self.assertEqual(selftrain()['student'].reads.select(settings), {})
+    for name, expected in (('student', settings), ('control', {})):
+      self.assertEqual(selftrain(labels_online=True)[name].reads.select(settings), expected)
+
   def test_given_labels_and_parts_that_are_left_out(self):
     stages = selftrain(has_given_labels=True, has_control=False, reports=False, exports=False)
     self.assertEqual(stages.names, ('teacher', 'gate', 'student'))

@@ -1,5 +1,6 @@
 """What is said of a model with more human labels."""
 
+import dataclasses
 import unittest
 
 from official_selftrain.report import ceiling, judgement, page, summary, table
@@ -41,8 +42,20 @@ class CeilingTest(unittest.TestCase):
     ):
       said = ceiling.sentence(_inputs(value))
       self.assertIn(words, said)
-      self.assertIn('more labels of this kind alone would not help', said)
+      self.assertIn('that more labels of this kind alone would help is not shown here', said)
       self.assertNotIn('%', said)
+
+  def test_a_large_difference_that_may_be_chance(self):
+    facts = _inputs(0.45)
+    wide = examples.comparisons(0.05, teacher=0.4, control=0.42, student=0.45, ceiling=0.45)
+    said = ceiling.sentence(dataclasses.replace(facts, comparisons=wide))
+    self.assertIn('0.450 AP, 0.030 more than the control: that more labels', said)
+    self.assertNotIn('worth', said)
+
+  def test_a_small_difference_that_is_none_of_chance_has_no_share(self):
+    sure = examples.comparisons(0.001, teacher=0.4, control=0.42, student=0.45, ceiling=0.426)
+    said = ceiling.sentence(dataclasses.replace(_inputs(0.426), comparisons=sure))
+    self.assertTrue(said.endswith('0.426 AP: these labels are worth 0.006.'), said)
 
   def test_without_one_nothing_is_said_or_shown(self):
     facts = examples.inputs()

@@ -17,7 +17,7 @@ def _calibration(precision):
     name='all classes', cut=0.3, truths=60, precision=precision, recall=0.7, is_own=False
   )
   return contents.Calibration(
-    images=4, rule='', ignore_cut=None, overall=overall, classes=(overall,)
+    images=4, is_held_out=True, rule='', ignore_cut=None, overall=overall, classes=(overall,)
   )
 
 
@@ -31,7 +31,7 @@ class DoubtsTest(unittest.TestCase):
   def test_labels_of_which_many_are_wrong(self):
     (found,) = foresight.doubts(_labels(), 'boxes', _calibration(0.62))
     self.assertStartsWith(
-      found, 'In the 4 images held out for calibration 62% of the labels at the cut are right.'
+      found, 'In the 4 images of the calibration 62% of the labels at the cut are right.'
     )
 
   def test_truth_of_the_unlabelled_images_is_not_looked_at(self):

@@ -48,7 +48,8 @@ def _report(images=200, rounds=()):
       'counts_per_class_human': {'nut': 10, 'bolt': 20},
       'dead': 0,
     },
-    'settings_not_default': {'seed': 4},
+    'settings': {'seed': 4, 'trainer.train_steps': 10},
+    'settings_not_default': {'seed': 0},
     'verdict': {'headline': 'Yes, it helped.'},
     'rounds': list(rounds),
   }

@@ -118,6 +118,19 @@ class StudyTest(unittest.TestCase):
     self.assertAlmostEqual(study_effects.pooled(starts, 'augmentation', 'S1').mean, 0.06)
     self.assertIsNone(study_effects.pooled(named, 'augmentation', 'S3'))
 
+  def test_pooled_leaves_out_what_other_values_do_not_have(self):
+    facts = study_facts.study({'S1': 0.05, 'S4': 0.01}, flat(0.06))
+    without = [
+      dataclasses.replace(r, metrics={**r.metrics, 'student': r.metrics['student'] + 0.5})
+      if r.values == {'augmentation': 'S4', 'init': 'simclr'}
+      else r
+      for r in facts.results
+      if r.values != {'augmentation': 'S1', 'init': 'simclr'}
+    ]
+    named = study_effects.self_training(dataclasses.replace(facts, results=tuple(without)))
+    self.assertAlmostEqual(study_effects.pooled(named, 'augmentation', 'S4').mean, 0.01)
+    self.assertAlmostEqual(study_effects.pooled(named, 'augmentation', 'S1').mean, 0.05)
+
 
 if __name__ == '__main__':
   unittest.main()

@@ -37,6 +37,8 @@ class _Cells:
   def __init__(self, study, where, **statuses):
     self.study, self.where, self.statuses = study, where, statuses
     self.started = []
+    # Cells whose settings are others than those of the runner by now.
+    self.changed = set()
 
   def __call__(self, command):
     name = next(part.partition('=')[2] for part in command if part.startswith('--cell='))
@@ -44,7 +46,7 @@ class _Cells:
     status = self.statuses.get(name, 0)
     if isinstance(status, list):
       status = status.pop(0)
-    if status == 0:
+    if status == 0 and name not in self.changed:
       finish(self.study, self.study.cell(name), self.where)
     elif status == cells.BUSY:
       files.write_json(self.where.waiting(name), {'lease': os.path.join(self.where.root, 'some')})
@@ -61,8 +63,9 @@ class RunnerTest(unittest.TestCase):
     self.where = places.Places(folder.name)
     self.names = [cell.name for cell in self.study.cells]
 
-  def run_study(self, **statuses):
+  def run_study(self, changed=(), **statuses):
     self.cells = _Cells(self.study, self.where, **statuses)
+    self.cells.changed.update(changed)
     keys = {name: {'teacher': f'teacher-{name[-1]}', 'student': name} for name in self.names}
     with (
       mock.patch.object(subprocess, 'Popen', self.cells),
@@ -87,6 +90,20 @@ class RunnerTest(unittest.TestCase):
     # The next start tries it again, and it only.
     self.assertEqual(self.run_study(), 0)
     self.assertEqual(self.cells.started, [failing])
+
+  def test_a_study_that_was_changed_meanwhile_fails_and_is_not_run_forever(self):
+    self.assertEqual(self.run_study(changed=[self.names[0]]), 1)
+    self.assertEqual(self.cells.started, self.names)
+    self.assertRegex(cells.failure(self.study.cells[0], self.where), 'was changed meanwhile')
+
+  def test_a_run_that_was_restarted_by_hand_is_not_finished(self):
+    self.run_study()
+    os.remove(self.where.results)
+    os.remove(os.path.join(self.where.run(self.names[0]), 'report.json'))
+    facts = collecting.gather(self.study, self.where, 'again')
+    self.assertEqual([r.status for r in facts.results], ['left', 'done', 'done', 'done'])
+    self.assertEqual(self.run_study(), 0)
+    self.assertEqual(self.cells.started, self.names[:1])
 
   def test_a_killed_cell(self):
     self.run_study(**{self.names[0]: -9})
