@@ -9,7 +9,7 @@ from official_selftrain.configs import runs
 from official_selftrain.core import class_names as names_lib
 from official_selftrain.pipeline import selftrain_graph
 from official_selftrain.pseudo_labels import calibration
-from official_selftrain.report import contents
+from official_selftrain.report import calibrated
 
 
 def of(
@@ -17,7 +17,7 @@ def of(
   model_dir: str,
   class_names: tuple[str, ...],
   ignore_cut: float | None,
-) -> contents.Calibration | None:
+) -> calibrated.Calibration | None:
   """The calibrated cuts of a run whose calibration is finished.
 
   Args:
@@ -46,7 +46,7 @@ def of(
     recall=row['recall'],
     is_own=False,
   )
-  return contents.Calibration(
+  return calibrated.Calibration(
     images=found.images,
     is_held_out=not (settings.label_dir or params.teacher.checkpoint),
     rule=rule,
@@ -65,6 +65,6 @@ def of(
 
 def _calibrated(
   name: str, found: calibration.ClassCut, rows: Sequence[Mapping[str, Any]]
-) -> contents.CalibratedClass:
+) -> calibrated.CalibratedClass:
   curve = tuple((row['cut'], row['precision'], row['recall']) for row in rows)
-  return contents.CalibratedClass(name=name, curve=curve, **dataclasses.asdict(found))
+  return calibrated.CalibratedClass(name=name, curve=curve, **dataclasses.asdict(found))

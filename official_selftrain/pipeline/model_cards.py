@@ -68,6 +68,10 @@ def _is_taught_online(params: cfg.ExperimentConfig, name: str) -> bool:
 
 
 def _network(model: hyperparams.Config) -> str:
+  if model.family == 'keras_cv' and hasattr(model, 'keras_cv'):
+    chosen = model.keras_cv
+    parts = [f'backbone {chosen.backbone} {chosen.preset}'.strip(), f'decoder {model.decoder.type}']
+    return f'keras_cv, {", ".join(parts)}'
   parts = []
   for kind in ('backbone', 'decoder'):
     chosen = getattr(model, kind)
@@ -94,7 +98,7 @@ def _data(params: cfg.ExperimentConfig, name: str) -> dict[str, Any]:
   sets = card.sets()
   learned = ['labelled', 'unlabelled'] if name.startswith(selftrain_graph.STUDENT) else ['labelled']
   sets = {each: sets[each] for each in (*learned, 'validation') if each in sets}
-  share = params.task.train_data.fraction
+  share = 1.0 if name == selftrain_graph.CEILING else params.task.train_data.fraction
   counts = ', '.join(
     f'{found.images:,} {each}'
     + (f' ({share:.0%} of them)' if each == 'labelled' and share < 1 else '')

@@ -104,7 +104,7 @@ class DetectionPresentation(base.Presentation):
 
     return contents.Sheet(
       'Pseudo labels',
-      f'Unlabelled images with what the teacher wrote. Solid boxes reach the cut of {cuts.cut:g} and train the '
+      f'Unlabelled images with what the teacher wrote. Solid boxes reach the cut of {cuts.in_words()} and train the '
       'student; dashed ones, from half the cut on, do not.',
       columns=4,
       tiles=sheet_groups.first_of_each(

@@ -70,6 +70,8 @@ def gather(
     },
     quality=_curve(measured),
     cut=cuts.cut,
+    class_cuts=_range(cuts),
+    quality_at_class_cuts=_at_class_cuts(measured, cuts),
     ignore_cut=cuts.ignore_cut,
     suggested_cut=_cut_by_human_count(manifest, readable, human),
     teacher_digest=manifest.provenance.teacher.get('sha256', ''),
@@ -137,6 +139,36 @@ def _curve(measured: quality.Measured | None) -> tuple[contents.QualityAtCut, ..
       **{name: math.nan if row[name] is None else row[name] for name in numbers},
     )
     for row in measured['overall']['cuts']
+  )
+
+
+def _range(cuts: cuts_lib.Cuts) -> tuple[float, float] | None:
+  of_classes = (cuts.per_class or {}).values()
+  return (min(of_classes), max(of_classes)) if of_classes else None
+
+
+def _at_class_cuts(
+  measured: quality.Measured | None, cuts: cuts_lib.Cuts
+) -> contents.QualityAtCut | None:
+  """Quality with each class cut at its own cut, or the nearest that was measured."""
+  if measured is None or not cuts.per_class:
+    return None
+  kept = right = truths = 0.0
+  for class_id, found in measured['per_class'].items():
+    cut = cuts.of(int(class_id))
+    row = min(found['cuts'], key=lambda row: abs(row['cut'] - cut))
+    count = row['boxes'] if 'boxes' in row else row['pixels']
+    kept += count
+    right += count * (row['precision'] or 0.0)
+    truths += found['truths']
+  numbers = {
+    'precision': quality.ratio(right, kept),
+    'recall': quality.ratio(right, truths),
+    'f1': quality.ratio(2.0 * right, kept + truths),
+    'count_ratio': quality.ratio(kept, truths),
+  }
+  return contents.QualityAtCut(
+    cut=cuts.cut, **{name: math.nan if each is None else each for name, each in numbers.items()}
   )
 
 

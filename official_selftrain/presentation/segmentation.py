@@ -91,7 +91,7 @@ class SegmentationPresentation(base.Presentation):
     return self._sheet(
       'Pseudo labels',
       'Unlabelled images with what the teacher wrote. Coloured pixels, and clear ones, which are background, reach the '
-      f'cut of {cuts.cut:g} and train the student; hatched ones are ignored. In sure images at least '
+      f'cut of {cuts.in_words()} and train the student; hatched ones are ignored. In sure images at least '
       f'{_SURE_SHARE:.0%} of the pixels reach it; in empty ones no pixel of an object does'
       + ('.' if cuts.keep_empty else ', and the student does not see these images.'),
       4,

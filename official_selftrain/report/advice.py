@@ -106,6 +106,12 @@ def _cut_advice(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts)
   if ratio is None or _RATIO_LOW <= ratio <= _RATIO_HIGH:
     return None
   lower = ratio < _RATIO_LOW
+  if facts.class_cuts is not None:
+    return (
+      f'{"Lower" if lower else "Raise"} {facts.named_cut}: they leave '
+      f'{contents.quantity(facts.labels_per_image)} {inputs.unit} per image where people drew '
+      f'{contents.quantity(facts.human_labels_per_image)} (ratio {ratio:.2f}).'
+    )
   suggested = facts.suggested_cut
   # A suggestion on the wrong side would contradict the ratio we quote.
   fits = suggested is not None and (suggested < facts.cut if lower else suggested > facts.cut)
@@ -184,7 +190,7 @@ def _no_finding(inputs: contents.ReportInputs) -> str:
   facts = inputs.pseudo_labels
   seen = ''
   if facts is not None and contents.finite(facts.count_ratio) is not None:
-    seen = f' (count ratio {facts.count_ratio:.2f} at the cut {facts.cut:g})'
+    seen = f' (count ratio {facts.count_ratio:.2f} at {facts.named_cut})'
   steps = inputs.steps.get('student')
   more = f'more than {steps:,} student steps' if steps else 'more student steps'
   return (

@@ -1,6 +1,6 @@
 """The page's section on calibrated cuts."""
 
-from official_selftrain.report import charts, contents, markup, parts, table
+from official_selftrain.report import calibrated, charts, contents, markup, parts, table
 
 # More charts than these nobody reads; all classes are in the table.
 _MAX_CHARTS = 6
@@ -29,7 +29,7 @@ def calibration(inputs: contents.ReportInputs) -> markup.Markup | None:
   )
 
 
-def _row(each: contents.CalibratedClass) -> tuple[str, ...]:
+def _row(each: calibrated.CalibratedClass) -> tuple[str, ...]:
   return (
     each.name,
     f'{each.truths:,}',
@@ -40,7 +40,7 @@ def _row(each: contents.CalibratedClass) -> tuple[str, ...]:
   )
 
 
-def _chart(each: contents.CalibratedClass) -> markup.Markup:
+def _chart(each: calibrated.CalibratedClass) -> markup.Markup:
   lines = [
     charts.Line(
       name,

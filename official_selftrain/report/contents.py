@@ -8,6 +8,7 @@ from typing import Any, Literal, SupportsFloat
 import numpy as np
 
 from official_selftrain.core import comparison
+from official_selftrain.report import calibrated
 
 Kind = Literal['truth', 'sure', 'unsure', 'teacher', 'student']
 Model = Literal['teacher', 'control', 'student', 'ceiling']
@@ -151,14 +152,16 @@ class PseudoLabelFacts:
     labelled: images with at least one label above the low cut they are written at.
     empty: images without any.
     dead: unreadable images.
-    kept_share_at_cut: share of the written labels whose score reaches `cut`.
-    labels_per_image: labels per readable image at `cut`.
+    kept_share_at_cut: share of the written labels that the student sees.
+    labels_per_image: labels per readable image that the student sees.
     human_labels_per_image: labels per image that people drew.
     score_histogram: of all written labels.
-    counts_per_class: pseudo labels at `cut`, by class name.
+    counts_per_class: pseudo labels that the student sees, by class name.
     counts_per_class_human: human labels by class name.
     quality: by rising cut, or None when there is no held-out truth.
     cut: score below which the student does not see a label.
+    class_cuts: lowest and highest cut of single classes, which take the place of `cut`; None where they have none.
+    quality_at_class_cuts: with each class cut at its own; None without such cuts or without truth.
     ignore_cut: lower end of the ignore band, None when there is no band.
     suggested_cut: the cut at which labels per image come closest to what people draw; None when unknown.
     teacher_digest: hex digest of the teacher's checkpoint, or of the files of another program.
@@ -179,6 +182,8 @@ class PseudoLabelFacts:
   counts_per_class_human: Mapping[str, int]
   quality: tuple[QualityAtCut, ...] | None
   cut: float
+  class_cuts: tuple[float, float] | None = None
+  quality_at_class_cuts: QualityAtCut | None = None
   ignore_cut: float | None = None
   suggested_cut: float | None = None
   teacher_digest: str = ''
@@ -199,10 +204,23 @@ class PseudoLabelFacts:
     return self.labels_per_image / self.human_labels_per_image
 
   @property
+  def cut_in_words(self) -> str:
+    """`0.5`, or `0.3 to 0.7, by class,`."""
+    if self.class_cuts is None:
+      return f'{self.cut:g}'
+    lowest, highest = self.class_cuts
+    return f'{lowest:g} to {highest:g}, by class,'
+
+  @property
+  def named_cut(self) -> str:
+    """`the cut 0.5`, or `the cuts of the classes`."""
+    return f'the cut {self.cut:g}' if self.class_cuts is None else 'the cuts of the classes'
+
+  @property
   def quality_at_cut(self) -> QualityAtCut | None:
-    """The row of `quality` nearest to `cut`."""
-    if not self.quality:
-      return None
+    """Of the labels that the student sees: the row of `quality` nearest to `cut`, or that of the classes' cuts."""
+    if not self.quality or self.class_cuts is not None:
+      return self.quality_at_class_cuts
     return min(self.quality, key=lambda row: abs(row.cut - self.cut))
 
 
@@ -227,51 +245,6 @@ class Round:
   quality: QualityAtCut | None = None
   corrected: int = 0
   rejected: int = 0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CalibratedClass:
-  """The calibrated cut of a class, or of all classes together.
-
-  Attributes:
-    name: of the class.
-    cut: labels of the class from this score on are objects.
-    truths: true objects (or pixels) in the held-out images.
-    precision: share of the labels at the cut that are right; None without any.
-    recall: share of the true ones that are found; None without any.
-    is_own: whether it was chosen for this class alone.
-    curve: (cut, precision, recall), with None where there is nothing to divide by.
-  """
-
-  name: str
-  cut: float
-  truths: int
-  precision: float | None
-  recall: float | None
-  is_own: bool
-  curve: tuple[tuple[float, float | None, float | None], ...] = ()
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Calibration:
-  """Cuts that were chosen on labelled images.
-
-  Attributes:
-    images: number of these images.
-    is_held_out: the model that labelled them has not learned from them; False where that is not known here, of a
-      teacher or labels that were given.
-    rule: how the cuts were chosen, in words.
-    ignore_cut: lower end of the ignore band that comes with them; None for no band.
-    overall: of all classes together.
-    classes: in the order of their ids.
-  """
-
-  images: int
-  is_held_out: bool
-  rule: str
-  ignore_cut: float | None
-  overall: CalibratedClass
-  classes: tuple[CalibratedClass, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -340,7 +313,7 @@ class ReportInputs:
   rounds: tuple[Round, ...] = ()
   starts: Mapping[str, str] = dataclasses.field(default_factory=dict)
   pretraining: Pretraining | None = None
-  calibration: Calibration | None = None
+  calibration: calibrated.Calibration | None = None
   loss_curves: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]] = dataclasses.field(
     default_factory=dict
   )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from official_selftrain.report import contents
+from official_selftrain.report import calibrated, contents
 
 # Self-training paid where nine of ten labels at the cut were right, and hardly where two of three were, see
 # experiments/results/README.md, "How the default was found" and "256 pixels and smaller anchors".
@@ -18,7 +18,7 @@ _MANY = 2.0
 
 
 def doubts(
-  facts: contents.PseudoLabelFacts, unit: str, calibration: contents.Calibration | None = None
+  facts: contents.PseudoLabelFacts, unit: str, calibration: calibrated.Calibration | None = None
 ) -> list[str]:
   """Reasons to expect little from a student that is trained on these labels.
 
@@ -33,7 +33,7 @@ def doubts(
   return [*_precision(calibration), *_amount(facts, unit), *_classes(facts, unit)]
 
 
-def _precision(calibration: contents.Calibration | None) -> Iterator[str]:
+def _precision(calibration: calibrated.Calibration | None) -> Iterator[str]:
   found = contents.finite(calibration.overall.precision) if calibration else None
   if calibration is None or found is None or found >= _LOW_PRECISION:
     return

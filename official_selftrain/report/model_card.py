@@ -102,8 +102,16 @@ def _measured(per_class: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def _pseudo_labels(facts: Mapping[str, Any]) -> dict[str, Any]:
-  names = ('num_images', 'cut', 'ignore_cut', 'labels_per_image', 'human_labels_per_image')
-  return {**{name: facts.get(name) for name in names}, 'per_class': facts.get('counts_per_class')}
+  names = ('num_images', 'source', 'cut', 'class_cuts', 'ignore_cut', 'labels_per_image')
+  found = {name: facts.get(name) for name in (*names, 'human_labels_per_image')}
+  return {**found, 'per_class': facts.get('counts_per_class')}
+
+
+def _cut(pseudo: Mapping[str, Any]) -> str:
+  if not pseudo['class_cuts']:
+    return f'{pseudo["cut"]:g}'
+  lowest, highest = pseudo['class_cuts']
+  return f'{lowest:g} to {highest:g}, by class'
 
 
 def _limits(card: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
@@ -155,9 +163,10 @@ def markdown(card: Mapping[str, Any]) -> str:
   lines += ['', '## What it learned from', '', card['data']['words']]
   pseudo = card['pseudo_labels']
   if pseudo:
+    maker = f'another program ({pseudo["source"]})' if pseudo['source'] else 'a teacher'
     lines += [
       '',
-      f'Pseudo labels of a teacher on {pseudo["num_images"]:,} images, scores from {pseudo["cut"]:g}: '
+      f'Pseudo labels of {maker} on {pseudo["num_images"]:,} images, scores from {_cut(pseudo)}: '
       f'{pseudo["labels_per_image"]:.2f} per image, where people draw {pseudo["human_labels_per_image"]:.2f}.',
     ]
   if card['is_taught_online']:

@@ -46,7 +46,7 @@ def _lead(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> st
     digest = f' Digest of its labels: {facts.teacher_digest[:_DIGEST_LENGTH]}.'
   return (
     f'{what} The student sees {inputs.unit} that score '
-    f'{facts.cut:g} or more.{band}{digest if facts.teacher_digest else ""}'
+    f'{facts.cut_in_words} or more.{band}{digest if facts.teacher_digest else ""}'
   )
 
 
@@ -70,7 +70,7 @@ def _facts(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> m
       parts.fact(
         'Precision and recall',
         f'{table.number(at_cut.precision, ".2f")} / {table.number(at_cut.recall, ".2f")}',
-        f'at the cut {at_cut.cut:g}, held-out truth',
+        f'at {facts.named_cut}, held-out truth',
       )
     )
   if at_cut is not None and facts.has_pixels:
@@ -184,8 +184,7 @@ def _class_balance(
 def _quality_table(
   inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts
 ) -> markup.Markup | None:
-  at_cut = facts.quality_at_cut
-  if not facts.quality or at_cut is None:
+  if not facts.quality:
     return None
   header = ['cut', 'precision', 'recall', 'F1', 'count ratio']
   if facts.has_pixels:
@@ -197,7 +196,8 @@ def _quality_table(
     if facts.has_pixels:
       cells += [table.number(row.kept_share), table.number(row.accuracy)]
     rows.append(cells)
-  grid = parts.grid(header, rows, here=facts.quality.index(at_cut))
+  at_cut = facts.quality_at_cut if facts.class_cuts is None else None
+  grid = parts.grid(header, rows, here=facts.quality.index(at_cut) if at_cut else None)
   return parts.fold('Quality by cut as a table', grid)
 
 

@@ -6,10 +6,19 @@ import unittest
 
 from official_selftrain import export
 from official_selftrain.core import files
+from official_selftrain.pipeline import model_cards
 from tests.testing import tiny_run
 
 
 class ModelCardsTest(unittest.TestCase):
+  def test_a_network_of_keras_cv_is_named_by_what_is_built(self):
+    override = 'task.model.family=keras_cv'
+    params = tiny_run.load(override=override)
+    self.assertEqual(
+      model_cards._network(params.task.model),
+      'keras_cv, backbone ResNetV2Backbone resnet18_v2, decoder fpn',
+    )
+
   def test_the_export_of_a_run(self):
     run_dir = tiny_run.finished()
     card = files.read_json(os.path.join(run_dir, 'export', 'model_card.json'))

@@ -152,6 +152,20 @@ class FactsTest(_Case):
     self.assertFalse(facts.has_pixels)
     self.assertIsNone(self._facts()[0].quality)
 
+  def test_quality_with_a_cut_for_each_class(self):
+    truth = self._write_truth((10, 1, [0, 0, 8, 4]), (20, 2, [8, 4, 8, 4]), (30, 2, [8, 0, 8, 4]))
+    measured = self.report.measure_labels(self.label_dir, truth)
+    of_classes = cuts.Cuts(0.5, per_class={1: 0.3, 2: 0.6})
+    facts, _ = self._facts(of_classes, measured)
+    self.assertEqual(facts.class_cuts, (0.3, 0.6))
+    self.assertEqual(facts.cut_in_words, '0.3 to 0.6, by class,')
+    found = facts.quality_at_cut
+    # Of class 1 three boxes reach their cut, one of them is right; of class 2 the right one alone does.
+    self.assertEqual((found.precision, found.recall), (0.5, 2 / 3))
+    self.assertEqual((found.f1, found.count_ratio), (4 / 7, 4 / 3))
+    self.assertIsNone(self._facts(of_classes)[0].quality_at_cut)
+    self.assertIsNone(self._facts(measured=measured)[0].class_cuts)
+
   def test_truth_that_cannot_be_used(self):
     with self.assertRaisesRegex(errors.DataError, 'nowhere.json cannot be read as COCO'):
       self.report.measure_labels(self.label_dir, 'nowhere.json')

@@ -2,7 +2,7 @@
 
 import unittest
 
-from official_selftrain.report import contents, foresight
+from official_selftrain.report import calibrated, contents, foresight
 from tests.report import examples
 
 
@@ -13,10 +13,10 @@ def _labels(**changes):
 
 
 def _calibration(precision):
-  overall = contents.CalibratedClass(
+  overall = calibrated.CalibratedClass(
     name='all classes', cut=0.3, truths=60, precision=precision, recall=0.7, is_own=False
   )
-  return contents.Calibration(
+  return calibrated.Calibration(
     images=4, is_held_out=True, rule='', ignore_cut=None, overall=overall, classes=(overall,)
   )
 

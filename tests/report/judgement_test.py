@@ -233,6 +233,13 @@ class AdviceTest(unittest.TestCase):
     many = examples.pseudo_labels(labels_per_image=6.0, suggested_cut=None)
     self.assertRegex(self._advice(many)[0], r'^Raise the cut from 0\.5: .* \(ratio 2\.00\)')
 
+  def test_cuts_of_classes_are_no_single_cut(self):
+    few = examples.pseudo_labels(labels_per_image=1.5, suggested_cut=0.35, class_cuts=(0.3, 0.7))
+    self.assertEqual(
+      self._advice(few)[0],
+      'Lower the cuts of the classes: they leave 1.50 boxes per image where people drew 3.00 (ratio 0.50).',
+    )
+
   def test_pixels_are_counted_in_whole_numbers(self):
     few = examples.mask_facts(labels_per_image=750.4, suggested_cut=0.35)
     self.assertEqual(

@@ -56,6 +56,15 @@ def _report(images=200, rounds=()):
 
 
 class ModelCardTest(unittest.TestCase):
+  def test_labels_of_another_program_with_cuts_by_class(self):
+    report = _report()
+    report['pseudo_labels'] |= {'source': 'coco_results, results.json', 'class_cuts': [0.3, 0.7]}
+    text = model_card.markdown(model_card.build(_model(), report))
+    self.assertIn(
+      'Pseudo labels of another program (coco_results, results.json) on 1,536 images, scores from 0.3 to 0.7, by class',
+      text,
+    )
+
   def test_a_student(self):
     card = model_card.build(_model(), _report())
     self.assertEqual(card['metrics'], {'AP': 0.4, 'AP50': 0.6})
