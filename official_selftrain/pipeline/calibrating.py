@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from official_selftrain.datasets import tf_examples
 from official_selftrain.pipeline import jobs as jobs_lib
 from official_selftrain.pipeline import labelling
 from official_selftrain.presentation import base
-from official_selftrain.pseudo_labels import calibration, reader, segmentation
+from official_selftrain.pseudo_labels import batches, calibration, reader, segmentation
 
 _TRUTH = 'truth.json'
 _LABELS = 'labels'
@@ -43,7 +43,8 @@ def run(
     The cuts.
 
   Raises:
-    DataError: there are too few labelled images, or nothing to calibrate on.
+    DataError: there are too few labelled images, or nothing to calibrate on, or labels of `calibration.label_dir` are
+      about images of which two have the same id.
     LabelMismatchError: the labels of `calibration.label_dir` are not of the labelled images.
   """
   params, folder = jobs.params, jobs.calibration_dir
@@ -91,7 +92,11 @@ def run(
 
 
 def _write_held_out(paths: Sequence[str], jobs: jobs_lib.Jobs) -> str:
-  """Writes the records that the teacher's fraction leaves out of the run's; returns the file."""
+  """Writes the records that the teacher's fraction leaves out of the run's, each with an id of its own.
+
+  Returns:
+    The file.
+  """
   train, share = jobs.params.task.train_data, jobs.params.calibration.share
   seed, is_tolerant = train.fraction_seed, train.skip_errors
   drawn = dict(fractions.choose(paths, train.fraction, seed, is_tolerant))
@@ -119,8 +124,25 @@ def _write_held_out(paths: Sequence[str], jobs: jobs_lib.Jobs) -> str:
       yield from files.open(tf.constant(part), 0).as_numpy_iterator()
 
   path = os.path.join(jobs.calibration_dir, f'{_HELD_OUT}.tfrecord')
-  tf_examples.write_shard(path, records())
+  tf_examples.write_shard(path, _with_own_ids(records()))
   return path
+
+
+def _with_own_ids(records: Iterable[bytes]) -> Iterator[bytes]:
+  """Records in which a place was added to an id that an earlier one has: labels and truth meet by their ids."""
+  seen = set()
+  for place, record in enumerate(records):
+    source_id = batches.source_id(record)
+    if source_id in seen:
+      while source_id in seen:
+        source_id += f':{place}'
+      example = tf.train.Example.FromString(record)
+      feature = example.features.feature[keys.SOURCE_ID]
+      feature.bytes_list.value[:] = [source_id.encode('utf-8')]
+      record = example.SerializeToString()
+    if source_id:
+      seen.add(source_id)
+    yield record
 
 
 @dataclasses.dataclass
@@ -129,6 +151,18 @@ class _Truth:
 
   images: list[dict[str, Any]] = dataclasses.field(default_factory=list)
   annotations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+  ids: set[str] = dataclasses.field(default_factory=set)
+
+  def add_image(self, image_id: str, height: int, width: int, place: str) -> None:
+    """Adds an image; DataError if an earlier one has its id."""
+    if image_id in self.ids:
+      raise errors.DataError(
+        f'{place} has the id {image_id!r}, and so has an earlier labelled image: nobody can tell which of them the '
+        'labels in calibration.label_dir are about. Give each image an id (image/source_id) of its own, and import '
+        'the labels again.'
+      )
+    self.ids.add(image_id)
+    self.images.append({'id': image_id, 'height': height, 'width': width})
 
   def add(self, image_id: str, category_id: int, **more: object) -> None:
     """Adds an annotation."""
@@ -146,6 +180,9 @@ def _truth(
     num_classes: with the background.
     decoder: reads the boxes' classes; None for the masks instead.
     is_tolerant: images that cannot be read or decoded are left out, as with `skip_errors`.
+
+  Raises:
+    DataError: two images have the same id.
   """
   truth = _Truth()
   for path in paths:
@@ -168,14 +205,13 @@ def _add(truth: _Truth, record: tf.Tensor, place: str, decoder: _Decoder | None)
   height, width = tf.io.decode_image(
     features[keys.IMAGE_ENCODED].bytes_list.value[0], expand_animations=False
   ).shape[:2]
-  image = {'id': image_id, 'height': height, 'width': width}
   if decoder is None:
     encoded = features[keys.SEGMENTATION_MASK].bytes_list.value[0]
     mask = tf.io.decode_png(encoded, channels=1).numpy()[..., 0]
-    truth.images.append(image)
+    truth.add_image(image_id, height, width, place)
     _add_mask(truth, image_id, mask)
     return
-  truth.images.append(image)
+  truth.add_image(image_id, height, width, place)
   sides = (keys.BOX_XMIN, keys.BOX_YMIN, keys.BOX_XMAX, keys.BOX_YMAX)
   edges = np.array([features[side].float_list.value for side in sides], np.float64).T
   class_ids = decoder.decode_classes(record[None]).flat_values.numpy().tolist()

@@ -272,14 +272,12 @@ def _round(outline: Outline, number: int) -> list[Stage]:
   )
   if outline.has_control:
     reads = training + Reads((CONTROL,))
+    goes_on = (control_from(number),) if starts and outline.controls_go_on else ()
     stages.append(
       Stage(
         kind=CONTROL,
         round=number,
-        needs=(
-          *pretrained,
-          *((control_from(number),) if starts and outline.controls_go_on else ()),
-        ),
+        needs=(*pretrained, *goes_on),
         reads=reads + _PSEUDO_BATCH if outline.adds_control_batch else reads.minus(_BATCH),
         files=(*outline.training_files, *given),
         additions=corrections,

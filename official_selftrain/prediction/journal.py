@@ -18,7 +18,7 @@ from PIL import Image
 
 from official_selftrain.core import errors, files
 from official_selftrain.prediction import images
-from official_selftrain.pseudo_labels.exporters import base
+from official_selftrain.pseudo_labels.exporters import base, output
 
 FILE = 'predictions.jsonl'
 _MASKS = 'predicted'
@@ -60,8 +60,9 @@ class Journal:
       model_digest: of the model that predicts.
 
     Raises:
-      ConfigError: the folder holds something else, or predictions of another model.
+      ConfigError: the folder is in remote storage, or holds something else, or predictions of another model.
     """
+    output.check_is_local('--output', folder)
     if os.path.isfile(folder):
       raise errors.ConfigError(f'--output: {folder} is not a folder.')
     self._folder = folder

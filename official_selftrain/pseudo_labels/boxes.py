@@ -1,7 +1,7 @@
 """Boxes as plain arrays, read from label shards."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -32,14 +32,28 @@ def read_predictions(label_files: Sequence[str]) -> dict[str, ScoredBoxes]:
     label_files: label shards of the detection format.
 
   Returns:
-    By image id: boxes float32, relative to the image's sides, classes int64 and scores float32. Dead letters are left
+    See `iterate`, by image id.
+
+  Raises:
+    DataError: A label shard is missing or broken.
+  """
+  return dict(iterate(label_files))
+
+
+def iterate(label_files: Sequence[str]) -> Iterator[tuple[str, ScoredBoxes]]:
+  """Reads the boxes of label shards without any cut, one image at a time.
+
+  Args:
+    label_files: label shards of the detection format.
+
+  Yields:
+    Image id, and boxes float32, relative to the image's sides, classes int64 and scores float32. Dead letters are left
     out.
 
   Raises:
     DataError: A label shard is missing or broken.
   """
   sides = (keys.BOX_YMIN, keys.BOX_XMIN, keys.BOX_YMAX, keys.BOX_XMAX)
-  predictions: dict[str, ScoredBoxes] = {}
   for label_file in label_files:
     for record in shards.iterate(label_file):
       if record.serialized is None:
@@ -50,9 +64,11 @@ def read_predictions(label_files: Sequence[str]) -> dict[str, ScoredBoxes]:
       features = tf.train.Example.FromString(record.serialized).features.feature
       if features[keys.LABEL_STATUS].bytes_list.value[0].decode() == formats.DEAD:
         continue
-      predictions[features[keys.SOURCE_ID].bytes_list.value[0].decode()] = ScoredBoxes(
-        np.array([features[side].float_list.value for side in sides], np.float32).T,
-        np.array(features[keys.BOX_CLASS].int64_list.value, np.int64),
-        np.array(features[keys.BOX_SCORE].float_list.value, np.float32),
+      yield (
+        features[keys.SOURCE_ID].bytes_list.value[0].decode(),
+        ScoredBoxes(
+          np.array([features[side].float_list.value for side in sides], np.float32).T,
+          np.array(features[keys.BOX_CLASS].int64_list.value, np.int64),
+          np.array(features[keys.BOX_SCORE].float_list.value, np.float32),
+        ),
       )
-  return predictions

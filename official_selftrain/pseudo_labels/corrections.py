@@ -4,6 +4,7 @@ They lie in `corrections` in the folder of the label shards. In the next round t
 like all others, and none of the images has pseudo labels, whether it was corrected or rejected.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -12,6 +13,8 @@ from collections.abc import Mapping
 from official_selftrain.core import errors, files
 
 FOLDER = 'corrections'
+# Where the corrections before lie while others take their place.
+_ASIDE_SUFFIX = '.old'
 FILE_NAME = 'corrections.json'
 RECORDS_NAME = 'corrected'
 
@@ -60,12 +63,35 @@ def folder_of(label_dir: str) -> str:
   return os.path.join(label_dir, FOLDER)
 
 
+def publish(folder: str) -> None:
+  """Puts the folder at `files.temporary_path(folder)` in the place of earlier corrections.
+
+  A process that is killed in between loses neither: `load` takes the earlier ones back.
+  """
+  aside = folder + _ASIDE_SUFFIX
+  _take_back(folder)
+  files.remove(aside)
+  if os.path.isdir(folder):
+    os.rename(folder, aside)
+  os.rename(files.temporary_path(folder), folder)
+  files.remove(aside)
+
+
+def _take_back(folder: str) -> None:
+  """Gives earlier corrections their place again if nothing has taken it."""
+  if not os.path.exists(folder):
+    # Another worker may be faster.
+    with contextlib.suppress(FileNotFoundError):
+      os.rename(folder + _ASIDE_SUFFIX, folder)
+
+
 def load(folder: str) -> Corrections | None:
   """Reads `corrections.json`; None if there is none.
 
   Raises:
     DataError: it was written by another version, or one of its records is missing.
   """
+  _take_back(folder)
   path = pathlib.Path(folder, FILE_NAME)
   try:
     found = files.parse_json(path, _parse, 'Import the corrections again.')

@@ -72,6 +72,11 @@ class Cuts:
       ]
     )
 
+  def in_words(self) -> str:
+    """The cut, and the range of those of single classes: `0.5`, or `0.5 (by class 0.3 to 0.7)`."""
+    cuts = (self.per_class or {}).values()
+    return f'{self.cut:g}' + (f' (by class {min(cuts):g} to {max(cuts):g})' if cuts else '')
+
   def thresholds(self, classes: tf.Tensor) -> tf.Tensor:
     """The cut of each label.
 

@@ -36,7 +36,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   add(
     '--cut',
     type=float,
-    help="lowest score of an object, 0 for all that are stored; the run's if not given, 0.5 without a run",
+    help="lowest score of an object of any class, 0 for all; the run's cuts if not given, 0.5 without a run",
   )
   add(
     '--ignore_cut',
@@ -86,7 +86,7 @@ def _report(counts: 'writing.Counts', request: 'writing.Request') -> None:
   ignore_cut = request.cuts.ignore_cut
   band = '' if ignore_cut is None else f', ignore band from {ignore_cut:g}'
   path = os.path.abspath(request.output_dir)
-  console.say(f'{request.form} with scores from {request.cuts.cut:g}{band}: {path}')
+  console.say(f'{request.form} with scores from {request.cuts.in_words()}{band}: {path}')
   if counts.turned:
     console.note(
       f'{counts.turned} image(s) have EXIF data that asks viewers to turn them. Labels are about the pixels as they '

@@ -29,8 +29,12 @@ def score_bins(scores: np.ndarray) -> np.ndarray:
 
 
 def count_above(histogram: np.ndarray, cut: float) -> float:
-  """Number of scores >= `cut`: exact when the cut is a bin edge, else interpolated linearly."""
-  position = cut * NUM_BINS
+  """Number of scores >= `cut`: exact when the cut is the lower edge of a bin, else interpolated linearly.
+
+  Inside the last bin, and at 1, it is the whole bin, an upper bound: scores of exactly 1 are in it, as of labels whose
+  program gives no scores, and every cut keeps them.
+  """
+  position = min(cut * NUM_BINS, NUM_BINS - 1.0)
   whole = int(position + 1e-6)
   above = float(histogram[whole:].sum())
   part = position - whole

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from official_selftrain.core import class_names as class_names_lib
 from official_selftrain.core import console, dataset_card, errors, program
+from official_selftrain.pseudo_labels.exporters import output
 
 if TYPE_CHECKING:
   from official_selftrain.pseudo_labels.importers import entries, importing
@@ -76,6 +77,9 @@ def _run(flags: argparse.Namespace) -> None:
   Raises:
     SelfTrainError: see `importing` and `registry`.
   """
+  if flags.max_boxes < 1:
+    raise errors.ConfigError(f'--max_boxes={flags.max_boxes}: it must be at least 1.')
+  output.check_is_local('--output', flags.output)
   names, images, field = _data(flags)
   renamed = dict(_renamed(each, names) for each in flags.rename)
 
@@ -122,8 +126,7 @@ def _run(flags: argparse.Namespace) -> None:
     raise
   row = (written.images, written.labelled, written.empty, written.dead)
   print(console.table([row], ('images', 'with labels', 'without objects', 'dead letters')))
-  is_whole = importer.found.images + written.dead >= written.images
-  _tell(labels, importer.found, is_whole)
+  _tell(labels, importer.found)
   console.say(
     f'Label shards: {flags.output}. Train on them with task.pseudo_data.label_dir={flags.output}'
   )
@@ -149,10 +152,10 @@ def _forget(folder: str) -> None:
     os.remove(path)
 
 
-def _tell(labels: 'entries.Entries', found: 'importing.Found', is_whole: bool) -> None:
-  """Notes what was left out or did not meet; `is_whole`: no shard was done by an earlier run."""
+def _tell(labels: 'entries.Entries', found: 'importing.Found') -> None:
+  """Notes what was left out or did not meet."""
   unused = labels.num_images - labels.num_used
-  if unused and is_whole:
+  if unused and not found.earlier_shards:
     console.note(
       f'{unused} of the {labels.num_images} images of the labels are not among the images.'
     )

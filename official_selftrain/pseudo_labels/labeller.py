@@ -10,6 +10,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import os
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 import tensorflow as tf
@@ -91,6 +92,7 @@ class Labeller:
     self._settings = provenance.digest(label_format)
     self._strategy = strategy or tf.distribute.get_strategy()
     self._batches = batches.ImageBatches(preprocess_fn, batch_size, num_parallel_calls)
+    self._turn = threading.Lock()
 
   def label_shard(self, image_file: str, label_file: str) -> manifest_lib.ShardResult:
     """Labels one shard and marks it as done.
@@ -163,6 +165,8 @@ class Labeller:
   def run_one(self, image_file: str, output_dir: str) -> manifest_lib.ShardResult:
     """Labels one shard of many unless it is done; `run` then finds it done and writes the manifest.
 
+    Threads may share a labeller: they take turns.
+
     Args:
       image_file: the image shard.
       output_dir: that of all shards.
@@ -173,7 +177,8 @@ class Labeller:
     Raises:
       DataError: the image shard does not exist or is empty, or predictions contradict the format.
     """
-    return self._label_missing(check_image_files([image_file]), output_dir, None)[image_file]
+    with self._turn:
+      return self._label_missing(check_image_files([image_file]), output_dir, None)[image_file]
 
   def _label_missing(
     self,

@@ -215,8 +215,13 @@ class Manifest:
     """Reads the manifest of a folder of label shards.
 
     Raises:
-      DataError: There is no manifest, or it was not written by this version's `save`.
+      DataError: There is no manifest, it was not written by this version's `save`, or the folder is in remote storage.
     """
+    if '://' in os.fspath(folder):
+      raise errors.DataError(
+        f'The label shards of {folder} cannot be read: they must lie in a local folder or a mounted one. Copy the '
+        'folder, or mount the storage. Images may lie in remote storage.'
+      )
     path = pathlib.Path(folder, FILE_NAME)
     try:
       return files.parse_json(path, cls._parse, 'Write the labels again.')

@@ -206,16 +206,22 @@ def evaluate_labels(
   Raises:
     DataError: A label shard is missing or broken, a true box is, or no image has both.
   """
-  predictions = boxes_lib.read_predictions(label_files)
-  known = {name: truth.boxes(name) for name in predictions}
-  both = {name: boxes for name, boxes in known.items() if boxes is not None}
+  both: dict[str, tuple[boxes_lib.ScoredBoxes, coco.Boxes]] = {}
+  without, example = 0, None
+  for name, predicted in boxes_lib.iterate(label_files):
+    true = truth.boxes(name)
+    if true is None:
+      without += 1
+      example = example or name
+    else:
+      both[name] = (predicted, true)
   if not both:
     raise errors.DataError(
-      f'None of the {len(predictions)} labelled images has an entry in {truth.path}. The labels have ids such as '
-      f'{next(iter(predictions), None)!r}, the truth {next(iter(truth.image_ids()), None)!r}'
+      f'None of the {without} labelled images has an entry in {truth.path}. The labels have ids such as {example!r}, '
+      f'the truth {next(iter(truth.image_ids()), None)!r}'
     )
-  report = evaluate([predictions[name] for name in both], list(both.values()), cuts)
-  return {**report, 'images_without_truth': len(predictions) - len(both)}
+  predictions, truths = zip(*both.values(), strict=True)
+  return {**evaluate(predictions, truths, cuts), 'images_without_truth': without}
 
 
 def share_kept(

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from official_selftrain.core import console, errors, program
+from official_selftrain.pseudo_labels.exporters import output
 
 FORMATS = ('review', 'coco', 'coco_results', 'yolo', 'voc', 'png', 'label_studio', 'cvat')
 
@@ -33,6 +34,11 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   add('--labels', help="folder of label shards and their manifest.json, if not the run's")
   add('--images', help="the image shards that were labelled, paths or a pattern, if not the run's")
   add('--cut', type=float, help="lowest score of an object; the run's if not given")
+  add(
+    '--ignore_cut',
+    type=float,
+    help="lowest score in the ignore band; the run's if --cut is not given either, otherwise there is no band",
+  )
   add(
     '--class_names',
     help="from class 1 on, or a .txt file of one per line; the labels' own if not given",
@@ -59,11 +65,15 @@ def _run(flags: argparse.Namespace) -> None:
   """
   if flags.max_images < 1 or flags.side < 1:
     raise errors.ConfigError('--max_images and --side must be at least 1.')
+  if not flags.decisions:
+    output.check_is_local('--output', flags.output)
 
   from official_selftrain.pseudo_labels.exporters import run_settings
   from official_selftrain.pseudo_labels.reviewing import decisions, page
 
-  chosen = run_settings.choose(flags.run, flags.labels, flags.images, flags.class_names, flags.cut)
+  chosen = run_settings.choose(
+    flags.run, flags.labels, flags.images, flags.class_names, flags.cut, flags.ignore_cut
+  )
   if not flags.decisions:
     request = page.Request(
       label_dir=chosen.label_dir,

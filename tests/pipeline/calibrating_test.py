@@ -22,6 +22,13 @@ def _ids(path_parts):
   return [records.parse(each.numpy())[keys.SOURCE_ID][0] for each in drawn]
 
 
+def _record(source_id):
+  """A serialized image without objects."""
+  features = tf_examples.image_features(np.zeros([8, 16, 3], np.uint8), 5)
+  features[keys.SOURCE_ID] = tf.train.Feature(bytes_list={'value': [source_id]})
+  return tf_examples.serialize(features)
+
+
 class HeldOutTest(tf.test.TestCase):
   def make(self, override):
     """Jobs of a run in a folder of its own, and the files of the labelled images."""
@@ -76,6 +83,27 @@ class HeldOutTest(tf.test.TestCase):
     with mock.patch.object(jobs.calibration, 'load', return_value=found):
       pseudo = made.task().pseudo_data
     self.assertEqual((pseudo.cut, pseudo.ignore_cut, pseudo.class_cuts), (0.4, 0.2, [0.3] * 10))
+
+
+class RepeatedIdsTest(tf.test.TestCase):
+  def test_held_out_images_get_ids_of_their_own(self):
+    names = (b'a', b'b', b'a', b'', b'a', b'', b'a:2')
+    given = [_record(name) for name in names]
+    found = list(calibrating._with_own_ids(given))
+    ids = [records.parse(each)[keys.SOURCE_ID][0] for each in found]
+    self.assertEqual(ids, [b'a', b'b', b'a:2', b'', b'a:4', b'', b'a:2:6'])
+    self.assertEqual([found[n] for n in (0, 1, 3, 5)], [given[n] for n in (0, 1, 3, 5)])
+    self.assertEqual(
+      records.parse(found[2])[keys.IMAGE_ENCODED], records.parse(given[2])[keys.IMAGE_ENCODED]
+    )
+
+  def test_with_labels_from_elsewhere_they_are_an_error(self):
+    path = os.path.join(self.create_tempdir().full_path, 'a.tfrecord')
+    tf_examples.write_shard(path, [_record(name) for name in (b'a', b'b', b'a')])
+    with self.assertRaisesRegex(
+      errors.DataError, "^a.tfrecord:2 has the id 'a', and so has an earlier labelled image"
+    ):
+      calibrating._truth([path], 3, decoders.BoxDecoder())
 
 
 class TruthTest(tf.test.TestCase):

@@ -84,6 +84,10 @@ class JournalTest(unittest.TestCase):
     with self.assertRaisesRegex(errors.ConfigError, 'has predictions of another model'):
       journal.Journal(self.folder, 'other')
 
+  def test_remote_storage(self):
+    with self.assertRaisesRegex(errors.ConfigError, '^--output=gs://bucket/x: .* a local path'):
+      journal.Journal('gs://bucket/x', 'model')
+
   def test_a_folder_with_other_files(self):
     pathlib.Path(self.folder, 'mine.txt').touch()
     with self.assertRaisesRegex(errors.ConfigError, 'holds other files'):

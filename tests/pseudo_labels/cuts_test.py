@@ -80,6 +80,11 @@ class CutsTest(tf.test.TestCase):
     with self.assertRaisesRegex(errors.ConfigError, r'ignore_cut is 0\.5 .* band .* is empty'):
       cuts.Cuts(0.5, ignore_cut=0.5)
 
+  def test_in_words(self):
+    self.assertEqual(cuts.Cuts(0.5, ignore_cut=0.2).in_words(), '0.5')
+    several = cuts.Cuts(0.5, per_class={1: 0.7, 2: 0.3, 3: 0.4})
+    self.assertEqual(several.in_words(), '0.5 (by class 0.3 to 0.7)')
+
 
 if __name__ == '__main__':
   tf.test.main()

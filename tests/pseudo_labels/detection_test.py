@@ -182,6 +182,15 @@ class SummaryTest(tf.test.TestCase):
     self.assertEqual(histograms.count_above(histogram, 0.5), 4.0)
     self.assertEqual(histograms.count_above(histogram, 0.55), 0.0)
 
+  def test_a_score_of_1_is_above_every_cut(self):
+    summary = self._summary([1.0, 1.0, 0.94], [1, 2, 2])
+    for cut in (0.95, 0.99, 1.0):
+      kept = self.format.kept(summary, cuts.Cuts(cut))
+      self.assertEqual((kept.objects_kept, kept.images_kept), (2, 1), cut)
+    self.assertEqual(self.format.kept(summary, cuts.Cuts(0.9)).objects_kept, 3)
+    below = self._summary([0.94], [1])
+    self.assertEqual(self.format.kept(below, cuts.Cuts(1.0)).objects_kept, 0)
+
 
 if __name__ == '__main__':
   tf.test.main()

@@ -1,6 +1,8 @@
 """Ids and names in exports, and what the program refuses."""
 
+import collections
 import io
+import json
 import os
 import pathlib
 import shutil
@@ -99,6 +101,26 @@ class IdsTest(exported.ExportCase):
     # As stored, which is what the teacher saw.
     self.assertEqual([(each['width'], each['height']) for each in images], [(30, 20)] * 2)
     self.assertRegex(self.err, r'1 image\(s\) have EXIF data that asks viewers to turn them')
+
+
+class CutsByClassTest(exported.ExportCase):
+  def test_they_are_applied_and_named_also_with_another_ignore_band(self):
+    self.label()
+    pseudo = {'label_dir': self.labels, 'input_path': self.images, 'cut': 0.5}
+    pseudo['class_cuts'] = [0.8, 0.5, 0.2]
+    params = {'experiment': 'retinanet_selftrain', 'task': {'pseudo_data': pseudo}}
+    pathlib.Path(self._path('params.yaml')).write_text(json.dumps(params))
+    # Scores are 0.75 of class 1, 0.5 of class 2, 0.25 of class 3: only the first is below its cut.
+    for flags, wanted in (((), {0: 3}), (('--ignore_cut=0.6',), {0: 3, 1: 4})):
+      status, out, err = self.main(f'--run={self.folder}', '--format=coco', *flags)
+      self.assertEqual(status, 0, err)
+      self.assertIn('scores from 0.5 (by class 0.2 to 0.8)', out)
+      found = self.contents()
+      annotations = json.loads(found['annotations.json'])['annotations']
+      self.assertEqual(dict(collections.Counter(each['iscrowd'] for each in annotations)), wanted)
+      origin = json.loads(found['provenance.json'])
+      self.assertEqual(origin['class_cuts'], {'1': 0.8, '2': 0.5, '3': 0.2})
+      self.clear()
 
 
 class RefusalTest(exported.ExportCase):

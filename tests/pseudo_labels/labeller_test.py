@@ -392,6 +392,8 @@ class TeacherTest(tf.test.TestCase):
       manifest.describe_teacher('nowhere/ckpt-1', 1)
     with self.assertRaisesRegex(errors.DataError, 'labels are not finished'):
       manifest.Manifest.load('nowhere')
+    with self.assertRaisesRegex(errors.DataError, 'gs://b/a cannot be read: they must'):
+      manifest.Manifest.load('gs://b/a')
 
 
 if __name__ == '__main__':

@@ -3,6 +3,8 @@
 import json
 import os
 import time
+import weakref
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -190,6 +192,28 @@ class EvaluateLabelsTest(tf.test.TestCase):
     unlabelled.flip_bit(label, 40)
     with self.assertRaisesRegex(errors.DataError, 'Record 0 of the label shard .* is broken'):
       quality.evaluate_labels([label], truth)
+
+  def test_only_images_with_truth_are_held(self):
+    truth = self._write(
+      {
+        'images': [{'id': n, 'height': 16, 'width': 24} for n in ('a', 'b')],
+        'annotations': [],
+      }
+    )
+    made, alive = [], []
+
+    def iterate(label_files):
+      for name in (*label_files, 'a', 'x', 'y', 'b'):
+        found = _found([])
+        made.append(weakref.ref(found))
+        yield name, found
+        del found
+      alive.append(sum(each() is not None for each in made))
+
+    with mock.patch.object(boxes, 'iterate', iterate):
+      report = quality.evaluate_labels(['z'], truth)
+    self.assertEqual((report['images'], report['images_without_truth']), (2, 3))
+    self.assertEqual((len(made), alive), (5, [2]))
 
 
 class GateTest(tf.test.TestCase):

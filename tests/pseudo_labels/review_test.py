@@ -145,7 +145,26 @@ class TakeTest(_Case):
     found, _ = self.taken(f'--import={path}', '--format=coco', '--take_unchanged')
     self.assertLen(found.corrected, 4)
 
+  def test_a_mark_that_was_changed_is_a_correction(self):
+    band = '--ignore_cut=0.2'
+    self.export('coco', CUT, band)
+    path = self._path('out', 'annotations.json')
+    found, _ = self.taken(f'--import={path}', '--format=coco', band)
+    self.assertEqual(found.corrected, ())
+    content = json.loads(pathlib.Path(path).read_text())
+    ids = {each['source_id']: each['id'] for each in content['images']}
+    of_three = [each for each in content['annotations'] if each['image_id'] == ids['id-3']]
+    self.assertEqual([each['iscrowd'] for each in of_three], [0, 0, 1])
+    of_three[0]['iscrowd'], of_three[2]['iscrowd'] = 1, 0
+    pathlib.Path(path).write_text(json.dumps(content))
+    found, records = self.taken(f'--import={path}', '--format=coco', band)
+    self.assertEqual(found.corrected, ('id-3',))
+    self.assertEqual(records['id-3'][keys.BOX_IS_CROWD], [1, 0, 0])
+
   def test_what_a_user_can_get_wrong(self):
+    status, _, err = self.review('--output=gs://bucket/review.html')
+    self.assertEqual(status, 2)
+    self.assertRegex(err, '--output=gs://bucket/review.html: the output must be a local path')
     changes = {
       'is not what the review page saves': ({}, {'format': 'other'}),
       'is a review of other labels': ({}, {'labels_sha256': '0'}),
@@ -169,7 +188,27 @@ class NamesTest(_Case):
     self.assertEqual(found.rejected, ('cam1\\1.png',))
 
 
+class RepeatedIdsTest(_Case):
+  def test_two_images_with_one_id_are_refused(self):
+    names = ('a', 'b', 'a')
+    self.label(records=[unlabelled.record(unlabelled.png(n), name) for n, name in enumerate(names)])
+    path = self._path('tasks.json')
+    pathlib.Path(path).write_text(json.dumps([{'data': {'source_id': 'b'}}]))
+    for more in ((), (f'--import={path}', '--format=label_studio')):
+      status, _, err = self.review(*more)
+      self.assertEqual(status, 2)
+      self.assertRegex(err.splitlines()[-1], "^error: Two images have the id 'a', so nobody")
+    self.assertFalse(os.path.exists(self._path('review.html')))
+    self.assertIsNone(corrections.load(corrections.folder_of(self.labels)))
+
+
 class MasksTest(_Case):
+  def test_they_have_no_ignore_band(self):
+    self.label(exported.mask_labeller())
+    status, _, err = self.review('--ignore_cut=0.2')
+    self.assertEqual(status, 2)
+    self.assertRegex(err, '--ignore_cut is given, but labels of segmentation have no ignore band')
+
   def test_masks_are_taken_at_the_cut_at_which_they_were_shown(self):
     self.label(exported.mask_labeller())
     path = self.save({'id-1': {'status': 'accepted'}}, cut=0.7)

@@ -1,13 +1,14 @@
 """What every exporter is given: images with their labels, facts about all of them, and a folder to write to."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import ClassVar, Protocol, TypeAlias, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
 from official_selftrain.core import keys
 from official_selftrain.ops import masks
+from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels.exporters import output
 
 BACKGROUND = 0
@@ -27,6 +28,7 @@ class Origin:
     labels_sha256: digest of the digests of all label shards, which a run records for its stage `labels`.
     cut: labels with at least this score are objects.
     ignore_cut: labels with a score from here up to `cut` are in the ignore band; None without one.
+    class_cuts: in place of `cut` for the classes with these ids; None if it holds for all classes.
   """
 
   teacher_sha256: str
@@ -36,19 +38,23 @@ class Origin:
   labels_sha256: str
   cut: float
   ignore_cut: float | None
+  class_cuts: Mapping[int, float] | None = None
 
-  def as_dict(self) -> dict[str, str | int | float | None]:
+  def as_dict(self) -> dict[str, Any]:
     """All of it, for JSON."""
     return dataclasses.asdict(self)
 
   def in_words(self) -> dict[str, str]:
     """What is known of it as text, by name, for formats that have nothing but text."""
-    return {name: str(value) for name, value in self.as_dict().items() if value not in (None, '')}
+    cuts = ', '.join(f'{name}: {cut:g}' for name, cut in (self.class_cuts or {}).items())
+    values = {**self.as_dict(), 'class_cuts': cuts}
+    return {name: str(value) for name, value in values.items() if value not in (None, '')}
 
   def in_short(self) -> str:
     """One line that tells these labels from those of another teacher or cut."""
     teacher = self.teacher_sha256[:12] or 'unknown'
-    return f'{self.labelled_with}, teacher {teacher}, cut {self.cut:g}'
+    cut = cuts_lib.Cuts(self.cut, per_class=self.class_cuts).in_words()
+    return f'{self.labelled_with}, teacher {teacher}, cut {cut}'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -76,8 +76,8 @@ def choose(
     label_dir: --labels.
     images: --images.
     names: --class_names; else those in the labels, else the run's.
-    cut: --cut; else the run's, else 0.5.
-    ignore_cut: --ignore_cut. If it or `cut` is given, there is no other ignore band and no cut by class.
+    cut: --cut, for every class; else the run's cuts, else 0.5.
+    ignore_cut: --ignore_cut. If it or `cut` is given, there is no other ignore band.
 
   Returns:
     The labels.
@@ -94,8 +94,10 @@ def choose(
   run = read(run_dir, cut) if run_dir else None
   folder = label_dir or (run.label_dir if run else '')
   cuts = run.cuts if run else cuts_lib.Cuts(cut=DEFAULT_CUT)
-  if cut is not None or ignore_cut is not None:
-    cuts = cuts_lib.Cuts(cut=cuts.cut if cut is None else cut, ignore_cut=ignore_cut)
+  if cut is not None:
+    cuts = cuts_lib.Cuts(cut=cut, ignore_cut=ignore_cut)
+  elif ignore_cut is not None:
+    cuts = dataclasses.replace(cuts, ignore_cut=ignore_cut)
   own = given or manifest.Manifest.load(folder).class_names or (run.class_names if run else ())
   if images:
     files = tfrecords.match_files(images, '--images')

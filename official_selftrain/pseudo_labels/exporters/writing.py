@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 
 import official_selftrain
-from official_selftrain.core import console, errors
+from official_selftrain.core import console
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.pseudo_labels import segmentation
@@ -82,11 +82,6 @@ def export(request: Request) -> Counts:
   are_masks = isinstance(label_format, segmentation.MaskFormat)
   exporters = registry.MASKS if are_masks else registry.BOXES
   registry.find(exporters, request.form, label_format.name)
-  if are_masks and request.cuts.ignore_cut is not None:
-    raise errors.ConfigError(
-      '--ignore_cut is given, but labels of segmentation have no ignore band: all pixels below the cut are ignored. '
-      'Leave it out.'
-    )
   output.check(request.output_dir)
   labelled = reading.open_labels(
     request.label_dir, request.image_files, request.cuts, request.class_names
@@ -151,5 +146,6 @@ def _origin(manifest: manifest_lib.Manifest, cuts: cuts_lib.Cuts) -> base.Origin
     exported_with=f'{_PACKAGE} {official_selftrain.__version__}',
     labels_sha256=manifest.labels_sha256,
     cut=cuts.cut,
+    class_cuts=cuts.per_class,
     ignore_cut=cuts.ignore_cut,
   )

@@ -33,7 +33,7 @@ def read_label_studio(path: str, class_names: Sequence[str]) -> entries.Entries:
     class_names: not needed.
 
   Raises:
-    DataError: it cannot be read, or a task is wrong.
+    DataError: it cannot be read, a task is wrong, or two tasks are about one image.
   """
   del class_names
   made = entries.Entries()
@@ -47,7 +47,10 @@ def read_label_studio(path: str, class_names: Sequence[str]) -> entries.Entries:
     if 'image' in called:
       called['image'] = _file_of(called['image'])
     key = next(iter(called.values()))
-    made.add_image(key, *called.values())
+    if not made.add_image(key, *called.values()):
+      raise errors.DataError(
+        f'{place} is about the image {key!r}, and so is an earlier task. Delete one of them.'
+      )
     made.add(key, _of_task(task, place))
   made.seal()
   return made
@@ -113,7 +116,7 @@ def read_cvat(path: str, class_names: Sequence[str]) -> entries.Entries:
     class_names: not needed.
 
   Raises:
-    DataError: it cannot be read, or a box is wrong.
+    DataError: it cannot be read, a box is wrong, or two images have the same name.
   """
   del class_names
   made = entries.Entries()
@@ -130,7 +133,10 @@ def read_cvat(path: str, class_names: Sequence[str]) -> entries.Entries:
         if not name:
           raise errors.DataError(f'{path}, image {count} has no name.')
         boxes = tuple(_cvat_boxes(image, f'{path}, image {name}'))
-        made.add_image(name, name)
+        if not made.add_image(name, name):
+          raise errors.DataError(
+            f'{path}, image {count} is called {name!r}, and so is an earlier one. Delete or rename one of them.'
+          )
         is_known = all(each.isdecimal() for each in size)
         made.add(
           name, entries.Boxes(boxes, size=(int(size[0]), int(size[1])) if is_known else None)

@@ -21,22 +21,12 @@ def read_dataset(path: str, class_names: Sequence[str]) -> entries.Entries:
   """
   del class_names
   made = entries.Entries()
-  categories: dict[str, str] = {}
-  waiting: list[json_stream.Entry] = []
-  lists = json_stream.Lists(path, (_IMAGES, _ANNOTATIONS, _CATEGORIES))
-  for entry in lists.entries():
+  categories = _categories(path)
+  for entry in json_stream.Lists(path, (_IMAGES, _ANNOTATIONS)).entries():
     if entry.name == _IMAGES:
       _add_image(made, entry.value, _place(path, entry))
-    elif entry.name == _CATEGORIES:
-      _add_category(categories, entry.value, _place(path, entry))
-    elif categories:
-      _add_box(made, entry.value, categories, _place(path, entry))
     else:
-      # Annotations mostly come before their categories.
-      waiting.append(entry)
-  _check_lists(lists, path)
-  for entry in waiting:
-    _add_box(made, entry.value, categories, _place(path, entry))
+      _add_box(made, entry.value, categories, _place(path, entry))
   made.seal()
   return made
 
@@ -67,6 +57,17 @@ def read_results(
     _add_box(made, value, categories, place)
   made.seal()
   return made
+
+
+def _categories(path: str) -> dict[str, str]:
+  """Names by id. A reading of their own: they mostly stand after the annotations, which need not fit into memory."""
+  categories: dict[str, str] = {}
+  lists = json_stream.Lists(path, (_IMAGES, _ANNOTATIONS, _CATEGORIES))
+  for entry in lists.entries():
+    if entry.name == _CATEGORIES:
+      _add_category(categories, entry.value, _place(path, entry))
+  _check_lists(lists, path)
+  return categories
 
 
 def _add_context(made: entries.Entries, path: str) -> dict[str, str]:

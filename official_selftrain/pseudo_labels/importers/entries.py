@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 from official_selftrain.core import errors
+from official_selftrain.datasets.sources import image_names
 from official_selftrain.pseudo_labels.exporters import names
 
 _FILE = 'labels.sqlite3'
@@ -35,6 +36,8 @@ _EXPECT = """
 INSERT OR IGNORE INTO expected VALUES (?, ?, ?, ?)
 """
 _WHOLE_NAME, _BASE_NAME = 1, 2
+# Programs that compute in float32 may end up a little above 1.
+_SCORE_TOLERANCE = 1e-6
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,31 +116,50 @@ class Entries:
         f'PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES} BEGIN;'
       )
 
-  def add_image(self, key: str, *called: str) -> None:
-    """Adds an image, with labels or without.
+  def add_image(self, key: str, *called: str) -> bool:
+    """Adds an image, with labels or without. In names that are not UTF-8, question marks stand for the wrong bytes.
 
     Args:
       key: its id, with which its labels are added; it is no name, so nothing but this id finds it.
       called: its names or paths; also the key, if that is one.
+
+    Returns:
+      Whether it is new: no image with this id was added before.
     """
+    key = image_names.display_name(key)
     rows = [(_slashes(key), 0, '', key)]
-    for name in called:
+    for name in map(image_names.display_name, called):
       rows += [(form, rank, _path(name), key) for rank, form in enumerate(_forms(name))]
     with _database_errors():
-      self._connection.execute('INSERT OR IGNORE INTO images (key) VALUES (?)', [key])
+      added = self._connection.execute('INSERT OR IGNORE INTO images (key) VALUES (?)', [key])
       self._connection.executemany('INSERT INTO names VALUES (?, ?, ?, ?)', rows)
+    return added.rowcount > 0
 
   def add(self, key: str, labels: Labels) -> None:
-    """Adds labels to an image that was added, or will be; boxes may come one at a time."""
+    """Adds labels to an image that was added, or will be; boxes may come one at a time.
+
+    Raises:
+      DataError: a score is not in [0, 1].
+    """
+    key = image_names.display_name(key)
+    if isinstance(labels, Boxes):
+      _check_scores(key, labels.boxes)
     kind = 'mask' if isinstance(labels, Mask) else 'boxes'
     text = json.dumps([kind, dataclasses.astuple(labels)])
     with _database_errors():
       self._connection.execute('INSERT INTO labels (key, content) VALUES (?, ?)', [key, text])
 
   def add_each(self, found: Iterable[tuple[str, Labels]]) -> None:
-    """`add_image` and `add` for (name, labels) of files that are about one image each."""
+    """`add_image` and `add` for (name, labels) of files that are about one image each.
+
+    Raises:
+      DataError: two files are about one image, or a score is not in [0, 1].
+    """
     for name, labels in found:
-      self.add_image(name, name)
+      if not self.add_image(name, name):
+        raise errors.DataError(
+          f'Two files have labels of the image {image_names.display_name(name)!r}. Delete or rename one of them.'
+        )
       self.add(name, labels)
 
   def seal(self) -> None:
@@ -147,12 +169,22 @@ class Entries:
       self._connection.executescript(_INDEXES)
 
   def expect(self, source_ids: Iterable[str]) -> None:
-    """Says which images will be looked for, so that a part of a name that two of them share finds neither."""
+    """Says which images will be looked for, so that a part of a name that two of them share finds neither.
+
+    Raises:
+      DataError: two of them have the same id.
+    """
     with _database_errors():
       self._connection.execute('BEGIN')
       for source_id in source_ids:
         for rank, form in enumerate(_forms(source_id)):
-          self._connection.execute(_EXPECT, [form, rank, _path(source_id), source_id])
+          row = [form, rank, _path(source_id), source_id]
+          added = self._connection.execute(_EXPECT, row)
+          if not added.rowcount:
+            raise errors.DataError(
+              f'Two images have the id {source_id!r}, so nobody can tell which of them labels are about. Give each '
+              'image an id (image/source_id) of its own, and write their records again.'
+            )
       self._connection.execute('COMMIT')
 
   def find(self, source_id: str) -> Labels | None:
@@ -221,6 +253,18 @@ class Entries:
     size = next((each.size for each in parts if each.size), None)
     first = next((each for each in parts if each.boxes or each.is_rejected), Boxes())
     return dataclasses.replace(first, boxes=boxes, size=size)
+
+
+def _check_scores(key: str, boxes: Iterable[Box]) -> None:
+  """Raises DataError for a score outside [0, 1]; NaN costs its image alone, like that of a teacher."""
+  for box in boxes:
+    if box.score is not None and (
+      box.score < -_SCORE_TOLERANCE or box.score > 1.0 + _SCORE_TOLERANCE
+    ):
+      raise errors.DataError(
+        f'The image {key!r} has a box with the score {box.score:g}; scores are numbers from 0 to 1. Divide percents by '
+        '100, and turn logits into probabilities.'
+      )
 
 
 def _labels(text: str) -> Labels:

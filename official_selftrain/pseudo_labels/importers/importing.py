@@ -52,14 +52,14 @@ class Found:
   """What was met while labels were joined with images, in this run of the program.
 
   Attributes:
-    images: images that were joined; those of shards that were done before are not among them.
+    earlier_shards: shards that an earlier run had finished, of whose images nothing is known here.
     unmentioned: images that the labels do not mention.
     other_classes: number of boxes that were left out because their class is not in use, by its name.
     marked: number of boxes that were left out because they are marked as ones to leave alone and have no score, see
       `entries.Box`. With a score they are boxes of an ignore band, which a cut finds again.
   """
 
-  images: int = 0
+  earlier_shards: int = 0
   unmentioned: int = 0
   other_classes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
   marked: int = 0
@@ -94,6 +94,11 @@ class Importer(labeller.Labeller):
     self._encode_mask = isinstance(label_format, segmentation.MaskFormat)
     self._num_classes = label_format.num_classes
 
+  def _finished(self, label_file: str, image_bytes: int) -> manifest_lib.ShardResult | None:
+    result = super()._finished(label_file, image_bytes)
+    self.found.earlier_shards += result is not None
+    return result
+
   def _predict(
     self, group: Sequence[batches.Batch], shard: label_shard.LabelShard
   ) -> Callable[[], None]:
@@ -106,7 +111,6 @@ class Importer(labeller.Labeller):
 
   def _add(self, image: batches.ImageRecord, shard: label_shard.LabelShard) -> None:
     """Adds one image."""
-    self.found.images += 1
     labels = self._labels.find(shard.source_id(image))
     if labels is None:
       self.found.unmentioned += 1
@@ -232,7 +236,7 @@ def check_useful(manifest: manifest_lib.Manifest, labels: entries.Entries, found
 
   Nothing is known of shards that an earlier run had finished; with some, nothing is checked.
   """
-  if found.images + manifest.dead < manifest.images:
+  if found.earlier_shards:
     return
   if not labels.num_used:
     raise errors.DataError(

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +26,9 @@ ACCEPTED, REJECTED, CORRECTED = 'accepted', 'rejected', 'corrected'
 # Edges that another program has rounded, to pixels at most, are the same.
 _SAME_PIXELS = 1.0
 _IMAGES_PER_FILE = 500
+
+# Class id, whether it is marked as one to ignore, and float32 [4] edges relative to the image's sides.
+_Box: TypeAlias = tuple[int, bool, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +116,7 @@ def take(request: Request) -> corrections.Corrections:
 
   Raises:
     ConfigError: the format cannot hold these labels.
-    DataError: the decisions, labels or images cannot be read, or are about other images.
+    DataError: the decisions, labels or images cannot be read, or are about other images, or two images have one id.
     LabelMismatchError: the labels do not belong to the images.
   """
   labelled = reading.open_labels(
@@ -146,8 +149,7 @@ def take(request: Request) -> corrections.Corrections:
     source=f'{request.form}: {os.path.basename(os.path.normpath(request.path))}',
   )
   made.save(folder)
-  shutil.rmtree(place, ignore_errors=True)
-  os.rename(folder, place)
+  corrections.publish(place)
   if taken.unchanged:
     console.note(
       f'{taken.unchanged} images have the labels that they had: they stay pseudo labels. Count them as looked at with '
@@ -247,7 +249,9 @@ def _features(
       f'{", ".join(found.other_classes)}. Classes are {", ".join(rules.class_names)}.'
     )
   ids = [rules.class_names.index(box.class_name) + 1 for box in boxes]
-  if not is_review and not request.takes_unchanged and _are_same(read.labels, ids, edges, image):
+  is_ignored = [box.is_ignored for box in boxes]
+  theirs = list(zip(ids, is_ignored, edges, strict=True))
+  if not is_review and not request.takes_unchanged and _are_same(read.labels, theirs, image):
     taken.unchanged += 1
     return None
   edges = np.clip(edges.astype(np.float64), 0.0, 1.0)
@@ -259,7 +263,7 @@ def _features(
   features |= tf_examples.box_features(
     edges[chosen],
     np.array(ids, np.int64)[chosen],
-    np.array([box.is_ignored for box in boxes], np.int64)[chosen],
+    np.array(is_ignored, np.int64)[chosen],
     areas[chosen],
   )
   features[keys.BOX_CLASS_NAME] = tf_examples.text_feature(
@@ -277,28 +281,22 @@ def _mask(
   return shown.classes
 
 
-def _are_same(
-  shown: base.Boxes, class_ids: Sequence[int], edges: np.ndarray, image: base.Image
-) -> bool:
+def _are_same(shown: base.Boxes, theirs: Sequence[_Box], image: base.Image) -> bool:
   """Whether boxes are those that were shown, in any order; those in the ignore band may be missing."""
   kept = [box for box in shown.boxes if not box.is_ignored]
-  return any(
-    _match(candidates, class_ids, edges, image) for candidates in (list(shown.boxes), kept)
-  )
+  return any(_match(candidates, theirs, image) for candidates in (list(shown.boxes), kept))
 
 
-def _match(
-  shown: Sequence[base.Box], class_ids: Sequence[int], edges: np.ndarray, image: base.Image
-) -> bool:
-  if len(shown) != len(class_ids):
+def _match(shown: Sequence[base.Box], theirs: Sequence[_Box], image: base.Image) -> bool:
+  if len(shown) != len(theirs):
     return False
   sides = np.array([image.height, image.width, image.height, image.width])
   free = list(shown)
-  for class_id, box in zip(class_ids, edges, strict=True):
+  for class_id, is_ignored, box in theirs:
     for other in free:
-      theirs = np.array([other.ymin, other.xmin, other.ymax, other.xmax])
-      is_near = np.abs((box - theirs) * sides).max() <= _SAME_PIXELS
-      if other.class_id == class_id and is_near:
+      edges = np.array([other.ymin, other.xmin, other.ymax, other.xmax])
+      is_near = np.abs((box - edges) * sides).max() <= _SAME_PIXELS
+      if (other.class_id, other.is_ignored) == (class_id, is_ignored) and is_near:
         free.remove(other)
         break
     else:

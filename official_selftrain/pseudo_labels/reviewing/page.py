@@ -68,12 +68,13 @@ def write(request: Request, path: str) -> int:
     The number of images on it.
 
   Raises:
-    DataError: labels or images cannot be read, or there are none.
+    DataError: labels or images cannot be read, or there are none, or two images have one id.
     LabelMismatchError: the labels do not belong to the images.
   """
   labelled = reading.open_labels(
     request.label_dir, request.image_files, request.cuts, request.class_names
   )
+  reading.check_ids(labelled)
   places = _least_sure(labelled, request)
   if not places:
     raise errors.DataError(f'{request.label_dir} has no labels of images that can be read.')

@@ -1,10 +1,13 @@
 """Records that exporters are given."""
 
+import dataclasses
+import json
 import unittest
 
 import numpy as np
 
 from official_selftrain.pseudo_labels.exporters import base
+from tests.pseudo_labels.exporters import exporting
 
 
 class OriginTest(unittest.TestCase):
@@ -29,6 +32,15 @@ class OriginTest(unittest.TestCase):
       },
     )
     self.assertEqual(origin.in_short(), 'official-selftrain, teacher unknown, cut 0')
+
+  def test_cuts_by_class(self):
+    origin = dataclasses.replace(exporting.ORIGIN, class_cuts={1: 0.7, 3: 0.25})
+    self.assertEqual(origin.in_words()['class_cuts'], '1: 0.7, 3: 0.25')
+    self.assertEqual(
+      origin.in_short(),
+      'official-selftrain 0.1.0, teacher abababababab, cut 0.5 (by class 0.25 to 0.7)',
+    )
+    self.assertEqual(json.loads(json.dumps(origin.as_dict()))['class_cuts'], {'1': 0.7, '3': 0.25})
 
 
 class LabelsTest(unittest.TestCase):

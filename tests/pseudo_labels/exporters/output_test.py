@@ -63,6 +63,12 @@ class NewFolderTest(unittest.TestCase):
       output.check(str(kept))
     self.assertEqual(kept.read_text(), '1')
 
+  def test_remote_storage_is_refused(self):
+    with self.assertRaisesRegex(
+      errors.ConfigError, '--output=gs://b/out: the output must be a local .*gs:// cannot do that'
+    ):
+      output.check('gs://b/out')
+
   def test_what_appears_meanwhile_is_kept_too(self):
     with self.assertRaisesRegex(errors.ConfigError, 'holds files already'):
       with output.new_folder(self.path) as folder:

@@ -145,7 +145,8 @@ class ChooseTest(unittest.TestCase):
   def test_a_cut_that_is_given_stands_alone(self):
     for flags, expected in (
       ({'cut': 0.3}, cuts.Cuts(cut=0.3)),
-      ({'ignore_cut': 0.1}, cuts.Cuts(cut=0.6, ignore_cut=0.1)),
+      # Only the band is another.
+      ({'ignore_cut': 0.1}, cuts.Cuts(cut=0.6, ignore_cut=0.1, per_class={1: 0.7})),
       ({'cut': 0.3, 'ignore_cut': 0.1}, cuts.Cuts(cut=0.3, ignore_cut=0.1)),
       ({'cut': 0.0}, cuts.Cuts(cut=0.0)),
     ):
