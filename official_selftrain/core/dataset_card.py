@@ -31,6 +31,8 @@ class Set:
     source: what was given, as it was written, and how the set was drawn from it.
     annotation_file: COCO JSON of a validation set for detection, or of what was taken away from unlabelled images that
       came from the labelled ones; relative to the card, '' without one.
+    annotation_digest: SHA-256 of `annotation_file`, hex; '' without one, and on cards that were written before it was
+      there.
     faults: number of images or annotations by kind of fault.
     object_sizes: of labelled images for detection, by class name: square root of the boxes' area as a share of the
       longer side of their image, which 10%, 50% and 90% of the boxes do not exceed; without crowds, and without
@@ -46,6 +48,7 @@ class Set:
   files: Mapping[str, str]
   source: str
   annotation_file: str = ''
+  annotation_digest: str = ''
   faults: Mapping[str, int] = dataclasses.field(default_factory=dict)
   object_sizes: Mapping[str, tuple[float, float, float]] = dataclasses.field(default_factory=dict)
 
@@ -86,6 +89,15 @@ def write(card: Card, directory: str | os.PathLike[str]) -> None:
   """Writes the card of the data in a directory; the last file to be written, because it says that all are there."""
   value = {'format': _FORMAT, 'version': _VERSION, **dataclasses.asdict(card)}
   files.write_json(os.path.join(directory, FILE_NAME), value)
+
+
+def is_card(directory: str | os.PathLike[str]) -> bool:
+  """Whether a directory has a data card, of whatever version, its files complete or not."""
+  try:
+    content = files.read_json(pathlib.Path(directory, FILE_NAME))
+  except (OSError, ValueError):
+    return False
+  return isinstance(content, dict) and content.get('format') == _FORMAT
 
 
 def read(directory: str | os.PathLike[str]) -> Card:

@@ -92,6 +92,15 @@ class Kind(enum.Enum):
     return self.value
 
 
+# What an image that is used without its annotations does not have.
+OF_ANNOTATIONS = frozenset(
+  {
+    Kind.UNREADABLE, Kind.NO_ANNOTATION, Kind.NO_IMAGE, Kind.FROM_ZERO, Kind.SIZE, Kind.MALFORMED, Kind.NO_AREA,
+    Kind.NOT_FINITE, Kind.SWAPPED, Kind.OUTSIDE, Kind.CLIPPED, Kind.MASK_SIZE, Kind.MASK_VALUES, Kind.UNKNOWN_CLASS,
+  }
+)  # fmt: skip
+
+
 @dataclasses.dataclass(frozen=True)
 class Fault:
   """One thing that is wrong.

@@ -91,7 +91,7 @@ def _settings(flags: argparse.Namespace) -> 'preparing.Settings':
   from official_selftrain.datasets.preparation import plan, preparing, store
 
   sources = {store.Part.LABELLED: flags.labelled, store.Part.UNLABELLED: flags.unlabelled}
-  share = _percent(flags.validation, '--validation') if flags.validation.endswith('%') else 0.0
+  share = _percent(flags.validation, '--validation') if _is_share(flags.validation) else 0.0
   if not share:
     sources[store.Part.VALIDATION] = flags.validation
   sources = {part: text for part, text in sources.items() if text}
@@ -120,6 +120,15 @@ def _settings(flags: argparse.Namespace) -> 'preparing.Settings':
     flags.instance_masks,
     flags.teacher,
   )
+
+
+def _is_share(text: str) -> bool:
+  """Whether a text such as 20% or 0.2 says a share, and not where images are."""
+  try:
+    is_number = 0 < float(text) < 1
+  except ValueError:
+    is_number = False
+  return text.endswith('%') or (is_number and not os.path.lexists(text))
 
 
 def _percent(text: str, flag: str) -> float:

@@ -2,7 +2,8 @@
 
   python -m official_selftrain.datasets.verify --dataset=data
 
-Every record is read, with TFRecord's checksums, and the digests of the files are compared with those of the data card.
+Every record is read, with TFRecord's checksums, and the digests of the files, COCO annotations among them, are compared
+with those of the data card. Cards of earlier versions have none of annotations, which are then not looked at.
 A table has one row for each file. The program ends with status 2 when something is wrong. Training itself only looks
 whether the files are there.
 """
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 from google.protobuf import message  # type: ignore[import-untyped]
 
-from official_selftrain.core import console, dataset_card, errors, program
+from official_selftrain.core import console, dataset_card, errors, files, program
 from official_selftrain.datasets import tf_examples
 
 _GOOD = 'as written'
@@ -28,7 +29,7 @@ def verify(directory: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
     directory: of the data set.
 
   Yields:
-    Name of a TFRecord file, and what is wrong with it; '' if nothing is.
+    Name of a file of records or annotations, and what is wrong with it; '' if nothing is.
 
   Raises:
     DataError: there is no data card, or a file is missing.
@@ -36,6 +37,11 @@ def verify(directory: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
   for each in dataset_card.read(directory).sets().values():
     for name, expected in each.files.items():
       yield name, _fault(os.path.join(directory, name), expected)
+    if each.annotation_digest:
+      is_same = (
+        files.sha256(os.path.join(directory, each.annotation_file)) == each.annotation_digest
+      )
+      yield each.annotation_file, '' if is_same else 'has another content than the data card says'
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from pycocotools import coco
 from official_selftrain.core import splits
 from official_selftrain.datasets import prepare
 from tests.datasets import prepared
+from tests.datasets.preparation import photos
 
 
 class LeakTest(prepared.HereTestCase):
@@ -59,6 +60,18 @@ class WithoutLabelsTest(prepared.HereTestCase):
       card.validation.source.split(': ')[-1], '50% of the unlabelled images (seed 3)'
     )
     self.assertEqual((card.task, card.labelled), ('none', None))
+
+
+class ShareTest(prepared.HereTestCase):
+  def test_a_number_is_a_share_unless_it_is_a_path(self):
+    card = self.run_well(f'--unlabelled={self.root}/photos', '--validation=0.25')
+    self.assertEqual((card.unlabelled.images, card.validation.images), (3, 1))
+    with contextlib.chdir(self.root):
+      photos.write(self.root, {'0.25': 'no images'})
+      status, _, err = self.run_with(f'--unlabelled={self.root}/photos', '--validation=0.25')
+    self.assertEqual(status, 2)
+    self.assertIn('--validation: the format of 0.25 is not clear', err)
+    (self.root / '0.25').unlink()
 
 
 class FractionTest(prepared.HereTestCase):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import pathlib
 import shutil
 import tempfile
@@ -39,7 +40,8 @@ class VerifyTest(unittest.TestCase):
     self.assertIn(f'are not as they were written; the first is {self.file.name}.', err)
 
   def test_a_data_set_as_it_was_written(self):
-    names = [name for each in dataset_card.read(self.folder).sets().values() for name in each.files]
+    sets = dataset_card.read(self.folder).sets()
+    names = [*sets['labelled'].files, *sets['validation'].files, 'validation.json']
     self.assertEqual(list(verify.verify(self.folder)), [(name, '') for name in names])
     status, out, err = self.run_it()
     self.assertEqual((status, err), (0, ''))
@@ -52,6 +54,21 @@ class VerifyTest(unittest.TestCase):
     self.assert_wrong('corrupted record')
     self.file.write_bytes(content[:-20])
     self.assert_wrong('truncated|corrupted')
+
+  def test_other_annotations(self):
+    self.file = self.folder / 'validation.json'
+    self.file.write_text(self.file.read_text().replace('"category_id": 1', '"category_id": 2', 1))
+    self.assert_wrong('has another content than the data card says')
+
+  def test_a_card_without_digests_of_annotations(self):
+    card = json.loads((self.folder / dataset_card.FILE_NAME).read_text())
+    for each in ('labelled', 'validation'):
+      del card[each]['annotation_digest']
+    (self.folder / dataset_card.FILE_NAME).write_text(json.dumps(card))
+    (self.folder / 'validation.json').write_text('{}')
+    found = dict(verify.verify(self.folder))
+    self.assertNotIn('validation.json', found)
+    self.assertEqual(set(found.values()), {''})
 
   def test_records_of_another_run(self):
     records = list(tf.data.TFRecordDataset(str(self.file)).as_numpy_iterator())

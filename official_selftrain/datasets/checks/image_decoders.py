@@ -40,14 +40,23 @@ class TensorFlowDecoder:
   """Decodes as `dataloaders` do for training; imports TensorFlow at the first image."""
 
   def __call__(self, encoded: bytes) -> Decoded:
-    """Decodes a JPEG, PNG, GIF or BMP."""
+    """Decodes a JPEG, PNG, GIF or BMP.
+
+    Raises:
+      DataError: TensorFlow fails for a reason that is not the image, such as want of memory.
+    """
     import tensorflow as tf
 
     with captured_stderr() as printed:
       try:
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-      except tf.errors.OpError as error:
+      except tf.errors.InvalidArgumentError as error:
         return Decoded(None, errors.first_line(error))
+      except tf.errors.OpError as error:
+        raise errors.DataError(
+          f'TensorFlow cannot decode images here: {errors.first_line(error)}. Make memory free, and run the same '
+          'command again.'
+        ) from error
     damage = _DAMAGE.search(printed.getvalue())
     return Decoded(image.numpy(), damage.group() if damage else '')
 

@@ -388,5 +388,11 @@ def _exif_orientation(image: Image.Image) -> int:
     return 1
 
 
+def displayed(image: Image.Image) -> Image.Image:
+  """The image turned as EXIF says; as it is where EXIF says nothing or is damaged."""
+  orientation = _exif_orientation(image)
+  return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
 def _by(size: tuple[int, ...]) -> str:
   return f'{size[0]} x {size[1]}'

@@ -67,7 +67,8 @@ class Examiner:
     try:
       encoded = self._reader.read_bytes(entry.item.image)
     except errors.DataError as error:
-      return store.Finding((*found, faults.Fault(faults.Kind.MISSING, str(error)))), None
+      fault = faults.Fault(faults.Kind.MISSING, str(error))
+      return store.Finding((*found, fault), is_final=False), None
     digest = hashlib.sha256(encoded).digest()
     image = image_checks.examine(encoded, entry.item.image.name, entry.item.size)
     found += image.faults
@@ -144,7 +145,8 @@ class Examiner:
     try:
       encoded = self._reader.read_bytes(mask)
     except errors.DataError as error:
-      return finding, content, (faults.Fault(faults.Kind.UNREADABLE, str(error)),)
+      unsure = dataclasses.replace(finding, is_final=False)
+      return unsure, content, (faults.Fault(faults.Kind.UNREADABLE, str(error)),)
     checked = mask_checks.check(
       encoded, mask.name, finding.height, finding.width, meaning.mask_values
     )

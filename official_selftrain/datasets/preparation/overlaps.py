@@ -2,7 +2,8 @@
 
 import array
 import dataclasses
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -40,12 +41,14 @@ class Overlaps:
   """What is there twice.
 
   Attributes:
-    pairs: of equal files all, of similar images at most 1,000; all leaks.
-    similar: number of pairs of similar images whose files differ; copies of a file count once, but for leaks.
+    pairs: of equal files all; of near-duplicates at most 1,000; of leaks one for each training image, the one with the
+      validation image that is most like it.
+    similar: number of images that have near-duplicates on their side, training or validation, by the set that they were
+      given in; of the copies of a file the first counts.
   """
 
   pairs: tuple[Pair, ...]
-  similar: int
+  similar: Mapping[store.Part, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -84,16 +87,33 @@ def find(source: store.Store, validation: frozenset[int], used: frozenset[int]) 
   """
   contents = _contents(source, validation, used)
   pairs: list[Pair] = []
+  # By training image: photographs of one place, or frames of a video, have millions of pairs.
+  leaks: dict[int, Pair] = {}
   # Equal files are compared once: thousands of copies of one image have millions of pairs.
   for content in np.flatnonzero(np.diff(contents.starts) > 1).tolist():
-    pairs += _equal(*contents.sides(content))
-  similar = 0
+    for pair in _equal(*contents.sides(content)):
+      if pair.kind is faults.Kind.LEAK:
+        leaks[pair.first] = pair
+      else:
+        pairs.append(pair)
+  listed = 0
+  similar: set[int] = set()
   for one, other, distance, is_mirrored in similarity.find_near_duplicates(contents.hashes):
-    for pair in _similar(contents.sides(one), contents.sides(other)):
-      similar += 1
-      if pair.kind is faults.Kind.LEAK or similar <= _MAX_LISTED:
-        pairs.append(dataclasses.replace(pair, distance=distance, is_mirrored=is_mirrored))
-  return Overlaps(tuple(sorted(pairs, key=lambda p: (p.distance, p.first, p.second))), similar)
+    for kind, first, second in _similar(contents.sides(one), contents.sides(other)):
+      pair = Pair(kind, first, second, distance, is_mirrored)
+      if kind is faults.Kind.LEAK:
+        leaks[first] = min(leaks.get(first, pair), pair, key=_order)
+        continue
+      similar |= {first, second}
+      listed += 1
+      if listed <= _MAX_LISTED:
+        pairs.append(pair)
+  counts = Counter(part for key, part, _, _ in source.marks() if key in similar)
+  return Overlaps(tuple(sorted([*pairs, *leaks.values()], key=_order)), counts)
+
+
+def _order(pair: Pair) -> tuple[int, int, int]:
+  return pair.distance, pair.first, pair.second
 
 
 def _contents(source: store.Store, validation: frozenset[int], used: frozenset[int]) -> _Contents:
@@ -121,15 +141,15 @@ def _contents(source: store.Store, validation: frozenset[int], used: frozenset[i
 
 def _similar(
   one: tuple[list[int], list[int]], other: tuple[list[int], list[int]]
-) -> Iterator[Pair]:
+) -> Iterator[tuple[faults.Kind, int, int]]:
   """Pairs of the images of two contents, each for training and for validation: one of a side, and every leak."""
   for side in (False, True):
     if one[side] and other[side]:
       first, second = sorted((one[side][0], other[side][0]))
-      yield Pair(faults.Kind.NEAR_DUPLICATE, first, second)
+      yield faults.Kind.NEAR_DUPLICATE, first, second
   for training, validation in ((one[False], other[True]), (other[False], one[True])):
     for key in training if validation else ():
-      yield Pair(faults.Kind.LEAK, key, validation[0])
+      yield faults.Kind.LEAK, key, validation[0]
 
 
 def _equal(training: list[int], validation: list[int]) -> Iterator[Pair]:

@@ -5,10 +5,10 @@ import html
 import io
 import string
 
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
-from official_selftrain.core import errors
 from official_selftrain.datasets import faults
+from official_selftrain.datasets.checks import images
 from official_selftrain.datasets.preparation import store, summary
 from official_selftrain.datasets.sources import storage
 
@@ -87,11 +87,15 @@ def _figure(each: summary.Example, source: store.Store, reader: storage.Reader) 
 def _picture(key: int, source: store.Store, reader: storage.Reader) -> str:
   """An `img` with the image and its boxes; '' for one that cannot be shown."""
   entry = source.entry(key)
+  if _is_dangerous(entry):
+    return ''
   try:
     with Image.open(io.BytesIO(reader.read_bytes(entry.item.image))) as opened:
+      opened.load()
       stored = opened.size
-      image = ImageOps.exif_transpose(opened).convert('RGB')
-  except (errors.DataError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+      image = images.displayed(opened).convert('RGB')
+  # Pillow's readers raise whatever the bytes lead them to.
+  except Exception:
     return ''
   scale = _SIDE / max(image.size)
   turned = image.size != stored
@@ -103,6 +107,14 @@ def _picture(key: int, source: store.Store, reader: storage.Reader) -> str:
   buffer = io.BytesIO()
   image.save(buffer, 'JPEG', quality=80)
   return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+
+def _is_dangerous(entry: store.Entry) -> bool:
+  """Whether decoding the image may end this process, as it has ended another, or fill its memory."""
+  finding = entry.finding
+  return finding is not None and (
+    not finding.is_final or any(fault.kind is faults.Kind.BOMB for fault in finding.faults)
+  )
 
 
 def _more(examples: tuple[summary.Example, ...]) -> str:

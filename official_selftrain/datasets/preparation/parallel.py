@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Generic, Self, TypeVar
 
-from official_selftrain.core import console
+from official_selftrain.core import console, errors
 
 _Input = TypeVar('_Input')
 _Output = TypeVar('_Output')
@@ -57,7 +57,11 @@ class Workers:
       self._pool = None
 
   def map(self, work: Work[_Input, _Output], inputs: Iterable[_Input]) -> Iterator[_Output]:
-    """Works on inputs, which are drawn as they are needed; yields results in the order of the inputs."""
+    """Works on inputs, which are drawn as they are needed; yields results in the order of the inputs.
+
+    Raises:
+      DataError: processes die whatever they do, so that no input is to blame.
+    """
     pending: collections.deque[tuple[list[_Input], concurrent.futures.Future[list[_Output]]]]
     pending = collections.deque()
     for batch in _batches(inputs, work.batch):
@@ -93,30 +97,47 @@ class Workers:
         results.append(self._submit(work, [each]).result()[0])
       except BrokenProcessPool:
         self.close()
+        self._check_processes()
         results.append(work.after_crash(each))
     return results
+
+  def _check_processes(self) -> None:
+    """Raises DataError if processes die without any input."""
+    try:
+      self._pool_of_processes().submit(_do_nothing).result()
+    except BrokenProcessPool as error:
+      self.close()
+      raise errors.DataError(
+        'The processes that do the work end as soon as they start, perhaps for want of memory. Make memory free, or '
+        'give fewer --processes, and run the same command again.'
+      ) from error
 
   def _submit(
     self, work: Work[_Input, _Output], batch: list[_Input]
   ) -> 'concurrent.futures.Future[list[_Output]]':
     for _ in range(2):
-      if self._pool is None:
-        # A fork of a process in which TensorFlow runs would hang.
-        self._pool = concurrent.futures.ProcessPoolExecutor(
-          self._processes,
-          mp_context=multiprocessing.get_context('spawn'),
-          initializer=_start,
-        )
       try:
-        return self._pool.submit(_apply, work.function, batch)
+        return self._pool_of_processes().submit(_apply, work.function, batch)
       except BrokenProcessPool:
         self.close()
     raise AssertionError('A new pool is not broken.')
+
+  def _pool_of_processes(self) -> concurrent.futures.ProcessPoolExecutor:
+    if self._pool is None:
+      # A fork of a process in which TensorFlow runs would hang.
+      self._pool = concurrent.futures.ProcessPoolExecutor(
+        self._processes,
+        mp_context=multiprocessing.get_context('spawn'),
+        initializer=_start,
+      )
+    return self._pool
 
 
 def _start() -> None:
   """Prepares a process: no messages of third parties; Ctrl-C is left to the process that started this one."""
   console.quiet()
+  # Each process would take all of a GPU's memory, and the next one would find none.
+  os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -127,6 +148,10 @@ def _end_with_parent() -> None:
   if parent is not None:
     parent.join()
     os._exit(1)
+
+
+def _do_nothing() -> None:
+  """What any process can do."""
 
 
 def _apply(function: Callable[[_Input], _Output], batch: list[_Input]) -> list[_Output]:

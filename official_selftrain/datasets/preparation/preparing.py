@@ -1,5 +1,6 @@
 """The steps of a preparation: find the images, examine them, divide them, write them."""
 
+import contextlib
 import dataclasses
 import functools
 import importlib.metadata
@@ -13,21 +14,19 @@ from official_selftrain.datasets import faults
 from official_selftrain.datasets.preparation import (
   coco_writer,
   examination,
+  output_directory,
   overlaps,
   parallel,
   plan,
   set_facts,
   shards,
   store,
+  unpacking,
   work,
 )
 from official_selftrain.datasets.preparation import problems as problems_lib
 from official_selftrain.datasets.sources import items, spec
 
-ANNOTATIONS = 'validation.json'
-HELD_OUT_TRUTH = 'held_out/unlabelled_truth.json'
-
-_WORK = '.work'
 _STORE = 'images.sqlite'
 # Under this name the store keeps which files are written.
 _WRITTEN = 'written'
@@ -93,9 +92,11 @@ class Preparation:
 
     Raises:
       ConfigError: a SPEC or a share is wrong.
-      DataError: a source cannot be read, or the output directory cannot be written.
+      DataError: a source cannot be read, or the output directory cannot be written, has files of other origin that
+        would be lost, or is that of another process.
     """
     settings.split.check()
+    output_directory.check(settings.output, settings.sources)
     self.settings = settings
     self._sources = {
       part: spec.open_spec(text, f'--{part.value}', part is not store.Part.UNLABELLED)
@@ -109,19 +110,24 @@ class Preparation:
       }
     )
     self._workers = parallel.Workers(settings.processes)
-    self._work = os.path.join(settings.output, _WORK)
+    self._work = os.path.join(settings.output, output_directory.WORK)
+    self._unpacker = unpacking.Unpacker(self._work)
     self.store_path = os.path.join(self._work, _STORE)
     try:
-      self.store = store.open_store(self.store_path, digest)
+      with contextlib.ExitStack() as stack:
+        stack.enter_context(output_directory.hold(settings.output))
+        self.store = store.open_store(self.store_path, digest)
+        self._held = stack.pop_all()
     except OSError as error:
       raise errors.DataError(
         f'{settings.output} cannot be written: {error.strerror}. Give another --output.'
       ) from error
 
   def close(self) -> None:
-    """Ends the processes and closes the store."""
+    """Ends the processes, closes the store and lets others into the output directory."""
     self._workers.close()
     self.store.close()
+    self._held.close()
 
   @property
   def class_names(self) -> tuple[str, ...]:
@@ -150,30 +156,42 @@ class Preparation:
     """
     # First, because a teacher without class names is refused, and examining may take hours.
     unlike = problems_lib.unlike_teacher(self.settings.teacher, self.class_names)
-    meanings = {
-      part: examination.Meaning(each.task, self.class_names, _values_of(each, self.class_names))
-      for part, each in self._sources.items()
-    }
+    meanings = {part: self._meaning(part, each) for part, each in self._sources.items()}
     if self.store.fact(work.MEANINGS) != meanings:
       # An edited list of classes changes what is found in masks and boxes that are as they were.
       self.store.forget_findings()
       self.store.keep(_WRITTEN, {})
       self.store.keep(work.MEANINGS, meanings)
+    self.store.forget_unsure_findings()
     for part, source in self._sources.items():
-      for _ in self.store.add(part, source.items()):
+      for _ in self.store.add(part, self._items(part, source)):
         pass
     self._examine()
     sets = plan.divide(self.store, self.settings.split)
     found = self._overlaps(sets)
-    if self.settings.drops_leaks:
-      sets, found = self._without_leaks(sets, found)
-    notes = {part: source.notes for part, source in self._sources.items()}
+    if self.settings.drops_leaks and any(p.kind is faults.Kind.LEAK for p in found.pairs):
+      sets = _without_leaks(sets, found)
+      found = self._overlaps(sets)
+    notes = {part: _notes(part, source) for part, source in self._sources.items()}
     if unlike and store.Part.LABELLED in notes:
       notes[store.Part.LABELLED] += (unlike,)
     problems = problems_lib.find(
       self.store, self._sources, sets, found, notes, self.settings.allowed
     )
     return Checked(sets, found, self.class_names, self._unused(sets), notes, problems)
+
+  def _meaning(self, part: store.Part, source: items.Source) -> examination.Meaning:
+    if part is store.Part.UNLABELLED:
+      return examination.Meaning(items.Task.NONE)
+    values = _values_of(source, self.class_names)
+    return examination.Meaning(source.task, self.class_names, values)
+
+  def _items(self, part: store.Part, source: items.Source) -> Iterator[items.Item]:
+    """The images of a source as they go into the store."""
+    found = source.items()
+    if part is store.Part.UNLABELLED:
+      found = map(items.without_annotations, found)
+    return map(self._unpacker.in_copy, found)
 
   def _examine(self) -> None:
     waiting = self.store.unexamined()
@@ -189,24 +207,6 @@ class Preparation:
     validation = sets.get(store.Part.VALIDATION)
     used = frozenset(key for each in sets.values() for key in each.keys)
     return overlaps.find(self.store, frozenset(validation.keys if validation else ()), used)
-
-  def _without_leaks(
-    self, sets: dict[store.Part, plan.SetPlan], found: overlaps.Overlaps
-  ) -> tuple[dict[store.Part, plan.SetPlan], overlaps.Overlaps]:
-    """The sets without the training images that are, or look like, validation images."""
-    leaking = {pair.first for pair in found.pairs if pair.kind is faults.Kind.LEAK}
-    kept = {}
-    for part, each in sets.items():
-      keys = tuple(key for key in each.keys if key not in leaking)
-      origin = each.origin
-      if len(keys) < len(each.keys):
-        origin += (
-          f', without {len(each.keys) - len(keys)} that are, or look like, validation images'
-        )
-      if keys:
-        kept[part] = dataclasses.replace(each, keys=keys, origin=origin)
-    pairs = tuple(pair for pair in found.pairs if leaking.isdisjoint((pair.first, pair.second)))
-    return kept, dataclasses.replace(found, pairs=pairs)
 
   def _unused(self, sets: Mapping[store.Part, plan.SetPlan]) -> tuple[str, ...]:
     """Classes without an object among the labelled images, if there are any."""
@@ -281,9 +281,10 @@ class Preparation:
     if self.task is not items.Task.DETECTION:
       return ''
     if each.part is store.Part.VALIDATION:
-      name, keys = ANNOTATIONS, each.keys
+      name, keys = output_directory.ANNOTATIONS, each.keys
     elif each.part is store.Part.UNLABELLED and each.from_labelled:
-      name, keys = HELD_OUT_TRUTH, tuple(key for key in each.keys if key in each.from_labelled)
+      name = output_directory.HELD_OUT_TRUTH
+      keys = tuple(key for key in each.keys if key in each.from_labelled)
     else:
       return ''
     path = pathlib.Path(self.settings.output, name)
@@ -310,6 +311,7 @@ class Preparation:
     drawn_from = sources.get(store.Part.LABELLED) or sources.get(store.Part.UNLABELLED, '')
     text = sources.get(each.part) or drawn_from
     names = [os.path.basename(job.path) for job in jobs]
+    path = os.path.join(self.settings.output, annotation_file)
     return dataset_card.Set(
       pattern=f'{each.part.value}-*-of-{len(jobs):05d}.tfrecord',
       images=len(each.keys),
@@ -320,6 +322,7 @@ class Preparation:
       files={name: digests[job.path] for name, job in zip(names, jobs, strict=True)},
       source=f'{text}: {each.origin}',
       annotation_file=annotation_file,
+      annotation_digest=files.sha256(path) if annotation_file else '',
       faults={kind.name.lower(): count for kind, count in facts.faults.items()},
       object_sizes=facts.object_sizes,
     )
@@ -327,12 +330,36 @@ class Preparation:
   def _remove_old(self, card: dataset_card.Card) -> None:
     """Removes files of an earlier preparation that the patterns of this one would match, or nobody needs."""
     named = {name for each in card.sets().values() for name in (*each.files, each.annotation_file)}
-    for name in {ANNOTATIONS, HELD_OUT_TRUTH} - named:
-      pathlib.Path(self.settings.output, name).unlink(missing_ok=True)
-    for part in store.Part:
-      for path in pathlib.Path(self.settings.output).glob(f'{part.value}-*-of-*.tfrecord'):
-        if path.name not in named:
-          path.unlink()
+    output = self.settings.output
+    written = {
+      output_directory.ANNOTATIONS,
+      output_directory.HELD_OUT_TRUTH,
+      *output_directory.record_files(output),
+    }
+    for name in written - named:
+      pathlib.Path(output, name).unlink(missing_ok=True)
+
+
+def _without_leaks(
+  sets: Mapping[store.Part, plan.SetPlan], found: overlaps.Overlaps
+) -> dict[store.Part, plan.SetPlan]:
+  """The sets without the training images that are, or look like, validation images."""
+  leaking = {pair.first for pair in found.pairs if pair.kind is faults.Kind.LEAK}
+  kept = {}
+  for part, each in sets.items():
+    keys = tuple(key for key in each.keys if key not in leaking)
+    origin = each.origin
+    if len(keys) < len(each.keys):
+      origin += f', without {len(each.keys) - len(keys)} that are, or look like, validation images'
+    if keys:
+      kept[part] = dataclasses.replace(each, keys=keys, origin=origin)
+  return kept
+
+
+def _notes(part: store.Part, source: items.Source) -> tuple[faults.Fault, ...]:
+  """What was found that belongs to no image; nothing of annotations that are not used."""
+  is_used = part is not store.Part.UNLABELLED
+  return tuple(note for note in source.notes if is_used or note.kind not in faults.OF_ANNOTATIONS)
 
 
 def _values_of(

@@ -109,7 +109,10 @@ def _of_annotations(
   names = {part: each.class_names for part, each in labelled.items()}
   if len(set(names.values())) > 1 and faults.Kind.CLASS_ORDER not in allowed:
     told = '; '.join(f'{part}: {", ".join(each)}' for part, each in names.items())
-    yield f'The sets have different classes ({told}). Give both the same list of classes in the same order.'
+    yield (
+      f'The sets have different classes ({told}). Give both the same list of classes in the same order, or go on with '
+      'the first list: --allow=class_order.'
+    )
   tasks = {part: each.task.value for part, each in labelled.items()}
   if len(set(tasks.values())) > 1:
     told = '; '.join(f'{part}: {each}' for part, each in tasks.items())

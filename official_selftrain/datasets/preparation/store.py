@@ -38,6 +38,9 @@ CREATE TABLE images (
 CREATE UNIQUE INDEX by_name ON images (part, name);
 """
 _COLUMNS = 'key, part, item, finding, stamp'
+_FORGET = 'UPDATE images SET finding = NULL, is_good = NULL, digest = NULL, hashes = NULL'
+# Raised when what is in the file gets another form, so that no killed run goes on with the old one.
+_VERSION = 2
 
 
 class Part(enum.Enum):
@@ -61,6 +64,7 @@ class Finding:
     boxes: those that will be written, in pixels.
     pixel_counts: pixels of the mask by class id, without those of no class.
     is_changed: the image is written otherwise than its file is.
+    is_final: examining the same files again finds the same; not so where a file could not be read, or a process died.
   """
 
   faults: tuple[faults_lib.Fault, ...] = ()
@@ -71,6 +75,7 @@ class Finding:
   boxes: tuple[items.Box, ...] = ()
   pixel_counts: tuple[tuple[int, int], ...] = ()
   is_changed: bool = False
+  is_final: bool = True
 
   @property
   def is_good(self) -> bool:
@@ -218,9 +223,13 @@ class Store:
 
   def forget_findings(self) -> None:
     """Makes all images unexamined again."""
-    self._database.execute(
-      'UPDATE images SET finding = NULL, is_good = NULL, digest = NULL, hashes = NULL'
-    )
+    self._database.execute(_FORGET)
+    self._database.commit()
+
+  def forget_unsure_findings(self) -> None:
+    """Makes the images unexamined again whose findings are not final."""
+    keys = [each.key for each in self.entries(is_good=False) if not _is_final(each)]
+    self._database.executemany(f'{_FORGET} WHERE key = ?', [(key,) for key in keys])
     self._database.commit()
 
   def entries(self, part: Part | None = None, is_good: bool | None = None) -> Iterator[Entry]:
@@ -236,6 +245,11 @@ class Store:
     return _entry(
       self._database.execute(f'SELECT {_COLUMNS} FROM images WHERE key = ?', (key,)).fetchone()
     )
+
+  def part_of(self, key: int) -> Part:
+    """The set of one image by its number; reads nothing else of it."""
+    row = self._database.execute('SELECT part FROM images WHERE key = ?', (key,)).fetchone()
+    return Part(row[0])
 
   def entries_of(self, keys: Sequence[int]) -> Iterator[Entry]:
     """Images by their numbers, in the order of these."""
@@ -270,12 +284,13 @@ def open_store(path: str | os.PathLike[str], plan: str) -> Store:
   target = pathlib.Path(path)
   target.parent.mkdir(parents=True, exist_ok=True)
   store = Store(target)
-  if store.fact('plan') == plan:
+  expected = (_VERSION, plan)
+  if store.fact('plan') == expected:
     return store
   store.close()
   target.unlink()
   store = Store(target)
-  store.keep('plan', plan)
+  store.keep('plan', expected)
   return store
 
 
@@ -297,6 +312,10 @@ def _entry(row: tuple[int, str, bytes, bytes | None, str]) -> Entry:
   return Entry(
     key, Part(part), pickle.loads(item), pickle.loads(finding) if finding else None, stamp
   )
+
+
+def _is_final(entry: Entry) -> bool:
+  return entry.finding is None or entry.finding.is_final
 
 
 def _conditions(part: Part | None, is_good: bool | None) -> tuple[str, Sequence[object]]:

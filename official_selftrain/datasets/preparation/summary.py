@@ -42,7 +42,7 @@ class Summary:
   Attributes:
     images: number of images by set, as they were given.
     good: number of those that can be used.
-    counts: number of faults by kind and set, the worst kinds first.
+    counts: number of faults by kind and set, the worst kinds first; of leaks and near-duplicates the number of images.
     examples: some images of each kind, in the order of their names.
   """
 
@@ -78,16 +78,22 @@ def summarise(
     if len(listed) < _EXAMPLES:
       listed.append(example)
 
+  def note_pair(pair: overlaps.Pair) -> None:
+    # Entries hold all annotations of their images, and there may be millions of pairs.
+    if len(examples.get(pair.kind, ())) < _EXAMPLES:
+      note(pair.kind, _example_of(pair, source))
+    else:
+      counts[pair.kind][source.part_of(pair.first)] += 1
+
   for entry in source.entries():
     name = image_names.display_name(entry.item.image.name)
     for fault in entry.finding.faults if entry.finding else ():
       note(fault.kind, Example(entry.key, entry.part, name, image_names.display_name(fault.detail)))
   for pair in found.pairs:
-    first, second = source.entry(pair.first), source.entry(pair.second)
-    name = image_names.display_name(first.item.image.name)
-    detail = f'{"mirrored " if pair.is_mirrored else ""}like {image_names.display_name(second.item.image.name)}'
-    detail += f' ({second.part.value}), {pair.distance} of 64 bits differ'
-    note(pair.kind, Example(pair.first, first.part, name, detail, pair.second))
+    note_pair(pair)
+  if found.similar:
+    # Not all of their pairs are listed.
+    counts[faults.Kind.NEAR_DUPLICATE] = Counter(found.similar)
   for part, each in notes.items():
     for fault in each:
       note(fault.kind, Example(0, part, '', fault.detail))
@@ -99,6 +105,14 @@ def summarise(
     {kind: counts[kind] for kind in _WORST_FIRST if kind in counts},
     {kind: tuple(examples[kind]) for kind in _WORST_FIRST if kind in examples},
   )
+
+
+def _example_of(pair: overlaps.Pair, source: store.Store) -> Example:
+  first, second = source.entry(pair.first), source.entry(pair.second)
+  name = image_names.display_name(first.item.image.name)
+  detail = f'{"mirrored " if pair.is_mirrored else ""}like {image_names.display_name(second.item.image.name)}'
+  detail += f' ({second.part.value}), {pair.distance} of 64 bits differ'
+  return Example(pair.first, first.part, name, detail, pair.second)
 
 
 def rows(summary: Summary) -> Iterator[tuple[str, str, list[int]]]:

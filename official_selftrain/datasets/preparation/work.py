@@ -19,7 +19,7 @@ def examine(store_path: str, key: int) -> tuple[int, store.Finding]:
 def after_crash(key: int) -> tuple[int, store.Finding]:
   """What is found of an image on which a process died."""
   fault = faults.Fault(faults.Kind.CORRUPT, 'a decoder crashed on it')
-  return key, store.Finding((fault,))
+  return key, store.Finding((fault,), is_final=False)
 
 
 def write(store_path: str, job: shards.Job) -> shards.Written:

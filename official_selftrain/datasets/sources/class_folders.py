@@ -17,7 +17,8 @@ def open_source(
   Args:
     path: the folder of the class folders; each holds the images of a class, in folders of its own or not.
     names: a text file whose lines have a folder and, after a space, what its class is called: `n01440764 tench`.
-      By default classes are called like their folders.
+      Where a line begins with several folders, since their names have spaces in them, the longest counts. By default
+      classes are called like their folders.
 
   Returns:
     The source. Classes are in the order of the folders' names, also those without images; images that lie in no class
@@ -83,15 +84,22 @@ def _list_folders(root: str) -> list[str]:
   return folders
 
 
+def _folder_and_name(line: str, folders: list[str]) -> tuple[str, str]:
+  """The folder at the beginning of a line, which may be one that is not there, and the rest."""
+  there = [each for each in folders if f'{line} '.startswith(f'{each} ')]
+  folder = max(there, key=len, default=line.partition(' ')[0])
+  return folder, line.removeprefix(folder).strip()
+
+
 def _read_names(path: str, folders: list[str]) -> dict[str, str]:
   """What classes are called, by folder."""
   called: dict[str, str] = {}
   for number, line in enumerate(storage.read_lines(path), 1):
-    folder, _, name = line.partition(' ')
+    folder, name = _folder_and_name(line, folders)
     if folder in called:
       raise errors.DataError(f'{path}, line {number}: the folder {folder} has a name already.')
     if folder:
-      called[folder] = name.strip() or folder
+      called[folder] = name or folder
   for folder in folders:
     if folder not in called:
       raise errors.DataError(f'{path} does not name the folder {folder}. Add a line for it.')

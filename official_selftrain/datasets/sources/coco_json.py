@@ -41,8 +41,9 @@ def open_source(
 
   The images are those that the file lists; others in the folder are left out. `source_id` is an image's id, `size` its
   height and width. Backslashes in file names become slashes. Boxes have the edges x, y, x + width and y + height of
-  `bbox`, or, without one, of the mask. Polygons and run lengths of each kind become compressed run lengths; polygons
-  are left out where the file does not give the size of the image. A segmentation that cannot be read makes the whole
+  `bbox`, or, without one and for class maps, of the mask. Polygons and run lengths of each kind become compressed run
+  lengths; where the file does not give the size of the image, polygons are left out, and an image for which a class map
+  is to be drawn from them is UNREADABLE. A segmentation that cannot be read makes the whole
   annotation MALFORMED. Classes are in the order of category ids.
 
   The file is read once, one entry at a time, into a temporary database of about the same size, see `spool.Spool`.
@@ -140,6 +141,9 @@ class _Source:
       made = [self._box(text, size) for text in image.annotations]
       boxes = tuple(each for each in made if isinstance(each, items.Box))
       found += [each for each in made if isinstance(each, faults.Fault)]
+      if size is None and any(map(self._needs_size, image.annotations)):
+        detail = 'its entry of images has no height and width, without which polygons cannot be drawn; add them'
+        boxes, found = (), [faults.Fault(faults.Kind.UNREADABLE, detail)]
     file = items.ImageFile(image.name, path)
     return items.Item(file, boxes, size=size, source_id=source_id, faults=tuple(found))
 
@@ -160,7 +164,9 @@ class _Source:
     except ValueError as error:
       return _malformed(f'the segmentation of {place} {error}')
     bbox = entry.get('bbox')
-    edges = json_values.edges_of(bbox) if bbox or mask is None else run_lengths.tight_box(mask)
+    # The box of a class map is never written, and some tools leave zeros there.
+    is_of_mask = mask is not None and (not bbox or self.task is items.Task.SEGMENTATION)
+    edges = run_lengths.tight_box(mask) if mask and is_of_mask else json_values.edges_of(bbox)
     if edges is None:
       return _malformed(f'{place} has the bbox {_short(bbox)}')
     area = json_values.as_number(entry.get('area'))
@@ -173,6 +179,12 @@ class _Source:
       run_lengths=mask,
       score=json_values.as_number(entry.get('score')),
     )
+
+  def _needs_size(self, numbered: str) -> bool:
+    """Whether an annotation has polygons of which a class map is drawn."""
+    if self.task is not items.Task.SEGMENTATION:
+      return False
+    return bool(run_lengths.polygons(json.loads(numbered.partition(' ')[2]).get('segmentation')))
 
   # The last method, because its name hides the module `items` from annotations after it.
   def items(self) -> Iterator[items.Item]:

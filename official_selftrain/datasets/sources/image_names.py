@@ -10,8 +10,12 @@ from official_selftrain.core import errors
 from official_selftrain.datasets import faults
 from official_selftrain.datasets.sources import items
 
-# In lower case; files may have them in any case.
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
+# In lower case; files may have them in any case. All that `checks.contents` knows: what cannot be decoded is told of.
+EXTENSIONS = (
+  '.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp',
+  '.jpe', '.jfif', '.apng', '.dib', '.avif', '.avifs', '.heic', '.heif',
+  '.jp2', '.j2k', '.jpc', '.jpf', '.jpx', '.j2c', '.ppm', '.pgm', '.pbm', '.pnm',
+)  # fmt: skip
 
 # Images that tell in which folder all of them are.
 LOOKED_FOR = 20

@@ -82,6 +82,12 @@ class Item:
   faults: tuple[faults_lib.Fault, ...] = ()
 
 
+def without_annotations(item: Item) -> Item:
+  """The image alone, with what is wrong with it itself."""
+  found = tuple(each for each in item.faults if each.kind not in faults_lib.OF_ANNOTATIONS)
+  return Item(item.image, source_id=item.source_id, faults=found)
+
+
 class Source(Protocol):
   """A data set in some format, opened for reading."""
 

@@ -9,8 +9,11 @@ from official_selftrain.datasets import faults
 from official_selftrain.datasets.sources import image_names, items, storage
 
 # Of two files with one name the mask is the one whose ending is later here: photographs, then what masks can have too.
-_ENDINGS = ('.jpg', '.jpeg', '.webp', '.tif', '.tiff', '.bmp', '.gif', '.png')
-_MASK_ENDINGS = _ENDINGS[3:]
+_MASK_ENDINGS = ('.tif', '.tiff', '.bmp', '.gif', '.png')
+_ENDINGS = (
+  *(each for each in image_names.EXTENSIONS if each not in _MASK_ENDINGS),
+  *_MASK_ENDINGS,
+)
 # What masks are called beside the name of their image.
 _SUFFIXES = ('', '_mask', '-mask', '_label', '_labelIds', '_gt')
 
@@ -33,8 +36,8 @@ def open_source(
       value or colour of a class called background becomes 0. Values 0 and 255 that no line has are background and
       void, which counts for nothing.
     masks: folder of the masks, which may lie in that of the images. By default they are one folder; of two files that
-      differ only by their endings, the mask is then the one that is later in this order: JPEG, WebP, TIFF, BMP, GIF,
-      PNG.
+      differ only by their endings, the mask is then the one that is later in this order: JPEG and what else cannot
+      be a mask, TIFF, BMP, GIF, PNG.
 
   Returns:
     The source. Classes are in the order of the lines.
@@ -89,7 +92,8 @@ class _Source:
     self._suffix = max(_SUFFIXES, key=lambda suffix: counts[suffix])
     if not counts[self._suffix]:
       raise errors.DataError(
-        f'No image in {self._images} has a mask in {self._masks}. Masks have the names of their images.'
+        f'No image in {self._images} has a mask in {self._masks}. Masks have the names of their images, and are PNG, '
+        'BMP, GIF or TIFF files: JPEG and WebP change values.'
       )
     if self._suffix or self._inner != os.curdir:
       # A file whose name is that of an image with nothing behind it may be anything where masks lie among images.
@@ -144,7 +148,7 @@ def read_classes(path: str) -> tuple[tuple[str, ...], dict[_Value, int]]:
   """Names from class 1 on, and the class id by value or colour, from a text file; see `open_source`.
 
   Raises:
-    DataError: the file cannot be read or gives a value or a name twice.
+    DataError: the file cannot be read, gives a value or a name twice, or names more than 254 classes.
   """
   names: list[str] = []
   values: dict[_Value, int] = {}
@@ -164,6 +168,10 @@ def read_classes(path: str) -> tuple[tuple[str, ...], dict[_Value, int]]:
       values[value] = len(names)
   if not names:
     raise errors.DataError(f'{path} names no class. Write `value name` on each line.')
+  if len(names) >= keys.IGNORE_LABEL:
+    raise errors.DataError(
+      f'{path} names {len(names)} classes; class maps have at most {keys.IGNORE_LABEL - 1}.'
+    )
   if not any(isinstance(value, tuple) for value in values):
     values.setdefault(0, 0)
     values.setdefault(keys.IGNORE_LABEL, keys.IGNORE_LABEL)

@@ -42,8 +42,8 @@ def open_source(
       Confidence and IsGroupOf.
     images: the folder of the images; by default `images` beside the CSV file.
     classes: the CSV file of class descriptions, with the columns LabelName and DisplayName, with a header or without.
-      Classes are then named by DisplayName, in the order of this file; by default they are the LabelNames, sorted. In
-      both cases only those that the boxes of the whole CSV file use, in the folder or not.
+      Classes are then all of its lines, named by DisplayName, in the order of the file, so that several sets have the
+      same. By default they are the LabelNames that the boxes of the whole CSV file use, in the folder or not, sorted.
 
   Returns:
     The source. Its notes tell of boxes of images that are not in the folder.
@@ -172,7 +172,9 @@ def _class_names(
   if descriptions is None:
     return {label: label for label in sorted(labels)}
   path = os.fspath(descriptions)
-  names: dict[str, str] = {}
+  # By DisplayName. Labels that no box has may share one.
+  labels_of: dict[str, str] = {}
+  seen: set[str] = set()
   for line, row in _rows(path):
     if row == _DESCRIPTIONS_HEADER:
       continue
@@ -181,14 +183,15 @@ def _class_names(
         f'{path}, line {line}: {row} is not a LabelName and a DisplayName. Names with commas need quotes.'
       )
     label, name = row
-    if label not in labels:
-      continue
-    if label in names or name in names.values():
+    other = labels_of.get(name)
+    if label in seen or {label, other} <= labels:
       raise errors.DataError(f'{path}, line {line}: {label} or {name} was there before. Delete it.')
-    names[label] = name
-  if not names:
+    seen.add(label)
+    if other is None or label in labels:
+      labels_of[name] = label
+  if labels.isdisjoint(seen):
     raise errors.DataError(f'{path} has none of the LabelNames of the boxes.')
-  return names
+  return {label: name for name, label in labels_of.items()}
 
 
 def _rows(path: str) -> Iterator[tuple[int, Sequence[str]]]:

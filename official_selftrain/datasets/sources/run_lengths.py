@@ -62,13 +62,17 @@ def tight_box(mask: RunLengths) -> tuple[float, float, float, float]:
   return ymin, xmin, ymin + height, xmin + width
 
 
-def _of_polygons(polygons: Sequence[object], size: tuple[int, int] | None) -> RunLengths | None:
-  kept = []
-  for polygon in polygons:
+def polygons(segmentation: object) -> list[list[float]]:
+  """The polygons of a segmentation that have an area to draw; none of run lengths, or of what is neither."""
+  found = segmentation if isinstance(segmentation, list) else []
+  return [each for each in found if isinstance(each, list) and len(each) >= _MIN_POLYGON]
+
+
+def _of_polygons(found: Sequence[object], size: tuple[int, int] | None) -> RunLengths | None:
+  for polygon in found:
     if not isinstance(polygon, list) or len(polygon) % 2 or not _are_finite(polygon):
       raise ValueError('has a polygon that is not pairs of finite numbers')
-    if len(polygon) >= _MIN_POLYGON:
-      kept.append(polygon)
+  kept = polygons(found)
   if not kept or size is None:
     return None
   height, width = _checked_size(size)

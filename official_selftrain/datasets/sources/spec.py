@@ -40,6 +40,8 @@ FORMATS = {
 
 # Characters of the header of a CSV file.
 _MAX_HEADER = 4096
+# What folders are called that hold a part of the images.
+_PARTS = frozenset({'train', 'val', 'valid', 'validation', 'test'})
 _SEPARATOR = re.compile(r',(?=[A-Za-z_]+=)')
 
 
@@ -85,6 +87,13 @@ def open_spec(text: str, flag: str, is_labelled: bool) -> items.Source:
   return source
 
 
+def path_of(text: str) -> str:
+  """The path in a text as of `open_spec`, without format and options."""
+  path = _SEPARATOR.split(text)[0]
+  name, colon, rest = path.partition(':')
+  return rest if colon and name in FORMATS else path
+
+
 def describe_formats() -> str:
   """The formats and their options, for --help."""
   lines = ['SPEC is [FORMAT:]PATH[,KEY=VALUE...]. Formats:']
@@ -114,6 +123,11 @@ def _detect(path: str, flag: str) -> str:
   if len(candidates) == 1:
     return candidates[0]
   _check_exists(path, flag)
+  if _has_parts_only(path):
+    raise errors.ConfigError(
+      f'{flag}: the folders of {path} are called like parts of a data set. Give one of them, or, if they are classes, '
+      f'{flag}=folders:{path}.'
+    )
   if candidates:
     reason = f'it could be {" or ".join(candidates)}'
   else:
@@ -130,6 +144,17 @@ def _check_exists(path: str, flag: str) -> None:
     raise errors.DataError(
       f'{flag}: {path} does not exist. Check the path and the working directory.'
     )
+
+
+def _has_parts_only(path: str) -> bool:
+  """Whether all that a folder holds are parts such as train and val."""
+  names = _names_in(path)
+  return bool(names) and _PARTS.issuperset(map(str.lower, names))
+
+
+def _names_in(path: str) -> list[str]:
+  """Names in a folder that are not hidden; empty for what is no folder."""
+  return [name for name in os.listdir(path) if name[0] != '.'] if os.path.isdir(path) else []
 
 
 def _is_coco(path: str) -> bool:
@@ -158,12 +183,15 @@ def _is_open_images(path: str) -> bool:
 
 
 def _is_class_folders(path: str) -> bool:
-  """Whether a folder holds nothing but folders, none of which has a name that means something else."""
+  """Whether a folder holds nothing but folders, none of which has a name that means something else.
+
+  One class may be called like a part of a data set, but not all.
+  """
   if not os.path.isdir(path) or _is_voc(path) or _is_voc_masks(path) or _is_yolo(path):
     return False
-  names = [name for name in os.listdir(path) if not name.startswith('.')]
+  names = _names_in(path)
   named = {'images', 'labels', 'masks', 'annotations', 'jpegimages', 'segmentationclass'}
-  return bool(names) and all(
+  return not _PARTS.issuperset(map(str.lower, names)) and all(
     os.path.isdir(os.path.join(path, name)) and name.lower() not in named for name in names
   )
 

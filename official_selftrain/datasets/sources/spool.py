@@ -56,9 +56,10 @@ class Image(NamedTuple):
 class Spool:
   """Texts about images and about their annotations, on disk.
 
-  It lies in the folder for temporary files (TMPDIR), takes about as much room as the texts, and is deleted with the
-  object. Everything is added first, then `seal` is called, then the images can be read, any number of times. Names and
-  texts may have surrogates in them. Every method raises DataError when there is no room.
+  It lies in the folder for temporary files (TMPDIR), takes about as much room as the texts, and is gone with the object
+  or the process, however that ends: its file has no name. Everything is added first, then `seal` is called, then the
+  images can be read, any number of times. Names and texts may have surrogates in them. Every method raises DataError
+  when there is no room.
   """
 
   def __init__(self) -> None:
@@ -67,14 +68,16 @@ class Spool:
       folder = tempfile.mkdtemp(prefix='selftrain-')
     except OSError as error:
       raise _no_room(error) from error
-    weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-    self._path = os.path.join(folder, _FILE)
-    with _database_errors():
-      self._connection = sqlite3.connect(self._path, isolation_level=None)
-      # It can be made again, so nothing in it needs to be safe from a crash.
-      self._connection.executescript(
-        f'PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES} BEGIN;'
-      )
+    try:
+      with _database_errors():
+        self._connection = sqlite3.connect(os.path.join(folder, _FILE), isolation_level=None)
+        # It can be made again, so nothing in it needs to be safe from a crash. A journal would need the file's name.
+        self._connection.executescript(
+          f'PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; {_TABLES} BEGIN;'
+        )
+    finally:
+      shutil.rmtree(folder, ignore_errors=True)
+    weakref.finalize(self, self._connection.close)
 
   def add_image(self, name: str, key: str | None, text: str = '') -> None:
     """Adds an image whose annotations have a key; None if it can have none."""
@@ -99,14 +102,13 @@ class Spool:
       self._connection.execute('COMMIT')
       self._connection.executescript(_INDEXES)
       (count,) = self._connection.execute(_ORPHANS).fetchone()
-      self._connection.close()
     return int(count)
 
   def images(self) -> Iterator[Image]:
     """The images with their annotations, sorted by name; those of one name in the order in which they were added."""
-    with _database_errors(), contextlib.closing(sqlite3.connect(self._path)) as connection:
-      for name, key, text, has_file, is_first in connection.execute(_IMAGES):
-        found = connection.execute(_ANNOTATIONS, [key]) if is_first else []
+    with _database_errors():
+      for name, key, text, has_file, is_first in self._connection.execute(_IMAGES):
+        found = self._connection.execute(_ANNOTATIONS, [key]) if is_first else []
         annotations = tuple(_decode(each) for (each,) in found)
         yield Image(_decode(name), _decode(text), annotations, bool(has_file), bool(is_first))
 

@@ -7,7 +7,8 @@
   TFRecord  `offset:size`: where its record begins, and the number of bytes of the record's data
 
 So no process has to look for it again. Reading forward through a compressed tar costs one decompression; a step back
-costs the decompression of all that is before the image. Unpack such an archive to read it in random order.
+costs the decompression of all that is before the image. `preparation.unpacking` makes a plain copy to be read in random
+order.
 """
 
 import bz2

@@ -236,7 +236,7 @@ class _Index:
       # Told of when it is read for its item.
       return ''
     self.class_names.update(each.name for each in annotation.objects if each.name)
-    self.counts_from_zero |= any(each.box and 0 in each.box for each in annotation.objects)
+    self.counts_from_zero |= any(map(_has_zero, annotation.objects))
     return annotation.filename
 
   def _listed(self, stem: str, xml: str, filename: str) -> _Listed:
@@ -245,6 +245,14 @@ class _Index:
       if name in self._images:
         return _Listed(name, xml, True)
     return _Listed(beside if image_names.is_image_name(beside) else f'{stem}.jpg', xml, False)
+
+
+def _has_zero(found: Object) -> bool:
+  """Whether a coordinate is 0. Boxes without area do not count: 0, 0, 0, 0 stands for no box."""
+  if found.box is None:
+    return False
+  xmin, ymin, xmax, ymax = found.box
+  return xmin < xmax and ymin < ymax and 0 in found.box
 
 
 def _find_folders(root: str) -> tuple[str, str]:

@@ -70,7 +70,8 @@ class ExamineTest(ExaminationTestCase):
 
   def test_an_image_that_is_not_there_or_none(self):
     gone = items.ImageFile('a.jpg', str(self.folder / 'a.jpg'))
-    self.assertEqual(self.kinds(self.examine(items.Item(gone))[0]), [Kind.MISSING])
+    finding, _ = self.examine(items.Item(gone))
+    self.assertEqual((self.kinds(finding), finding.is_final), ([Kind.MISSING], False))
     finding, _ = self.examine(items.Item(self.add('b.jpg', b'<html></html>')))
     self.assertEqual(self.kinds(finding), [Kind.NOT_AN_IMAGE])
     # Told apart by the digest.
@@ -95,7 +96,7 @@ class ExamineTest(ExaminationTestCase):
     np.testing.assert_array_equal(photos.pixels(content.mask), values // 9 * 2)
     os.unlink(mask.path)
     finding, _ = self.examine(item, Task.SEGMENTATION, mask_values={0: 0, 9: 2})
-    self.assertEqual(self.kinds(finding), [Kind.UNREADABLE])
+    self.assertEqual((self.kinds(finding), finding.is_final), ([Kind.UNREADABLE], False))
     self.assertFalse(finding.is_good)
 
 

@@ -55,7 +55,7 @@ class OverlapsTest(unittest.TestCase):
       store.Part.LABELLED, a=(b'A', _hashes(_ONE)), b=(b'B', _hashes(_OTHER, _OTHER_MIRRORED))
     )
     self.assertEqual(self.find(validation='b'), [])
-    self.assertEqual(self.similar, 0)
+    self.assertEqual(self.similar, {})
 
   def test_equal_files_are_duplicates_of_the_first(self):
     self.add(store.Part.LABELLED, a=(b'A', b''), b=(b'A', b''), c=(b'A', b''), d=(b'D', b''))
@@ -66,12 +66,12 @@ class OverlapsTest(unittest.TestCase):
   def test_equal_files_are_not_told_again_as_similar(self):
     self.add(store.Part.LABELLED, a=(b'A', _hashes(_ONE)), b=(b'A', _hashes(_ONE)))
     self.assertEqual(self.find(), [(DUPLICATE, 'a', 'b', 0, False)])
-    self.assertEqual(self.similar, 0)
+    self.assertEqual(self.similar, {})
 
   def test_similar_images_are_near_duplicates_with_their_distance(self):
     self.add(store.Part.LABELLED, a=(b'A', _hashes(_ONE)), b=(b'B', _hashes(_ONE ^ 0b1011, _OTHER)))
     self.assertEqual(self.find(), [(NEAR, 'a', 'b', 3, False)])
-    self.assertEqual(self.similar, 1)
+    self.assertEqual(self.similar, {store.Part.LABELLED: 2})
 
   def test_mirrored_images_are_near_duplicates(self):
     self.add(
@@ -88,7 +88,19 @@ class OverlapsTest(unittest.TestCase):
     self.add(store.Part.LABELLED, a=(b'A', _hashes(_ONE)), b=(b'B', _hashes(_ONE ^ 1)))
     self.assertEqual(self.find(validation='a'), [(LEAK, 'b', 'a', 1, False)])
     self.assertEqual(self.find(validation='b'), [(LEAK, 'a', 'b', 1, False)])
-    self.assertEqual(self.similar, 1)
+    self.assertEqual(self.similar, {})
+
+  def test_an_image_like_many_validation_images_is_one_leak_with_the_one_most_like_it(self):
+    self.add(store.Part.LABELLED, a=(b'A', _hashes(_ONE)), b=(b'w', _hashes(_ONE ^ 0b11)))
+    alike = {'u': 0b111, 'v': 0b1, 'w': 0b11}
+    self.add(
+      store.Part.VALIDATION,
+      **{name: (name.encode(), _hashes(_ONE ^ bits)) for name, bits in alike.items()},
+    )
+    found = self.find(validation='uvw')
+    leaks = [each for each in found if each[0] is LEAK]
+    self.assertEqual(leaks, [(LEAK, 'b', 'w', 0, False), (LEAK, 'a', 'v', 1, False)])
+    self.assertEqual(self.similar, {store.Part.LABELLED: 2, store.Part.VALIDATION: 3})
 
   def test_unlabelled_images_are_for_training(self):
     self.add(store.Part.VALIDATION, v=(b'A', b''))
@@ -126,8 +138,16 @@ class OverlapsTest(unittest.TestCase):
     kinds = [kind for kind, *_ in found]
     self.assertEqual(kinds.count(LEAK), 6)
     self.assertLessEqual(kinds.count(NEAR), 4)
-    # 6 images make 15 pairs, and 6 with the one for validation.
-    self.assertEqual(self.similar, 21)
+    # All images count, though not all of their 15 pairs are listed.
+    self.assertEqual(self.similar, {store.Part.LABELLED: 6})
+
+  def test_leaks_leave_room_for_near_duplicates_in_the_list(self):
+    images = {f'{n}': (bytes([n]), _hashes(_ONE, _OTHER)) for n in range(3)}
+    self.add(store.Part.LABELLED, **images)
+    self.add(store.Part.VALIDATION, v=(b'V', _hashes(_ONE, _OTHER)))
+    with mock.patch.object(overlaps, '_MAX_LISTED', 3):
+      kinds = [kind for kind, *_ in self.find(validation='v')]
+    self.assertEqual((kinds.count(LEAK), kinds.count(NEAR)), (3, 3))
 
   def test_copies_of_a_file_are_compared_once(self):
     copies = {f'{n:03d}': (b'A', _hashes(_ONE)) for n in range(300)}
@@ -138,7 +158,7 @@ class OverlapsTest(unittest.TestCase):
       found = self.find()
     self.assertEqual(search.call_args.args[0].shape, (2, 2))
     self.assertEqual([each for each in found if each[0] is NEAR], [(NEAR, '000', 'b', 1, False)])
-    self.assertEqual(self.similar, 1)
+    self.assertEqual(self.similar, {store.Part.LABELLED: 2})
 
   def test_every_copy_that_looks_like_a_validation_image_is_a_leak(self):
     one, other = (b'A', _hashes(_ONE)), (b'B', _hashes(_ONE ^ 1))

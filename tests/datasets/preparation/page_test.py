@@ -4,14 +4,16 @@ import base64
 import io
 import pathlib
 import re
+import struct
 import tempfile
 import unittest
+from unittest import mock
 
 import numpy as np
 from PIL import Image
 
 from official_selftrain.datasets import faults
-from official_selftrain.datasets.preparation import overlaps, page, store, summary
+from official_selftrain.datasets.preparation import overlaps, page, store, summary, work
 from official_selftrain.datasets.sources import items
 from tests.datasets.preparation import examined, photos
 
@@ -34,7 +36,7 @@ class PageTest(unittest.TestCase):
     list(self.store.set_findings((self.keys[name], finding) for name, finding in found.items()))
 
   def render(self, *pairs, problems=(), notes=None):
-    found = summary.summarise(self.store, overlaps.Overlaps(pairs, 0), (), notes or {})
+    found = summary.summarise(self.store, overlaps.Overlaps(pairs), (), notes or {})
     return page.render(found, problems, self.store)
 
   def pictures(self, text):
@@ -89,6 +91,30 @@ class PageTest(unittest.TestCase):
     self.fill({'a.jpg': examined.good(), 'b.jpg': examined.good()})
     pair = overlaps.Pair(Kind.NEAR_DUPLICATE, self.keys['a.jpg'], self.keys['b.jpg'], 3)
     self.assertEqual(len(self.pictures(self.render(pair))), 2)
+
+  def test_images_are_shown_as_exif_says(self):
+    self.fill({'a.jpg': examined.good(faults=(faults.Fault(Kind.EXIF_ROTATION),))})
+    for orientation, size in ((1, (220, 165)), (6, (165, 220))):
+      (self.folder / 'a.jpg').write_bytes(photos.jpeg(1, orientation))
+      (picture,) = self.pictures(self.render())
+      self.assertEqual(picture.size, size)
+
+  def test_whatever_an_image_makes_pillow_raise(self):
+    self.fill({'a.jpg': examined.good(faults=(faults.Fault(Kind.ALPHA),))})
+    for error in (struct.error, TypeError, MemoryError, Image.DecompressionBombError):
+      with mock.patch.object(Image, 'open', side_effect=error):
+        text = self.render()
+      self.assertEqual(self.pictures(text), [])
+      self.assertIn('<figcaption>labelled: a.jpg</figcaption>', text)
+
+  def test_images_that_are_dangerous_are_not_opened(self):
+    bomb = store.Finding((faults.Fault(Kind.BOMB),))
+    self.fill({'a.jpg': bomb, 'b.jpg': work.after_crash(0)[1]})
+    with mock.patch.object(Image, 'open', side_effect=AssertionError) as opened:
+      text = self.render()
+    opened.assert_not_called()
+    self.assertIn('<figcaption>labelled: a.jpg</figcaption>', text)
+    self.assertIn('<figcaption>labelled: b.jpg (a decoder crashed on it)</figcaption>', text)
 
   def test_what_cannot_be_shown_has_its_caption(self):
     self.fill({'a.jpg': examined.LOST})

@@ -10,7 +10,9 @@ import sys
 import tempfile
 import time
 import unittest
+from unittest import mock
 
+from official_selftrain.core import errors
 from official_selftrain.datasets.preparation import parallel
 from tests.datasets.preparation import working
 
@@ -67,6 +69,11 @@ class MapTest(unittest.TestCase):
         self.assertLessEqual(len(drawn), count - 1 + 3 * 2 * 2)
       results.close()
 
+  def test_processes_do_not_see_gpus(self):
+    with mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES='0'):
+      self.assertEqual(_map(working.environment, ['CUDA_VISIBLE_DEVICES']), ['-1'])
+      self.assertEqual(os.environ['CUDA_VISIBLE_DEVICES'], '0')
+
   def test_what_a_function_raises_is_raised_here(self):
     with self.assertRaises(TypeError):
       _map(working.double, [None])
@@ -81,6 +88,16 @@ class CrashTest(unittest.TestCase):
 
   def test_the_first_and_only_input_may_be_the_one(self):
     self.assertEqual(_map(working.double_or_die, [13], batch=1), [-13])
+
+  def test_no_input_is_to_blame_where_processes_die_by_themselves(self):
+    with (
+      mock.patch.object(parallel, '_start', working.die),
+      self.assertRaisesRegex(
+        errors.DataError,
+        'end as soon as they start, perhaps for want of memory. Make memory free, or give fewer --processes',
+      ),
+    ):
+      _map(working.double, [1])
 
   def test_work_goes_on_after_a_crash_at_the_end(self):
     with parallel.Workers(1) as workers:

@@ -32,6 +32,7 @@ class PreparingTestCase(unittest.TestCase):
     self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
     self.enterContext(photos.without_processes())
     self.output = self.folder / 'data'
+    self.last = None
     train = {f'train/{name}.jpg': photos.jpeg(n) for n, name in enumerate('abcd')}
     valid = {f'valid/{name}.jpg': photos.jpeg(n) for n, name in enumerate('vw', 10)}
     photos.write(self.folder, train | valid)
@@ -47,11 +48,14 @@ class PreparingTestCase(unittest.TestCase):
     photos.write(self.folder, {f'{name}/all.json': content})
 
   def prepare(self, **settings):
-    preparation = preparing.Preparation(
+    """Begins a preparation; the one before it is closed, as if its process had ended."""
+    if self.last:
+      self.last.close()
+    self.last = preparing.Preparation(
       preparing.Settings(settings.pop('sources', self.sources), str(self.output), **settings)
     )
-    self.addCleanup(preparation.close)
-    return preparation
+    self.addCleanup(self.last.close)
+    return self.last
 
   def check(self, **settings):
     return self.prepare(**settings).check()

@@ -1,6 +1,10 @@
 """Tests for the steps of a preparation, without processes of their own."""
 
+import hashlib
+import io
 import os
+import pathlib
+import tarfile
 import unittest
 from unittest import mock
 
@@ -8,8 +12,16 @@ import numpy as np
 
 from official_selftrain.core import dataset_card, errors, keys
 from official_selftrain.datasets import faults
-from official_selftrain.datasets.preparation import parallel, plan, preparing, work
-from official_selftrain.datasets.sources import items
+from official_selftrain.datasets.preparation import (
+  output_directory,
+  parallel,
+  plan,
+  preparing,
+  store,
+  unpacking,
+  work,
+)
+from official_selftrain.datasets.sources import image_sets, items
 from tests.datasets.preparation import photos, preparing_case
 
 LABELLED = preparing_case.LABELLED
@@ -42,6 +54,15 @@ class CheckTest(preparing_case.PreparingTestCase):
     with mock.patch.object(work, 'examine', side_effect=AssertionError):
       checked = self.check()
     self.assertEqual(len(checked.sets[LABELLED].keys), 4)
+
+  def test_an_image_that_could_not_be_read_is_examined_again(self):
+    lost = store.Finding((faults.Fault(faults.Kind.MISSING, 'stale handle'),), is_final=False)
+    examine = work.examine
+    with mock.patch.object(work, 'examine', lambda path, key: (key, lost)):
+      self.assertEqual(self.check().sets, {})
+    with mock.patch.object(work, 'examine', wraps=examine) as examined:
+      self.assertEqual(len(self.check().sets[LABELLED].keys), 4)
+    self.assertEqual(examined.call_count, 6)
 
   def test_only_images_that_have_changed_are_examined_again(self):
     self.check()
@@ -77,7 +98,9 @@ class CheckTest(preparing_case.PreparingTestCase):
       checked = preparation.check()
     self.assertEqual(len(checked.sets[LABELLED].keys), 3)
     expected = (faults.Fault(faults.Kind.CORRUPT, 'a decoder crashed on it'),)
-    self.assertEqual(preparation.store.entry(2).finding.faults, expected)
+    finding = preparation.store.entry(2).finding
+    self.assertEqual((finding.faults, finding.is_final), (expected, False))
+    self.assertEqual(len(self.check().sets[LABELLED].keys), 4)
 
 
 class LeaksTest(preparing_case.PreparingTestCase):
@@ -124,6 +147,89 @@ class LeaksTest(preparing_case.PreparingTestCase):
     )
 
 
+class UnlabelledTest(preparing_case.PreparingTestCase):
+  """What is known of unlabelled images does not count."""
+
+  def test_their_annotations_are_not_looked_at(self):
+    self.annotate('more', 'xy', category=3)
+    photos.write(
+      self.folder, {f'more/{name}.jpg': photos.jpeg(n) for n, name in enumerate('xy', 20)}
+    )
+    # An XML file of x, a broken one of y, and none of z.
+    box = '<object><name>emu</name><bndbox><xmin>0</xmin></bndbox></object>'
+    photos.write(
+      self.folder,
+      {
+        'voc/Annotations/x.xml': f'<annotation><size><height>1</height><width>2</width></size>{box}</annotation>',
+        'voc/Annotations/y.xml': '<annotation>',
+        **{f'voc/JPEGImages/{name}.jpg': photos.jpeg(n) for n, name in enumerate('xyz', 30)},
+      },
+    )
+    for spec, names in (
+      (f'coco:{self.folder}/more/all.json', 'xy'),
+      (f'voc:{self.folder}/voc', 'xyz'),
+    ):
+      with self.subTest(spec=spec):
+        card = self.run_all(sources={**self.sources, UNLABELLED: spec})
+        self.assertCountEqual(self.records('unlabelled'), [f'{name}.jpg' for name in names])
+        self.assertEqual((card.unlabelled.objects, card.unlabelled.faults), ({}, {}))
+
+  def test_images_that_are_lost_are_told_of(self):
+    photos.write(self.folder, {'more/x.jpg': b''})
+    photos.write(self.folder, {'more/all.json': preparing_case.coco(['x.jpg', 'y.jpg'])})
+    preparation = self.prepare(sources={UNLABELLED: f'coco:{self.folder}/more/all.json'})
+    preparation.check()
+    kinds = [each.finding.faults[0].kind for each in preparation.store.entries()]
+    self.assertEqual(kinds, [faults.Kind.EMPTY, faults.Kind.MISSING])
+
+
+class CompressedTarTest(preparing_case.PreparingTestCase):
+  def setUp(self):
+    super().setUp()
+    self.archive = self.folder / 'photos.tgz'
+    self.images = {f'{n}.jpg': photos.jpeg(40 + n) for n in range(3)}
+    with tarfile.open(self.archive, 'w:gz') as archive:
+      for name, content in self.images.items():
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    self.sources = {UNLABELLED: f'images:{self.archive}'}
+
+  def test_images_are_read_from_a_copy_that_is_made_once(self):
+    preparation = self.prepare()
+    preparation.check()
+    (path,) = {each.item.image.path for each in preparation.store.entries()}
+    self.assertEqual(os.path.dirname(path), str(self.output / '.work'))
+    with tarfile.open(path, 'r:') as copy:
+      self.assertEqual(copy.getnames(), list(self.images))
+    with mock.patch.object(unpacking.shutil, 'copyfileobj', side_effect=AssertionError):
+      self.run_all()
+    found = {name: each[keys.IMAGE_ENCODED] for name, each in self.records('unlabelled').items()}
+    self.assertEqual(found, {name: [content] for name, content in self.images.items()})
+    self.assertFalse(pathlib.Path(path).exists())
+
+  def test_an_archive_that_is_not_compressed_is_read_where_it_is(self):
+    plain = self.folder / 'photos.tar'
+    with tarfile.open(plain, 'w') as archive:
+      archive.add(self.folder / 'train', 'train')
+    unpacker = unpacking.Unpacker(str(self.folder))
+    found = list(image_sets.open_source(plain).items())
+    self.assertEqual([unpacker.in_copy(each) for each in found], found)
+    self.assertEqual(len(found), 4)
+
+  def test_no_room_for_the_copy(self):
+    full = OSError(28, 'No space left on device')
+    with (
+      mock.patch.object(unpacking.shutil, 'copyfileobj', side_effect=full),
+      self.assertRaisesRegex(
+        errors.DataError,
+        r'photos\.tgz cannot be unpacked into .*data/\.work: no space left on device\. Make room there, or unpack',
+      ),
+    ):
+      self.check()
+    self.assertEqual(list(self.output.glob('.work/*.tar')), [])
+
+
 class WriteTest(preparing_case.PreparingTestCase):
   def test_the_card_says_what_was_written(self):
     card = self.run_all(split=plan.SplitSettings(seed=4))
@@ -135,6 +241,9 @@ class WriteTest(preparing_case.PreparingTestCase):
     self.assertEqual(card.labelled.source, f'{self.sources[LABELLED]}: all')
     self.assertIsNone(card.unlabelled)
     self.assertEqual(card.validation.annotation_file, 'validation.json')
+    content = (self.output / 'validation.json').read_bytes()
+    self.assertEqual(card.validation.annotation_digest, hashlib.sha256(content).hexdigest())
+    self.assertEqual(card.labelled.annotation_digest, '')
     self.assertEqual(card.split['seed'], 4)
     self.assertEqual(card.versions, preparing.versions())
     self.assertFalse((self.output / '.work').exists())
@@ -148,7 +257,7 @@ class WriteTest(preparing_case.PreparingTestCase):
     split = plan.SplitSettings(fraction=0.5, rest_is_unlabelled=True)
     self.run_all(split=split, images_per_file=1)
     self.assertEqual(len(list(self.output.glob('*.tfrecord'))), 6)
-    self.assertTrue((self.output / preparing.HELD_OUT_TRUTH).exists())
+    self.assertTrue((self.output / output_directory.HELD_OUT_TRUTH).exists())
     self.run_all(sources={LABELLED: self.sources[LABELLED]})
     self.assertEqual(
       sorted(photos.contents(self.output)), ['dataset.json', 'labelled-00000-of-00001.tfrecord']

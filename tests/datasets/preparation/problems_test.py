@@ -22,7 +22,8 @@ class ProblemsTest(preparing_case.PreparingTestCase):
   def test_classes_must_be_in_one_order(self):
     self.annotate('valid', 'vw', classes=('dog', 'cat'))
     self.assert_problem(
-      r'The sets have different classes \(labelled: cat, dog; validation: dog, cat\)\. Give both the same list'
+      r'The sets have different classes \(labelled: cat, dog; validation: dog, cat\)\. Give both the same list '
+      r'of classes in the same order, or go on with the first list: --allow=class_order\.$'
     )
     self.assertEqual(self.check(allowed=frozenset({faults.Kind.CLASS_ORDER})).problems, ())
 

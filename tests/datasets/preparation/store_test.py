@@ -5,6 +5,7 @@ import pathlib
 import sqlite3
 import tempfile
 import unittest
+from unittest import mock
 
 from official_selftrain.core import errors
 from official_selftrain.datasets import faults
@@ -178,6 +179,20 @@ class FindingsTest(StoreTestCase):
     self.assertEqual(found['c'], examined.good(examined.box('dog'), digest=b'C'))
     self.assertIsNone(found['d'])
 
+  def test_findings_that_are_not_final_are_forgotten(self):
+    unsure = store.Finding((faults.Fault(faults.Kind.MISSING),), is_final=False)
+    (waiting,) = self.store.unexamined()
+    list(self.store.set_findings([(self.keys['b'], unsure), (waiting, examined.LOST)]))
+    self.store.forget_unsure_findings()
+    self.reopen()
+    self.assertEqual(self.store.unexamined(), [self.keys['b']])
+    self.assertEqual(self.names(is_good=False), ['d'])
+
+  def test_the_set_of_an_image(self):
+    (waiting,) = self.store.unexamined()
+    self.assertIs(self.store.part_of(self.keys['a']), LABELLED)
+    self.assertIs(self.store.part_of(waiting), UNLABELLED)
+
   def test_good_images_are_told_from_others(self):
     self.assertEqual(self.names(is_good=True), ['a', 'c'])
     self.assertEqual(self.names(LABELLED, is_good=False), ['b'])
@@ -264,6 +279,12 @@ class OpenStoreTest(unittest.TestCase):
     with_images = store.open_store(self.path, 'one')
     self.addCleanup(with_images.close)
     self.assertEqual(with_images.count(), 1)
+
+  def test_what_another_version_has_found_is_not_used(self):
+    with mock.patch.object(store, '_VERSION', 1):
+      empty = store.open_store(self.path, 'one')
+    self.addCleanup(empty.close)
+    self.assertEqual(empty.count(), 0)
 
   def test_another_preparation_begins_anew(self):
     empty = store.open_store(self.path, 'two')

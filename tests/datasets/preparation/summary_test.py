@@ -3,6 +3,7 @@
 import json
 import tempfile
 import unittest
+from unittest import mock
 
 from official_selftrain.datasets import faults
 from official_selftrain.datasets.preparation import overlaps, store, summary
@@ -29,8 +30,10 @@ class SummaryTest(unittest.TestCase):
       self.store, VALIDATION, {'v.jpg': examined.good(faults=(area,))}
     )
 
-  def summarise(self, *pairs, unused=(), notes=None):
-    return summary.summarise(self.store, overlaps.Overlaps(pairs, 0), unused, notes or {})
+  def summarise(self, *pairs, similar=None, unused=(), notes=None):
+    return summary.summarise(
+      self.store, overlaps.Overlaps(pairs, similar or {}), unused, notes or {}
+    )
 
   def test_images_and_faults_are_counted_by_set(self):
     found = self.summarise()
@@ -78,6 +81,21 @@ class SummaryTest(unittest.TestCase):
     (duplicate,) = found.examples[Kind.DUPLICATE]
     self.assertEqual(duplicate.name, 'b?.jpg')
     self.assertEqual(duplicate.detail, 'like a.jpg (labelled), 0 of 64 bits differ')
+
+  def test_only_pairs_that_are_listed_are_read(self):
+    first, second = self.labelled['a.jpg'], self.validation['v.jpg']
+    pairs = [overlaps.Pair(Kind.LEAK, first, second)] * 25
+    with mock.patch.object(self.store, 'entry', wraps=self.store.entry) as entry:
+      found = self.summarise(*pairs)
+    self.assertEqual(entry.call_count, 2 * 20)
+    self.assertEqual(found.counts[Kind.LEAK], {LABELLED: 25})
+    self.assertEqual(len(found.examples[Kind.LEAK]), 20)
+
+  def test_near_duplicates_count_though_not_all_pairs_are_listed(self):
+    pair = overlaps.Pair(Kind.NEAR_DUPLICATE, self.labelled['a.jpg'], self.labelled['c.jpg'], 2)
+    found = self.summarise(pair, similar={LABELLED: 3000, VALIDATION: 7})
+    self.assertEqual(found.counts[Kind.NEAR_DUPLICATE], {LABELLED: 3000, VALIDATION: 7})
+    self.assertEqual(len(found.examples[Kind.NEAR_DUPLICATE]), 1)
 
   def test_classes_without_objects_are_examples_without_an_image(self):
     found = self.summarise(unused=('cow', 'sheep'))

@@ -23,6 +23,16 @@ def double_or_die(value: int) -> int:
   return 2 * value
 
 
+def die() -> None:
+  """Ends the process without a word."""
+  os._exit(1)
+
+
+def environment(name: str) -> str | None:
+  """A variable of the process."""
+  return os.environ.get(name)
+
+
 def after_crash(value: int) -> int:
   """The value, negated."""
   return -value

@@ -51,6 +51,16 @@ class ClassesTest(ClassFoldersTestCase):
     image = items.ImageFile('cat/a.jpg', str(self.root / 'cat/a.jpg'))
     self.assertEqual(item, items.Item(image, class_name='cat'))
 
+  def test_folders_with_blanks_have_names(self):
+    self.add('polar bear/a.jpg', 'polar/b.jpg', 'sun bear/c.jpg')
+    self.names.write_text('polar bear Ursus maritimus\npolar Pole\nsun bear\nnot there\n')
+    source = class_folders.open_source(self.root, self.names)
+    self.assertEqual(source.class_names, ('Pole', 'Ursus maritimus', 'sun bear'))
+    self.names.write_text('polar bears x\npolar bear y\nsun bear z\n')
+    source = class_folders.open_source(self.root, self.names)
+    # A folder ends where a word does.
+    self.assertEqual(source.class_names, ('bears x', 'y', 'z'))
+
   def test_every_iteration_begins_anew(self):
     self.add('cat/a.jpg', 'dog/b.jpg')
     source = class_folders.open_source(os.fspath(self.root))

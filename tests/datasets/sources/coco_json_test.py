@@ -107,6 +107,28 @@ class MasksTest(coco_case.CocoTestCase):
     self.assertEqual((item.size, item.faults, len(item.boxes)), (None, (), 1))
     self.assertIsNone(item.boxes[0].run_lengths)
 
+  def test_class_maps_need_the_size_of_the_image_for_polygons(self):
+    images = [{'id': 7, 'file_name': 'a.jpg'}]
+    (self.images / 'a.jpg').touch()
+    runs = {'size': [4, 6], 'counts': [5, 2, 17]}
+    for segmentation, is_lost in (([coco_case.SQUARE], True), (runs, False), (None, False)):
+      with self.subTest(segmentation=segmentation):
+        self.write(self.annotation(segmentation=segmentation), images=images)
+        (item,) = self.read(task='segmentation')
+        self.assertEqual([each.kind for each in item.faults], [faults.Kind.UNREADABLE] * is_lost)
+        self.assertEqual(len(item.boxes), 1 - is_lost)
+        if is_lost:
+          self.assertEqual(
+            item.faults[0].detail,
+            'its entry of images has no height and width, without which polygons cannot be drawn; add them',
+          )
+
+  def test_the_box_of_a_class_map_is_around_the_mask(self):
+    self.write(self.annotation(bbox=[0, 0, 0, 0], segmentation=[coco_case.SQUARE]))
+    for task, edges in (('segmentation', (1, 1, 3, 4)), ('detection', (0, 0, 0, 0))):
+      (item,) = self.read(task=task)
+      self.assertEqual(item.boxes[0][1:5], edges)
+
   def test_sizes_that_are_none(self):
     (self.images / 'a.jpg').touch()
     for height, expected in (

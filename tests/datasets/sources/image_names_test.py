@@ -8,6 +8,7 @@ from unittest import mock
 
 from official_selftrain.core import errors
 from official_selftrain.datasets import faults
+from official_selftrain.datasets.checks import contents
 from official_selftrain.datasets.sources import image_names
 
 
@@ -15,8 +16,14 @@ class NameTest(unittest.TestCase):
   def test_endings_of_images_in_any_case(self):
     for name in ('a.jpg', 'a.JPEG', 'b/c.Png', 'a.bmp', 'a.gif', 'a.tif', 'a.TIFF', 'a.webp'):
       self.assertTrue(image_names.is_image_name(name), name)
+    for name in ('a.HEIC', 'a.heif', 'a.avif', 'a.jfif', 'a.jpe', 'a.jp2', 'a.ppm'):
+      self.assertTrue(image_names.is_image_name(name), name)
     for name in ('a.txt', 'jpg', 'a.jpg.xml', 'a', ''):
       self.assertFalse(image_names.is_image_name(name), name)
+
+  def test_endings_are_those_of_the_formats_that_checks_know(self):
+    known = {f'.{each}' for each in contents._FORM_OF_EXTENSION}
+    self.assertEqual(set(image_names.EXTENSIONS), known)
 
   def test_good_names_have_no_fault(self):
     for name in ('a.jpg', 'a/b c/d.jpg', 'ü/日本.jpg', './a.jpg', 'a..b.jpg', '...jpg', 'C:a.jpg'):

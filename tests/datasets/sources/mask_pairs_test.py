@@ -52,6 +52,24 @@ class MaskPairsTestCase(unittest.TestCase):
 
 
 class TwoFoldersTest(MaskPairsTestCase):
+  def test_masks_in_formats_that_change_values(self):
+    self.add('images/a.jpg', 'masks/a.jpg', 'masks/a.webp')
+    self.assert_error(
+      r'No image in .*images has a mask in .*masks\. Masks have the names of their images, and are PNG, BMP, GIF or '
+      r'TIFF files: JPEG and WebP change values\.$'
+    )
+
+  def test_more_classes_than_class_maps_have(self):
+    self.add('images/a.jpg', 'masks/a.png')
+    lines = [f'{n} {n // 256} 0 class {n}' for n in range(256)]
+    self.classes.write_text('\n'.join(lines[:254]))
+    self.assertEqual(len(self.open().class_names), 254)
+    self.classes.write_text('\n'.join([*lines[:254], '0 0 9 background', lines[254]]))
+    self.assert_error(r'classes\.txt names 255 classes; class maps have at most 254\.$')
+
+  def test_images_of_unusual_formats_have_masks(self):
+    self.assertEqual(self.pairs_of_one_folder('a.avif', 'a.png'), [('a.avif', 'a.png')])
+
   def test_masks_without_an_image_are_counted(self):
     self.add('images/a.jpg', 'masks/a_mask.png')
     self.assertEqual(self.open().notes, ())

@@ -197,10 +197,10 @@ class ClassesTest(OpenImagesTestCase):
   def test_without_descriptions_sorted_labels_of_the_whole_file(self):
     self.assertEqual(self.open().class_names, ('/m/1', '/m/2', '/m/3'))
 
-  def test_descriptions_give_names_and_order_of_those_that_are_used(self):
+  def test_descriptions_give_all_names_and_their_order(self):
     text = '/m/3,Zebra\n/m/9,Unused\n/m/1,"Toy, soft"\n\n/m/2,Ant\n'
     for header in ('', 'LabelName,DisplayName\n', '\ufeffLabelName,DisplayName\n'):
-      self.assertEqual(self.classes(header + text), ('Zebra', 'Toy, soft', 'Ant'))
+      self.assertEqual(self.classes(header + text), ('Zebra', 'Unused', 'Toy, soft', 'Ant'))
     (item,) = self.open(classes=self.descriptions).items()
     self.assertEqual([box.class_name for box in item.boxes], ['Ant', 'Toy, soft'])
 
@@ -212,8 +212,17 @@ class ClassesTest(OpenImagesTestCase):
       item.faults, (faults.Fault(faults.Kind.UNKNOWN_CLASS, f"{self.path}, line 2: '/m/2'"),)
     )
 
+  def test_two_sets_with_boxes_of_different_classes_have_the_same(self):
+    text = '/m/3,Zebra\n/m/1,Cat\n/m/2,Ant\n'
+    first = self.classes(text)
+    self.write(_row(label='/m/1'))
+    self.assertEqual(self.classes(text), first)
+
   def test_a_name_that_two_unused_labels_have_is_no_matter(self):
-    self.assertEqual(self.classes('/m/8,Cat\n/m/9,Cat\n/m/1,Cat\n'), ('Cat',))
+    text = '/m/8,Cat\n/m/9,Cat\n/m/2,Ant\n/m/1,Cat\n'
+    self.assertEqual(self.classes(text), ('Cat', 'Ant'))
+    (item,) = self.open(classes=self.descriptions).items()
+    self.assertEqual([box.class_name for box in item.boxes], ['Ant', 'Cat'])
 
   def test_descriptions_that_are_wrong(self):
     for text, expected in (

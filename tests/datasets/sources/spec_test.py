@@ -168,6 +168,28 @@ class DetectionTest(SpecTestCase):
         self.add(f'{name}_set/{name}/a.jpg')
         self.assert_unclear(str(self.folder / f'{name}_set'), 'nothing in it tells')
 
+  def test_parts_of_a_data_set_are_no_classes(self):
+    self.add('set/train/cat/a.jpg')
+    self.add('set/Val/cat/b.jpg')
+    path = str(self.folder / 'set')
+    expected = (
+      f'^--labelled: the folders of {path} are called like parts of a data set. Give one of them, or, if they are '
+      f'classes, --labelled=folders:{path}.$'
+    )
+    self.assert_error(errors.ConfigError, path, expected)
+    self.assertEqual(self.open(f'folders:{path}').class_names, ('Val', 'train'))
+    self.add('set/bus/c.jpg')
+    self.assertEqual(self.open(path).class_names, ('Val', 'bus', 'train'))
+
+  def test_the_path_of_a_text(self):
+    for text, expected in (
+      ('coco:a/b.json,images=c,task=segmentation', 'a/b.json'),
+      ('a,b:c', 'a,b:c'),
+      ('C:/photos', 'C:/photos'),
+      ('images:photos/*.jpg', 'photos/*.jpg'),
+    ):
+      self.assertEqual(spec.path_of(text), expected)
+
   def test_nothing_tells(self):
     (self.folder / 'empty').mkdir()
     for path in (

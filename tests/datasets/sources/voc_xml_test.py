@@ -38,6 +38,14 @@ class BoxesTest(voc_case.VocTestCase):
       first = next(source.items()).boxes
       self.assertEqual(first, (items.Box('cat', ymin=2.0, xmin=1.0, ymax=20.0, xmax=10.0),))
 
+  def test_zeros_of_a_box_without_area_do_not_count(self):
+    self.add('a', voc_case.object('cat', (1, 2, 10, 20)))
+    for box in ((0, 0, 0, 0), (0, 3, 0, 9), (3, 0, 9, 0)):
+      self.add('b', voc_case.object('cat', box))
+      source = voc_xml.open_source(self.root)
+      self.assertEqual(source.notes, ())
+      self.assertEqual(next(source.items()).boxes[0].xmin, 0.0)
+
   def test_a_zero_outside_the_split_counts(self):
     self.add('a', voc_case.object())
     self.add('b', voc_case.object('cat', (0, 1, 2, 3)))
