@@ -110,8 +110,13 @@ def read(directory: str | os.PathLike[str]) -> Card:
     The card.
 
   Raises:
-    DataError: there is none, it is damaged, or a file that it names is missing.
+    DataError: there is none, it is damaged, it is in remote storage, or a file that it names is missing.
   """
+  if '://' in os.fspath(directory):
+    raise errors.DataError(
+      f'{directory}: a prepared data set must lie in a local folder or a mounted one. Mount the storage, or name the '
+      'files there with task.train_data.input_path and the like.'
+    )
   path = pathlib.Path(directory, FILE_NAME)
   advice = (
     'Give a directory that `python -m official_selftrain.datasets.prepare` has written to its end.'

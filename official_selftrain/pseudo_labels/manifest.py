@@ -7,6 +7,7 @@ labels give the same bytes.
 
 import dataclasses
 import glob
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -286,7 +287,7 @@ def describe_teacher(checkpoint: str, global_step: int) -> dict[str, str | int]:
   """Describes a teacher by its content, not only by its path.
 
   Args:
-    checkpoint: prefix of a TensorFlow checkpoint, such as 'runs/teacher/ckpt-1500'.
+    checkpoint: prefix of a TensorFlow checkpoint, such as 'runs/teacher/ckpt-1500', local or in remote storage.
     global_step: number of training steps it had.
 
   Returns:
@@ -296,16 +297,36 @@ def describe_teacher(checkpoint: str, global_step: int) -> dict[str, str | int]:
   Raises:
     DataError: There is no such checkpoint.
   """
-  paths = sorted(
-    glob.glob(glob.escape(checkpoint) + '.index') + glob.glob(glob.escape(checkpoint) + '.data-*')
-  )
-  if not paths:
+  if '://' in checkpoint:
+    digests = _remote_digests(checkpoint)
+  else:
+    pattern = glob.escape(checkpoint)
+    paths = sorted(glob.glob(f'{pattern}.index') + glob.glob(f'{pattern}.data-*'))
+    digests = {path.removeprefix(checkpoint): files.sha256(path) for path in paths}
+  if not digests:
     raise errors.DataError(
       f'No checkpoint has the prefix {checkpoint}; expected {checkpoint}.index next to its data'
     )
   # Suffixes only: best checkpoints are renamed, and a copy of a teacher is the same teacher.
-  digest = files.digest_of([[path.removeprefix(checkpoint), files.sha256(path)] for path in paths])
+  digest = files.digest_of([[suffix, digests[suffix]] for suffix in sorted(digests)])
   return {'checkpoint': checkpoint, 'global_step': int(global_step), 'sha256': digest}
+
+
+def _remote_digests(checkpoint: str) -> dict[str, str]:
+  """SHA-256 of a checkpoint's files by suffix."""
+  import tensorflow as tf  # TensorFlow is slow to import, and local files do not need it.
+
+  folder, prefix = checkpoint.rsplit('/', 1)
+  found = {}
+  for name in tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else ():
+    suffix = name.removeprefix(prefix)
+    if name.startswith(prefix) and (suffix == '.index' or suffix.startswith('.data-')):
+      with tf.io.gfile.GFile(f'{folder}/{name}', 'rb') as stream:
+        digest = hashlib.sha256()
+        while chunk := stream.read(1 << 20):
+          digest.update(chunk)
+      found[suffix] = digest.hexdigest()
+  return found
 
 
 def software_versions() -> dict[str, str]:

@@ -94,6 +94,12 @@ class DatasetCardTest(unittest.TestCase):
   def test_a_folder_without_a_card_is_refused(self):
     self.assert_refused(rf'has no dataset\.json\. {_PREPARE}')
 
+  def test_remote_storage_is_refused_with_the_reason(self):
+    with self.assertRaisesRegex(
+      errors.DataError, '^gs://data: a prepared .* local folder or a mou'
+    ):
+      dataset_card.read('gs://data')
+
   def test_a_file_that_is_no_json_is_refused(self):
     for content in (b'{"format": ', b'\xff\xfe\xff'):
       self.path.write_bytes(content)
