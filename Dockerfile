@@ -18,8 +18,10 @@ WORKDIR /opt/official_selftrain
 # The packages first: they change less often than the code.
 COPY requirements.lock setup.cfg pyproject.toml README.md LICENSE ./
 COPY tools tools
-COPY official_selftrain official_selftrain
+# The version alone; the installation points to this folder, so it finds the rest later.
+COPY official_selftrain/__init__.py official_selftrain/__init__.py
 RUN tools/setup_environment.sh /opt/venv python3.11
+COPY official_selftrain official_selftrain
 COPY experiments experiments
 
 ENV PATH=/opt/venv/bin:$PATH MALLOC_ARENA_MAX=2

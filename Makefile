@@ -91,10 +91,12 @@ format: $(STAMP) ## Fix what ruff can fix
 	python -m ruff format .
 
 .PHONY: lock
-lock: $(STAMP) ## Rewrite requirements.lock from setup.cfg (UPGRADE=1 takes newer versions)
-	python tools/update_lock.py $(if $(UPGRADE),--upgrade)
+lock: ## Rewrite requirements.lock from setup.cfg (UPGRADE=1 takes newer versions)
+	@# Not $(STAMP): it would refuse a setup.cfg that the lock does not fit yet.
+	@[[ -x "$(VENV)/bin/uv" ]] || $(MAKE) setup
+	"$(VENV)/bin/python" tools/update_lock.py $(if $(UPGRADE),--upgrade)
 
 .PHONY: clean
 clean: ## Remove the environment and the caches; runs/ stays
-	rm -rf $(VENV) .cache *.egg-info bazel-*
+	rm -rf "$(VENV)" "$(VENV)-beam" .cache site *.egg-info bazel-*
 	find . -name __pycache__ -not -path './runs/*' -type d -prune -exec rm -rf {} +

@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console.say(f'[{number}/{len(options.names)}] {name}')
     began = time.monotonic()
     case = importlib.import_module(f'benchmarks.cases.{name}')
+    if options.quick and getattr(case, 'IS_OF_ONE_SIZE', False):
+      console.say('  left out: it is about a large amount of data, and has no smaller size')
+      continue
     if bench is None and case.NEEDS_WORKBENCH:
       from benchmarks import workbench  # Imports TensorFlow.
 
@@ -56,7 +59,11 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     epilog=f'Benchmarks: {", ".join(cases.NAMES)}.',
   )
   parser.add_argument('names', nargs='*', metavar='name', help='which benchmarks; all if none')
-  parser.add_argument('--quick', action='store_true', help='a smoke run on little data')
+  parser.add_argument(
+    '--quick',
+    action='store_true',
+    help='a smoke run on little data, without benchmarks of one size',
+  )
   parser.add_argument('--output', metavar='FILE', help='write the figures to this JSON file too')
   parser.add_argument(
     '--cache-dir',

@@ -71,7 +71,7 @@ make_stubs() {
     'filegroup(name = "coverage_report_generator", visibility = ["//visibility:public"])'
   mkdir -p "$stubs/remote_coverage_tools/tools" && touch "$stubs/remote_coverage_tools/tools/BUILD"
   stub_repository pypi < /dev/null
-  for name in $(grep -ohE '^[a-z0-9._-]+==' requirements.lock requirements-beam.lock | sort -u | tr -d = | tr '.-' '__'); do
+  for name in $(grep -ohE '^[a-z0-9._-]+==' requirements.lock | sort -u | tr -d = | tr '.-' '__'); do
     mkdir -p "$stubs/pypi/$name"
     echo "py_library(name = \"$name\", visibility = [\"//visibility:public\"])" > "$stubs/pypi/$name/BUILD"
   done

@@ -15,6 +15,7 @@ from benchmarks import results, timing
 from official_selftrain.dataloaders import record_order, tfrecords
 
 NEEDS_WORKBENCH = False
+IS_OF_ONE_SIZE = True
 
 _FILES, _PER_FILE, _RECORD_BYTES = 20, 50_000, 500
 # In the middle of the third epoch.

@@ -32,6 +32,7 @@ from benchmarks import results, timing
 from official_selftrain.datasets.preparation import plan, preparing, shards, store, work
 
 NEEDS_WORKBENCH = False
+IS_OF_ONE_SIZE = True
 
 _HEIGHT, _WIDTH = 480, 640
 _IMAGES, _ROUNDS = 200, 7

@@ -19,6 +19,7 @@ import tensorflow as tf
 from benchmarks import results
 
 NEEDS_WORKBENCH = False
+IS_OF_ONE_SIZE = True
 _CASE = 'training_memory'
 _STEPS = 3
 _DIGITS = 'task.model.input_size=[512,512,3]'

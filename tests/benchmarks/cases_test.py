@@ -40,7 +40,7 @@ class CasesTest(unittest.TestCase):
 class ProgramTest(unittest.TestCase):
   def test_runs_what_is_asked_for_and_writes_the_figures(self):
     row = results.Row('startup', 'a', 's', ours=0.5, target=results.Target(at_most=1.0))
-    case = mock.Mock(NEEDS_WORKBENCH=False)
+    case = mock.Mock(NEEDS_WORKBENCH=False, IS_OF_ONE_SIZE=False)
     case.run.return_value = [row]
     output = io.StringIO()
     with (
@@ -58,6 +58,18 @@ class ProgramTest(unittest.TestCase):
     self.assertEqual(path, 'figures.json')
     self.assertEqual(content['rows'], results.as_json([row]))
     self.assertFalse(content['machine']['quick'])
+
+  def test_a_smoke_run_leaves_out_what_has_no_smaller_size(self):
+    sized = mock.Mock(NEEDS_WORKBENCH=False, IS_OF_ONE_SIZE=True)
+    output = io.StringIO()
+    with (
+      mock.patch.object(program.importlib, 'import_module', return_value=sized),
+      mock.patch.object(program.console, 'quiet'),
+      contextlib.redirect_stdout(output),
+    ):
+      self.assertEqual(program.main(['late_start', '--quick']), 0)
+    sized.run.assert_not_called()
+    self.assertIn('left out: it is about a large amount of data', output.getvalue())
 
   def test_an_unknown_name_is_refused_with_those_that_exist(self):
     message = io.StringIO()
