@@ -77,6 +77,35 @@ class NonFiniteGuardTest(tf.test.TestCase):
     self.assertIsNone(guard(_losses(training_loss=float('nan'))))
 
 
+class PseudoLossWatchTest(tf.test.TestCase):
+  def said(self, *reports):
+    """What the reports of a training led to, with the number of the report that did."""
+    notes = []
+    progress = _progress(self.create_tempdir().full_path, train_steps=99, start_step=0)
+    for number, losses in enumerate(reports, 1):
+      progress.bind(_trainer(step=number), mock.Mock())
+      with mock.patch.object(actions.pseudo_loss_watch.console, 'note') as note:
+        progress(_losses(**losses))
+      notes += [(number, call.args[0]) for call in note.mock_calls]
+    progress.close()
+    return notes
+
+  def test_nothing_to_learn_from_is_told_once_and_at_the_third_report_in_a_row(self):
+    none, some = {'pseudo_loss': 0.0, 'loss_ratio': 1.0}, {'pseudo_loss': 0.1, 'loss_ratio': 1.0}
+    ((number, said),) = self.said(none, none, some, none, none, none, none, some, none, none, none)
+    self.assertEqual(number, 6)
+    self.assertStartsWith(said, 'teacher: the pseudo loss has been 0 for 3 reports')
+
+  def test_a_ratio_out_of_bounds(self):
+    for ratio, is_told in ((0.009, True), (0.011, False), (99.0, False), (101.0, True)):
+      found = self.said(*[{'pseudo_loss': 0.1, 'loss_ratio': ratio}] * 5)
+      self.assertEqual([number for number, _ in found], [3] if is_told else [])
+    self.assertIn('is 1e+02 times the pseudo loss', found[0][1])
+
+  def test_other_trainings_have_no_such_losses(self):
+    self.assertEqual(self.said(*[{'training_loss': 0.0}] * 5), [])
+
+
 class HistoryTest(tf.test.TestCase):
   def test_what_is_logged_can_be_read_again(self):
     folder = self.create_tempdir().full_path

@@ -1,4 +1,4 @@
-"""The segmentation head of the paper's authors (paper section 3.2 and appendix C)."""
+"""The segmentation head of the paper's authors (paper section 3.2 and the released code)."""
 
 from collections.abc import Mapping
 
