@@ -24,8 +24,9 @@ _GRAPH_KEY = '_CHECKPOINTABLE_OBJECT_GRAPH'
 _VALUE = 'VARIABLE_VALUE'
 # The slot of the Model Garden's `ExponentialMovingAverage`.
 _AVERAGE = 'average'
-# Its own copies, in `ema_checkpoints`, are written while weights and averages have changed places.
-_SWAPPED = 'average_weights-'
+# Its own copies, in `ema_checkpoints` and of the best evaluation, are written while weights and averages have changed
+# places.
+_SWAPPED = ('average_weights-', 'best_ckpt-')
 # What TensorFlow raises for checkpoints that are cut, changed or incomplete.
 _DAMAGED = (
   IndexError,
@@ -86,11 +87,26 @@ def modules_of(model: tf.keras.Model, modules: str | list[str]) -> dict[str, Any
 
   Returns:
     Parts by the names under which checkpoints hold them.
+
+  Raises:
+    ConfigError: the model has no such part.
   """
+  items: Mapping[str, Any] = model.checkpoint_items
+  if is_whole(modules):
+    return dict(items)
   named = [modules] if isinstance(modules, str) else list(modules)
-  return {
-    name: part for name, part in model.checkpoint_items.items() if 'all' in named or name in named
-  }
+  for name in named:
+    if name not in items:
+      raise errors.ConfigError(
+        f'init_checkpoint_modules names {name!r}, and this model has {" and ".join(items)}: name one of these, or '
+        "'all'."
+      )
+  return {name: items[name] for name in named}
+
+
+def is_whole(modules: str | list[str]) -> bool:
+  """Whether `modules`, an `init_checkpoint_modules`, names the whole model."""
+  return modules == 'all' or list(modules) == ['all']
 
 
 @contextlib.contextmanager
@@ -126,6 +142,7 @@ def restore(
     What was restored and what was not.
 
   Raises:
+    ConfigError: the model has no such module.
     DataError: the file is damaged or a name-based TF1 checkpoint, holds no variable of the modules or lacks some of
       them, or a shape differs.
   """
@@ -236,12 +253,13 @@ def _is_moving(variable: tf.Variable) -> bool:
   return variable.name.rsplit('/', 1)[-1].startswith('moving_')
 
 
-def restore_if_there(root: tf.train.Checkpoint, checkpoint: str) -> bool:
+def restore_if_there(root: tf.train.Checkpoint, checkpoint: str, statistics: bool = True) -> bool:
   """Gives the variables below `root` their values from a checkpoint that has all of them in the same shapes.
 
   Args:
     root: in the layout of the checkpoint.
     checkpoint: prefix of an object-based checkpoint.
+    statistics: also the moving statistics of batch norm; else they stay as they are.
 
   Returns:
     Whether it did; if not, nothing has changed.
@@ -257,9 +275,12 @@ def restore_if_there(root: tf.train.Checkpoint, checkpoint: str) -> bool:
     for variable in wanted
   ):
     return False
+  kept = [] if statistics else [(v, v.numpy()) for v in wanted if _is_moving(v)]
   with readable(checkpoint):
     root.read(checkpoint).expect_partial()
   _take_averages(root, checkpoint, serialized)
+  for variable, value in kept:
+    variable.assign(value)
   return True
 
 

@@ -32,7 +32,8 @@ def import_model(
     What became of every value.
 
   Raises:
-    DataError: see `tf1.assign`, `tf1_names.variables` and `resnets`; all modules of a file that has a backbone alone.
+    DataError: see `tf1.assign`, `tf1_names.variables` and `resnets`; all modules of a file that has a backbone alone,
+      or of a model with the classifier of joint training.
   """
   items = restore.modules_of(model, modules)
   classifier = resnets.find(checkpoint)
@@ -41,6 +42,11 @@ def import_model(
       raise errors.DataError(
         f'{checkpoint} is {classifier.title}: it has a backbone and nothing else that task.model needs. Add '
         '--modules=backbone.'
+      )
+    if hasattr(model, 'class_head'):
+      raise errors.DataError(
+        'task.joint.weight is above 0: checkpoints of TF1 have no classifier of joint training. Import without it, '
+        '--params_override=task.joint.weight=0; what is imported starts joint training all the same.'
       )
     accounting = tf1.assign(tf1_names.variables(model), checkpoint, use_averages=use_averages)
     items = {**items, 'model': model}

@@ -14,30 +14,31 @@ from official_selftrain.configs import (
 from official_selftrain.configs import keras_cv as kcv
 from official_selftrain.core import errors
 
-# Settings of the Model Garden that this task does not read, and the value they must keep.
+# Settings of the Model Garden that are not read here, below a stream and below `task`, and the value they must keep.
+_UNSUPPORTED_IN_STREAM: tuple[tuple[str, Any], ...] = (
+  ('is_multilabel', False),
+  ('image_field_key', 'image/encoded'),
+  ('label_field_key', 'image/class/label'),
+  ('aug_type', None),
+  ('aug_policy', None),
+  ('three_augment', False),
+  ('color_jitter', 0.0),
+  ('random_erasing', None),
+  ('mixup_and_cutmix', None),
+  ('repeated_augment', None),
+  ('tf_resize_method', 'bilinear'),
+)
 _UNSUPPORTED: tuple[tuple[str, Any], ...] = (
-  *(
-    (f'{stream}.{name}', value)
-    for stream in ('train_data', 'validation_data')
-    for name, value in (
-      ('is_multilabel', False),
-      ('aug_type', None),
-      ('aug_policy', None),
-      ('three_augment', False),
-      ('color_jitter', 0.0),
-      ('random_erasing', None),
-      ('mixup_and_cutmix', None),
-      ('repeated_augment', None),
-      ('tf_resize_method', 'bilinear'),
-    )
-  ),
   ('losses.one_hot', True),
   ('losses.soft_labels', False),
   ('losses.use_binary_cross_entropy', False),
   ('evaluation.precision_and_recall_thresholds', None),
   ('model.add_head_batch_norm', False),
+  ('model.kernel_initializer', 'random_uniform'),
   ('model.output_softmax', False),
   ('model_output_keys', []),
+  ('train_input_partition_dims', []),
+  ('eval_input_partition_dims', []),
 )
 
 
@@ -98,14 +99,7 @@ class ClassificationTask(tasks.LabelledTask, image_classification.ImageClassific
   def check(self) -> None:
     """See `LabelledTask`."""
     super().check()
-    for name, value in _UNSUPPORTED:
-      found: Any = self
-      for part in name.split('.'):
-        found = getattr(found, part)
-      if found != value:
-        raise errors.ConfigError(
-          f'task.{name} is {found!r}: this is not supported; it must be {value!r}.'
-        )
+    inputs.check_untouched(self, _UNSUPPORTED, 'task')
 
   def check_stream(self, stream: DataConfig, name: str) -> None:
     """See `LabelledTask`."""
@@ -141,6 +135,7 @@ def check_stream(stream: DataConfig, name: str) -> None:
     raise errors.ConfigError(
       f'{name}.tfds_name: classification reads TFRecord files; use input_path.'
     )
+  inputs.check_untouched(stream, _UNSUPPORTED_IN_STREAM, name)
   area = stream.crop_area_range
   if stream.aug_crop and (area is None or not 0 < area[0] <= area[1] <= 1):
     raise errors.ConfigError(

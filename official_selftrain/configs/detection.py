@@ -3,6 +3,7 @@
 import dataclasses
 from typing import ClassVar, TypeVar
 
+from official.core import config_definitions as cfg
 from official.vision.configs import backbones, common, decoders, retinanet
 
 from official_selftrain.configs import augmentation as aug
@@ -160,6 +161,20 @@ class DetectionTask(joint.JointTask, tasks.BackboneTask, retinanet.RetinaNetTask
     default_factory=lambda: DataConfig(is_training=False, drop_remainder=False)
   )
 
+  def check(self) -> None:
+    """See `LabelledTask`."""
+    super().check()
+    for name, found, needed in (
+      ('task.gradient_accumulation_steps', self.gradient_accumulation_steps, 1),
+      ('task.backbone_learning_rate', self.backbone_learning_rate, 1.0),
+      ('task.joint.weight', self.joint.weight, 0.0),
+    ):
+      if self.train_data.tfds_name and found != needed:
+        raise errors.ConfigError(
+          f'{name} is {found:g}: this needs images of TFRecord files. Use task.train_data.input_path instead of '
+          f'tfds_name, or set it to {needed:g}.'
+        )
+
   def check_stream(self, stream: DataConfig, name: str) -> None:
     """See `LabelledTask`."""
     aug_type = stream.parser.aug_type
@@ -193,10 +208,11 @@ class DetectionTask(joint.JointTask, tasks.BackboneTask, retinanet.RetinaNetTask
         'task.model.head.attribute_heads: attribute heads are not supported.'
       )
 
-  def check_strategy(self, strategy: str) -> None:
+  def check_strategy(self, runtime: cfg.RuntimeConfig) -> None:
     """See `LabelledTask`."""
+    super().check_strategy(runtime)
     generator = self.model.detection_generator
-    if strategy != 'tpu' or not generator.apply_nms:
+    if runtime.distribution_strategy != 'tpu' or not generator.apply_nms:
       return
     name = 'task.model.detection_generator'
     if generator.soft_nms_sigma:

@@ -1,16 +1,15 @@
 """Registered experiments of object detection in photographs: the paper's settings on one GPU with 24 GB.
 
-What the paper leaves open is as in its authors' released code. The paper's batch is 256, that of its SpineNet students 128.
-Batches here leave a quarter
-of the memory free by `python -m official_selftrain.estimate_memory`, even with COCO's 91 classes, with which a step of
-the student needs 15.2 GiB in both experiments. Learning rates follow the batch, see `trainers.Sgd.at_batch`. More GPUs
-take larger batches, with learning rates in proportion.
+What the paper leaves open is as in its authors' released code. The paper's batch is 256, that of its SpineNet students
+128. Batches here leave a quarter of the memory free by `python -m official_selftrain.estimate_memory`, even with COCO's
+91 classes, with which a step of the student needs 15.2 GiB in both experiments. Learning rates follow the batch, see
+`trainers.Sgd.at_batch`. More GPUs take larger batches, with learning rates in proportion.
 
 bfloat16 is the paper's precision and halves the memory of activations. A GPU must be of NVIDIA's Ampere generation or
 newer to compute in it; for an older one set `runtime.mixed_precision_dtype: null` and half the batches and rates.
 
-Steps are not scaled. The paper's 90,000 of the teacher and 120,000 of the student of ResNet-50 are 288 and 192 epochs of
-5,000 labelled images here, and 12 and 8 of COCO, where the paper has 195 and 260: train longer on data of that size.
+Steps are not scaled. The paper's 90,000 of the teacher and 120,000 of the student of ResNet-50 are 288 and 192 epochs
+of 5,000 labelled images here, and 12 and 8 of COCO, where the paper has 195 and 260: train longer on data of that size.
 
 Without input paths they run on the embedded digits, enlarged, which is only useful to test an installation.
 """
@@ -136,7 +135,7 @@ def retinanet_resnetfpn_supervised() -> runs.SupervisedExperiment:
 
 @experiments.register('retinanet_resnetfpn_selftrain')
 def retinanet_resnetfpn_selftrain() -> runs.SelfTrainingExperiment:
-  """ResNet-50 with FPN, Augment-S4 and alpha 0.25, as the paper's Table 4, whose teacher has 200,000 steps; here 90,000."""
+  """ResNet-50 with FPN, Augment-S4 and alpha 0.25 as in the paper's Table 4; its teacher has 200,000 steps."""
   batch = 8
   task = _with(
     det.DetectionSelfTrainingTask(), _resnet50(), 1e-4, batch, aug.Augmentation(policy='S4')

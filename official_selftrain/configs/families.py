@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tensorflow as tf
 
+from official_selftrain.configs import keras_cv
 from official_selftrain.core import errors
 from official_selftrain.ops import images
 
@@ -22,8 +23,8 @@ Segmentation = Literal['model_garden', 'original']
 
 # SpineNet's scale-permuted graph always goes down to level 7, whichever levels are used.
 _SPINENET_SIDE = 128
-# Values of `task.model.backbone.type` whose layers fit the image size that they were built for.
-OF_ONE_SIZE = ('spinenet', 'spinenet_mobile')
+# Backbones, see `Family.backbone`, whose layers fit the image size that they were built for.
+OF_ONE_SIZE = ('spinenet', 'spinenet_mobile', keras_cv.SPINENET, 'MiTBackbone')
 
 
 def check_image_size(
@@ -37,11 +38,18 @@ def check_image_size(
     name: dotted name of the setting that says so.
   """
   whole = list(model.input_size[: len(size)])
-  if model.backbone.type in OF_ONE_SIZE and list(size) != whole:
+  setting, kind = of(model).backbone(model)
+  if kind in OF_ONE_SIZE and list(size) != whole:
     raise errors.ConfigError(
-      f'{name} is {list(size)}: the layers of task.model.backbone.type={model.backbone.type} fit one image size, '
-      f'that of task.model.input_size, {whole}.'
+      f'{name} is {list(size)}: the layers of task.model.{setting}={kind} fit one image size, that of '
+      f'task.model.input_size, {whole}.'
     )
+
+
+def _backbone(
+  model: 'detection.DetectionModel | segmentation.SegmentationModel',
+) -> tuple[str, str]:
+  return 'backbone.type', model.backbone.type
 
 
 def _check_levels(model: 'detection.DetectionModel', prefix: str) -> None:
@@ -65,6 +73,12 @@ def _check_keras_cv(model: 'detection.DetectionModel', prefix: str) -> None:
   model.keras_cv.check(f'{prefix}.keras_cv', model)
 
 
+def _keras_cv_backbone(
+  model: 'detection.DetectionModel | segmentation.SegmentationModel',
+) -> tuple[str, str]:
+  return 'keras_cv.backbone', model.keras_cv.backbone
+
+
 def _keras_cv_side(model: 'detection.DetectionModel') -> tuple[int, str]:
   return model.keras_cv.divisor(model), model.keras_cv.backbone
 
@@ -79,6 +93,7 @@ class Family:
     skips_zero_offsets: the box loss leaves out offsets whose target is exactly 0, see `losses.detection`.
     corners_meet: when logits are enlarged or masks reduced, the corners of both grids meet, as in TF1, and not the
       centres of their pixels; see `ops.images.resize_as_tf1`.
+    backbone: the setting that names a model's backbone, below `task.model`, and its value.
     check_detector: raises ConfigError for settings of a detector that do not go together; takes `task.model` and its
       dotted name.
     side: what the sides of a detector's images must be multiples of, and the backbone that asks for it.
@@ -88,6 +103,9 @@ class Family:
   has_inclusive_boxes: bool = False
   skips_zero_offsets: bool = False
   corners_meet: bool = False
+  backbone: Callable[
+    ['detection.DetectionModel | segmentation.SegmentationModel'], tuple[str, str]
+  ] = _backbone
   check_detector: Callable[['detection.DetectionModel', str], None] = _check_levels
   side: Callable[['detection.DetectionModel'], tuple[int, str]] = _side
 
@@ -102,7 +120,12 @@ MODEL_GARDEN = Family(name='model_garden')
 ORIGINAL = Family(
   name='original', has_inclusive_boxes=True, skips_zero_offsets=True, corners_meet=True
 )
-KERAS_CV = Family(name='keras_cv', check_detector=_check_keras_cv, side=_keras_cv_side)
+KERAS_CV = Family(
+  name='keras_cv',
+  backbone=_keras_cv_backbone,
+  check_detector=_check_keras_cv,
+  side=_keras_cv_side,
+)
 
 FAMILIES = {family.name: family for family in (MODEL_GARDEN, ORIGINAL, KERAS_CV)}
 

@@ -1,7 +1,9 @@
 """Settings shared by the input streams of all tasks, and their checks."""
 
 import dataclasses
-from typing import Literal
+import functools
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from absl import logging
 from official.core import config_definitions as cfg
@@ -121,6 +123,24 @@ def check(stream: Stream, name: str) -> None:
     _check_flip_and_jitter(stream, name)
   else:
     _check_no_augmentation(stream, name)
+
+
+def check_untouched(
+  settings: hyperparams.Config, expected: Sequence[tuple[str, Any]], name: str
+) -> None:
+  """Raises ConfigError for settings of the Model Garden that are not read here and have another value than they must.
+
+  Args:
+    settings: holds them.
+    expected: dotted names below `settings`, and values.
+    name: the dotted name of `settings`.
+  """
+  for field, value in expected:
+    found = functools.reduce(getattr, field.split('.'), settings)
+    if (list(found) if isinstance(found, tuple) else found) != value:
+      raise errors.ConfigError(
+        f'{name}.{field} is {found!r}: this is not supported; it must be {value!r}.'
+      )
 
 
 def check_augmentation(settings: aug.Augmentation, name: str) -> None:

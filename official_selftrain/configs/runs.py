@@ -77,7 +77,7 @@ class SupervisedExperiment(cfg.ExperimentConfig):
     st.check_averages(self.trainer, 'trainer', self.runtime)
     if isinstance(self.task, task_configs.LabelledTask):
       self.task.check()
-      self.task.check_strategy(self.runtime.distribution_strategy)
+      self.task.check_strategy(self.runtime)
     self.check_start()
     self.check_backbone_rate('trainer', self.trainer)
     first_class = getattr(self.task, 'first_class', 1)

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, ClassVar, TypeVar
 
 from official.vision.configs import backbones, common, decoders, semantic_segmentation
+from official.vision.ops import preprocess_ops
 
 from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import (
@@ -23,7 +24,7 @@ from official_selftrain.core import errors
 # Sides of images that a model sees are multiples of this, see `modeling.segmentation`.
 STRIDE = 32
 
-# The paper's, relative to the size that a model is trained on (section 3.3 and appendix C).
+# The paper's, relative to the size that a model is trained on (section 3.2 and the released code).
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 _Task = TypeVar('_Task', bound='SegmentationTask')
@@ -108,19 +109,33 @@ def check_size(size: list[int], name: str) -> None:
     )
 
 
-# Settings of the Model Garden that this task does not read, and the value they must keep.
+# Settings of the Model Garden that are not read here, below a stream and below `task`, and the value they must keep.
+_UNSUPPORTED_IN_STREAM: tuple[tuple[str, Any], ...] = (
+  ('image_feature.feature_name', 'image/encoded'),
+  ('image_feature.num_channels', 3),
+  ('image_feature.mean', list(preprocess_ops.MEAN_RGB)),
+  ('image_feature.stddev', list(preprocess_ops.STDDEV_RGB)),
+  ('decoder.type', 'simple_decoder'),
+  ('decoder.simple_decoder.regenerate_source_id', False),
+  ('decoder.simple_decoder.mask_binarize_threshold', None),
+  ('decoder.simple_decoder.attribute_names', []),
+  ('crop_size', []),
+  ('preserve_aspect_ratio', True),
+  ('aug_policy', None),
+  ('additional_dense_features', []),
+  ('groundtruth_padded_size', []),
+  ('resize_eval_groundtruth', True),
+)
 _UNSUPPORTED: tuple[tuple[str, Any], ...] = (
-  ('train_data.crop_size', []),
-  ('train_data.preserve_aspect_ratio', True),
-  ('train_data.aug_policy', None),
-  ('train_data.additional_dense_features', []),
-  ('validation_data.preserve_aspect_ratio', True),
-  ('validation_data.groundtruth_padded_size', []),
-  ('validation_data.resize_eval_groundtruth', True),
   ('losses.ignore_label', 255),
   ('losses.gt_is_matting_map', False),
+  # Confidences are those of a softmax.
+  ('losses.use_binary_cross_entropy', False),
+  ('evaluation.report_per_class_iou', True),
   ('evaluation.report_train_mean_iou', False),
   ('model.mask_scoring_head', None),
+  ('train_input_partition_dims', []),
+  ('eval_input_partition_dims', []),
   ('allow_image_summary', False),
 )
 
@@ -158,14 +173,7 @@ class SegmentationTask(
   def check(self) -> None:
     """See `LabelledTask`."""
     super().check()
-    for name, value in _UNSUPPORTED:
-      found: Any = self
-      for part in name.split('.'):
-        found = getattr(found, part)
-      if found != value:
-        raise errors.ConfigError(
-          f'task.{name} is {found!r}: this is not supported; it must be {value!r}.'
-        )
+    inputs.check_untouched(self, _UNSUPPORTED, 'task')
 
   def check_stream(self, stream: DataConfig, name: str) -> None:
     """See `LabelledTask`."""
@@ -174,6 +182,7 @@ class SegmentationTask(
       raise errors.ConfigError(
         f'{name}.tfds_name: segmentation reads TFRecord files; use input_path.'
       )
+    inputs.check_untouched(stream, _UNSUPPORTED_IN_STREAM, name)
 
   def check_augmentation(self, settings: aug.Augmentation, name: str, stream: DataConfig) -> None:
     """See `LabelledTask`."""

@@ -65,8 +65,8 @@ class LabelledTask(hyperparams.Config):
   def check_model(self) -> None:
     """Raises ConfigError for a model that cannot be built."""
 
-  def check_strategy(self, strategy: str) -> None:
-    """Raises ConfigError for a model that cannot be evaluated with a strategy, `runtime.distribution_strategy`."""
+  def check_strategy(self, runtime: cfg.RuntimeConfig) -> None:
+    """Raises ConfigError for a model that cannot be trained or evaluated with a strategy, or compiled by XLA."""
 
 
 @dataclasses.dataclass
@@ -149,17 +149,23 @@ class SelfTrainingTask(hyperparams.Config):
           f'{name}.tfds_name: self-training reads TFRecord files; use input_path.'
         )
     self.pseudo_data.check('task.pseudo_data')
+    if self.pseudo_data.dtype != self.train_data.dtype:
+      raise errors.ConfigError(
+        f'task.pseudo_data.dtype is {self.pseudo_data.dtype} and task.train_data.dtype {self.train_data.dtype}: the '
+        'student sees images of both in one batch, so they must be equal.'
+      )
     self.self_training.check('task.self_training')
     if self.self_training.online_teacher.enabled:
       self._check_online_teacher()
 
-  def check_strategy(self, strategy: str) -> None:
+  def check_strategy(self, runtime: cfg.RuntimeConfig) -> None:
     """See `LabelledTask`."""
-    super().check_strategy(strategy)
-    if strategy == 'tpu' and self.self_training.online_teacher.enabled:
+    super().check_strategy(runtime)
+    is_compiled = runtime.distribution_strategy == 'tpu' or runtime.enable_xla
+    if is_compiled and self.self_training.online_teacher.enabled:
       raise errors.ConfigError(
-        f'{_ONLINE}.enabled: labels made during training were never compiled for a TPU; train with labels on disk '
-        'there.'
+        f'{_ONLINE}.enabled: labels made during training were never compiled for a TPU or with runtime.enable_xla; '
+        'train with labels on disk there.'
       )
 
   def _check_online_teacher(self) -> None:

@@ -8,9 +8,19 @@ import tensorflow as tf
 from official.vision.modeling import backbones as garden
 
 from official_selftrain.configs import classification, detection, families, segmentation
+from official_selftrain.core import errors
 from official_selftrain.modeling import assembly, segmentation_layers
 from official_selftrain.modeling.original import backbones as original_backbones
 from official_selftrain.modeling.original import segmentation_head as original_head
+
+# What the authors' head of segmentation has, of what the Model Garden's has a choice of.
+_ORIGINAL_HEAD = {
+  'feature_fusion': 'pyramid_fusion',
+  'use_depthwise_convolution': False,
+  'prediction_kernel_size': 1,
+  'upsample_factor': 1,
+  'logit_activation': None,
+}
 
 Model: TypeAlias = (
   detection.DetectionModel | segmentation.SegmentationModel | classification.ClassificationModel
@@ -81,11 +91,18 @@ def _original_head(
   stock: tf.keras.layers.Layer,
 ) -> original_head.SegmentationHead:
   del stock
+  head = model.head
+  for name, value in _ORIGINAL_HEAD.items():
+    if getattr(head, name) != value:
+      raise errors.ConfigError(
+        f'task.model.head.{name} is {getattr(head, name)!r}: the head of task.model.family {model.family!r} has '
+        f'{value!r} alone.'
+      )
   return original_head.SegmentationHead(
     model.num_classes,
-    level=model.head.level,
-    num_convs=model.head.num_convs,
-    num_filters=model.head.num_filters,
+    level=head.level,
+    num_convs=head.num_convs,
+    num_filters=head.num_filters,
     kernel_regularizer=regularizer,
     **model.norm_activation.as_dict(),
   )
@@ -94,12 +111,15 @@ def _original_head(
 def _keras_cv_backbone(
   specs: tf.keras.layers.InputSpec, model: Model, regularizer: assembly.Regularizer | None
 ) -> tf.keras.Model:
-  """keras-cv's, which take no regularizer: their weight decay is added by the model around them."""
+  """keras-cv's, which take no regularizer: its losses are added to those of the backbone."""
   # Imports keras-cv, which takes seconds.
   from official_selftrain.modeling import keras_cv_retinanet
 
-  del specs, regularizer
-  return keras_cv_retinanet.build_backbone(model)
+  del specs
+  backbone = keras_cv_retinanet.build_backbone(model)
+  if regularizer:
+    backbone.add_loss(lambda: keras_cv_retinanet.decayed([backbone], regularizer))
+  return backbone
 
 
 def _keras_cv_detector(

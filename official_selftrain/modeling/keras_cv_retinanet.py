@@ -15,7 +15,7 @@ Importing this module imports keras-cv, which takes seconds.
 import functools
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras_cv
@@ -168,7 +168,10 @@ def build(model: detection.DetectionModel, l2_weight_decay: float = 0.0) -> asse
   head(pyramid(features) if pyramid else features)  # Makes the weights.
   built = assembly.retinanet(model, backbone, pyramid, head)
   if l2_weight_decay:
-    built.add_loss(functools.partial(_weight_decay, built, l2_weight_decay))
+    # Not of all parts of the model: the classifier of joint training, which is added to it, has its own.
+    parts = [part for part in (backbone, pyramid, head) if part]
+    regularizer = tf.keras.regularizers.l2(l2_weight_decay / 2.0)
+    built.add_loss(functools.partial(decayed, parts, regularizer))
   return built
 
 
@@ -246,9 +249,21 @@ def _telling_line(error: Exception) -> str:
   return next((line for line in reversed(lines) if 'Error: ' in line), lines[0])
 
 
-def _weight_decay(model: tf.keras.Model, factor: float) -> tf.Tensor:
-  kernels = [v for v in model.trainable_variables if v.name.endswith('kernel:0')]
-  return factor * tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels])
+def decayed(
+  parts: Sequence[tf.keras.layers.Layer], regularizer: tf.keras.regularizers.Regularizer
+) -> tf.Tensor:
+  """The weight decay of keras-cv's layers, which take no regularizer.
+
+  Args:
+    parts: layers or models, of which all kernels that are trained count, depthwise ones included.
+    regularizer: from a kernel to its loss.
+
+  Returns:
+    float32 scalar; 0 where nothing is trained.
+  """
+  variables = [variable for part in parts for variable in part.trainable_variables]
+  kernels = [variable for variable in variables if variable.name.endswith('kernel:0')]
+  return tf.add_n([tf.zeros([]), *map(regularizer, kernels)])
 
 
 def _warn_of_settings_without_effect(model: detection.DetectionModel) -> None:

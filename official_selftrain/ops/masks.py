@@ -80,7 +80,7 @@ def multi_scale_probabilities(
   stride: int,
   resize: images_lib.Resize = tf.image.resize,
 ) -> tf.Tensor:
-  """Mean over several image sizes of a segmentation model's class probabilities (paper section 3.2, and the released code).
+  """Mean over several image sizes of a segmentation model's class probabilities (paper section 3.2, released code).
 
   Args:
     logits_of: the model, float32 [batch, h, w, 3] to [batch, h', w', classes].

@@ -7,7 +7,6 @@ zero. One pass over the records, which decodes no image, finds that beforehand.
 
 import collections
 import dataclasses
-import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import tensorflow as tf
@@ -45,14 +44,17 @@ def check(task: cfg.TaskConfig, class_names: Sequence[str] = ()) -> None:
     ConfigError: ids are to be regenerated, which no annotation file matches, or names contradict the annotation file.
     DataError: a record or the annotation file cannot be read, an annotation lacks what evaluation needs, ids are no
       numbers or not unique, records and annotation file are not about the same images or number classes differently,
-      the label map lacks a class, or the model has too few classes.
+      the label map lacks a class, the model has too few classes, or records, which have the truth where there is no
+      annotation file, more boxes than are read.
   """
   if not isinstance(task, detection_configs.DetectionTask):
     return
   stream = task.validation_data
   annotations = None
   truth: dict[str, Counts] = {}
+  most_boxes = stream.parser.max_num_instances if task.use_coco_metrics else _MAX_ID
   if task.annotation_file:
+    most_boxes = _MAX_ID
     _check_ids_are_read(stream)
     annotations = coco.read(task.annotation_file)
     _check_annotations(annotations)
@@ -60,7 +62,7 @@ def check(task: cfg.TaskConfig, class_names: Sequence[str] = ()) -> None:
     truth = _counts_of(annotations)
   found: dict[str, Counts] = {}
   if stream.input_path and not stream.tfds_name:
-    found = _read(tfrecords.match_files(stream.input_path, _PATH), stream)
+    found = _read(tfrecords.match_files(stream.input_path, _PATH), stream, most_boxes)
     if annotations:
       _check_images(annotations, found)
       _check_classes(annotations, found, truth)
@@ -144,16 +146,24 @@ def _check_ids_are_read(stream: detection_configs.DataConfig) -> None:
     )
 
 
-def _read(files: Sequence[str], stream: detection_configs.DataConfig) -> dict[str, Counts]:
+def _read(
+  files: Sequence[str], stream: detection_configs.DataConfig, most_boxes: int
+) -> dict[str, Counts]:
   """Boxes by class of each image, by its id as a plain number in decimals, in the order of the records.
 
   Raises:
-    DataError: a record cannot be read, an id is not a number from 0 to 2^63 - 1, two records have the same, or the
-      label map lacks a class text.
+    DataError: a record cannot be read or has more than `most_boxes` boxes, an id is not a number from 0 to 2^63 - 1,
+      two records have the same, or the label map lacks a class text.
   """
   found: dict[str, Counts] = {}
   unknown: dict[str, int] = {}
-  for place, (text, counts, strangers) in enumerate(_labels(files, stream)):
+  for place, (text, counts, strangers, boxes) in enumerate(_labels(files, stream)):
+    if boxes > most_boxes:
+      raise errors.DataError(
+        f'{_PATH}: record {place} has {boxes} boxes, crowds included, and evaluation would see the first {most_boxes}. '
+        'Set task.validation_data.parser.max_num_instances to the most boxes that a record has, or give an annotation '
+        'file (task.annotation_file).'
+      )
     for stranger in strangers:
       unknown.setdefault(stranger, place)
     if not (text.isascii() and text.isdigit() and int(text) <= _MAX_ID):
@@ -181,8 +191,8 @@ def _read(files: Sequence[str], stream: detection_configs.DataConfig) -> dict[st
 
 def _labels(
   files: Sequence[str], stream: detection_configs.DataConfig
-) -> Iterator[tuple[str, Counts, list[str]]]:
-  """Of each record, in the order of the files: id, boxes by class, and class texts that the label map lacks.
+) -> Iterator[tuple[str, Counts, list[str], int]]:
+  """Of each record, in order: id, boxes by class, class texts that the label map lacks, and boxes with crowds.
 
   Raises:
     DataError: a record cannot be read.
@@ -212,17 +222,10 @@ def _labels(
         unknown = [
           text.decode('utf-8', 'replace') for text, k, crowd in named if k < 0 and not crowd
         ]
-        yield image_id, Counts(boxes), unknown
+        yield image_id, Counts(boxes), unknown, len(classes)
   except tf.errors.OpError as error:
-    decode_one = functools.partial(_decode_one, decoder)
-    reason = tfrecords.first_bad_record(files, decode_one) or errors.first_line(error)
-    raise errors.DataError(f'{_PATH}: {reason}') from error
-
-
-def _decode_one(
-  decoder: decoders.BoxDecoder | decoders.LabelMapDecoder, record: tf.Tensor
-) -> object:
-  return decoder.decode_labels(record[tf.newaxis])
+    reason = tfrecords.first_bad_record(files, lambda record: decode(record[tf.newaxis]))
+    raise errors.DataError(f'{_PATH}: {reason or errors.first_line(error)}') from error
 
 
 def _check_num_classes(

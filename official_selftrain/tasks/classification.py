@@ -34,6 +34,11 @@ class ClassificationTask(streams.StreamsMixin, image_classification.ImageClassif
       model.backbone.trainable = False
     return run_state.attach(model)
 
+  def initialize(self, model: tf.keras.Model) -> None:
+    """See `StreamsMixin`; a whole classifier of as many classes also gives its head."""
+    super().initialize(model)
+    self.start_further_part(model, 'head', 'the head')
+
   def decoder(self, params: configs.DataConfig) -> Callable[[tf.Tensor], parsing.Example]:
     """Image and class of a record."""
     decode, check = self.decoding_steps(params)

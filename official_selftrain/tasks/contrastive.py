@@ -32,6 +32,11 @@ class ContrastiveTask(streams.StreamsMixin, base_task.Task):
     config = self.task_config
     return run_state.attach(modeling.build(config.model, config.losses.l2_weight_decay))
 
+  def initialize(self, model: tf.keras.Model) -> None:
+    """See `StreamsMixin`; a whole network of SimCLR also gives its projection."""
+    super().initialize(model)
+    self.start_further_part(model, 'head', 'the projection')
+
   def training_streams(self) -> tuple[stream_specs.Stream, ...]:
     """See `StreamsMixin`; TensorBoard has a sheet of views."""
     return tuple(

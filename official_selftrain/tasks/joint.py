@@ -4,10 +4,9 @@ import functools
 
 import tensorflow as tf
 
-from official_selftrain.checkpoints import restore
 from official_selftrain.configs import classification as class_configs
 from official_selftrain.configs import joint as configs
-from official_selftrain.core import console, errors
+from official_selftrain.core import errors
 from official_selftrain.dataloaders import classification as parsing
 from official_selftrain.modeling import classification as modeling
 from official_selftrain.modeling import recomputation
@@ -77,12 +76,8 @@ class JointMixin(multi_stream.MultiStreamMixin):
   def initialize(self, model: tf.keras.Model) -> None:
     """See `StreamsMixin`; a whole model that was trained jointly, too, also gives its classifier."""
     super().initialize(model)
-    config = self.task_config
-    if not self._is_joint or not config.init_checkpoint or config.init_checkpoint_modules != 'all':
-      return
-    root = tf.train.Checkpoint(model=tf.train.Checkpoint(class_head=model.class_head))
-    if restore.restore_if_there(root, restore.find(config.init_checkpoint)):
-      console.note('the classifier of joint training starts from there, too')
+    if self._is_joint:
+      self.start_further_part(model, 'class_head', 'the classifier of joint training')
 
   def training_streams(self) -> tuple[stream_specs.Stream, ...]:
     """The task's streams, then the images with one class each."""

@@ -88,20 +88,30 @@ class SegmentationTask(
   ) -> tf.Tensor:
     """The Model Garden's loss, averaged over the pixels of the whole batch that are not ignored.
 
+    With `top_k_percent_pixels` each part of a batch has hardest pixels of its own.
+
     An image, or a batch, in which every pixel is ignored has loss 0. `aux_losses` are not averaged.
     """
     labels, model_outputs = self._of_one_size(labels, model_outputs)
     loss = super().build_losses(labels, model_outputs, None)
-    counted = _count(labels['masks'])
+    counted = self._count(labels['masks'])
     loss *= self.batch_share(labels, counted, segmentation_losses.EPSILON)
     if aux_losses:
       loss += self.task_config.losses.loss_weight * tf.add_n(aux_losses)
     return loss
 
   def label_count(self, labels: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """See `MultiStreamMixin`: pixels that are not ignored, of those that the loss looks at."""
+    """See `MultiStreamMixin`: pixels that count, of those that the loss looks at."""
     stride = self._mask_stride
-    return _count(labels['masks'][:, ::stride, ::stride])
+    return self._count(labels['masks'][:, ::stride, ::stride])
+
+  def _count(self, mask: tf.Tensor) -> tf.Tensor:
+    """Pixels that the loss is divided by, float32 scalar: those not ignored, or the hardest share of all if fewer."""
+    count = tf.reduce_sum(tf.cast(mask != keys.IGNORE_LABEL, tf.float32))
+    share = self.task_config.losses.top_k_percent_pixels
+    if share >= 1.0:
+      return count
+    return tf.minimum(count, tf.floor(share * tf.cast(tf.size(mask), tf.float32)))
 
   @property
   def _mask_stride(self) -> int:
@@ -264,8 +274,3 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
 
 def _logits_of(model: tf.keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
   return lambda images: model(images, training=False)['logits']
-
-
-def _count(mask: tf.Tensor) -> tf.Tensor:
-  """Pixels that are not ignored, float32 scalar."""
-  return tf.reduce_sum(tf.cast(mask != keys.IGNORE_LABEL, tf.float32))

@@ -222,6 +222,26 @@ class StreamsMixin(_Host):
     )
     console.note(f'started from {prefix}: {accounting.text()}')
 
+  def start_further_part(self, model: tf.keras.Model, name: str, title: str) -> None:
+    """Starts a part that is not in `checkpoint_items` where `init_checkpoint_modules` is `all`, and says what happened.
+
+    Args:
+      model: the model.
+      name: of the attribute that is the part, here and in the model of the checkpoint.
+      title: what people call it.
+
+    Raises:
+      DataError: the checkpoint is damaged.
+    """
+    config = self.task_config
+    if not config.init_checkpoint or not restore.is_whole(config.init_checkpoint_modules):
+      return
+    prefix = restore.find(config.init_checkpoint)
+    root = tf.train.Checkpoint(model=tf.train.Checkpoint(**{name: getattr(model, name)}))
+    is_there = restore.restore_if_there(root, prefix, getattr(config, 'init_statistics', True))
+    found = 'starts from there, too' if is_there else f'starts afresh: {prefix} has none that fits'
+    console.note(f'{title} {found}')
+
   def build_inputs(
     self, params: cfg.DataConfig, input_context: InputContext = None
   ) -> tf.data.Dataset:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+from unittest import mock
 
 import pytest
 import tensorflow as tf
@@ -11,8 +12,8 @@ import yaml
 from official.core import task_factory
 
 from official_selftrain import import_tf1
-from official_selftrain.checkpoints import restore
-from official_selftrain.core import config
+from official_selftrain.checkpoints import restore, write
+from official_selftrain.core import config, errors
 from tests.checkpoints import tiny
 
 
@@ -40,6 +41,12 @@ class ImportTest(tf.test.TestCase):
     with contextlib.redirect_stdout(texts[0]), contextlib.redirect_stderr(texts[1]):
       status = import_tf1.main(arguments)
     return status, texts[0].getvalue(), texts[1].getvalue()
+
+  def test_the_classifier_of_joint_training(self):
+    tiny.write(self.checkpoint, self.values)
+    model = mock.Mock(spec=['checkpoint_items', 'class_head'], checkpoint_items={})
+    with self.assertRaisesRegex(errors.DataError, r'--params_override=task\.joint\.weight=0'):
+      write.import_model(model, self.checkpoint, self.output, 'all', use_averages=False)
 
   @pytest.mark.slow
   def test_a_whole_model(self):

@@ -113,6 +113,37 @@ class RestoreTest(parameterized.TestCase, tf.test.TestCase):
       restore.restore(tiny.shared(), prefix)
 
 
+class ModulesTest(tf.test.TestCase):
+  def test_all_of_a_model(self):
+    for modules in ('all', ['all']):
+      self.assertTrue(restore.is_whole(modules))
+      self.assertEqual(list(restore.modules_of(tiny.shared(), modules)), ['backbone', 'head'])
+    for modules in ('backbone', ['backbone', 'decoder']):
+      self.assertFalse(restore.is_whole(modules))
+
+  def test_a_part_that_the_model_lacks(self):
+    for modules in ('decoder', ['backbone', 'decoder']):
+      with self.assertRaisesRegex(
+        errors.ConfigError, "names 'decoder', and this model has backbone and head: name one of"
+      ):
+        restore.modules_of(tiny.shared(), modules)
+
+
+class AveragesTest(tf.test.TestCase):
+  def test_the_model_gardens_copies_have_them_in_place_of_the_weights(self):
+    value, optimizer = tf.Variable(1.0), tf.keras.optimizers.legacy.SGD()
+    optimizer.add_slot(value, 'average', tf.constant_initializer(7.0))
+    written = tf.train.Checkpoint(value=value, optimizer=optimizer)
+    folder = self.create_tempdir().full_path
+    for name, expected in (('ckpt-5', 7.0), ('best_ckpt-5', 1.0), ('average_weights-5', 1.0)):
+      found = tf.Variable(0.0)
+      is_there = restore.restore_if_there(
+        tf.train.Checkpoint(value=found), written.write(os.path.join(folder, name))
+      )
+      self.assertTrue(is_there)
+      self.assertEqual(float(found), expected, name)
+
+
 class FindTest(tf.test.TestCase):
   def test_prefix_index_or_folder(self):
     folder = self.create_tempdir().full_path

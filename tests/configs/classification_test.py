@@ -13,6 +13,12 @@ class CheckTest(parameterized.TestCase, tf.test.TestCase):
       'task.train_data.color_jitter=0.4',
       'task.train_data.color_jitter is 0.4: this is not supported',
     ),
+    (
+      'task.validation_data.image_field_key=image/jpeg',
+      "task.validation_data.image_field_key is 'image/jpeg': .* it must be 'image/encoded'",
+    ),
+    ('task.train_data.label_field_key=label', "task.train_data.label_field_key is 'label'"),
+    ('task.model.kernel_initializer=zeros', "task.model.kernel_initializer is 'zeros'"),
     ('task.losses.one_hot=false', 'task.losses.one_hot is False'),
     ('task.losses.label_smoothing=1.0', r'label_smoothing is 1.0: it must be in \[0, 1\)'),
     ('task.model.num_classes=1', 'num_classes is 1: there must be at least 2 classes'),

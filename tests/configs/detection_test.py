@@ -167,6 +167,31 @@ class CheckTest(tf.test.TestCase):
       ):
         task.check()
 
+  def test_images_of_tfds_go_through_the_model_gardens_step(self):
+    for setting, value, needed in (
+      ('gradient_accumulation_steps', 2, '1'),
+      ('backbone_learning_rate', 0.1, '1'),
+      ('joint.weight', 0.5, '0'),
+    ):
+      task = _load('').task.supervised()
+      task.train_data.tfds_name = 'coco'
+      task.check()
+      holder, _, name = setting.rpartition('.')
+      setattr(task.joint if holder else task, name, value)
+      with self.assertRaisesRegex(
+        errors.ConfigError,
+        rf'^task\.{setting} is {value}: .*TFRecord files.*tfds_name, or set it to {needed}\.',
+      ):
+        task.check()
+
+  def test_an_online_teacher_is_not_compiled(self):
+    online = 'task.self_training.online_teacher.enabled=true'
+    nms = 'task.model.detection_generator.nms_version=v3'
+    for compiled in ('runtime.distribution_strategy=tpu', 'runtime.enable_xla=true'):
+      with self.assertRaisesRegex(errors.ConfigError, r'enabled: labels made .* never compiled'):
+        _load(f'{online},{nms},{compiled}')
+    _load('runtime.enable_xla=true')
+
   def test_suppression_that_no_tpu_can_do(self):
     tpu = 'runtime.distribution_strategy=tpu'
     nms = 'task.model.detection_generator'

@@ -42,6 +42,8 @@ class JointTest(unittest.TestCase):
       ('dropout_rate=-0.5', r'task\.joint\.dropout_rate is -0\.5: it must be in \[0, 1\)'),
       ('input_size=[64]', r'task\.joint\.input_size is \[64\]: it must be height and width'),
       ('data.global_batch_size=0', r'task\.joint\.data\.global_batch_size is 0'),
+      ('data.color_jitter=0.4', r'task\.joint\.data\.color_jitter is 0\.4: this is not supported'),
+      ('data.is_multilabel=true', r'task\.joint\.data\.is_multilabel is True'),
       ('data.augmentation.mosaic_probability=0.5', r'task\.joint\.data\.augmentation: images with'),
     ):
       with self.subTest(override), self.assertRaisesRegex(errors.ConfigError, message):
@@ -57,6 +59,21 @@ class JointTest(unittest.TestCase):
         'task.model.backbone.spinenet.max_level=5',
         'task.joint.input_size=[64,64]',
       )
+
+  def test_the_family_says_which_backbone_takes_one_size(self):
+    size = ('task.model.family=keras_cv', 'task.joint.input_size=[64,64]')
+    with self.assertRaisesRegex(
+      errors.ConfigError, r'layers of task\.model\.keras_cv\.backbone=MiTBackbone fit one image'
+    ):
+      _load(
+        'retinanet_joint',
+        *size,
+        'task.model.keras_cv.backbone=MiTBackbone',
+        'task.model.keras_cv.preset=mit_b0',
+      )
+    # This family does not read `backbone`.
+    task = _load('retinanet_joint', *size, 'task.model.backbone.type=spinenet').task
+    self.assertEqual(list(task.joint.input_size), [64, 64])
 
   def test_own_files_need_images_with_classes_too(self):
     with self.assertRaisesRegex(

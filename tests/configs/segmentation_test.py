@@ -1,8 +1,10 @@
 """Settings of segmentation: what is refused, with which words."""
 
 import dataclasses
+import json
 import unittest
 
+import yaml
 from absl.testing import parameterized
 from official.vision.configs import semantic_segmentation
 
@@ -42,6 +44,16 @@ class RefusedTest(parameterized.TestCase):
     ('task.model.head.feature_fusion=panoptic_fpn_fusion', r'cannot build'),
     ('"task.train_data.crop_size=[32, 32]"', r'task\.train_data\.crop_size .*not supported'),
     ('task.train_data.aug_policy=randaug', r'aug_policy is .randaug.: this is not supported'),
+    ('task.pseudo_data.aug_policy=randaug', r'task\.pseudo_data\.aug_policy is .randaug.'),
+    ('task.pseudo_data.image_feature.num_channels=1', r'image_feature\.num_channels is 1'),
+    (
+      '"task.validation_data.image_feature.mean=[0.0, 0.0, 0.0]"',
+      r'image_feature\.mean is \[0\.0, 0\.0, 0\.0\]',
+    ),
+    ('task.train_data.decoder.type=label_map_decoder', r'decoder\.type is .label_map_decoder.'),
+    ('task.evaluation.report_per_class_iou=false', r'report_per_class_iou is False'),
+    ('"task.eval_input_partition_dims=[1, 2]"', r'eval_input_partition_dims is \[1, 2\]'),
+    ('task.losses.use_binary_cross_entropy=true', r'use_binary_cross_entropy is True'),
     ('task.losses.ignore_label=0', r'losses\.ignore_label is 0: .*must be 255'),
     ('task.allow_image_summary=true', r'allow_image_summary is True'),
     ('task.train_data.aug_scale_min=2.0', r'train_data\.aug_scale_min is 2\.0'),
@@ -56,6 +68,13 @@ class RefusedTest(parameterized.TestCase):
       paths = 'task.train_data.input_path=a,task.pseudo_data.input_path=b,'
     with self.assertRaisesRegex(errors.ConfigError, pattern):
       _load(paths + override.strip('"'))
+
+  def test_settings_that_were_written_are_read_again(self):
+    task = _load().task
+    again = segmentation.SegmentationSelfTrainingTask()
+    again.override(yaml.safe_load(yaml.safe_dump(json.loads(json.dumps(task.as_dict())))))
+    again.check()
+    self.assertEqual(again.train_data.image_feature.num_channels, 3)
 
   def test_masks_can_be_mixed(self):
     experiment = _load('task.train_data.augmentation.mosaic_probability=0.5')

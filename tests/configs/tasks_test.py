@@ -26,6 +26,10 @@ class SelfTrainingTaskTest(parameterized.TestCase):
         'task.pseudo_data.augmentation.policy=S1,task.pseudo_data.augmentation.scale_min=3',
         'S1|scale_min is 3',
       ),
+      (
+        'task.train_data.dtype=bfloat16',
+        r'^task\.pseudo_data\.dtype is float32 and task\.train_data\.dtype bfloat16: .*one batch',
+      ),
       ('task.init_checkpoint_modules=neck', r"^task\.init_checkpoint_modules is 'neck'"),
     ):
       with self.assertRaisesRegex(errors.ConfigError, pattern):

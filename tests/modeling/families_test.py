@@ -89,6 +89,25 @@ class BuildersTest(tf.test.TestCase):
     stock = families.of(garden).detector(garden, 0.0)
     self.assertNotIsInstance(stock.backbone, spinenet.SpineNet)
 
+  def test_choices_that_the_authors_have_not(self):
+    specs = tf.keras.layers.InputSpec(shape=[None, 64, 64, 3])
+    for name, value in (('depth_multiplier', 0.5), ('stem_type', 'v1'), ('bn_trainable', False)):
+      resnet = {'model_id': 50, 'depth_multiplier': 1.0, name: value}
+      model = _detector('original', backbone={'resnet': resnet})
+      with self.assertRaisesRegex(
+        errors.ConfigError,
+        rf'^task\.model\.backbone\.resnet\.{name} is {value!r}: .*no such choice',
+      ):
+        families.of(model).backbone(specs, model, None)
+    config = segmentation.small_nasfpn(num_classes=3, image_size=64)
+    for name, value in (('feature_fusion', 'deeplabv3plus'), ('prediction_kernel_size', 3)):
+      config.override({'family': 'original', 'head': {'feature_fusion': 'pyramid_fusion'}})
+      config.override({'head': {name: value}})
+      with self.assertRaisesRegex(
+        errors.ConfigError, rf"^task\.model\.head\.{name} is {value!r}: .*'original' has .* alone"
+      ):
+        families.of(config).segmenter.head(config, None, tf.keras.layers.Layer())
+
   def test_heads_of_segmentation(self):
     config = segmentation.small_nasfpn(num_classes=3, image_size=64)
     config.override({'family': 'original', 'backbone': {'resnet': {'model_id': 50}}})

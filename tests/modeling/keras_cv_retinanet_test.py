@@ -8,10 +8,12 @@ import tensorflow as tf
 from official.vision.configs import decoders
 from official.vision.modeling import retinanet_model
 
+from official_selftrain.configs import classification as class_configs
+from official_selftrain.configs import contrastive as contrastive_configs
 from official_selftrain.configs import detection
 from official_selftrain.configs import keras_cv as configs
 from official_selftrain.core import errors
-from official_selftrain.modeling import keras_cv_retinanet
+from official_selftrain.modeling import classification, contrastive, keras_cv_retinanet
 
 TINY = {
   'stackwise_filters': [64, 8, 8, 8],
@@ -182,6 +184,33 @@ class InterfaceTest(tf.test.TestCase):
     expected = 0.05 * sum(float(tf.reduce_sum(v**2)) for v in kernels)
     self.assertAllClose(float(tf.add_n(model.losses)), expected, rtol=1e-4)
     self.assertEqual(_build().losses, [])
+
+  def test_the_classifier_of_joint_training_decays_by_itself(self):
+    model = _build(l2_weight_decay=0.1)
+    before = float(tf.add_n(model.losses))
+    model.class_head = classification.ClassHead(5)
+    model.class_head(model.backbone(_images()))
+    self.assertAllClose(float(tf.add_n(model.losses)), before)
+
+  def test_backbones_decay_in_pre_training(self):
+    settings = class_configs.ClassificationModel(
+      num_classes=5, input_size=[64, 64, 3], family='keras_cv', keras_cv=_config().keras_cv
+    )
+    contrastive_settings = contrastive_configs.ContrastiveModel(
+      input_size=[64, 64, 3], family='keras_cv', keras_cv=_config().keras_cv
+    )
+    for model in (
+      classification.build(settings, 0.1),
+      contrastive.build(contrastive_settings, 0.1),
+    ):
+      kernels = [v for v in model.trainable_variables if 'kernel' in v.name]
+      self.assertGreater(len(kernels), 8)
+      expected = 0.05 * sum(float(tf.reduce_sum(v**2)) for v in kernels)
+      self.assertAllClose(float(tf.add_n(model.losses)), expected, rtol=1e-4)
+      model.backbone.trainable = False
+      rest = [v for v in model.head.trainable_variables if 'kernel' in v.name]
+      expected = 0.05 * sum(float(tf.reduce_sum(v**2)) for v in rest)
+      self.assertAllClose(float(tf.add_n(model.losses)), expected, rtol=1e-4)
 
   def test_two_replicas(self):
     strategy = tf.distribute.MirroredStrategy(['/cpu:0', '/cpu:1'])

@@ -114,7 +114,7 @@ class SegmentationTest(tf.test.TestCase, parameterized.TestCase):
     config.override(
       {
         'family': family,
-        'backbone': {'resnet': {'model_id': 50, 'depth_multiplier': 0.125}},
+        'backbone': {'resnet': {'model_id': 50, 'depth_multiplier': 1.0}},
         'decoder': {'nasfpn': {'num_filters': 8, 'num_repeats': 1}},
         'head': {'num_filters': 8},
       }

@@ -68,6 +68,22 @@ class PlaceTest(unittest.TestCase):
     for good in (_runtime(2), _runtime(hosts=None, name='mirrored'), _runtime(hosts='a:1')):
       distribution.check(good)
 
+  def test_xla_without_a_number_of_gpus(self):
+    for name, num_gpus, is_refused in (
+      ('mirrored', 0, True),
+      ('off', 0, True),
+      ('mirrored', 1, False),
+      ('tpu', 0, False),
+    ):
+      runtime = cfg.RuntimeConfig(distribution_strategy=name, num_gpus=num_gpus, enable_xla=True)
+      if is_refused:
+        with self.assertRaisesRegex(
+          errors.ConfigError, r'enable_xla is true and runtime\.num_gpus is 0'
+        ):
+          distribution.check(runtime)
+      else:
+        self.assertIsNone(distribution.check(runtime))
+
 
 class WaitingTest(unittest.TestCase):
   def test_one_process_waits_for_nobody(self):

@@ -169,6 +169,20 @@ class ImageIdsTest(_Case):
     # Neither a path nor a file is asked for.
     self.assertIsNone(validation_records.check(segmentation.SegmentationTask()))
 
+  def test_more_boxes_than_evaluation_sees(self):
+    self.write_annotations({5: [1], 6: [1, 1, 2]})
+    self.write_records([record(5, [1]), record(6, [1, 1, 2], [0, 0, 1])])
+    for most, with_annotations in ((3, False), (2, True), (2, False)):
+      task = self.task(with_annotations=with_annotations)
+      task.validation_data.parser.max_num_instances = most
+      with mock.patch.object(console, 'note', self.said.append):
+        if with_annotations or most == 3:
+          self.assertIsNone(validation_records.check(task))
+          continue
+        message = r'record 1 has 3 boxes, .* first 2\. Set .*parser\.max_num_instances'
+        with self.assertRaisesRegex(errors.DataError, message):
+          validation_records.check(task)
+
 
 class ClassesTest(_Case):
   def test_categories_numbered_in_order(self):

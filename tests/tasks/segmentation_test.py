@@ -10,7 +10,7 @@ from PIL import Image
 from official_selftrain.configs import segmentation as configs
 from official_selftrain.core import keys
 from official_selftrain.pseudo_labels import segmentation as label_formats
-from official_selftrain.tasks import run_state, segmentation
+from official_selftrain.tasks import accumulation, run_state, segmentation
 from tests.testing import replicas
 
 IGNORE = keys.IGNORE_LABEL
@@ -163,6 +163,20 @@ class LossTest(tf.test.TestCase):
     mean = strategy.reduce('MEAN', losses(parts), axis=None)
     whole = task.build_losses({'masks': tf.constant(masks)}, model(images))
     self.assertAllClose(mean, whole, rtol=1e-5)
+
+  def test_replicas_and_parts_are_weighted_by_what_they_are_divided_by(self):
+    for share in (0.25, 0.75, 1.0):
+      task = _task()
+      task.task_config.losses.top_k_percent_pixels = share
+      _, labels = _batch(1, 2, ignored=0.5)
+      counted = (labels['masks'].numpy() != IGNORE).sum()
+      expected = min(counted, int(share * 2 * SIZE * SIZE))
+      self.assertEqual(float(task.label_count(labels)), expected)
+      # A loss of 1 for each pixel, so that the mean is the share of what counts that is there.
+      logits = tf.zeros([2, SIZE, SIZE, CLASSES])
+      whole = tf.constant([4.0 * expected], tf.float32)
+      loss = task.build_losses({**labels, accumulation.WHOLE_COUNT: whole}, {'logits': logits})
+      self.assertAllClose(loss, np.log(CLASSES) / 4, rtol=1e-4)
 
   def test_a_batch_in_parts_makes_the_update_of_the_whole_batch(self):
     for family, enlarged in (('model_garden', True), ('original', True), ('original', False)):

@@ -16,6 +16,16 @@ _Common = dict[str, object]
 TYPES = ('efficientnet', 'resnet', 'spinenet')
 # Those of bottlenecks.
 _RESNETS = (50, 101, 152, 200)
+# Settings that the Model Garden's ResNet follows.
+_CHOICES_OF_OTHERS = (
+  'depth_multiplier',
+  'stem_type',
+  'se_ratio',
+  'scale_stem',
+  'resnetd_shortcut',
+  'replace_stem_max_pool',
+  'bn_trainable',
+)
 
 
 def build(
@@ -69,6 +79,14 @@ def _resnet(settings: configs.ResNet, common: _Common) -> tf.keras.Model:
       f'task.model.backbone.resnet.model_id is {settings.model_id}: the authors have '
       f'{", ".join(map(str, _RESNETS))}.'
     )
+  stock = configs.ResNet()
+  for name in _CHOICES_OF_OTHERS:
+    found, value = getattr(settings, name), getattr(stock, name)
+    if found != value:
+      raise errors.ConfigError(
+        f"task.model.backbone.resnet.{name} is {found!r}: the authors' networks have no such choice; leave it at "
+        f'{value!r}, or set task.model.family to model_garden.'
+      )
   return resnet.ResNet(
     model_id=settings.model_id,
     init_stochastic_depth_rate=settings.stochastic_depth_drop_rate,
