@@ -3,17 +3,21 @@
 import collections
 import dataclasses
 import io
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent import futures
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 _FORMATS = ('JPEG', 'PNG')
+_QUARTER_TURNS = (5, 6, 7, 8)
+_LOG = logging.getLogger(__name__)
+
 Answer = dict[str, np.ndarray]
 
 
@@ -54,11 +58,26 @@ class Model:
       if 'image_sizes' in answer:
         height, width = answer['image_sizes']
         answer |= {name: answer[name][:height, :width] for name in ('classes', 'confidences')}
-    return answers
+    # Views would keep the arrays of the whole batch, padding included, until the slowest client has its answer.
+    return [{name: value.copy() for name, value in answer.items()} for answer in answers]
 
 
-def check_image(encoded: bytes, max_pixels: int) -> int:
-  """The number of pixels, from the head of an image, which costs nothing, before anything is decoded.
+class Head(NamedTuple):
+  """What the head of an image says.
+
+  Attributes:
+    height: in pixels, turned as EXIF says.
+    width: in pixels, turned as EXIF says.
+    is_as_trained: whether TensorFlow decodes what training would have seen; if not, see `as_trained`.
+  """
+
+  height: int
+  width: int
+  is_as_trained: bool
+
+
+def check_image(encoded: bytes, max_pixels: int) -> Head:
+  """Reads the head of an image, which costs nothing, before anything is decoded.
 
   Raises:
     BadImageError: it is no JPEG or PNG, or has too many pixels.
@@ -66,19 +85,66 @@ def check_image(encoded: bytes, max_pixels: int) -> int:
   try:
     with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
       width, height = image.size
+      orientation, has_transparency = _orientation(image), _has_transparency(image)
   except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
     raise BadImageError('not a JPEG or PNG image') from error
   if width * height > max_pixels:
     raise BadImageError(
       f'{width} x {height} pixels are too many: at most {max_pixels:,} are allowed'
     )
-  return width * height
+  if orientation in _QUARTER_TURNS:
+    height, width = width, height
+  return Head(height, width, orientation == 1 and not has_transparency)
+
+
+def as_trained(encoded: bytes) -> bytes:
+  """The image as `prepare` and `predict` would have it: turned as EXIF says, on white where it is transparent.
+
+  A JPEG becomes one of quality 95 without subsampling, as with these two, so that answers are the same; a PNG stays
+  one, and loses nothing. A damaged image stays as it is: the model says what is wrong with it.
+  """
+  stream = io.BytesIO()
+  try:
+    with Image.open(io.BytesIO(encoded), formats=_FORMATS) as opened:
+      form = 'PNG' if opened.format == 'PNG' else 'JPEG'
+      image: Image.Image = opened if _orientation(opened) == 1 else ImageOps.exif_transpose(opened)
+      if _has_transparency(image):
+        layered = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', layered.size, 'white'), layered)
+      is_kept = image.mode in ('L', 'RGB') or image.mode.startswith('I')
+      image = image if is_kept else image.convert('RGB')
+      options = {'compress_level': 1} if form == 'PNG' else {'quality': 95, 'subsampling': 0}
+      image.save(stream, form, **options)
+  except Exception:  # Pillow's readers raise whatever the bytes lead them to.
+    return encoded
+  return stream.getvalue()
+
+
+def _orientation(image: Image.Image) -> int:
+  """EXIF's, 1 to 8; 1 where there is none or EXIF is damaged. `getexif` would decode the whole of a PNG."""
+  exif = Image.Exif()
+  try:
+    exif.load(image.info.get('exif', b''))
+    found = exif.get(ExifTags.Base.Orientation, 1)
+  except Exception:  # As above.
+    return 1
+  return found if found in range(1, 9) else 1
+
+
+def _has_transparency(image: Image.Image) -> bool:
+  """Whether a colour or pixels may be transparent; grey of 16 bits, which Pillow cannot make RGB, does not count."""
+  return image.has_transparency_data and not image.mode.startswith('I')
+
+
+def padded_pixels(sizes: Sequence[tuple[int, int]]) -> int:
+  """Pixels of images, (height, width) each, that are padded to the largest height and the largest width of them."""
+  return len(sizes) * max(h for h, _ in sizes) * max(w for _, w in sizes)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Waiting:
   image: bytes
-  pixels: int
+  size: tuple[int, int]
   future: futures.Future
 
 
@@ -99,7 +165,8 @@ class Batcher:
     Args:
       predict: from encoded images to an answer for each.
       max_batch: most images of a call.
-      max_batch_pixels: most pixels of a call of more than one image: what is decoded lies in memory together.
+      max_batch_pixels: most pixels of a call of more than one image, see `padded_pixels`: its masks lie in memory
+        together, padded to one size.
       wait_seconds: how long the first image of a batch waits for others.
       max_waiting: most images that may wait.
     """
@@ -118,14 +185,24 @@ class Batcher:
     """Images that wait now."""
     return len(self._waiting)
 
-  def submit(self, encoded: Sequence[bytes], pixels: Sequence[int]) -> list[futures.Future]:
+  def submit(
+    self, encoded: Sequence[bytes], sizes: Sequence[tuple[int, int]]
+  ) -> list[futures.Future]:
     """Puts images into the queue, all or none; their futures have the answers, or `BadImageError`.
+
+    A future that is cancelled while its image waits gives up the place.
+
+    Args:
+      encoded: the images.
+      sizes: (height, width) of each, in pixels.
 
     Raises:
       BusyError: they do not fit.
     """
-    made = [_Waiting(*each, futures.Future()) for each in zip(encoded, pixels, strict=True)]
+    made = [_Waiting(*each, futures.Future()) for each in zip(encoded, sizes, strict=True)]
     with self._changed:
+      wanted = [each for each in self._waiting if not each.future.cancelled()]
+      self._waiting = collections.deque(wanted)
       if len(self._waiting) + len(made) > self._max_waiting:
         raise BusyError('the server is busy, try again')
       self._waiting.extend(made)
@@ -146,7 +223,7 @@ class Batcher:
         left = end - time.monotonic()
         if not self._waiting and not self._changed.wait_for(lambda: self._waiting, max(left, 0.0)):
           break
-        pixels = sum(each.pixels for each in batch) + self._waiting[0].pixels
+        pixels = padded_pixels([each.size for each in (*batch, self._waiting[0])])
         if batch and pixels > self._max_batch_pixels:
           break
         first = self._waiting.popleft()
@@ -168,6 +245,7 @@ class Batcher:
       batch[0].future.set_exception(BadImageError('the image is damaged'))
       return
     except Exception as error:  # The thread must go on; each client hears of it.
+      _LOG.exception('the model failed on %d images', len(batch))
       for each in batch:
         each.future.set_exception(error)
       return

@@ -8,8 +8,8 @@ docs/serving.md says what a client of either can do.
 import argparse
 import asyncio
 import base64
-import binascii
 import json
+import threading
 from collections.abc import Sequence
 from concurrent import futures
 from typing import Any
@@ -24,7 +24,10 @@ from fastapi import responses
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-_BAD_REQUEST, _NOT_FOUND, _TOO_LARGE, _INTERNAL, _BUSY = 400, 404, 413, 500, 503
+_BAD_REQUEST, _NOT_FOUND, _TOO_LARGE, _GONE, _INTERNAL, _BUSY = 400, 404, 413, 499, 500, 503
+# How often it is looked whether the client of an answer that takes long is still there.
+_LOOK_SECONDS = 0.5
+_SPARE_THREADS = 8
 _CODES = {
   _NOT_FOUND: grpc.StatusCode.NOT_FOUND,
   _BUSY: grpc.StatusCode.UNAVAILABLE,
@@ -47,12 +50,14 @@ class RequestError(ValueError):
 class Service:
   """What both forms share: limits, and the way through the batches."""
 
-  def __init__(self, flags: argparse.Namespace):
-    """Loads the model."""
+  def __init__(self, flags: argparse.Namespace, model: batching.Model):
+    """Starts to collect batches for a model."""
     self.flags = flags
-    self.model = batching.Model(flags.model)
+    self.output_names = model.output_names
+    # Pixels of one image at a time, however many threads have requests.
+    self._decoding = threading.Lock()
     self.batcher = batching.Batcher(
-      self.model,
+      model,
       max_batch=flags.max_batch,
       max_batch_pixels=flags.max_batch_pixels,
       wait_seconds=flags.wait_ms / 1000,
@@ -72,16 +77,35 @@ class Service:
         _TOO_LARGE if images else _BAD_REQUEST,
         f'{len(images)} images: a request has 1 to {self.flags.max_images}',
       )
-    pixels = []
+    heads = []
     for i, image in enumerate(images):
       try:
-        pixels.append(batching.check_image(image, self.flags.max_pixels))
+        heads.append(batching.check_image(image, self.flags.max_pixels))
       except batching.BadImageError as error:
         raise RequestError(_BAD_REQUEST, f'image {i}: {error}') from error
+    sizes = [(head.height, head.width) for head in heads]
+    pixels = batching.padded_pixels(sizes)
+    if pixels > self.flags.max_request_pixels:
+      raise RequestError(
+        _TOO_LARGE,
+        f'{len(images)} images, padded to one size, have {pixels:,} pixels: a request has at most '
+        f'{self.flags.max_request_pixels:,}; send them one by one',
+      )
     try:
-      return self.batcher.submit(images, pixels)
+      return self.batcher.submit([*map(self._as_trained, images, heads)], sizes)
     except batching.BusyError as error:
       raise RequestError(_BUSY, str(error)) from error
+
+  def _as_trained(self, image: bytes, head: batching.Head) -> bytes:
+    if head.is_as_trained:
+      return image
+    with self._decoding:
+      return batching.as_trained(image)
+
+
+def _failure(error: Exception) -> str:
+  lines = str(error).splitlines() or ['']
+  return f'the model failed: {type(error).__name__}: {lines[0]}'
 
 
 async def _body(request: fastapi.Request, limit: int) -> bytes:
@@ -99,15 +123,39 @@ def _images(content: bytes) -> list[bytes]:
     instances = json.loads(content)['instances']
     encoded = [each.get('inputs', each)['b64'] for each in instances]
     return [base64.b64decode(each, validate=True) for each in encoded]
-  except (ValueError, LookupError, TypeError, AttributeError, binascii.Error) as error:
+  except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
     raise RequestError(
       _BAD_REQUEST, 'the body must be {"instances": [{"b64": "..."}, ...]}, images in base64'
     ) from error
 
 
 def _json(answers: Sequence[batching.Answer]) -> bytes:
-  predictions = [{k: value.tolist() for k, value in answer.items()} for answer in answers]
-  return json.dumps({'predictions': predictions}).encode()
+  # One after the other: as Python's numbers a mask takes several times the memory of its text.
+  parts = [json.dumps({k: value.tolist() for k, value in answer.items()}) for answer in answers]
+  return f'{{"predictions": [{", ".join(parts)}]}}'.encode()
+
+
+async def _answers(
+  request: fastapi.Request, waiting: Sequence[futures.Future]
+) -> list[batching.Answer]:
+  """Waits for answers; what still waits for the model is given up when the client is gone.
+
+  Raises:
+    RequestError: the client is gone.
+    Exception: what the first future that failed did.
+  """
+  wrapped = [asyncio.wrap_future(each) for each in waiting]
+  try:
+    while (await asyncio.wait(wrapped, timeout=_LOOK_SECONDS))[1]:
+      if await request.is_disconnected():
+        raise RequestError(_GONE, 'the client is gone')
+  finally:
+    for each in wrapped:
+      each.cancel()
+  failures = [error for error in (each.exception() for each in wrapped) if error]
+  if failures:
+    raise failures[0]
+  return [each.result() for each in wrapped]
 
 
 def rest(service: Service) -> fastapi.FastAPI:
@@ -139,11 +187,13 @@ def rest(service: Service) -> fastapi.FastAPI:
     content = await _body(request, service.flags.max_bytes)
     waiting = await asyncio.to_thread(lambda: service.submit(name, _images(content)))
     try:
-      answers = await asyncio.gather(*map(asyncio.wrap_future, waiting))
+      answers = await _answers(request, waiting)
+    except RequestError:
+      raise
     except batching.BadImageError as error:
       raise RequestError(_BAD_REQUEST, str(error)) from error
     except Exception as error:
-      raise RequestError(_INTERNAL, f'the model failed: {type(error).__name__}') from error
+      raise RequestError(_INTERNAL, _failure(error)) from error
     return responses.Response(
       await asyncio.to_thread(_json, answers), media_type='application/json'
     )
@@ -164,12 +214,24 @@ class Grpc(prediction_service_pb2_grpc.PredictionServiceServicer):
     """Answers for `inputs`, string [batch]."""
     try:
       waiting = self._service.submit(request.model_spec.name, _strings(request.inputs['inputs']))
+
+      def give_up() -> None:
+        for each in waiting:
+          each.cancel()
+
+      # False if the client is gone by now.
+      if not context.add_callback(give_up):
+        give_up()
       answers = [each.result() for each in waiting]
     except (RequestError, batching.BadImageError) as error:
       status = getattr(error, 'status', _BAD_REQUEST)
       context.abort(_CODES.get(status, grpc.StatusCode.INVALID_ARGUMENT), str(error))
+    except futures.CancelledError:
+      context.abort(grpc.StatusCode.CANCELLED, 'the client is gone')
+    except Exception as error:
+      context.abort(grpc.StatusCode.INTERNAL, _failure(error))
     response = predict_pb2.PredictResponse()
-    for name in self._service.model.output_names:
+    for name in self._service.output_names:
       response.outputs[name].CopyFrom(tf.make_tensor_proto(_stack([a[name] for a in answers])))
     return response
 
@@ -193,7 +255,24 @@ def _stack(values: Sequence[np.ndarray]) -> np.ndarray:
   return batch
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+def start_grpc(service: Service) -> grpc.Server:
+  """Starts to serve gRPC."""
+  flags = service.flags
+  # A thread for each request that waits or is computed, and some that can say that the server is busy.
+  threads = flags.max_waiting + flags.max_batch + _SPARE_THREADS
+  server = grpc.server(
+    futures.ThreadPoolExecutor(threads),
+    options=[('grpc.max_receive_message_length', flags.max_bytes)],
+    maximum_concurrent_rpcs=threads,
+  )
+  prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Grpc(service), server)
+  server.add_insecure_port(f'{flags.host}:{flags.grpc_port}')
+  server.start()
+  return server
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+  """The flags; leaves the program with a message if they contradict each other."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.formatter_class = argparse.RawDescriptionHelpFormatter
   add = parser.add_argument
@@ -208,24 +287,22 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
   add('--max_images', type=int, default=16, help='of a request')
   add('--max_bytes', type=int, default=32_000_000, help='of a request')
   add('--max_pixels', type=int, default=20_000_000, help='of an image')
-  add('--max_batch_pixels', type=int, default=20_000_000, help='of a batch of several images')
+  padded = 'all of one size, the largest height x the largest width'
+  add('--max_request_pixels', type=int, default=40_000_000, help=f'of a request, {padded}')
+  add('--max_batch_pixels', type=int, default=20_000_000, help=f'of a batch of several, {padded}')
   flags = parser.parse_args(arguments)
   if flags.max_images > flags.max_waiting:
     parser.error('--max_images must not be above --max_waiting')
+  if flags.max_pixels > flags.max_request_pixels:
+    parser.error('--max_pixels must not be above --max_request_pixels')
   return flags
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
   """Serves until it is stopped."""
-  flags = _arguments(arguments)
-  service = Service(flags)
-  server = None
-  if flags.grpc_port:
-    options = [('grpc.max_receive_message_length', flags.max_bytes)]
-    server = grpc.server(futures.ThreadPoolExecutor(flags.max_waiting), options=options)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Grpc(service), server)
-    server.add_insecure_port(f'{flags.host}:{flags.grpc_port}')
-    server.start()
+  flags = parse_arguments(arguments)
+  service = Service(flags, batching.Model(flags.model))
+  server = start_grpc(service) if flags.grpc_port else None
   try:
     uvicorn.run(rest(service), host=flags.host, port=flags.port, log_level='warning')
   finally:

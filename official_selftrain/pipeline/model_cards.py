@@ -8,6 +8,7 @@ from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from official_selftrain.checkpoints import restore
+from official_selftrain.configs import segmentation
 from official_selftrain.core import dataset_card, errors, files
 from official_selftrain.pipeline import selftrain_graph, training
 from official_selftrain.pseudo_labels import manifest
@@ -46,7 +47,7 @@ def write(
     experiment=params.experiment,
     task=params.task.data_kind,
     network=_network(params.task.model),
-    input_size=list(params.task.model.input_size),
+    input_size=_input_size(params.task),
     class_names=list(class_names),
     seed=getattr(params, 'seed', 0),
     step=training.checkpoint_step(prefix),
@@ -65,6 +66,13 @@ def _is_taught_online(params: cfg.ExperimentConfig, name: str) -> bool:
   settings = getattr(params.task, 'self_training', None)
   is_student = name.startswith(selftrain_graph.STUDENT)
   return bool(is_student and settings is not None and settings.online_teacher.enabled)
+
+
+def _input_size(task: cfg.TaskConfig) -> list[int]:
+  """Of the images that the network sees in the export: those of evaluation."""
+  if isinstance(task, segmentation.SegmentationTask):
+    return [*segmentation.image_size(task.validation_data, task.model), 3]
+  return list(task.model.input_size)
 
 
 def _network(model: hyperparams.Config) -> str:

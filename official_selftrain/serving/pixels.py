@@ -30,7 +30,9 @@ class Fitted(NamedTuple):
     return tf.repeat(info[tf.newaxis], tf.shape(self.images)[0], axis=0)
 
 
-def fit(images: tf.Tensor, frame: Sequence[int], padded: Sequence[int]) -> Fitted:
+def fit(
+  images: tf.Tensor, frame: Sequence[int], padded: Sequence[int], at_own_size: bool = False
+) -> Fitted:
   """Normalises and resizes images, keeping their aspect ratio, and pads them.
 
   The same as `preprocess_ops.resize_and_crop_image` without augmentation for each image. What does not depend on the
@@ -40,6 +42,7 @@ def fit(images: tf.Tensor, frame: Sequence[int], padded: Sequence[int]) -> Fitte
     images: uint8 [batch, h, w, 3]; h and w may be unknown when the graph is built.
     frame: height and width that the images are to fit, in pixels.
     padded: height and width of the result, not smaller.
+    at_own_size: images that are not larger than the frame are not resized.
 
   Returns:
     `Fitted`.
@@ -50,14 +53,15 @@ def fit(images: tf.Tensor, frame: Sequence[int], padded: Sequence[int]) -> Fitte
   static = images.shape[1:3]
   if static.is_fully_defined():
     sides = np.array(static, np.float32)
-    size = np.round(sides * np.min(np.array(frame, np.float32) / sides)).astype(np.int32)
+    ratio = np.min(np.array(frame, np.float32) / sides)
+    size = np.round(sides * (min(ratio, 1.0) if at_own_size else ratio)).astype(np.int32)
     original, shown = tf.constant(np.array(static, np.int32)), tf.constant(size)
     is_fitting = tuple(size) == tuple(static)
   else:
     original = tf.shape(images)[1:3]
     sides = tf.cast(original, tf.float32)
     ratio = tf.reduce_min(tf.constant(frame, tf.float32) / sides)
-    shown = tf.cast(tf.round(sides * ratio), tf.int32)
+    shown = tf.cast(tf.round(sides * (tf.minimum(ratio, 1.0) if at_own_size else ratio)), tf.int32)
     is_fitting = False
   resized = normalized if is_fitting else tf.image.resize(normalized, shown)
   below, right = padded[0] - shown[0], padded[1] - shown[1]

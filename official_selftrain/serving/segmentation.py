@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import tensorflow as tf
+from official.core import config_definitions as cfg
 from official.vision.serving import semantic_segmentation
 
 from official_selftrain.configs import families
@@ -23,7 +24,33 @@ class SegmentationModule(semantic_segmentation.SegmentationModule):
   Gives `classes` uint8 [batch, h, w] and `confidences` float32 [batch, h, w], the probability of that class, where h
   and w are those of the largest image, and `image_sizes` int32 [batch, 2]: height and width of each. In the padding
   of a smaller image both are 0. See docs/export.md.
+
+  Images are fitted into a frame as `task.validation_data` says (`output_size`, `at_own_size`), so that the export is
+  what was evaluated.
   """
+
+  def __init__(
+    self,
+    params: cfg.ExperimentConfig,
+    *,
+    batch_size: int | None,
+    input_image_size: list[int],
+    input_type: str,
+    input_name: str,
+  ):
+    """See the Model Garden; changes `params` so that `task.model.input_size` is the frame's, whatever it is given."""
+    del input_image_size
+    validation = params.task.validation_data
+    frame = list(configs.image_size(validation, params.task.model))
+    params.task.model.input_size = [*frame, 3]
+    self._at_own_size = validation.at_own_size
+    super().__init__(
+      params=params,
+      batch_size=batch_size,
+      input_image_size=frame,
+      input_type=input_type,
+      input_name=input_name,
+    )
 
   def _build_model(self) -> tf.keras.Model:
     return modeling.build(self.params.task.model)
@@ -42,7 +69,7 @@ class SegmentationModule(semantic_segmentation.SegmentationModule):
   def answer_pixels(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
     """The same for images of one size by means that other formats have, too; gives no `image_sizes`."""
     frame = self._input_image_size
-    fitted = pixels.fit(images, frame, frame)
+    fitted = pixels.fit(images, frame, frame, self._at_own_size)
     logits = self.inference_step(fitted.images)['logits']
     with tf.name_scope(assembly.ANSWERS):
       full = families.of(self.params.task.model).resize(logits, frame)
@@ -58,7 +85,7 @@ class SegmentationModule(semantic_segmentation.SegmentationModule):
 
     def _fit(value: tf.Tensor) -> Example:
       image = tf.ensure_shape(decode(value), [None, None, 3])
-      return masks.fit_image(image_ops.normalize(image), frame)
+      return masks.fit_image(image_ops.normalize(image), frame, self._at_own_size)
 
     specs = (tf.TensorSpec([*frame, 3], tf.float32), tf.TensorSpec([4, 2], tf.float32))
     with tf.device('cpu:0'):

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import http.client
-import io
 import json
 import os
 import pathlib
@@ -210,7 +209,7 @@ class DetectorTest(unittest.TestCase):
     )
 
 
-class OtherModelsTest(unittest.TestCase):
+class SegmentationTest(unittest.TestCase):
   @pytest.mark.slow
   def test_masks_have_the_size_of_their_image(self):
     server = _Server(os.path.join(tiny_run.finished(tiny_run.SEGMENTATION), 'export'))
@@ -219,60 +218,6 @@ class OtherModelsTest(unittest.TestCase):
     self.assertEqual(status, 200)
     shapes = [np.shape(each['classes']) for each in content['predictions']]
     self.assertEqual(shapes, [(30, 40), (60, 20)])
-
-  def test_a_queue_that_is_full(self):
-    sys.path.insert(0, str(_EXAMPLE))
-    self.addCleanup(sys.path.remove, str(_EXAMPLE))
-    import batching
-
-    go_on = futures.Future()
-    batcher = batching.Batcher(
-      lambda images: [go_on.result()] * len(images),
-      max_batch=1,
-      max_batch_pixels=9,
-      wait_seconds=0.0,
-      max_waiting=2,
-    )
-    first = batcher.submit([b'1'], [1])
-    while batcher.waiting:
-      time.sleep(0.01)
-    batcher.submit([b'2'], [1])
-    with self.assertRaisesRegex(batching.BusyError, 'the server is busy'):
-      batcher.submit([b'3', b'4'], [1, 1])
-    # What was refused takes no place.
-    third = batcher.submit([b'3'], [1])
-    go_on.set_result('done')
-    self.assertEqual(first[0].result(10), 'done')
-    self.assertEqual(third[0].result(10), 'done')
-
-  def test_large_images_do_not_share_a_batch(self):
-    sys.path.insert(0, str(_EXAMPLE))
-    self.addCleanup(sys.path.remove, str(_EXAMPLE))
-    import batching
-
-    seen = []
-
-    def predict(images):
-      seen.append(list(images))
-      return list(images)
-
-    batcher = batching.Batcher(
-      predict, max_batch=8, max_batch_pixels=10, wait_seconds=0.3, max_waiting=9
-    )
-    made = batcher.submit([b'a', b'b', b'c', b'd'], [4, 5, 6, 50])
-    self.assertEqual([each.result(10) for each in made], [b'a', b'b', b'c', b'd'])
-    self.assertEqual(seen, [[b'a', b'b'], [b'c'], [b'd']])
-
-  def test_an_image_with_a_huge_head(self):
-    sys.path.insert(0, str(_EXAMPLE))
-    self.addCleanup(sys.path.remove, str(_EXAMPLE))
-    import batching
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.new('1', (20_000, 20_000)).save(stream, 'PNG')
-    with self.assertRaisesRegex(batching.BadImageError, 'too many|not a JPEG'):
-      batching.check_image(stream.getvalue(), 50_000_000)
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import tempfile
 import unittest
 
 from official_selftrain import export
+from official_selftrain.configs import segmentation
 from official_selftrain.core import files
 from official_selftrain.pipeline import model_cards
 from tests.testing import tiny_run
@@ -18,6 +19,13 @@ class ModelCardsTest(unittest.TestCase):
       model_cards._network(params.task.model),
       'keras_cv, backbone ResNetV2Backbone resnet18_v2, decoder fpn',
     )
+
+  def test_masks_are_predicted_at_the_size_of_evaluation(self):
+    task = segmentation.SegmentationTask()
+    task.model.input_size = [64, 96, 3]
+    self.assertEqual(model_cards._input_size(task), [64, 96, 3])
+    task.validation_data.output_size = [32, 48]
+    self.assertEqual(model_cards._input_size(task), [32, 48, 3])
 
   def test_the_export_of_a_run(self):
     run_dir = tiny_run.finished()

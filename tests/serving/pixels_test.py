@@ -5,6 +5,8 @@ import tensorflow as tf
 from absl.testing import parameterized
 from official.vision.ops import preprocess_ops
 
+from official_selftrain.ops import images as image_ops
+from official_selftrain.ops import masks
 from official_selftrain.serving import pixels
 
 
@@ -44,6 +46,23 @@ class FitTest(tf.test.TestCase, parameterized.TestCase):
     self.assertAllEqual(fitted.images[:, height:], tf.zeros_like(fitted.images[:, height:]))
     self.assertAllEqual(fitted.images[:, :, width:], tf.zeros_like(fitted.images[:, :, width:]))
     self.assertGreater(np.ptp(fitted.images[:, height - 1, :width]), 0.1)
+
+  @parameterized.product(size=((40, 30), (64, 48), (100, 37), (31, 200)), is_static=(True, False))
+  def test_at_own_size(self, size, is_static):
+    images = np.random.default_rng(1).integers(0, 256, [1, *size, 3], np.uint8)
+    shape = [None, *(size if is_static else (None, None)), 3]
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)])
+    def fit(images):
+      fitted = pixels.fit(images, [64, 64], [64, 64], at_own_size=True)
+      return fitted, fitted.infos([64, 64])
+
+    fitted, infos = fit(images)
+    expected, info = masks.fit_image(image_ops.normalize(images[0]), (64, 64), at_own_size=True)
+    self.assertAllClose(fitted.images[0], expected, atol=1e-5)
+    self.assertAllClose(infos[0], info)
+    if max(size) <= 64:
+      self.assertAllEqual(fitted.shown, size)
 
 
 if __name__ == '__main__':
