@@ -112,3 +112,13 @@ def remove(path: str | os.PathLike[str]) -> None:
     shutil.rmtree(path)
   elif os.path.exists(path):
     os.remove(path)
+
+
+def check_is_local(flag: str, path: str) -> None:
+  """Raises ConfigError for a path in remote storage, such as gs://; `flag` gave it."""
+  scheme, separator, _ = path.partition('://')
+  if separator:
+    raise errors.ConfigError(
+      f'{flag}={path}: the output must be a local path or a mounted one, because files are renamed into place; '
+      f'{scheme}:// cannot do that. Write it to a local folder and copy it, or mount the storage.'
+    )

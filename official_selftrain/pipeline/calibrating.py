@@ -217,6 +217,8 @@ def _add(truth: _Truth, record: tf.Tensor, place: str, decoder: _Decoder | None)
   class_ids = decoder.decode_classes(record[None]).flat_values.numpy().tolist()
   crowds = features[keys.BOX_IS_CROWD].int64_list.value or [0] * len(class_ids)
   for class_id, box, is_crowd in zip(class_ids, edges.reshape(-1, 4), crowds, strict=True):
+    if class_id < 1:
+      continue  # A text that the label map lacks.
     xmin, ymin, xmax, ymax = (box * [width, height, width, height]).tolist()
     bbox = [xmin, ymin, xmax - xmin, ymax - ymin]
     truth.add(image_id, class_id, bbox=bbox, area=bbox[2] * bbox[3], iscrowd=int(is_crowd))

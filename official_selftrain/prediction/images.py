@@ -11,7 +11,7 @@ from official_selftrain.datasets.checks import images as checks
 from official_selftrain.datasets.sources import image_names
 from official_selftrain.pseudo_labels.exporters import names
 
-EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
+EXTENSIONS = image_names.EXTENSIONS
 _MAX_DIGITS = 15
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from official_selftrain.core import errors, files
 from official_selftrain.prediction import images
-from official_selftrain.pseudo_labels.exporters import base, output
+from official_selftrain.pseudo_labels.exporters import base
 
 FILE = 'predictions.jsonl'
 _MASKS = 'predicted'
@@ -62,7 +62,7 @@ class Journal:
     Raises:
       ConfigError: the folder is in remote storage, or holds something else, or predictions of another model.
     """
-    output.check_is_local('--output', folder)
+    files.check_is_local('--output', folder)
     if os.path.isfile(folder):
       raise errors.ConfigError(f'--output: {folder} is not a folder.')
     self._folder = folder
@@ -79,13 +79,14 @@ class Journal:
           f'--output: {folder} has predictions of another model. Name a new folder, or remove this one.'
         )
       self._last: dict[str, int] = {}
-      self._versions: dict[str, str] = {}
+      # None in lines of earlier versions of this program, which did not say.
+      self._versions: dict[str, str | None] = {}
       self._lines = 0
       self.predicted: set[str] = set()
       for line in map(json.loads, lines):
-        self._count(line['name'], line.get('version', ''), 'reason' in line)
+        self._count(line['name'], line.get('version'), 'reason' in line)
 
-  def _count(self, name: str, version: str, is_left_out: bool) -> None:
+  def _count(self, name: str, version: str | None, is_left_out: bool) -> None:
     """Takes note of a line; of an image that was tried again, the last one counts."""
     self._last[name] = self._lines
     self._lines += 1
@@ -97,7 +98,9 @@ class Journal:
 
   def has(self, image: images.Image) -> bool:
     """Whether an image needs no prediction; one that was left out is tried again, and one that is another file now."""
-    return bool(image.version) and self._versions.get(image.name) == image.version
+    if image.name not in self._versions or not image.version:
+      return False
+    return self._versions[image.name] in (None, image.version)
 
   def _drop_torn_line(self) -> None:
     """Cuts off what a killed process did not finish."""

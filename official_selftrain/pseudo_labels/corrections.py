@@ -70,19 +70,27 @@ def publish(folder: str) -> None:
   """
   aside = folder + _ASIDE_SUFFIX
   _take_back(folder)
-  files.remove(aside)
-  if os.path.isdir(folder):
-    os.rename(folder, aside)
-  os.rename(files.temporary_path(folder), folder)
+  for is_last in (False, True):
+    if os.path.isdir(folder):
+      files.remove(aside)
+      os.rename(folder, aside)
+    try:
+      os.rename(files.temporary_path(folder), folder)
+      break
+    except OSError:
+      if is_last:
+        raise  # Else a run has just taken the earlier ones back.
   files.remove(aside)
 
 
 def _take_back(folder: str) -> None:
   """Gives earlier corrections their place again if nothing has taken it."""
-  if not os.path.exists(folder):
+  aside = folder + _ASIDE_SUFFIX
+  # On a read-only file system nothing may be renamed, even if there is nothing to rename.
+  if os.path.isdir(aside) and not os.path.exists(folder):
     # Another worker may be faster.
     with contextlib.suppress(FileNotFoundError):
-      os.rename(folder + _ASIDE_SUFFIX, folder)
+      os.rename(aside, folder)
 
 
 def load(folder: str) -> Corrections | None:

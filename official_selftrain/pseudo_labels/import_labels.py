@@ -19,8 +19,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from official_selftrain.core import class_names as class_names_lib
-from official_selftrain.core import console, dataset_card, errors, program
-from official_selftrain.pseudo_labels.exporters import output
+from official_selftrain.core import console, dataset_card, errors, files, program
 
 if TYPE_CHECKING:
   from official_selftrain.pseudo_labels.importers import entries, importing
@@ -79,7 +78,7 @@ def _run(flags: argparse.Namespace) -> None:
   """
   if flags.max_boxes < 1:
     raise errors.ConfigError(f'--max_boxes={flags.max_boxes}: it must be at least 1.')
-  output.check_is_local('--output', flags.output)
+  files.check_is_local('--output', flags.output)
   names, images, field = _data(flags)
   renamed = dict(_renamed(each, names) for each in flags.rename)
 

@@ -16,8 +16,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from official_selftrain.core import console, errors, program
-from official_selftrain.pseudo_labels.exporters import output
+from official_selftrain.core import console, errors, files, program
 
 FORMATS = ('review', 'coco', 'coco_results', 'yolo', 'voc', 'png', 'label_studio', 'cvat')
 
@@ -66,7 +65,7 @@ def _run(flags: argparse.Namespace) -> None:
   if flags.max_images < 1 or flags.side < 1:
     raise errors.ConfigError('--max_images and --side must be at least 1.')
   if not flags.decisions:
-    output.check_is_local('--output', flags.output)
+    files.check_is_local('--output', flags.output)
 
   from official_selftrain.pseudo_labels.exporters import run_settings
   from official_selftrain.pseudo_labels.reviewing import decisions, page

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import pathlib
 import tempfile
 import unittest
@@ -83,6 +84,11 @@ class JournalTest(unittest.TestCase):
     journal.Journal(self.folder, 'model')
     with self.assertRaisesRegex(errors.ConfigError, 'has predictions of another model'):
       journal.Journal(self.folder, 'other')
+
+  def test_lines_of_earlier_versions_that_do_not_say_which_file_it_was(self):
+    line = {'name': 'a.png', 'height': 4, 'width': 6, 'boxes': [], 'classes': [], 'scores': []}
+    self.path.write_text('{"model": "model"}\n' + json.dumps(line) + '\n')
+    self.assertTrue(journal.Journal(self.folder, 'model').has(IMAGES['a']))
 
   def test_remote_storage(self):
     with self.assertRaisesRegex(errors.ConfigError, '^--output=gs://bucket/x: .* a local path'):

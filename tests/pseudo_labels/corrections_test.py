@@ -55,6 +55,28 @@ class PublishTest(unittest.TestCase):
     self.assertEqual(self.rejected(), ('c',))
     self.assertEqual(os.listdir(self.root), [corrections.FOLDER])
 
+  def test_reading_renames_nothing_where_nothing_is_to_be_put_back(self):
+    # As on a file system that is mounted to be read only.
+    with mock.patch.object(os, 'rename', side_effect=OSError('read-only file system')):
+      self.assertIsNone(self.rejected())
+
+  def test_a_run_that_takes_the_earlier_ones_back_meanwhile(self):
+    self.publish('a')
+    rename = os.rename
+
+    def with_a_reader(source, target):
+      if source == files.temporary_path(self.folder) and not os.path.exists(self.folder):
+        if not seen:
+          seen.append(self.rejected())
+      rename(source, target)
+
+    seen = []
+    with mock.patch.object(os, 'rename', with_a_reader):
+      self.publish('b')
+    self.assertEqual(seen, [('a',)])
+    self.assertEqual(self.rejected(), ('b',))
+    self.assertEqual(os.listdir(self.root), [corrections.FOLDER])
+
 
 if __name__ == '__main__':
   unittest.main()

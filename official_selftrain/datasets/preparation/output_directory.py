@@ -5,7 +5,7 @@ import glob
 import os
 from collections.abc import Iterator, Mapping
 
-from official_selftrain.core import dataset_card, errors, lease
+from official_selftrain.core import dataset_card, errors, files, lease
 from official_selftrain.datasets.preparation import store
 from official_selftrain.datasets.sources import spec
 
@@ -24,9 +24,11 @@ def check(output: str, sources: Mapping[store.Part, str]) -> None:
     sources: SPEC by set.
 
   Raises:
+    ConfigError: the directory is in remote storage.
     DataError: the directory has files of other origin that would be overwritten or deleted, or a source is one of
       the files.
   """
+  files.check_is_local('--output', output)
   written = _written(output)
   is_ours = os.path.isdir(os.path.join(output, WORK)) or dataset_card.is_card(output)
   if written and not is_ours:
@@ -38,7 +40,7 @@ def check(output: str, sources: Mapping[store.Part, str]) -> None:
   names = {os.path.basename(place) for place in places}
   for part, text in sources.items():
     path = spec.path_of(text)
-    for found in (path, *glob.iglob(path)):
+    for found in (path, *glob.iglob(path, recursive=True)):
       if os.path.basename(found) in names and os.path.realpath(found) in places:
         raise errors.DataError(
           f'--{part.value}={text}: {found} lies in --output, where it would be overwritten or deleted. Give another '
@@ -62,7 +64,7 @@ def hold(output: str) -> Iterator[None]:
     if not is_ours:
       raise errors.DataError(
         f'Another process{lease.owner(path)} prepares data in {output}. Wait until it has ended, or give another '
-        '--output.'
+        f'--output. If it has died on another machine, try again in {lease.LIFETIME:.0f} seconds.'
       )
     yield
 

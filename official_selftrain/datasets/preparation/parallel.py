@@ -97,14 +97,14 @@ class Workers:
         results.append(self._submit(work, [each]).result()[0])
       except BrokenProcessPool:
         self.close()
-        self._check_processes()
+        self._check_processes(work)
         results.append(work.after_crash(each))
     return results
 
-  def _check_processes(self) -> None:
-    """Raises DataError if processes die without any input."""
+  def _check_processes(self, work: Work[_Input, _Output]) -> None:
+    """Raises DataError if processes die without any input: when they start, or import what the work needs."""
     try:
-      self._pool_of_processes().submit(_do_nothing).result()
+      self._pool_of_processes().submit(_apply, work.function, []).result()
     except BrokenProcessPool as error:
       self.close()
       raise errors.DataError(
@@ -148,10 +148,6 @@ def _end_with_parent() -> None:
   if parent is not None:
     parent.join()
     os._exit(1)
-
-
-def _do_nothing() -> None:
-  """What any process can do."""
 
 
 def _apply(function: Callable[[_Input], _Output], batch: list[_Input]) -> list[_Output]:

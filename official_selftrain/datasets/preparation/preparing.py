@@ -125,9 +125,12 @@ class Preparation:
 
   def close(self) -> None:
     """Ends the processes, closes the store and lets others into the output directory."""
+    self._end_work()
+    self._held.close()
+
+  def _end_work(self) -> None:
     self._workers.close()
     self.store.close()
-    self._held.close()
 
   @property
   def class_names(self) -> tuple[str, ...]:
@@ -252,8 +255,9 @@ class Preparation:
     )
     self._remove_old(card)
     dataset_card.write(card, output)
-    self.close()
+    self._end_work()
     shutil.rmtree(self._work)
+    self.close()
     return card
 
   def _write_records(self, jobs: Sequence[shards.Job]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Plain copies of compressed tar archives, which can be read from any place on."""
 
 import dataclasses
+import errno
 import os
 import shutil
 
@@ -9,6 +10,7 @@ from official_selftrain.datasets.sources import items, storage
 
 _COMPRESSED = (storage.Container.GZIP, storage.Container.BZIP2, storage.Container.XZ)
 _CHUNK = 1 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Unpacker:
@@ -37,6 +39,7 @@ class Unpacker:
 
   def _copy(self, path: str) -> str:
     """Path of the copy."""
+    target = ''
     try:
       container = storage.container_of(path)
       if container not in _COMPRESSED:
@@ -52,8 +55,12 @@ class Unpacker:
           shutil.copyfileobj(packed, plain, _CHUNK)
         files.publish(target)
     except storage.DAMAGES as error:
+      if target:
+        files.remove(files.temporary_path(target))
+      is_full = isinstance(error, OSError) and error.errno in _NO_ROOM
+      advice = 'Make room there, or unpack it elsewhere and give the folder of the images.'
       raise errors.DataError(
-        f'{path} cannot be unpacked into {self._folder}: {storage.reason(error)}. Make room there, or unpack it '
-        'elsewhere and give the folder of the images.'
+        f'{path} cannot be unpacked into {self._folder}: {storage.reason(error)}. '
+        f'{advice if is_full else "Restore it."}'
       ) from error
     return target

@@ -11,9 +11,9 @@ from official_selftrain.datasets import faults
 from official_selftrain.datasets.sources import items
 
 # In lower case; files may have them in any case. All that `checks.contents` knows: what cannot be decoded is told of.
+_USUAL = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp')
 EXTENSIONS = (
-  '.jpg', '.jpeg', '.png', '.bmp', '.gif', '.tif', '.tiff', '.webp',
-  '.jpe', '.jfif', '.apng', '.dib', '.avif', '.avifs', '.heic', '.heif',
+  *_USUAL, '.jpe', '.jfif', '.apng', '.dib', '.avif', '.avifs', '.heic', '.heif',
   '.jp2', '.j2k', '.jpc', '.jpf', '.jpx', '.j2c', '.ppm', '.pgm', '.pbm', '.pnm',
 )  # fmt: skip
 
@@ -21,6 +21,17 @@ EXTENSIONS = (
 LOOKED_FOR = 20
 # Annotations from Windows separate folders by the other slash.
 _SEPARATORS = re.compile(r'[/\\]')
+
+
+def usual_first(images: Iterable[items.ImageFile]) -> Iterator[items.ImageFile]:
+  """Images in their order, those with rare endings last: where `a.heic` lies beside `a.jpg`, the JPEG is `a`."""
+  rare = []
+  for image in images:
+    if image.name.lower().endswith(_USUAL):
+      yield image
+    else:
+      rare.append(image)
+  yield from rare
 
 
 def is_image_name(name: str) -> bool:

@@ -141,7 +141,7 @@ def _read_boxes(path: str, store: spool.Spool, folder: str) -> tuple[set[str], i
     )
   columns = {name: place for place, name in enumerate(header)}
   ids: set[str] = set()
-  for image in image_names.list_images(folder):
+  for image in image_names.usual_first(image_names.list_images(folder)):
     image_id = _image_id(image.name)
     ids.add(image_id)
     store.add_image(image.name, image_id)

@@ -73,10 +73,9 @@ class _Source:
 def _all(root: pathlib.Path) -> tuple[list[voc_layout.Listed], tuple[faults.Fault, ...]]:
   """The images that have a mask, and how many masks have no image."""
   folder = root / voc_layout.MASKS
-  images = {
-    os.path.splitext(image.name)[0]: image.path
-    for image in image_names.list_images(root / voc_layout.IMAGES)
-  }
+  images: dict[str, str] = {}
+  for image in image_names.usual_first(image_names.list_images(root / voc_layout.IMAGES)):
+    images.setdefault(os.path.splitext(image.name)[0], image.path)
   masks = {
     os.path.splitext(name)[0]: path for name, path in image_names.list_files(folder, (_ENDING,))
   }

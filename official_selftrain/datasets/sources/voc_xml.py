@@ -195,9 +195,11 @@ class _Index:
     self.class_names: set[str] = set()
     self.counts_from_zero = False
     # By name; the second is by name without ending, and has the first of those that differ in the ending only.
-    self._images = {image.name for image in image_names.list_images(images)}
+    found = image_names.usual_first(image_names.list_images(images))
+    names = [image.name for image in found]
+    self._images = set(names)
     self._stems: dict[str, str] = {}
-    for name in sorted(self._images):
+    for name in names:
       self._stems.setdefault(posixpath.splitext(name)[0], name)
     # By name without ending.
     self._xmls: dict[str, _Listed] = {}

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TextIO
 
-from official_selftrain.core import errors
+from official_selftrain.core import errors, files
 
 _WHOLE = 'whole'
 
@@ -90,19 +90,9 @@ def to_json(value: object) -> str:
   return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def check_is_local(flag: str, path: str) -> None:
-  """Raises ConfigError for a path in remote storage, such as gs://; `flag` gave it."""
-  scheme, separator, _ = path.partition('://')
-  if separator:
-    raise errors.ConfigError(
-      f'{flag}={path}: the output must be a local path or a mounted one, because files are renamed into place; '
-      f'{scheme}:// cannot do that. Write it to a local folder and copy it, or mount the storage.'
-    )
-
-
 def check(path: str) -> None:
   """Raises ConfigError unless a folder can appear here: the path is local, and there is none, or an empty one."""
-  check_is_local('--output', path)
+  files.check_is_local('--output', path)
   if os.path.isdir(path) and not os.listdir(path):
     return
   if os.path.lexists(path):

@@ -134,7 +134,7 @@ def have_numbers(labelled: Labelled) -> bool:
     DataError: two images would have files of the same name; names both.
   """
   hashes, numbers, are_numbers = array.array('Q'), array.array('q'), True
-  for source_id in _ids(labelled):
+  for source_id in ids_of(labelled):
     hashes.append(_hash(names.stem(source_id)))
     are_numbers = are_numbers and _is_number(source_id)
     if are_numbers:
@@ -151,11 +151,11 @@ def check_ids(labelled: Labelled) -> None:
   Raises:
     DataError: two images have the same id.
   """
-  repeated = set(_repeated(array.array('Q', map(_hash, _ids(labelled)))))
+  repeated = set(_repeated(array.array('Q', map(_hash, ids_of(labelled)))))
   if not repeated:
     return
   seen: set[str] = set()
-  for source_id in _ids(labelled):
+  for source_id in ids_of(labelled):
     if source_id in seen:
       raise errors.DataError(
         f'Two images have the id {source_id!r}, so nobody can tell which of them labels are about. Give each image an '
@@ -184,7 +184,7 @@ def _repeated(values: array.array) -> list[int]:
 def _refuse_same_names(labelled: Labelled, hashes: set[int]) -> None:
   """Raises DataError for the first two ids that give the same name; equal hashes alone may be an accident."""
   seen: dict[str, str] = {}
-  for source_id in _ids(labelled):
+  for source_id in ids_of(labelled):
     stem = names.stem(source_id)
     if _hash(stem) not in hashes:
       continue
@@ -196,8 +196,12 @@ def _refuse_same_names(labelled: Labelled, hashes: set[int]) -> None:
     seen[stem] = source_id
 
 
-def _ids(labelled: Labelled) -> Iterator[str]:
-  """Ids of all images that are not dead letters, in their order."""
+def ids_of(labelled: Labelled) -> Iterator[str]:
+  """Ids of all images that are not dead letters, in their order.
+
+  Raises:
+    DataError: a label shard cannot be read.
+  """
   spec = {name: formats.RECORD_SPEC[name] for name in (keys.LABEL_STATUS, keys.SOURCE_ID)}
   records = tf.data.TFRecordDataset(list(labelled.label_files)).batch(_IDS_AT_ONCE)
   with _explained():

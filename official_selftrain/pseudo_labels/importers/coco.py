@@ -108,7 +108,8 @@ def _add_image(made: entries.Entries, value: object, place: str) -> None:
   if image_id is None:
     raise errors.DataError(f'{place} has no id.')
   names = (name, json_values.get(value, 'source_id'))
-  made.add_image(image_id, *(each for each in names if isinstance(each, str) and each))
+  if not made.add_image(image_id, *(each for each in names if isinstance(each, str) and each)):
+    raise errors.DataError(f'{place} has the id {image_id}, which an earlier image has, too.')
   height, width = (json_values.get(value, side) for side in ('height', 'width'))
   if isinstance(height, int) and isinstance(width, int) and min(height, width) > 0:
     made.add(image_id, entries.Boxes(size=(height, width)))

@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import console, errors, files, keys
-from official_selftrain.dataloaders import tfrecords
 from official_selftrain.datasets import tf_examples
 from official_selftrain.pseudo_labels import corrections, segmentation
 from official_selftrain.pseudo_labels import cuts as cuts_lib
@@ -123,9 +122,7 @@ def take(request: Request) -> corrections.Corrections:
     request.label_dir, request.image_files, request.cuts, request.class_names
   )
   found = _read(request, labelled)
-  found.expect(
-    source_id for path in labelled.label_files for source_id in tfrecords.source_ids(path)
-  )
+  found.expect(reading.ids_of(labelled))
   taken = _Taken()
   place = corrections.folder_of(request.label_dir)
   folder = files.temporary_path(place)

@@ -52,6 +52,7 @@ class OutputDirectoryTest(preparing_case.PreparingTestCase):
       (VALIDATION, f'{self.output}/../data/validation.json'),
       (UNLABELLED, f'images:{self.output}/labelled-*.tfrecord'),
       (UNLABELLED, f'{self.output}/labelled-00000-of-00001.tfrecord'),
+      (UNLABELLED, f'images:{self.output}/../**/labelled-*.tfrecord'),
     ):
       with (
         self.subTest(source=source),
@@ -62,6 +63,10 @@ class OutputDirectoryTest(preparing_case.PreparingTestCase):
       ):
         self.prepare(sources={**self.sources, part: source})
     self.assertEqual(photos.contents(self.output), before)
+
+  def test_remote_storage(self):
+    with self.assertRaisesRegex(errors.ConfigError, '^--output=gs://data: .* a local path'):
+      output_directory.check('gs://data', {})
 
   def test_one_preparation_at_a_time(self):
     first = self.prepare()

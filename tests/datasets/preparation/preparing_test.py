@@ -227,7 +227,18 @@ class CompressedTarTest(preparing_case.PreparingTestCase):
       ),
     ):
       self.check()
-    self.assertEqual(list(self.output.glob('.work/*.tar')), [])
+    self.assertEqual(list(self.output.glob('.work/*.tar*')), [])
+
+  def test_a_damaged_archive(self):
+    content = self.archive.read_bytes()
+    preparation = self.prepare()
+    found = list(preparation._sources[UNLABELLED].items())
+    self.archive.write_bytes(content[:-20])
+    with self.assertRaisesRegex(
+      errors.DataError, r'photos\.tgz cannot be unpacked .* Restore it\.$'
+    ):
+      preparation._unpacker.in_copy(found[0])
+    self.assertEqual(list(self.output.glob('.work/*.tar*')), [])
 
 
 class WriteTest(preparing_case.PreparingTestCase):

@@ -9,7 +9,7 @@ from unittest import mock
 from official_selftrain.core import errors
 from official_selftrain.datasets import faults
 from official_selftrain.datasets.checks import contents
-from official_selftrain.datasets.sources import image_names
+from official_selftrain.datasets.sources import image_names, items
 
 
 class NameTest(unittest.TestCase):
@@ -24,6 +24,11 @@ class NameTest(unittest.TestCase):
   def test_endings_are_those_of_the_formats_that_checks_know(self):
     known = {f'.{each}' for each in contents._FORM_OF_EXTENSION}
     self.assertEqual(set(image_names.EXTENSIONS), known)
+
+  def test_of_two_files_of_one_name_the_usual_one_comes_first(self):
+    names = ('a.heic', 'a.jpg', 'b.ppm', 'c.PNG')
+    found = image_names.usual_first(items.ImageFile(name, name) for name in names)
+    self.assertEqual([each.name for each in found], ['a.jpg', 'c.PNG', 'a.heic', 'b.ppm'])
 
   def test_good_names_have_no_fault(self):
     for name in ('a.jpg', 'a/b c/d.jpg', 'ü/日本.jpg', './a.jpg', 'a..b.jpg', '...jpg', 'C:a.jpg'):

@@ -82,6 +82,15 @@ class TwiceTest(imported.ImportCase):
     self.write('out/in/1.TXT', LINE)
     self.assert_refused("Two files have labels of the image 'in/1'", 'yolo', self.path('out'))
 
+  def test_two_images_of_coco(self):
+    images = [{'id': 7, 'file_name': f'in/{n}.png'} for n in (0, 1)]
+    content = {'images': images, 'annotations': [], 'categories': [{'id': 1, 'name': 'cat'}]}
+    self.assert_refused(
+      'a.json, images 1 has the id 7, which an earlier image has',
+      'coco',
+      self.write('a.json', content),
+    )
+
   def test_two_images_with_one_id(self):
     names = ('in/0.png', 'in/1.png', 'in/0.png')
     unlabelled.write(
