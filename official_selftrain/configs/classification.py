@@ -20,6 +20,7 @@ _UNSUPPORTED_IN_STREAM: tuple[tuple[str, Any], ...] = (
   ('image_field_key', 'image/encoded'),
   ('label_field_key', 'image/class/label'),
   ('aug_type', None),
+  ('randaug_magnitude', 10),
   ('aug_policy', None),
   ('three_augment', False),
   ('color_jitter', 0.0),

@@ -1,7 +1,6 @@
 """Settings shared by the input streams of all tasks, and their checks."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -136,7 +135,9 @@ def check_untouched(
     name: the dotted name of `settings`.
   """
   for field, value in expected:
-    found = functools.reduce(getattr, field.split('.'), settings)
+    found: Any = settings
+    for part in field.split('.'):
+      found = getattr(found, part, None)
     if (list(found) if isinstance(found, tuple) else found) != value:
       raise errors.ConfigError(
         f'{name}.{field} is {found!r}: this is not supported; it must be {value!r}.'

@@ -23,7 +23,8 @@ from official_selftrain.core import errors
 
 _CARD = 'dataset.card'
 _FILES = ('task.train_data.input_path', 'task.validation_data.input_path')
-_NAMES = 'dataset.class_names'
+_PSEUDO_FILES = 'task.pseudo_data.input_path'
+_NAMES, _NUM_CLASSES = 'dataset.class_names', 'task.model.num_classes'
 
 
 @dataclasses.dataclass
@@ -55,7 +56,8 @@ class SupervisedExperiment(cfg.ExperimentConfig):
     """
     found: dict[str, Any] = {}
     directory = settings.get(_CARD, '')
-    said = _FILES + ((_NAMES,) if self.task.data_kind else ())
+    said = _FILES + ((_PSEUDO_FILES,) if hasattr(self.task, 'pseudo_data') else ())
+    said += (_NAMES, _NUM_CLASSES) if self.task.data_kind else ()
     if directory and not all(settings.get(name) for name in said):
       found = prepared_data.overrides(self, directory)
     directory = settings.get('task.joint.card', '')

@@ -142,6 +142,16 @@ def read(directory: str | os.PathLike[str]) -> Card:
   return card
 
 
+def digests(directory: str | os.PathLike[str]) -> dict[str, str]:
+  """Digests of a data set's TFRecord files by name, whether they are there or not; empty without a card."""
+  try:
+    content = files.read_json(pathlib.Path(directory, FILE_NAME))
+    sets = [content[name] or {} for name in ('labelled', 'unlabelled', 'validation')]
+    return {name: digest for found in sets for name, digest in found.get('files', {}).items()}
+  except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    return {}
+
+
 def pattern_of(directory: str | os.PathLike[str], found: Set | None) -> str:
   """The pattern of a set's files in a directory, '' without a set; the directory's own `*` and `[` mean themselves."""
   return os.path.join(glob.escape(os.fspath(directory)), found.pattern) if found else ''

@@ -116,8 +116,7 @@ class _Owner:
 
   def _beat(self) -> None:
     while not self._stop.wait(self._lifetime / 6):
-      # What cannot be read, on a file system that fails for a moment, has not been taken over.
-      if _read(self._path).get('token', self._token) != self._token:
+      if self._is_lost():
         print(
           f'error: another process has taken over {self._path}; ending.',
           file=sys.stderr,
@@ -126,6 +125,20 @@ class _Owner:
         os._exit(_LOST)
       with contextlib.suppress(OSError):
         os.utime(self._path)
+
+  def _is_lost(self) -> bool:
+    """Whether another process has taken the lease over, and may have given it back since.
+
+    What cannot be read, on a file system that fails for a moment, has not been taken over.
+    """
+    try:
+      with open(self._path, encoding='utf-8') as stream:
+        value = json.load(stream)
+    except FileNotFoundError:
+      return True
+    except (OSError, ValueError):
+      return False
+    return not isinstance(value, dict) or value.get('token') != self._token
 
   def _is_ours(self) -> bool:
     return bool(_read(self._path).get('token') == self._token)

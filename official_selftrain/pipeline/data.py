@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
@@ -289,12 +289,25 @@ def _content_digest(path: str, setting: str) -> str:
     return hashlib.sha256(stream.read()).hexdigest()
 
 
+def former_digests(params: cfg.ExperimentConfig, settings: Iterable[str]) -> dict[str, str]:
+  """What older versions gave for `input_digest`, by setting, where that was another digest."""
+  found = {}
+  for setting in settings:
+    value = functools.reduce(getattr, setting.split('.'), params)
+    if value and setting.endswith('.input_path'):
+      paths = tfrecords.match_files(value, setting)
+      sizes = [[os.path.basename(path), tf.io.gfile.stat(path).length] for path in paths]
+      found[setting] = files.digest_of(sizes)
+  return found
+
+
 def listing_digest(paths: Sequence[str]) -> str:
   """Digest over names and sizes of files, in their order, and over what a data card beside them says of their content.
 
   Labels that are corrected and prepared again often have the same size.
   """
-  contents = {folder: _contents(folder) for folder in {os.path.dirname(path) for path in paths}}
+  folders = {os.path.dirname(path) for path in paths}
+  contents = {folder: dataset_card.digests(folder) for folder in folders}
   listed: list[list[str | int]] = []
   for path in paths:
     folder, name = os.path.split(path)
@@ -302,12 +315,3 @@ def listing_digest(paths: Sequence[str]) -> str:
     if name in contents[folder]:
       listed[-1].append(contents[folder][name])
   return files.digest_of(listed)
-
-
-def _contents(folder: str) -> dict[str, str]:
-  """Digests of the files in a folder by name, as its data card has them; empty without a card that can be read."""
-  try:
-    card = dataset_card.read(folder)
-  except errors.DataError:
-    return {}
-  return {name: each for found in card.sets().values() for name, each in found.files.items()}

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
+from absl import logging
 from official.common import distribute_utils
 from official.core import config_definitions as cfg
 
@@ -37,15 +38,12 @@ _LOST = (
 
 
 def check(runtime: cfg.RuntimeConfig) -> None:
-  """Raises ConfigError for workers with a strategy that is not for several, or without their number, and for XLA alone.
-
-  The Model Garden compiles only with `num_gpus` above 0, where `mirrored` with 0 takes all GPUs.
-  """
+  """Raises ConfigError for workers with a strategy that is not for several, or without their number; warns of XLA."""
   hosts, name = runtime.worker_hosts, runtime.distribution_strategy
   if runtime.enable_xla and runtime.num_gpus < 1 and name != 'tpu':
-    raise errors.ConfigError(
-      'runtime.enable_xla is true and runtime.num_gpus is 0: the Model Garden compiles only where num_gpus is above 0. '
-      'Set it to the number of GPUs; without GPUs set enable_xla to false.'
+    logging.warning(
+      'runtime.enable_xla has no effect: the Model Garden compiles only where runtime.num_gpus is above 0. Set it to '
+      'the number of GPUs.'
     )
   if hosts and name != _MULTI_WORKER:
     raise errors.ConfigError(

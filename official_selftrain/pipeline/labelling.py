@@ -13,7 +13,7 @@ from official.core import config_definitions as cfg
 from official_selftrain.checkpoints import restore
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import config as config_lib
-from official_selftrain.core import console, files
+from official_selftrain.core import console, errors, files
 from official_selftrain.pipeline import distribution, training
 from official_selftrain.pseudo_labels import batches, cuts, formats, labeller, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
@@ -210,11 +210,24 @@ def evaluate_given_teacher(job: training.Job, checkpoint: str) -> dict[str, floa
 
 
 def forget_other_copy(folder: str, checkpoint: str) -> None:
-  """Empties the folder of a given teacher unless it holds a copy of this one; makes it where there is none."""
+  """Empties the folder of a given teacher if it holds a copy of another one; makes it where there is none.
+
+  Raises:
+    StageChangedError: it has checkpoints that are no copy.
+  """
+  given = describe_checkpoint(checkpoint)
+  inside = os.path.join(os.path.realpath(folder), '')
+  if os.path.realpath(str(given['checkpoint'])).startswith(inside):
+    return  # It lies there itself.
   path = os.path.join(folder, _COPIED_FROM)
-  copied = files.read_json(path) if os.path.exists(path) else {}
-  if copied.get('sha256') != describe_checkpoint(checkpoint)['sha256']:
-    files.remove(folder)
+  if os.path.exists(path):
+    if files.read_json(path)['sha256'] != given['sha256']:
+      files.remove(folder)
+  elif tf.train.latest_checkpoint(folder):
+    raise errors.StageChangedError(
+      f'{folder} has checkpoints, and nothing says that they are copies of the given teacher, {checkpoint}. Move the '
+      'folder elsewhere, or use another --model_dir.'
+    )
   os.makedirs(folder, exist_ok=True)
 
 

@@ -4,6 +4,9 @@ from official_selftrain.configs import pretraining, runs
 from official_selftrain.pipeline import data, graph, selftrain_graph
 from official_selftrain.tasks import contract, stream_specs
 
+# An export of masks shows images to the network as evaluation does.
+_SIZES = ('task.validation_data.output_size', 'task.validation_data.at_own_size')
+
 
 def of(params: runs.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outline:
   """The outline of an experiment.
@@ -47,6 +50,7 @@ def of(params: runs.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outlin
     adds_control_batch=not params.control.global_batch_size,
     reports=mode == 'train_and_eval',
     exports=mode == 'train_and_eval' and params.export.enabled,
+    exported=graph.Reads(_SIZES if params.task.data_kind == 'segmentation' else ()),
     training_files=tuple(f'{name}.input_path' for name in labelled),
     validation_files=data.validation_files(params.task),
   )

@@ -24,11 +24,13 @@ class Inputs:
     digests: digests of the products and files it is made from, by name; None where a product is not finished.
     defaults: what settings are if nobody sets them, by dotted name: with these, a run that an older version began,
       which did not know them, is the same.
+    former: of files that older versions described in another way, their digests in that way.
   """
 
   settings: Mapping[str, Any]
   digests: Mapping[str, str | None]
   defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  former: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def keys(
@@ -136,6 +138,22 @@ def decide(
   )
 
 
+def check_given_teacher(record: Record | None, given: str, digest: str, where: str) -> None:
+  """Raises StageChangedError if a run has another teacher than a given one; how it is evaluated is left open.
+
+  Args:
+    record: of the run's teacher; None if there is none.
+    given: `teacher.checkpoint`.
+    digest: of that.
+    where: the run directory, for the message.
+  """
+  name = 'teacher.checkpoint'
+  if record is not None and record.inputs.digests.get(name) != digest:
+    raise errors.StageChangedError(
+      f'The teacher of {where} is another one than {name}={given}. Use another --model_dir.'
+    )
+
+
 def first_change(before: Inputs, now: Inputs) -> str | None:
   """The first setting or input that differs, in words; None if nothing that is known does."""
   for name in sorted({*before.settings, *now.settings}):
@@ -146,7 +164,8 @@ def first_change(before: Inputs, now: Inputs) -> str | None:
       return f'{name} was {old!r} and is now {new!r}'
   for name in sorted({*before.digests, *now.digests}):
     is_unknown = name in now.digests and now.digests[name] is None
-    if not is_unknown and before.digests.get(name) != now.digests.get(name):
+    known = (now.digests.get(name), now.former.get(name, now.digests.get(name)))
+    if not is_unknown and before.digests.get(name) not in known:
       return f'its input {name} has changed'
   return None
 
@@ -162,6 +181,9 @@ def _is_newer(name: str, before: Mapping[str, Any], now: Inputs) -> bool:
   """Whether a setting is one that the record could not know, and is as if it were not there."""
   if name in before or name not in now.settings or name not in now.defaults:
     return False
+  part = name.rpartition('.')[0]
+  if part and not any(other == part or other.startswith(f'{part}.') for other in before):
+    return True  # Of all this an older version read nothing.
   # Of a part that was null then, all settings are missing in the record.
   above = name.split('.')
   was_null = any('.'.join(above[:end]) in before for end in range(1, len(above)))

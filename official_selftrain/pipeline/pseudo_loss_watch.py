@@ -24,8 +24,10 @@ class PseudoLossWatch:
       values: what was logged, by name: `pseudo_loss`, and with the normalised loss `loss_ratio`. Without them nothing
         happens.
     """
-    ratio = values.get('loss_ratio', 1.0)
-    if self._goes_on('zero', values.get('pseudo_loss', 1.0) == 0.0):
+    is_zero = values.get('pseudo_loss', 1.0) == 0.0
+    # With nothing to divide by the ratio says nothing.
+    ratio = 1.0 if is_zero else values.get('loss_ratio', 1.0)
+    if self._goes_on('zero', is_zero):
       console.note(
         f'{self._name}: the pseudo loss has been 0 for {_REPORTS} reports: nothing is learned from pseudo labels. Look '
         'at what the cut leaves of them (task.pseudo_data.cut).'

@@ -121,6 +121,7 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
     sheets=tuple(_sheets(run)),
     settings=_shown_settings(run),
     settings_not_default=changed,
+    changed_settings={name: run.settings[name] for name in changed},
     seconds=run.seconds,
     versions=manifest_lib.software_versions(),
     command=_command(run, bool(changed)),

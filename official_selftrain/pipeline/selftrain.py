@@ -165,7 +165,8 @@ class SelfTrainingRun:
     job = self._jobs.make(stage.kind, stage.round)
     given = self._params.teacher.checkpoint
     if stage.kind == TEACHER and given:
-      self._decide(stage)  # Refuses to put it in place of one that this run has trained.
+      digest = self._file_digest('teacher.checkpoint')
+      planning.check_given_teacher(self._ledger.read(TEACHER), given, digest, self._model_dir)
       return labelling.evaluate_given_teacher(job, given)
     return training.run(job, self._mode)
 
@@ -202,7 +203,8 @@ class SelfTrainingRun:
     for need in stage.needs:
       is_done = self._ledger.is_done(need)
       digests[need] = self._ledger.result(need)['digest'] if is_done else None
-    return planning.Inputs(stage.reads.select(self._settings), digests, self._defaults)
+    former = data.former_digests(self._params, stage.files)
+    return planning.Inputs(stage.reads.select(self._settings), digests, self._defaults, former)
 
   def _file_digest(self, name: str) -> str:
     """Digest of the files that a setting names, or of an addition, computed once per start."""
@@ -255,8 +257,7 @@ class SelfTrainingRun:
     given = self._params.teacher.checkpoint
     if not given:
       return self._train(stage, '')
-    if self._is_chief:
-      labelling.forget_other_copy(self._path(TEACHER), given)
+    labelling.forget_other_copy(self._path(TEACHER), given)
     return self._model_facts(given)
 
   def _make_backbone(self, stage: graph.Stage) -> dict[str, Any]:
@@ -330,9 +331,8 @@ class SelfTrainingRun:
 
   def _doubts(self, label_dir: str) -> list[str]:
     """Reasons to expect little from a student, before it is trained."""
-    shown, used = self._presentation(), self._cuts()
-    field = 'task.train_data.input_path'
-    labelled = tfrecords.match_files(self._params.task.train_data.input_path, field)
+    shown, used, train = self._presentation(), self._cuts(), self._params.task.train_data
+    labelled = tfrecords.match_files(train.input_path, 'task.train_data.input_path')
     facts, _ = shown.facts(label_dir, used, labelled, None)
     calibrated = calibration_facts.of(
       self._params, self._model_dir, shown.class_names, used.ignore_cut

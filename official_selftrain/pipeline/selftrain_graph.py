@@ -24,6 +24,7 @@ _LABELLED_DATA = Reads(('seed',)) + _DATA.minus(
 )
 _PRETRAINING_DATA = _DATA.minus('dataset.digits.num_labelled') + Reads(('dataset.digit_classes',))
 _UNLABELLED_DATA = _DATA.minus('dataset.digits.num_labelled', 'dataset.digits.num_validation')
+_NOTHING = Reads()
 _NAMES = Reads(('dataset.class_names',))
 _PRECISION = Reads(('runtime.mixed_precision_dtype',))
 _PSEUDO_BATCH = Reads(('task.pseudo_data.global_batch_size',))
@@ -71,6 +72,7 @@ class Outline:
     adds_control_batch: whether the control's is.
     reports: whether models are evaluated and a report is written.
     exports: whether the student is exported.
+    exported: what the export depends on beyond that.
     rounds: how often labels are made and a student is trained on them.
     training_files: settings that name the files of the labelled images that models are trained on.
     validation_files: settings that name the files that metrics are measured with.
@@ -99,6 +101,7 @@ class Outline:
   adds_control_batch: bool = True
   reports: bool = True
   exports: bool = True
+  exported: Reads = _NOTHING
   rounds: int = 1
   training_files: tuple[str, ...] = (_TRAIN_FILES,)
   validation_files: tuple[str, ...] = ('task.validation_data.input_path', 'task.annotation_file')
@@ -140,7 +143,7 @@ def build(outline: Outline) -> graph.Graph:
       Stage(
         kind=EXPORT,
         needs=(stage_name(STUDENT, outline.rounds),),
-        reads=Reads(('export',)) + _NAMES + _PRECISION + outline.inference,
+        reads=Reads(('export',)) + _NAMES + _PRECISION + outline.inference + outline.exported,
         makes=('export',),
         is_cheap=True,
       )

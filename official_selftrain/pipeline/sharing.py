@@ -84,7 +84,6 @@ class Shelf:
       records: of the run that has it.
       stage: the stage.
       key: the name of its product.
-
     """
     if not os.path.exists(os.path.join(self.folder, key)):
       with contextlib.suppress(BusyError), self._turn(stage, key):

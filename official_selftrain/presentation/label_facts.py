@@ -155,6 +155,8 @@ def _at_class_cuts(
     return None
   kept = right = truths = 0.0
   for class_id, found in measured['per_class'].items():
+    if int(class_id) == 0:
+      continue  # The background of masks is no object.
     cut = cuts.of(int(class_id))
     row = min(found['cuts'], key=lambda row: abs(row['cut'] - cut))
     count = row['boxes'] if 'boxes' in row else row['pixels']

@@ -143,6 +143,13 @@ class DeadLetter:
   reason: str
 
 
+def cut_in_words(cut: float, class_cuts: Sequence[float] | None) -> str:
+  """`0.5`, or `0.5 (by class 0.3 to 0.7)`, as `pseudo_labels.cuts` says it."""
+  if not class_cuts:
+    return f'{cut:g}'
+  return f'{cut:g} (by class {min(class_cuts):g} to {max(class_cuts):g})'
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PseudoLabelFacts:
   """The teacher's pseudo labels.
@@ -205,11 +212,8 @@ class PseudoLabelFacts:
 
   @property
   def cut_in_words(self) -> str:
-    """`0.5`, or `0.3 to 0.7, by class,`."""
-    if self.class_cuts is None:
-      return f'{self.cut:g}'
-    lowest, highest = self.class_cuts
-    return f'{lowest:g} to {highest:g}, by class,'
+    """See `cut_in_words`."""
+    return cut_in_words(self.cut, self.class_cuts)
 
   @property
   def named_cut(self) -> str:
@@ -287,6 +291,7 @@ class ReportInputs:
     sheets: contact sheets.
     settings: the config fields worth reading, by dotted name.
     settings_not_default: default value of every field that differs from it, by dotted name.
+    changed_settings: the values of these fields.
     seconds: wall time of each stage.
     versions: package -> version.
     command: what the user typed, or should type to repeat the run.
@@ -320,6 +325,7 @@ class ReportInputs:
   sheets: tuple[Sheet, ...] = ()
   settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   settings_not_default: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  changed_settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
   versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
   command: str = ''

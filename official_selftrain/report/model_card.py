@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from official_selftrain.core import comparison, files
+from official_selftrain.report import contents
 
 JSON_FILE, TEXT_FILE = 'model_card.json', 'model_card.md'
 # Metrics of the table, if the model has them.
@@ -81,9 +82,7 @@ def build(model: Model, report: Mapping[str, Any] | None) -> dict[str, Any]:
       if base in name.split('_')
     },
     'pseudo_labels': _pseudo_labels(found['pseudo_labels']) if learned else None,
-    'settings': {
-      name: found['settings'].get(name) for name in found.get('settings_not_default') or ()
-    },
+    'settings': found.get('changed_settings') or {},
     'verdict': (found.get('verdict') or {}).get('headline') if base == 'student' else None,
   }
   return {**card, 'limits': list(_limits(card, found))}
@@ -105,13 +104,6 @@ def _pseudo_labels(facts: Mapping[str, Any]) -> dict[str, Any]:
   names = ('num_images', 'source', 'cut', 'class_cuts', 'ignore_cut', 'labels_per_image')
   found = {name: facts.get(name) for name in (*names, 'human_labels_per_image')}
   return {**found, 'per_class': facts.get('counts_per_class')}
-
-
-def _cut(pseudo: Mapping[str, Any]) -> str:
-  if not pseudo['class_cuts']:
-    return f'{pseudo["cut"]:g}'
-  lowest, highest = pseudo['class_cuts']
-  return f'{lowest:g} to {highest:g}, by class'
 
 
 def _limits(card: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
@@ -163,10 +155,11 @@ def markdown(card: Mapping[str, Any]) -> str:
   lines += ['', '## What it learned from', '', card['data']['words']]
   pseudo = card['pseudo_labels']
   if pseudo:
+    cut = contents.cut_in_words(pseudo['cut'], pseudo['class_cuts'])
     maker = f'another program ({pseudo["source"]})' if pseudo['source'] else 'a teacher'
     lines += [
       '',
-      f'Pseudo labels of {maker} on {pseudo["num_images"]:,} images, scores from {_cut(pseudo)}: '
+      f'Pseudo labels of {maker} on {pseudo["num_images"]:,} images, scores from {cut}: '
       f'{pseudo["labels_per_image"]:.2f} per image, where people draw {pseudo["human_labels_per_image"]:.2f}.',
     ]
   if card['is_taught_online']:

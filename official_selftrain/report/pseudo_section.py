@@ -73,7 +73,7 @@ def _facts(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> m
         f'at {facts.named_cut}, held-out truth',
       )
     )
-  if at_cut is not None and facts.has_pixels:
+  if at_cut is not None and at_cut.kept_share is not None:
     cells.append(
       parts.fact(
         'Pixels kept',
@@ -90,15 +90,24 @@ def _coverage(facts: contents.PseudoLabelFacts) -> str:
 
 def _scores(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> markup.Markup:
   styles = [] if facts.ignore_cut == 0 else [(-math.inf, 'faint', 'dropped')]
-  marks = []
+  marks: list[charts.Mark] = []
   if facts.ignore_cut is not None:
     styles.append((facts.ignore_cut, 'band', 'ignored'))
-  styles.append((facts.cut, 'pseudo', 'kept'))
-  marks.append(charts.Mark(facts.cut, f'cut {facts.cut:g}'))
-  if facts.suggested_cut is not None and facts.suggested_cut != facts.cut:
+  kept = 'kept' if facts.class_cuts is None else 'kept, of some classes'
+  styles.append((facts.class_cuts[0] if facts.class_cuts else facts.cut, 'pseudo', kept))
+  marks += _cuts(facts)
+  if facts.class_cuts is None and facts.suggested_cut not in (None, facts.cut):
     marks.append(charts.Mark(facts.suggested_cut, f'suggested {facts.suggested_cut:g}'))
   labels = charts.Labels('Scores of all pseudo labels', 'score', inputs.unit)
   return charts.histogram(labels, facts.score_histogram, styles, marks)
+
+
+def _cuts(facts: contents.PseudoLabelFacts) -> tuple[charts.Mark, ...]:
+  """The cut, or the lowest and the highest one of the classes."""
+  if facts.class_cuts is None:
+    return (charts.Mark(facts.cut, f'cut {facts.cut:g}'),)
+  lowest, highest = facts.class_cuts
+  return (charts.Mark(lowest, f'cut {lowest:g}'), charts.Mark(highest, f'to {highest:g}'))
 
 
 def _quality_charts(
@@ -111,7 +120,7 @@ def _quality_charts(
   def points(name: str) -> list[tuple[float, float]]:
     return [(row.cut, getattr(row, name)) for row in rows]
 
-  cut = charts.Mark(facts.cut, f'cut {facts.cut:g}')
+  cuts = _cuts(facts)
   quality = charts.line_chart(
     charts.Labels('Precision and recall by cut', 'cut', 'share'),
     (
@@ -119,21 +128,21 @@ def _quality_charts(
       charts.Line('recall', 'c1', points('recall'), dashed=True),
       charts.Line('F1', 'c2', points('f1')),
     ),
-    (cut,),
+    cuts,
   )
   ratio = charts.line_chart(
     charts.Labels('Count ratio by cut', 'cut', f'pseudo {inputs.unit} per true one'),
     (charts.Line('count ratio', 'pseudo', points('count_ratio')),),
-    (cut, charts.Mark(1.0, 'as many as in truth', horizontal=True)),
+    (*cuts, charts.Mark(1.0, 'as many as in truth', horizontal=True)),
   )
-  return [quality, ratio, *_pixel_charts(facts, cut)]
+  return [quality, ratio, *_pixel_charts(facts)]
 
 
-def _pixel_charts(facts: contents.PseudoLabelFacts, cut: charts.Mark) -> list[markup.Markup]:
+def _pixel_charts(facts: contents.PseudoLabelFacts) -> list[markup.Markup]:
   """Facts about all pixels, including the background."""
   if not facts.has_pixels or not facts.quality:
     return []
-  rows = facts.quality
+  rows, cuts = facts.quality, _cuts(facts)
   by_cut = charts.line_chart(
     charts.Labels('Pixels kept, and their accuracy, by cut', 'cut', 'share'),
     (
@@ -145,7 +154,7 @@ def _pixel_charts(facts: contents.PseudoLabelFacts, cut: charts.Mark) -> list[ma
         True,
       ),
     ),
-    (cut,),
+    cuts,
   )
   if not facts.accuracy_by_confidence:
     return [by_cut]
@@ -155,7 +164,7 @@ def _pixel_charts(facts: contents.PseudoLabelFacts, cut: charts.Mark) -> list[ma
       charts.Line('accuracy', 'c1', facts.accuracy_by_confidence),
       charts.Line('perfectly calibrated', 'c3', [(0.0, 0.0), (1.0, 1.0)], True),
     ),
-    (cut,),
+    cuts,
   )
   return [by_cut, by_confidence]
 

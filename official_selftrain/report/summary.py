@@ -24,8 +24,8 @@ def to_json(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> dict[s
     when the model was not trained), comparisons (the primary metric's differences with their intervals), per_class,
     class_metric, confusion, pseudo_labels, rounds (empty for a run of one), calibration (null without one), starts,
     pretraining (null if this run made none), verdict,
-    seed, steps, experiment, settings, settings_not_default, seconds, versions and command. Missing, NaN and infinite
-    values are null.
+    seed, steps, experiment, settings, settings_not_default, changed_settings, seconds, versions and command. Missing,
+    NaN and infinite values are null.
   """
   facts = inputs.pseudo_labels
   pseudo_labels = None
@@ -47,6 +47,7 @@ def to_json(inputs: contents.ReportInputs, verdict: judgement.Verdict) -> dict[s
     'experiment': inputs.experiment,
     'settings': inputs.settings,
     'settings_not_default': inputs.settings_not_default,
+    'changed_settings': inputs.changed_settings,
     'seconds': inputs.seconds,
     'versions': inputs.versions,
     'command': inputs.command,

@@ -132,11 +132,16 @@ class PreparedDataTest(unittest.TestCase):
     self.assertEqual(params.task.pseudo_data.input_path, 'other')
     # All else still comes from the card.
     paths = 'task.train_data.input_path=mine,task.validation_data.input_path=theirs'
-    params = self._load('retinanet_resnetfpn_selftrain', paths)
-    self.assertEqual(params.task.train_data.input_path, 'mine')
-    self.assertEqual(params.task.validation_data.input_path, 'theirs')
-    self.assertEqual(params.task.pseudo_data.input_path, self._pattern('unlabelled'))
-    self.assertEqual(params.dataset.class_names, ['cat', 'dog'])
+    for override, names in (
+      (paths, ['cat', 'dog']),
+      (f"{paths},dataset.class_names=['one','two']", ['one', 'two']),
+    ):
+      params = self._load('retinanet_resnetfpn_selftrain', override)
+      self.assertEqual(params.task.train_data.input_path, 'mine')
+      self.assertEqual(params.task.validation_data.input_path, 'theirs')
+      self.assertEqual(params.task.pseudo_data.input_path, self._pattern('unlabelled'))
+      self.assertEqual(params.dataset.class_names, names)
+      self.assertEqual(params.task.model.num_classes, 3)
     with self.assertRaisesRegex(
       errors.ConfigError, 'class_names has 2 names and .*num_classes is 5'
     ):

@@ -145,12 +145,26 @@ class LeaseTest(unittest.TestCase):
     # It leaves the other's alone.
     self.assertTrue(os.path.exists(self.path))
 
+  def test_a_suspended_owner_ends_when_another_has_come_and_gone(self):
+    context = multiprocessing.get_context('spawn')
+    queue = context.Queue()
+    process = context.Process(target=_hold_forever, args=(self.path, queue))
+    process.start()
+    self.assertTrue(queue.get(timeout=60))
+    os.remove(self.path)
+    process.join(30)
+    self.assertEqual(process.exitcode, 2)
+
   def test_an_owner_that_cannot_read_its_lease_for_a_moment_lives_on(self):
     with lease.hold(self.path, _SHORT) as is_ours:
       self.assertTrue(is_ours)
-      os.rename(self.path, self.path + '.away')
+      with open(self.path, encoding='utf-8') as stream:
+        content = stream.read()
+      with open(self.path, 'w', encoding='utf-8') as stream:
+        stream.write(content[:9])
       time.sleep(_SHORT / 2)
-      os.rename(self.path + '.away', self.path)
+      with open(self.path, 'w', encoding='utf-8') as stream:
+        stream.write(content)
       time.sleep(_SHORT)
       self.assertTrue(lease.is_held(self.path, _SHORT))
     self.assertEqual(_files_beside(self.path), [])

@@ -91,7 +91,8 @@ class PseudoLossWatchTest(tf.test.TestCase):
     return notes
 
   def test_nothing_to_learn_from_is_told_once_and_at_the_third_report_in_a_row(self):
-    none, some = {'pseudo_loss': 0.0, 'loss_ratio': 1.0}, {'pseudo_loss': 0.1, 'loss_ratio': 1.0}
+    # The ratio of a human loss to none.
+    none, some = {'pseudo_loss': 0.0, 'loss_ratio': 4e10}, {'pseudo_loss': 0.1, 'loss_ratio': 1.0}
     ((number, said),) = self.said(none, none, some, none, none, none, none, some, none, none, none)
     self.assertEqual(number, 6)
     self.assertStartsWith(said, 'teacher: the pseudo loss has been 0 for 3 reports')

@@ -36,6 +36,9 @@ class ModelCardsTest(unittest.TestCase):
     self.assertEqual(card['class_names'], list(report['per_class']['student']))
     self.assertEqual(card['network'], 'model_garden, backbone resnet 10, decoder fpn')
     self.assertEqual(card['pseudo_labels']['num_images'], 24)
+    self.assertEqual(card['settings'].keys(), report['settings_not_default'].keys())
+    self.assertEqual(card['settings']['trainer.train_steps'], 6)
+    self.assertEqual(card['settings']['task.model.input_size'], card['input_size'])
     self.assertRegex(card['weights_sha256'], '^[0-9a-f]{64}$')
 
   def test_a_teacher_that_is_exported_by_hand(self):

@@ -1,5 +1,6 @@
 """Which stages are chosen and which start again, derived from the graph alone. No TensorFlow."""
 
+import dataclasses
 import os
 import unittest
 
@@ -160,6 +161,42 @@ class KeysTest(unittest.TestCase):
     self.assertEqual(self.changed({}, other), everything)
     other = {**self.files, 'task.annotation_file': 'y'}
     self.assertEqual(self.changed({}, other), ['report'])
+
+
+class OlderVersionTest(unittest.TestCase):
+  def test_files_that_an_older_version_described_in_another_way(self):
+    before = planning.Inputs({}, {'images': 'by size', 'teacher': 't'})
+    now = planning.Inputs(
+      {}, {'images': 'by content', 'teacher': 't'}, former={'images': 'by size'}
+    )
+    self.assertIsNone(planning.first_change(before, now))
+    other = dataclasses.replace(now, former={'images': 'of another size'})
+    self.assertEqual(planning.first_change(before, other), 'its input images has changed')
+    # What this version wrote is compared in its own way.
+    newer = planning.Inputs({}, {'images': 'other content', 'teacher': 't'})
+    self.assertEqual(planning.first_change(newer, now), 'its input images has changed')
+
+  def test_a_part_of_which_an_older_version_read_nothing(self):
+    defaults = {'nms.version': 'v2', 'nms.top_k': 1, 'rate': 1}
+    now = planning.Inputs({'nms.version': 'batched', 'nms.top_k': 9, 'rate': 1}, {}, defaults)
+    self.assertIsNone(planning.first_change(planning.Inputs({'rate': 1}, {}), now))
+    knew = planning.Inputs({'rate': 1, 'nms.version': 'batched'}, {})
+    self.assertEqual(planning.first_change(knew, now), 'nms.top_k was None and is now 9')
+    was_null = planning.Inputs({'rate': 1, 'nms': None}, {})
+    self.assertRegex(planning.first_change(was_null, now), '^nms.top_k was None and is now 9')
+
+
+class GivenTeacherTest(unittest.TestCase):
+  def test_only_the_teacher_of_the_run_is_evaluated_in_it(self):
+    self.assertIsNone(planning.check_given_teacher(None, 'a', 'digest', 'runs/a'))
+    record = planning.Record(planning.Inputs({}, {'teacher.checkpoint': 'digest'}), 'done')
+    self.assertIsNone(planning.check_given_teacher(record, 'a', 'digest', 'runs/a'))
+    trained = planning.Record(planning.Inputs({}, {}), 'done')
+    for other, digest in ((record, 'another'), (trained, 'digest')):
+      with self.assertRaisesRegex(
+        errors.StageChangedError, 'The teacher of runs/a is another one than teacher.checkpoint=a'
+      ):
+        planning.check_given_teacher(other, 'a', digest, 'runs/a')
 
 
 if __name__ == '__main__':

@@ -158,7 +158,7 @@ class FactsTest(_Case):
     of_classes = cuts.Cuts(0.5, per_class={1: 0.3, 2: 0.6})
     facts, _ = self._facts(of_classes, measured)
     self.assertEqual(facts.class_cuts, (0.3, 0.6))
-    self.assertEqual(facts.cut_in_words, '0.3 to 0.6, by class,')
+    self.assertEqual(facts.cut_in_words, '0.5 (by class 0.3 to 0.6)')
     found = facts.quality_at_cut
     # Of class 1 three boxes reach their cut, one of them is right; of class 2 the right one alone does.
     self.assertEqual((found.precision, found.recall), (0.5, 2 / 3))

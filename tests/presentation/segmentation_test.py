@@ -190,6 +190,16 @@ class FactsTest(_Case):
     self.assertEqual(facts.counts_per_class, {'cat': 0, 'dog': 12})
     self.assertEqual(facts.kept_share_at_cut, 12 / 30)
 
+  def test_quality_with_a_cut_for_each_class_leaves_the_background_out(self):
+    truth = _write_truth(os.path.join(self.folder, 'truth.json'))
+    measured = self.report.measure_labels(self.label_dir, truth)
+    of_classes, _ = self._facts(cuts.Cuts(0.9, per_class={1: 0.5, 2: 0.5}), measured)
+    found, expected = of_classes.quality_at_cut, self._facts(measured=measured)[0].quality_at_cut
+    self.assertAllClose(
+      [found.precision, found.recall, found.f1, found.count_ratio],
+      [expected.precision, expected.recall, expected.f1, expected.count_ratio],
+    )
+
   def test_a_cut_that_nothing_reaches(self):
     facts, _ = self._facts(cuts.Cuts(0.95))
     self.assertEqual(facts.counts_per_class, {'cat': 0, 'dog': 0})

@@ -65,9 +65,9 @@ class PublishTest(unittest.TestCase):
     rename = os.rename
 
     def with_a_reader(source, target):
-      if source == files.temporary_path(self.folder) and not os.path.exists(self.folder):
-        if not seen:
-          seen.append(self.rejected())
+      is_between = source == files.temporary_path(self.folder) and not os.path.exists(self.folder)
+      if is_between and not seen:
+        seen.append(self.rejected())
       rename(source, target)
 
     seen = []

@@ -48,8 +48,7 @@ def _report(images=200, rounds=()):
       'counts_per_class_human': {'nut': 10, 'bolt': 20},
       'dead': 0,
     },
-    'settings': {'seed': 4, 'trainer.train_steps': 10},
-    'settings_not_default': {'seed': 0},
+    'changed_settings': {'seed': 4},
     'verdict': {'headline': 'Yes, it helped.'},
     'rounds': list(rounds),
   }
@@ -61,7 +60,7 @@ class ModelCardTest(unittest.TestCase):
     report['pseudo_labels'] |= {'source': 'coco_results, results.json', 'class_cuts': [0.3, 0.7]}
     text = model_card.markdown(model_card.build(_model(), report))
     self.assertIn(
-      'Pseudo labels of another program (coco_results, results.json) on 1,536 images, scores from 0.3 to 0.7, by class',
+      'Pseudo labels of another program (coco_results, results.json) on 1,536 images, scores from 0.6 (by class 0.3',
       text,
     )
 

@@ -24,7 +24,7 @@ class ToJsonTest(unittest.TestCase):
         *('teacher', 'control', 'student', 'per_class', 'pseudo_labels', 'verdict', 'seed'),
         *('steps', 'experiment', 'settings', 'settings_not_default', 'seconds', 'versions'),
         *('command', 'class_metric', 'confusion', 'comparisons', 'rounds', 'calibration'),
-        *('starts', 'pretraining', 'ceiling'),
+        *('starts', 'pretraining', 'ceiling', 'changed_settings'),
       },
     )
     self.assertEqual(report['student']['AP'], 0.45)
