@@ -25,22 +25,7 @@ class ScoredBoxes:
   scores: np.ndarray
 
 
-def read_predictions(label_files: Sequence[str]) -> dict[str, ScoredBoxes]:
-  """Reads the boxes of label shards without any cut.
-
-  Args:
-    label_files: label shards of the detection format.
-
-  Returns:
-    See `iterate`, by image id.
-
-  Raises:
-    DataError: A label shard is missing or broken.
-  """
-  return dict(iterate(label_files))
-
-
-def iterate(label_files: Sequence[str]) -> Iterator[tuple[str, ScoredBoxes]]:
+def read_predictions(label_files: Sequence[str]) -> Iterator[tuple[str, ScoredBoxes]]:
   """Reads the boxes of label shards without any cut, one image at a time.
 
   Args:

@@ -208,7 +208,7 @@ def evaluate_labels(
   """
   both: dict[str, tuple[boxes_lib.ScoredBoxes, coco.Boxes]] = {}
   without, example = 0, None
-  for name, predicted in boxes_lib.iterate(label_files):
+  for name, predicted in boxes_lib.read_predictions(label_files):
     true = truth.boxes(name)
     if true is None:
       without += 1

@@ -126,7 +126,7 @@ class ExperimentFilesTest(unittest.TestCase):
     for flags in ours:
       self.assertEqual(load(flags).task.model.family, 'original')
     programs = set(re.findall(r'python -m ([\w.]+)', readme))
-    self.assertEqual(len(programs), 5)
+    self.assertEqual(len(programs), 6)
     joined = re.sub(r'\\\n +', ' ', readme)
     for name in programs:
       spec = importlib.util.find_spec(name)

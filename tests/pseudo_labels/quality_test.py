@@ -202,7 +202,7 @@ class EvaluateLabelsTest(tf.test.TestCase):
     )
     made, alive = [], []
 
-    def iterate(label_files):
+    def read_predictions(label_files):
       for name in (*label_files, 'a', 'x', 'y', 'b'):
         found = _found([])
         made.append(weakref.ref(found))
@@ -210,7 +210,7 @@ class EvaluateLabelsTest(tf.test.TestCase):
         del found
       alive.append(sum(each() is not None for each in made))
 
-    with mock.patch.object(boxes, 'iterate', iterate):
+    with mock.patch.object(boxes, 'read_predictions', read_predictions):
       report = quality.evaluate_labels(['z'], truth)
     self.assertEqual((report['images'], report['images_without_truth']), (2, 3))
     self.assertEqual((len(made), alive), (5, [2]))

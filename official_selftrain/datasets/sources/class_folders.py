@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 from official_selftrain.core import errors
 from official_selftrain.datasets import faults
@@ -84,18 +84,20 @@ def _list_folders(root: str) -> list[str]:
   return folders
 
 
-def _folder_and_name(line: str, folders: list[str]) -> tuple[str, str]:
+def _folder_and_name(line: str, folders: Container[str]) -> tuple[str, str]:
   """The folder at the beginning of a line, which may be one that is not there, and the rest."""
-  there = [each for each in folders if f'{line} '.startswith(f'{each} ')]
-  folder = max(there, key=len, default=line.partition(' ')[0])
+  words = line.split(' ')
+  beginnings = (' '.join(words[:end]) for end in range(len(words), 0, -1))
+  folder = next((each for each in beginnings if each in folders), words[0])
   return folder, line.removeprefix(folder).strip()
 
 
 def _read_names(path: str, folders: list[str]) -> dict[str, str]:
   """What classes are called, by folder."""
   called: dict[str, str] = {}
+  there = frozenset(folders)
   for number, line in enumerate(storage.read_lines(path), 1):
-    folder, name = _folder_and_name(line, folders)
+    folder, name = _folder_and_name(line, there)
     if folder in called:
       raise errors.DataError(f'{path}, line {number}: the folder {folder} has a name already.')
     if folder:

@@ -65,7 +65,7 @@ class ImportCase(tf.test.TestCase):
         )
         for box, class_id, score in zip(each.boxes, each.classes, each.scores, strict=True)
       ]
-      for name, each in boxes.read_predictions([shard]).items()
+      for name, each in boxes.read_predictions([shard])
     }
 
   def boxes_in_order(self):
@@ -73,7 +73,7 @@ class ImportCase(tf.test.TestCase):
     shard = self.path('labels', 'images.labels.tfrecord')
     return [
       list(zip(each.classes.tolist(), each.scores.tolist(), strict=True))
-      for each in boxes.read_predictions([shard]).values()
+      for _, each in boxes.read_predictions([shard])
     ]
 
   def records(self):
