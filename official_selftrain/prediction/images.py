@@ -81,7 +81,9 @@ def find(given: str, output: str = '') -> list[Image]:
     name = image_names.display_name(os.path.relpath(path, root or '.').replace(os.sep, '/'))
     image = Image(path, name, _stem(name), _version(path))
     other = by_stem.setdefault(image.stem, image)
-    if other is not image:
+    if other is not image and image_names.is_usual(name) != image_names.is_usual(other.name):
+      by_stem[image.stem] = image if image_names.is_usual(name) else other
+    elif other is not image:
       raise errors.DataError(
         f'--input: {other.name} and {image.name} would both have files called {image.stem!r}. Rename one of them, or '
         'predict on each folder by itself.'

@@ -57,6 +57,16 @@ class ImagesTest(unittest.TestCase):
     self.assertEqual((found.name, found.stem), ('caf?.png', 'caf_'))
     self.assertEqual(images.read(found).height, 6)
 
+  def test_a_folder_that_links_to_itself_is_read_once(self):
+    self._add('1.png', 'more/2.png')
+    os.symlink(self.folder, os.path.join(self.folder, 'more', 'again'))
+    self.assertEqual([each.name for each in images.find(self.folder)], ['1.png', 'more/2.png'])
+
+  def test_what_cameras_write_beside_a_jpeg_is_no_image_of_its_own(self):
+    self._add('a.HEIC', 'a.jpg', 'b.heic', 'c.jpg', 'c.ppm')
+    found = images.find(self.folder)
+    self.assertEqual([each.name for each in found], ['a.jpg', 'b.heic', 'c.jpg'])
+
   def test_what_was_written_before_is_no_input(self):
     self._add('1.png', 'out/pictures/1.jpg', 'outer/2.png')
     found = images.find(self.folder, os.path.join(self.folder, 'out'))

@@ -23,11 +23,16 @@ LOOKED_FOR = 20
 _SEPARATORS = re.compile(r'[/\\]')
 
 
+def is_usual(name: str) -> bool:
+  """Whether a name ends as most images do, and not with an ending such as `.heic`, which cameras write beside a JPEG."""
+  return name.lower().endswith(_USUAL)
+
+
 def usual_first(images: Iterable[items.ImageFile]) -> Iterator[items.ImageFile]:
   """Images in their order, those with rare endings last: where `a.heic` lies beside `a.jpg`, the JPEG is `a`."""
   rare = []
   for image in images:
-    if image.name.lower().endswith(_USUAL):
+    if is_usual(image.name):
       yield image
     else:
       rare.append(image)
