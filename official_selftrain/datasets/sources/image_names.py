@@ -24,7 +24,7 @@ _SEPARATORS = re.compile(r'[/\\]')
 
 
 def is_usual(name: str) -> bool:
-  """Whether a name ends as most images do, and not with an ending such as `.heic`, which cameras write beside a JPEG."""
+  """Whether a name ends as most images do; cameras write `.heic` and others beside a JPEG."""
   return name.lower().endswith(_USUAL)
 
 
