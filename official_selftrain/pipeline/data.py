@@ -295,19 +295,21 @@ def former_digests(params: cfg.ExperimentConfig, settings: Iterable[str]) -> dic
   for setting in settings:
     value = functools.reduce(getattr, setting.split('.'), params)
     if value and setting.endswith('.input_path'):
-      paths = tfrecords.match_files(value, setting)
-      sizes = [[os.path.basename(path), tf.io.gfile.stat(path).length] for path in paths]
-      found[setting] = files.digest_of(sizes)
+      found[setting] = listing_digest(tfrecords.match_files(value, setting), with_cards=False)
   return found
 
 
-def listing_digest(paths: Sequence[str]) -> str:
+def listing_digest(paths: Sequence[str], with_cards: bool = True) -> str:
   """Digest over names and sizes of files, in their order, and over what a data card beside them says of their content.
 
   Labels that are corrected and prepared again often have the same size.
+
+  Args:
+    paths: the files.
+    with_cards: False leaves the cards out, as older versions did.
   """
   folders = {os.path.dirname(path) for path in paths}
-  contents = {folder: dataset_card.digests(folder) for folder in folders}
+  contents = {folder: dataset_card.digests(folder) if with_cards else {} for folder in folders}
   listed: list[list[str | int]] = []
   for path in paths:
     folder, name = os.path.split(path)
