@@ -10,7 +10,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -46,11 +46,7 @@ class Entry:
 
 
 class Journal:
-  """The predictions of one output folder; iterates over all images in the order in which they were predicted.
-
-  Attributes:
-    predicted: names of the images that were not left out.
-  """
+  """The predictions of one output folder; iterates over all images in the order in which they were predicted."""
 
   def __init__(self, folder: str, model_digest: str):
     """Opens the journal of a folder, or begins one.
@@ -82,7 +78,6 @@ class Journal:
       # None in lines of earlier versions of this program, which did not say.
       self._versions: dict[str, str | None] = {}
       self._lines = 0
-      self.predicted: set[str] = set()
       for line in map(json.loads, lines):
         self._count(line['name'], line.get('version'), 'reason' in line)
 
@@ -91,10 +86,13 @@ class Journal:
     self._last[name] = self._lines
     self._lines += 1
     self._versions.pop(name, None)
-    self.predicted.discard(name)
     if not is_left_out:
       self._versions[name] = version
-      self.predicted.add(name)
+
+  @property
+  def predicted(self) -> Set[str]:
+    """Names of the images that were not left out."""
+    return self._versions.keys()
 
   def has(self, image: images.Image) -> bool:
     """Whether an image needs no prediction; one that was left out is tried again, and one that is another file now."""
