@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 from official.core import config_definitions as cfg
@@ -264,7 +265,7 @@ def input_digest(params: cfg.ExperimentConfig, setting: str) -> str:
   Raises:
     DataError: there are no such files.
   """
-  value = functools.reduce(getattr, setting.split('.'), params)
+  value = _setting(params, setting)
   if not value:
     return ''
   field = setting.rpartition('.')[2]
@@ -289,14 +290,52 @@ def _content_digest(path: str, setting: str) -> str:
     return hashlib.sha256(stream.read()).hexdigest()
 
 
-def former_digests(params: cfg.ExperimentConfig, settings: Iterable[str]) -> dict[str, str]:
-  """What older versions gave for `input_digest`, by setting, where that was another digest."""
-  found = {}
-  for setting in settings:
-    value = functools.reduce(getattr, setting.split('.'), params)
-    if value and setting.endswith('.input_path'):
-      found[setting] = listing_digest(tfrecords.match_files(value, setting), with_cards=False)
-  return found
+class InputDigests:
+  """Digests of the input files that settings of an experiment name, each computed once.
+
+  In remote storage each asks for the sizes of all its files.
+  """
+
+  def __init__(self, params: cfg.ExperimentConfig, others: Mapping[str, Callable[[], str]]):
+    """Reads nothing yet.
+
+    Args:
+      params: an experiment; its paths may be filled in later.
+      others: what gives the digest of an input that no setting names, by name.
+    """
+    self._params = params
+    self._others = others
+    self._now: dict[str, str] = {}
+    self._former: dict[str, str] = {}
+
+  def now(self, name: str) -> str:
+    """`input_digest` of a setting, or the digest of another input."""
+    if name not in self._now:
+      other = self._others.get(name)
+      self._now[name] = other() if other else input_digest(self._params, name)
+    return self._now[name]
+
+  def former(self, settings: Iterable[str]) -> dict[str, str]:
+    """What older versions gave for `input_digest`, by setting, where that was another digest."""
+    return {
+      setting: self._former_of(setting)
+      for setting in settings
+      if setting.endswith('.input_path') and self._value(setting)
+    }
+
+  def _former_of(self, setting: str) -> str:
+    if setting not in self._former:
+      paths = tfrecords.match_files(self._value(setting), setting)
+      self._former[setting] = listing_digest(paths, with_cards=False)
+    return self._former[setting]
+
+  def _value(self, setting: str) -> Any:
+    return _setting(self._params, setting)
+
+
+def _setting(params: cfg.ExperimentConfig, name: str) -> Any:
+  """The value of a setting with a dotted name."""
+  return functools.reduce(getattr, name.split('.'), params)
 
 
 def listing_digest(paths: Sequence[str], with_cards: bool = True) -> str:

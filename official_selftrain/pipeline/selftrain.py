@@ -1,6 +1,7 @@
 """Runs the stages of self-training in one run directory."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -73,9 +74,15 @@ class SelfTrainingRun:
     self._where = f'this run (mode {mode})'
     self._data = data.locate(self._params, model_dir)
     self._jobs = jobs.Jobs(self._params, model_dir, self._data.class_names)
+    corrections = {
+      selftrain_graph.corrections_dir(number): functools.partial(
+        self._jobs.corrections_digest, number
+      )
+      for number in range(1, self._params.rounds + 1)
+    }
+    self._digests = data.InputDigests(self._params, corrections)
     self._is_chief = distribution.is_chief(params.runtime)
     self._ledger = (ledger.Ledger if self._is_chief else ledger.FollowersLedger)(model_dir)
-    self._digests: dict[str, str] = {}
     self._graph = selftrain_graph.build(outlines.of(self._params, mode))
     self._graph.check_settings(self._settings)
 
@@ -165,7 +172,7 @@ class SelfTrainingRun:
     job = self._jobs.make(stage.kind, stage.round)
     given = self._params.teacher.checkpoint
     if stage.kind == TEACHER and given:
-      digest = self._file_digest('teacher.checkpoint')
+      digest = self._digests.now('teacher.checkpoint')
       planning.check_given_teacher(self._ledger.read(TEACHER), given, digest, self._model_dir)
       return labelling.evaluate_given_teacher(job, given)
     return training.run(job, self._mode)
@@ -199,27 +206,16 @@ class SelfTrainingRun:
   def _inputs(self, stage: graph.Stage) -> planning.Inputs:
     """The current inputs of a stage, as far as they are known."""
     names = (*stage.files, *stage.additions)
-    digests: dict[str, str | None] = {name: self._file_digest(name) for name in names}
+    digests: dict[str, str | None] = {name: self._digests.now(name) for name in names}
     for need in stage.needs:
       is_done = self._ledger.is_done(need)
       digests[need] = self._ledger.result(need)['digest'] if is_done else None
-    former = data.former_digests(self._params, stage.files)
+    former = self._digests.former(stage.files)
     return planning.Inputs(stage.reads.select(self._settings), digests, self._defaults, former)
-
-  def _file_digest(self, name: str) -> str:
-    """Digest of the files that a setting names, or of an addition, computed once per start."""
-    if name not in self._digests:
-      rounds = range(1, self._params.rounds + 1)
-      additions = {selftrain_graph.corrections_dir(number): number for number in rounds}
-      if name in additions:
-        self._digests[name] = self._jobs.corrections_digest(additions[name])
-      else:
-        self._digests[name] = data.input_digest(self._params, name)
-    return self._digests[name]
 
   def _key(self, stage: graph.Stage) -> str:
     """The name of a stage's product."""
-    file_digests = {name: self._file_digest(name) for name in self._graph.sources}
+    file_digests = {name: self._digests.now(name) for name in self._graph.sources}
     return planning.keys(self._graph, self._settings, file_digests)[stage.name]
 
   def _decide(self, stage: graph.Stage) -> planning.Action:

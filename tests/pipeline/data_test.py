@@ -94,6 +94,23 @@ class ListingDigestTest(tf.test.TestCase):
     files.write_text(self.path, 'xyz')
     self.assertEqual(data.listing_digest([self.path]), digests[0])
 
+  def test_digests_of_inputs_are_computed_once(self):
+    params = config.load_experiment('retinanet_selftrain', [], '')
+    params.task.train_data.input_path = self.path
+    asked = []
+    digests = data.InputDigests(params, {'corrections': lambda: asked.append('c') or 'by people'})
+    setting = 'task.train_data.input_path'
+    self.write_card('one')
+    now, former = digests.now(setting), digests.former([setting, 'task.init_checkpoint'])
+    self.assertEqual(now, data.listing_digest([self.path]))
+    self.assertEqual(former, {setting: data.listing_digest([self.path], with_cards=False)})
+    self.assertNotEqual(former[setting], now)
+    self.assertEqual(digests.now('task.init_checkpoint'), '')
+    self.write_card('two')
+    self.assertEqual((digests.now(setting), digests.former([setting])), (now, former))
+    self.assertEqual([digests.now('corrections') for _ in range(2)], ['by people'] * 2)
+    self.assertLen(asked, 1)
+
 
 if __name__ == '__main__':
   tf.test.main()
