@@ -6,6 +6,7 @@ selftrain doctor
 """
 
 import importlib.util
+import os
 import runpy
 import sys
 from collections.abc import Sequence
@@ -40,11 +41,20 @@ def usage() -> str:
   )
 
 
+def _print_usage() -> None:
+  """Prints it; whoever reads the output may stop in the middle, as `head` does."""
+  try:
+    print(usage(), flush=True)
+  except BrokenPipeError:
+    # The interpreter flushes once more when it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs a command as the main program, with what follows its name; returns the exit status."""
   given = list(sys.argv[1:] if arguments is None else arguments)
   if not given or given[0] in ('-h', '--help', 'help'):
-    print(usage())
+    _print_usage()
     return 0
   words = 2 if ' '.join(given[:2]) in COMMANDS else 1
   name = ' '.join(given[:words])

@@ -31,6 +31,16 @@ class CommandsTest(unittest.TestCase):
       for name in cli.COMMANDS:
         self.assertRegex(out, rf'(?m)^  {name} +\w')
 
+  def test_whoever_reads_may_stop(self):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, 'wb') as closed:
+      done = subprocess.run(
+        [sys.executable, '-m', 'official_selftrain.cli'],
+        stdout=closed, stderr=subprocess.PIPE, text=True,
+      )  # fmt: skip
+    self.assertEqual((done.returncode, done.stderr), (0, ''))
+
   def test_an_unknown_command(self):
     for given in (('trian',), ('labels',), ('labels', 'exprot')):
       code, _, err = _printed(cli.main, *given)

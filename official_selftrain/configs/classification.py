@@ -19,6 +19,8 @@ _UNSUPPORTED_IN_STREAM: tuple[tuple[str, Any], ...] = (
   ('is_multilabel', False),
   ('image_field_key', 'image/encoded'),
   ('label_field_key', 'image/class/label'),
+  ('decoder.type', 'simple_decoder'),
+  ('decode_jpeg_only', True),
   ('aug_type', None),
   ('randaug_magnitude', 10),
   ('aug_policy', None),

@@ -18,6 +18,11 @@ class CheckTest(parameterized.TestCase, tf.test.TestCase):
       "task.validation_data.image_field_key is 'image/jpeg': .* it must be 'image/encoded'",
     ),
     ('task.train_data.label_field_key=label', "task.train_data.label_field_key is 'label'"),
+    ('task.train_data.decode_jpeg_only=false', 'task.train_data.decode_jpeg_only is False'),
+    (
+      'task.validation_data.decoder.type=label_map_decoder',
+      "task.validation_data.decoder.type is 'label_map_decoder'",
+    ),
     ('task.model.kernel_initializer=zeros', "task.model.kernel_initializer is 'zeros'"),
     ('task.losses.one_hot=false', 'task.losses.one_hot is False'),
     ('task.losses.label_smoothing=1.0', r'label_smoothing is 1.0: it must be in \[0, 1\)'),
