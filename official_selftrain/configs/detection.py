@@ -38,9 +38,13 @@ class PseudoDataConfig(inputs.PseudoStream, DataConfig):
   Attributes:
     ignore_cut: boxes with a score from here up to `cut` give anchors that are neither object nor background; null
       makes them background, as the paper does.
+    soft_labels: teach the score of a box in place of certainty: its anchors have the score as target of their class,
+      with the quality focal loss of Li et al. (2020), and their offsets weigh as much. So boxes of low scores do little
+      harm, and `cut` may be low. Off teaches every box that is kept like one of a person, as the paper does.
   """
 
   ignore_cut: float | None = None
+  soft_labels: bool = False
 
   def check(self, prefix: str) -> None:
     """Raises ConfigError for cuts out of range or order; `prefix` is the dotted name of this config."""
@@ -238,6 +242,16 @@ class DetectionSelfTrainingTask(tasks.SelfTrainingTask, DetectionTask):
   pseudo_data: PseudoDataConfig = dataclasses.field(
     default_factory=lambda: PseudoDataConfig(is_training=True)
   )
+
+  def check(self) -> None:
+    """See `LabelledTask`."""
+    super().check()
+    gamma = self.losses.focal_loss_gamma
+    if self.pseudo_data.soft_labels and 0 < gamma < 1:
+      raise errors.ConfigError(
+        f'task.losses.focal_loss_gamma is {gamma}: with task.pseudo_data.soft_labels it must be 0 or at least 1, '
+        'because the slope of the loss is not finite where a probability is close to a score.'
+      )
 
   def supervised(self) -> DetectionTask:
     """The same task on human labels only: what teacher and control train."""

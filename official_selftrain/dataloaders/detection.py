@@ -112,8 +112,9 @@ class TrainingParser(parsing.TrainingParser):
   """Maps a decoded example with a seed to `(image, labels)` for RetinaNet.
 
   Examples may have `keys.GROUNDTRUTH_IS_IGNORED`, bool [n]. The image is in `params.dtype`; the labels are what the
-  Model Garden's RetinaNet losses read, plus `num_boxes`, int32, the boxes that are objects. A class outside
-  1..num_classes-1 raises `tf.errors.InvalidArgumentError` at run time.
+  Model Garden's RetinaNet losses read, plus `num_boxes`, int32, the boxes that are objects. With `soft_labels` examples
+  also have `keys.GROUNDTRUTH_SCORES`, float32 [n], and labels `cls_scores`, float32 [num_anchors], the targets of the
+  matched classes. A class outside 1..num_classes-1 raises `tf.errors.InvalidArgumentError` at run time.
   """
 
   def __init__(self, model: detection_configs.DetectionModel, params: detection_configs.DataConfig):
@@ -128,6 +129,7 @@ class TrainingParser(parsing.TrainingParser):
     super().__init__(build.mixers(params.augmentation))
     self.weak = build.weak(params.augmentation, size, flip)
     self._params = params
+    self._is_soft = isinstance(params, detection_configs.PseudoDataConfig) and params.soft_labels
     self._num_classes = model.num_classes
     self._anchors = Anchors.build(model)
     self._box_scales = tf.constant(model.detection_generator.box_coder_weights or [1.0] * 4)
@@ -155,11 +157,14 @@ class TrainingParser(parsing.TrainingParser):
       example[keys.GROUNDTRUTH_IS_IGNORED],
       self._params.parser.match_threshold,
       self._params.parser.unmatched_threshold,
+      scores=example[keys.GROUNDTRUTH_SCORES] if self._is_soft else None,
     )
     is_object = tf.logical_and(
       example[keys.GROUNDTRUTH_CLASSES] > 0, tf.logical_not(example[keys.GROUNDTRUTH_IS_IGNORED])
     )
+    soft = {'cls_scores': targets.box_weights} if self._is_soft else {}
     return {
+      **soft,
       'cls_targets': self._anchors.split(targets.classes),
       'box_targets': self._anchors.split(targets.boxes * self._box_scales),
       'cls_weights': targets.class_weights,

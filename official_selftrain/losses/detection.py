@@ -9,9 +9,17 @@ from typing import Any
 
 import tensorflow as tf
 
+# Of a probability from its target: what is less counts as this.
+_SMALLEST_ERROR = 1e-7
+
 
 def focal_loss(
-  logits: tf.Tensor, classes: tf.Tensor, weights: tf.Tensor, alpha: float, gamma: float
+  logits: tf.Tensor,
+  classes: tf.Tensor,
+  weights: tf.Tensor,
+  alpha: float,
+  gamma: float,
+  scores: tf.Tensor | None = None,
 ) -> tf.Tensor:
   """Focal loss of Lin et al. (2017), summed: the Model Garden's `FocalLoss`, with its gradient written down.
 
@@ -26,12 +34,15 @@ def focal_loss(
     weights: float32 [batch, num_anchors], of anchors; they get no gradient.
     alpha: a of right classes; that of wrong ones is 1 - alpha.
     gamma: 0 makes it cross entropy.
+    scores: float32 [batch, num_anchors] in [0, 1], targets of the right classes, see `_soft_focal_loss`; None is 1.
 
   Returns:
     float32 scalar.
   """
   places = tf.range(logits.shape[-1], dtype=classes.dtype)
   is_right = tf.cast(tf.equal(classes[..., None], places), tf.float32)
+  if scores is not None:
+    return _soft_focal_loss(logits, is_right * scores[..., None], weights, alpha, gamma)
   sign = 1.0 - 2.0 * is_right
   factor = (1.0 - alpha + (2.0 * alpha - 1.0) * is_right) * tf.stop_gradient(weights)[..., None]
   z = sign * tf.stop_gradient(logits)
@@ -41,9 +52,45 @@ def focal_loss(
   p, other = tf.exp(log_p), tf.exp(-entropy)
   modulated = factor * tf.exp(gamma * log_p)
   slope = sign * modulated * (p + gamma * other * entropy)
+  return _with_slope(tf.reduce_sum(modulated * entropy), slope, logits)
+
+
+def _soft_focal_loss(
+  logits: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor, alpha: float, gamma: float
+) -> tf.Tensor:
+  """Quality focal loss of Li et al. (2020), summed, balanced like the focal loss, which it is for targets of 0 and 1.
+
+  With p = sigmoid(logit) and a target t it is a * |t - p|^gamma * (-t log(p) - (1 - t) log(1 - p)), which is least at
+  p = t, and a = t * alpha + (1 - t) * (1 - alpha).
+
+  Args:
+    logits: float32 [batch, num_anchors, num_classes].
+    targets: float32 of the same shape, in [0, 1].
+    weights: float32 [batch, num_anchors], of anchors; they get no gradient.
+    alpha: a of a target of 1.
+    gamma: 0, which makes it cross entropy, or at least 1: between them the slope is not finite around p = t.
+
+  Returns:
+    float32 scalar.
+  """
+  x = tf.stop_gradient(logits)
+  p = tf.sigmoid(x)
+  error = p - targets
+  # Where p = t the slope is 0, and nothing must be divided by 0.
+  distance = tf.maximum(tf.abs(error), _SMALLEST_ERROR)
+  entropy = tf.nn.sigmoid_cross_entropy_with_logits(targets, x)
+  factor = (1.0 - alpha + (2.0 * alpha - 1.0) * targets) * tf.stop_gradient(weights)[..., None]
+  power = distance**gamma
+  turning = gamma * power / distance * tf.sign(error) * p * (1.0 - p)
+  slope = factor * (power * error + turning * entropy)
+  return _with_slope(tf.reduce_sum(factor * power * entropy), slope, logits)
+
+
+def _with_slope(value: tf.Tensor, slope: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+  """A value whose gradient by the logits is `slope`; `value` must have none of its own."""
   # Zero, with the slope as its gradient. `tf.custom_gradient` would keep the graph of every training step for good.
   linear = tf.reduce_sum(tf.stop_gradient(slope) * logits)
-  return tf.reduce_sum(modulated * entropy) + (linear - tf.stop_gradient(linear))
+  return value + (linear - tf.stop_gradient(linear))
 
 
 def original_box_loss(

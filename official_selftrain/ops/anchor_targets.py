@@ -20,7 +20,8 @@ class AnchorTargets(NamedTuple):
     classes: int64 [num_anchors], class id of the matched box, -1 for background and ignored anchors.
     boxes: float32 [num_anchors, 4], encoded offsets (dy, dx, dh, dw); those of unmatched anchors are meaningless.
     class_weights: float32 [num_anchors], 0 where the anchor is ignored, else 1.
-    box_weights: float32 [num_anchors], 1 where the anchor is positive, else 0.
+    box_weights: float32 [num_anchors], where the anchor is positive the score of its box, or 1 if boxes have none; else
+      0.
   """
 
   classes: tf.Tensor
@@ -67,6 +68,7 @@ def assign(
   is_ignored: tf.Tensor,
   match_threshold: float = 0.5,
   unmatched_threshold: float = 0.5,
+  scores: tf.Tensor | None = None,
 ) -> AnchorTargets:
   """Assigns each anchor a box, the background, or nothing.
 
@@ -82,6 +84,7 @@ def assign(
     is_ignored: bool [n], True for boxes of the ignore band.
     match_threshold: IoU from which an anchor is positive.
     unmatched_threshold: IoU below which an anchor is background.
+    scores: float32 [n], of boxes, in [0, 1]; None is 1 for all.
 
   Returns:
     `AnchorTargets`.
@@ -112,9 +115,12 @@ def assign(
   in_band = tf.reduce_any(tf.logical_and(in_band, is_ignored[None, :]), axis=1)
   is_left_out = tf.logical_and(tf.logical_or(is_between, in_band), tf.logical_not(is_positive))
 
+  weights = tf.cast(is_positive, tf.float32)
+  if scores is not None:
+    weights *= tf.gather(tf.concat([scores, [0.0]], axis=0), best_box)
   return AnchorTargets(
     classes=tf.where(is_positive, tf.gather(classes, best_box), tf.constant(-1, classes.dtype)),
     boxes=encode(tf.where(is_positive[:, None], tf.gather(boxes, best_box), 0.0), anchors),
     class_weights=1.0 - tf.cast(is_left_out, tf.float32),
-    box_weights=tf.cast(is_positive, tf.float32),
+    box_weights=weights,
   )

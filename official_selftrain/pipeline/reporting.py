@@ -49,6 +49,7 @@ _SETTINGS = (
   'task.pseudo_data.global_batch_size',
   'task.pseudo_data.cut',
   'task.pseudo_data.ignore_cut',
+  'task.pseudo_data.soft_labels',
   'task.pseudo_data.keep_empty',
   'task.self_training',
   'teacher.checkpoint',

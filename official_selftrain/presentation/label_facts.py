@@ -73,6 +73,7 @@ def gather(
     class_cuts=_range(cuts),
     quality_at_class_cuts=_at_class_cuts(measured, cuts),
     ignore_cut=cuts.ignore_cut,
+    is_soft=cuts.is_soft,
     suggested_cut=_cut_by_human_count(manifest, readable, human),
     teacher_digest=manifest.provenance.teacher.get('sha256', ''),
     source=_source(manifest),

@@ -28,12 +28,14 @@ class Cuts:
     ignore_cut: labels with ignore_cut <= score < cut are in the ignore band; None for no band.
     per_class: cuts of single classes {class id: cut}; `cut` holds for the others.
     keep_empty: whether images without an object are used (as background only).
+    is_soft: whether the scores of objects are taught, too, so that those of low scores count little.
   """
 
   cut: float = 0.5
   ignore_cut: float | None = None
   per_class: Mapping[int, float] | None = None
   keep_empty: bool = True
+  is_soft: bool = False
 
   def __post_init__(self) -> None:
     """Checks the values.

@@ -41,8 +41,7 @@ def advise(inputs: contents.ReportInputs, outcome: Outcome) -> tuple[str, ...]:
   if inputs.pseudo_labels is not None:
     facts = inputs.pseudo_labels
     candidates += [
-      _cut_advice(inputs, facts),
-      _quality_advice(facts),
+      *([] if facts.is_soft else [_cut_advice(inputs, facts), _quality_advice(facts)]),
       _coverage_advice(facts),
       _amount_advice(inputs, facts),
       _class_advice(facts),
@@ -189,7 +188,7 @@ def _no_finding(inputs: contents.ReportInputs) -> str:
   """Advice when no fact stands out."""
   facts = inputs.pseudo_labels
   seen = ''
-  if facts is not None and contents.finite(facts.count_ratio) is not None:
+  if facts is not None and not facts.is_soft and contents.finite(facts.count_ratio) is not None:
     seen = f' (count ratio {facts.count_ratio:.2f} at {facts.named_cut})'
   steps = inputs.steps.get('student')
   more = f'more than {steps:,} student steps' if steps else 'more student steps'

@@ -170,6 +170,7 @@ class PseudoLabelFacts:
     class_cuts: lowest and highest cut of single classes, which take the place of `cut`; None where they have none.
     quality_at_class_cuts: with each class cut at its own; None without such cuts or without truth.
     ignore_cut: lower end of the ignore band, None when there is no band.
+    is_soft: whether scores are taught, too: then the cut may be low, and counts and precision there mean little.
     suggested_cut: the cut at which labels per image come closest to what people draw; None when unknown.
     teacher_digest: hex digest of the teacher's checkpoint, or of the files of another program.
     source: format and file of labels that another program made; '' for a teacher's.
@@ -192,6 +193,7 @@ class PseudoLabelFacts:
   class_cuts: tuple[float, float] | None = None
   quality_at_class_cuts: QualityAtCut | None = None
   ignore_cut: float | None = None
+  is_soft: bool = False
   suggested_cut: float | None = None
   teacher_digest: str = ''
   source: str = ''

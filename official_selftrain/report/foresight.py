@@ -30,7 +30,8 @@ def doubts(
   Returns:
     Sentences, the gravest first; empty where nothing stands out.
   """
-  return [*_precision(calibration), *_amount(facts, unit), *_classes(facts, unit)]
+  at_cut = [] if facts.is_soft else [*_precision(calibration), *_amount(facts, unit)]
+  return [*at_cut, *_classes(facts, unit)]
 
 
 def _precision(calibration: calibrated.Calibration | None) -> Iterator[str]:

@@ -39,6 +39,8 @@ def _lead(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> st
       f' Labels between {facts.ignore_cut:g} and the cut are ignored: neither object nor '
       'background.'
     )
+  if facts.is_soft:
+    band += ' Their scores are the targets (soft labels).'
   digest = f' Written by the teacher {facts.teacher_digest[:_DIGEST_LENGTH]}.'
   what = 'What the teacher wrote on the unlabelled images.'
   if facts.source:

@@ -115,6 +115,7 @@ class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetT
 
     Each replica divides by its own positives + 1 in the Model Garden, so the result depends on how a batch is split.
     The factor below turns that into a division by the batch's positives + 1, and the mean over replicas into the sum.
+    The positives of soft labels are the sum of their scores.
     """
     settings, num_classes = self.task_config.losses, self.task_config.model.num_classes
     positives = tf.reduce_sum(labels['box_weights']) + 1.0
@@ -125,6 +126,7 @@ class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetT
       labels['cls_weights'] / positives,
       settings.focal_loss_alpha,
       settings.focal_loss_gamma,
+      labels.get('cls_scores'),
     )
     if families.of(self.task_config.model).skips_zero_offsets:
       box_loss = detection_losses.original_box_loss(
@@ -173,7 +175,7 @@ class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetT
     return {'model_loss': model_loss, 'cls_loss': class_loss, 'box_loss': box_loss}
 
   def label_count(self, labels: Mapping[str, Any]) -> tf.Tensor:
-    """See `MultiStreamMixin`: positive anchors."""
+    """See `MultiStreamMixin`: positive anchors, or with soft labels the sum of their scores."""
     return tf.reduce_sum(labels['box_weights'])
 
   def source_statistics(self, labels: Mapping[str, Any]) -> dict[str, tf.Tensor]:
@@ -224,6 +226,7 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
       keys.GROUNDTRUTH_BOXES: boxes,
       keys.GROUNDTRUTH_CLASSES: tf.where(is_kept, classes, 0),
       keys.GROUNDTRUTH_IS_IGNORED: tf.logical_and(in_band, is_seen),
+      keys.GROUNDTRUTH_SCORES: prediction['scores'],
     }
     return self.training_parser(pseudo).labels(example)
 

@@ -182,7 +182,8 @@ class StreamsMixin(_Host):
     """The cuts with which `params`, a pseudo-labelled stream, is read."""
     ignore_cut = getattr(params, 'ignore_cut', None)
     per_class = dict(enumerate(params.class_cuts, start=1)) or None
-    return cuts.Cuts(params.cut, ignore_cut, per_class, params.keep_empty)
+    is_soft = getattr(params, 'soft_labels', False)
+    return cuts.Cuts(params.cut, ignore_cut, per_class, params.keep_empty, is_soft)
 
   def batch_evaluation(
     self, dataset: tf.data.Dataset, size: int, drop_remainder: bool

@@ -38,6 +38,18 @@ class CheckTest(tf.test.TestCase):
     params = _load('task.pseudo_data.cut=0.5,task.pseudo_data.ignore_cut=0.3')
     self.assertEqual(params.task.pseudo_data.ignore_cut, 0.3)
 
+  def test_soft_labels_need_a_loss_with_a_finite_slope(self):
+    self.assert_refused(
+      'task.pseudo_data.soft_labels=true,task.losses.focal_loss_gamma=0.5',
+      r'focal_loss_gamma is 0\.5: with task\.pseudo_data\.soft_labels it must be 0 or at least 1',
+    )
+    for override in (
+      'task.pseudo_data.soft_labels=true,task.losses.focal_loss_gamma=0',
+      'task.pseudo_data.soft_labels=true',
+      'task.losses.focal_loss_gamma=0.5',
+    ):
+      self.assertIsNotNone(_load(override))
+
   def test_batch_sizes(self):
     for name in ('train_data', 'pseudo_data', 'validation_data'):
       self.assert_refused(

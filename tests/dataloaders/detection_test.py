@@ -98,6 +98,21 @@ class TrainingParserTest(tf.test.TestCase):
     self.assertGreater(left_out.sum(), 0)
     self.assertEqual(only['cls_weights'].numpy().min(), 1)
 
+  def test_soft_labels_have_the_scores_of_their_boxes(self):
+    params = configs.PseudoDataConfig(is_training=True, soft_labels=True)
+    example = {**_example(), keys.GROUNDTRUTH_SCORES: tf.constant([0.25, 0.75])}
+    _, soft = detection.TrainingParser(_model(), params)(example)
+    _, hard = detection.TrainingParser(_model(), _params())(example)
+    classes = np.concatenate([level.numpy().flat for level in soft['cls_targets'].values()])
+    expected = np.select([classes == 3, classes == 7], [0.25, 0.75], 0.0)
+    self.assertGreater((expected == 0.25).sum(), 0)
+    self.assertGreater((expected == 0.75).sum(), 0)
+    self.assertAllEqual(soft['cls_scores'], expected)
+    self.assertAllEqual(soft['box_weights'], expected)
+    self.assertAllEqual(hard['box_weights'], expected > 0)
+    self.assertNotIn('cls_scores', hard)
+    self.assertAllEqual(soft['cls_weights'], hard['cls_weights'])
+
   def test_crowds_are_dropped_if_asked(self):
     example = _example()
     example[keys.GROUNDTRUTH_IS_CROWD] = tf.constant([True, False])

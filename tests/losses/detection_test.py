@@ -142,6 +142,85 @@ class FocalLossTest(tf.test.TestCase):
     self.assertAllClose(found, 0.5 * tf.reduce_sum(entropy * weights[..., None]), rtol=1e-5)
 
 
+def _soft_by_numpy(logits, classes, scores, alpha, gamma):
+  """In float64, as Li et al. (2020) write it, with the balance of the focal loss."""
+  t = np.where(classes[..., None] == np.arange(logits.shape[-1]), scores[..., None], 0.0)
+  p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+  entropy = -t * np.log(p) - (1 - t) * np.log(1 - p)
+  return ((t * alpha + (1 - t) * (1 - alpha)) * np.abs(t - p) ** gamma * entropy).sum()
+
+
+class SoftFocalLossTest(tf.test.TestCase):
+  def _scores(self, seed):
+    return np.random.default_rng(seed).uniform(0.1, 1.0, [2, 50]).astype(np.float32)
+
+  def test_by_hand(self):
+    # p = 3/4 in both. The target of the first class is 1/2, that of the second 0.
+    logits = np.full([1, 1, 2], np.log(3.0), np.float32)
+    weights = np.array([[2.0]], np.float32)
+    value, gradient = _with_gradient(
+      lambda x: detection.focal_loss(
+        x, np.array([[0]]), weights, 0.25, 2.0, np.array([[0.5]], np.float32)
+      ),
+      logits,
+    )
+    half, none = -0.5 * np.log(0.75) - 0.5 * np.log(0.25), -np.log(0.25)
+    self.assertAllClose(value, 2.0 * (0.5 * 0.25**2 * half + 0.75 * 0.75**2 * none), rtol=1e-5)
+    first = 0.5 * (0.25**3 + 2 * 0.25 * 0.75 * 0.25 * half)
+    second = 0.75 * (0.75**3 + 2 * 0.75 * 0.75 * 0.25 * none)
+    self.assertAllClose(gradient, [[[2.0 * first, 2.0 * second]]], rtol=1e-5)
+
+  def test_scores_of_1_are_hard_labels(self):
+    for seed, (alpha, gamma) in enumerate([(0.25, 1.5), (0.25, 2.0), (0.5, 0.0), (0.9, 3.0)]):
+      logits, classes, weights = _focal_inputs(seed)
+      hard, soft = (
+        _with_gradient(
+          lambda x, s=scores, c=classes, w=weights, a=alpha, g=gamma: detection.focal_loss(
+            x, c, w, a, g, s
+          ),
+          logits,
+        )
+        for scores in (None, np.ones([2, 50], np.float32))
+      )
+      for one, other in zip(hard, soft, strict=True):
+        self.assertAllClose(one, other, rtol=1e-4, atol=1e-5)
+
+  def test_value_and_slope_are_those_of_numpy(self):
+    for seed, (alpha, gamma) in enumerate([(0.25, 1.5), (0.25, 2.0), (0.5, 1.0), (0.9, 3.0)]):
+      logits, classes, _ = _focal_inputs(seed, scale=2.0)
+      scores = self._scores(seed)
+      weights = np.ones([2, 50], np.float32)
+      value, gradient = _with_gradient(
+        lambda x, c=classes, w=weights, a=alpha, g=gamma, s=scores: detection.focal_loss(
+          x, c, w, a, g, s
+        ),
+        logits,
+      )
+      by_numpy = lambda x, c=classes, s=scores, a=alpha, g=gamma: _soft_by_numpy(x, c, s, a, g)  # noqa: E731
+      self.assertAllClose(value, by_numpy(logits), rtol=1e-4)
+      for place in [(0, 0, 0), (0, 3, 2), (1, 17, 4), (1, 49, 1)]:
+        step = np.zeros(logits.shape)
+        step[place] = 1e-5
+        slope = (by_numpy(logits + step) - by_numpy(logits - step)) / 2e-5
+        self.assertAllClose(gradient[place], slope, rtol=1e-3, atol=1e-5)
+
+  def test_it_is_least_where_the_probability_is_the_score(self):
+    scores = np.array([[0.1, 0.5, 0.9]], np.float32)
+    at_score = np.log(scores / (1 - scores))[..., None]
+    for gamma in (0.0, 1.5, 2.0):
+
+      def loss(x, gamma=gamma):
+        zeros, ones = np.zeros([1, 3], np.int64), np.ones([1, 3], np.float32)
+        return detection.focal_loss(x, zeros, ones, 0.25, gamma, scores)
+
+      _, gradient = _with_gradient(loss, at_score)
+      self.assertAllClose(gradient, np.zeros([1, 3, 1]), atol=1e-3)
+      _, above = _with_gradient(loss, at_score + 0.5)
+      _, below = _with_gradient(loss, at_score - 0.5)
+      self.assertAllGreater(above, 0.0)
+      self.assertAllLess(below, 0.0)
+
+
 class OriginalBoxLossTest(tf.test.TestCase):
   def test_by_hand(self):
     # Two anchors, the first positive. Differences: none that counts, 0.04 below delta, 0.3 and -0.5 above it.

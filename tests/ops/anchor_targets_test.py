@@ -75,6 +75,18 @@ class AssignTest(tf.test.TestCase, parameterized.TestCase):
     self.assertAllEqual(out.box_weights, [1.0, 1.0, 0.0, 0.0])
     self.assertAllClose(out.boxes[1], [0.0, -1 / 12, 0.0, np.log(10 / 12)], atol=1e-6)
 
+  def test_positive_anchors_weigh_as_much_as_their_box_scores(self):
+    anchors = tf.constant([[0.0, 0, 10, 10], [0, 0, 10, 12], [50, 50, 60, 60], [80, 80, 90, 90]])
+    boxes = tf.constant([[0.0, 0, 10, 10], [50, 50, 60, 62], [80, 80, 90, 90]])
+    scores = tf.constant([0.25, 0.75, 0.125])
+    arguments = anchors, boxes, tf.constant([3, 7, 3], tf.int64), tf.constant([False, False, True])
+    soft = anchor_targets.assign(*arguments, scores=scores)
+    self.assertAllEqual(soft.box_weights, [0.25, 0.25, 0.75, 0.0])
+    hard = anchor_targets.assign(*arguments)
+    self.assertAllEqual(hard.box_weights, [1.0, 1.0, 1.0, 0.0])
+    for name in ('classes', 'boxes', 'class_weights'):
+      self.assertAllEqual(getattr(soft, name), getattr(hard, name))
+
   def test_best_anchor_of_an_ignored_box_is_left_out_at_any_overlap(self):
     anchors = tf.constant([[0.0, 0, 10, 10], [50, 50, 90, 90]])
     tiny = tf.constant([[60.0, 60, 64, 64]])

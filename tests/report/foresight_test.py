@@ -58,6 +58,13 @@ class DoubtsTest(unittest.TestCase):
     self.assertIn('only 20% as many boxes', found)
     self.assertEqual(foresight.doubts(_labels(labels_per_image=0.6, ignore_cut=0.15), 'boxes'), [])
 
+  def test_of_soft_labels_neither_amount_nor_precision_at_the_cut_counts(self):
+    many = _labels(labels_per_image=7.5, is_soft=True)
+    self.assertEqual(foresight.doubts(many, 'boxes', _calibration(0.4)), [])
+    starved = _labels(is_soft=True, counts_per_class={'cat': 2600, '<b>&': 1})
+    (found,) = foresight.doubts(starved, 'boxes')
+    self.assertStartsWith(found, '<b>&: 0.00 boxes per image at the cut')
+
   def test_nothing_is_said_where_people_drew_nothing(self):
     facts = _labels(human_labels_per_image=0.0, counts_per_class_human={})
     self.assertEqual(foresight.doubts(facts, 'boxes'), [])
