@@ -53,6 +53,8 @@ class SelfTraining(hyperparams.Config):
   Attributes:
     alpha: weight of the pseudo loss, >= 0. The paper searches 0.25 to 3; the best value falls with stronger
       augmentation and rises with longer training.
+    alpha_decay_steps: steps of the student in which alpha falls linearly to 0, beyond the paper, so that it ends on
+      human labels; null takes its whole training, 0 keeps alpha as it is.
     ema_decay: decay of the moving averages of both losses, in [0, 1).
     normalize_loss: scale the pseudo loss by the ratio of the averages and divide by 1 + alpha; off gives the plain
       sum, which diverges at large alpha.
@@ -63,6 +65,7 @@ class SelfTraining(hyperparams.Config):
   """
 
   alpha: float = 1.0
+  alpha_decay_steps: int | None = 0
   ema_decay: float = 0.9997
   normalize_loss: bool = True
   separate_batch_norm: bool = False
@@ -73,6 +76,11 @@ class SelfTraining(hyperparams.Config):
     """Raises ConfigError for a value out of range; `prefix` is the dotted name of this config."""
     if not self.alpha >= 0:
       raise errors.ConfigError(f'{prefix}.alpha is {self.alpha}: it must be at least 0.')
+    if self.alpha_decay_steps is not None and self.alpha_decay_steps < 0:
+      raise errors.ConfigError(
+        f'{prefix}.alpha_decay_steps is {self.alpha_decay_steps}: it must be at least 0, or null for the whole '
+        'training.'
+      )
     if not 0 <= self.ema_decay < 1:
       raise errors.ConfigError(f'{prefix}.ema_decay is {self.ema_decay}: it must be in [0, 1).')
     self.online_teacher.check(f'{prefix}.online_teacher')

@@ -113,11 +113,25 @@ def batch_share(
   return replicas * parts * (count + offset) / (everyone + offset)
 
 
+def falling(alpha: float, step: tf.Tensor, steps: int) -> tf.Tensor:
+  """Alpha on its linear way to 0.
+
+  Args:
+    alpha: at step 0.
+    step: integer scalar, steps that are done.
+    steps: after which it is 0; at least 1.
+
+  Returns:
+    float32 scalar.
+  """
+  return alpha * tf.maximum(1.0 - tf.cast(step, tf.float32) / steps, 0.0)
+
+
 def combine(
   human_loss: tf.Tensor,
   pseudo_loss: tf.Tensor,
   averages: LossAverages,
-  alpha: float,
+  alpha: float | tf.Tensor,
   normalize: bool = True,
 ) -> CombinedLoss:
   """Combines the losses of the two sources (appendix B).
@@ -126,7 +140,7 @@ def combine(
     human_loss: float32 scalar, normalised by the human half's own positives.
     pseudo_loss: float32 scalar, normalised by the pseudo half's own positives.
     averages: updated by this call, also when `normalize` is off, so that logs can be compared.
-    alpha: weight of the pseudo loss, >= 0.
+    alpha: weight of the pseudo loss, >= 0; float32 scalar.
     normalize: False gives the plain sum L_h + alpha * L_p that the paper compares with.
 
   Returns:

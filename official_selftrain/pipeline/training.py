@@ -360,8 +360,11 @@ def job_experiment(
 
 
 def with_schedule_length(params: cfg.ExperimentConfig) -> cfg.ExperimentConfig:
-  """Gives a learning rate schedule with `decay_steps: null` the length of the training; changes `params`."""
+  """Gives the length of the training to schedules of learning rate and alpha that have null; changes `params`."""
   schedule = params.trainer.optimizer_config.learning_rate.get()
   if schedule is not None and getattr(schedule, 'decay_steps', 0) is None:
     schedule.decay_steps = params.trainer.train_steps
+  settings = getattr(params.task, 'self_training', None)
+  if settings is not None and settings.alpha_decay_steps is None:
+    settings.alpha_decay_steps = params.trainer.train_steps
   return params

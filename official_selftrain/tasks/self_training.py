@@ -140,15 +140,16 @@ class SelfTrainingMixin(_Host):
     return True
 
   def combine(
-    self, model: tf.keras.Model, parts: ByStream
+    self, model: tf.keras.Model, parts: ByStream, step: tf.Tensor
   ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """See `MultiStreamMixin` and `losses.normalized.combine`."""
     config = self.task_config.self_training
+    alpha, steps = config.alpha, config.alpha_decay_steps
     combined = normalized.combine(
       parts[keys.HUMAN]['model_loss'],
       parts[keys.PSEUDO]['model_loss'],
       model.loss_averages,
-      alpha=config.alpha,
+      alpha=normalized.falling(alpha, step, steps) if steps else alpha,
       normalize=config.normalize_loss,
     )
     logs = (combined.ratio, combined.average_human, combined.average_pseudo)

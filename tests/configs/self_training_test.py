@@ -37,6 +37,15 @@ class CheckTest(tf.test.TestCase):
       )
     self.assertEqual(_load('task.self_training.ema_decay=0').task.self_training.ema_decay, 0)
 
+  def test_alpha_decay_steps(self):
+    name = 'alpha_decay_steps'
+    self.assert_refused(
+      f'task.self_training.{name}=-1', rf'{name} is -1: it must be at least 0, or'
+    )
+    for value, expected in (('null', None), ('7', 7)):
+      settings = _load(f'task.self_training.{name}={value}').task.self_training
+      self.assertEqual(settings.alpha_decay_steps, expected)
+
   def test_start_of_the_student(self):
     self.assert_refused('task.self_training.student_init=imagenet', r'student_init.*imagenet')
     self.assert_refused(

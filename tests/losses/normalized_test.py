@@ -161,6 +161,10 @@ class ReplicaTest(tf.test.TestCase):
     # The ratio is 0.25 on both; each replica has its own losses.
     self.assertAllClose(losses, [(1 + 0.25 * 4) / 2, (3 + 0.25 * 12) / 2])
 
+  def test_alpha_on_its_way_to_0(self):
+    found = [float(normalized.falling(0.5, tf.constant(step), 4)) for step in (0, 1, 3, 4, 9)]
+    self.assertAllClose(found, [0.5, 0.375, 0.125, 0.0, 0.0])
+
 
 if __name__ == '__main__':
   tf.test.main()

@@ -102,6 +102,17 @@ class ScheduleTest(tf.test.TestCase):
     ]
     self.assertEqual(lengths, [800, 400])
 
+  def test_alpha_falls_for_the_whole_training_of_the_student(self):
+    name = 'task.self_training.alpha_decay_steps'
+    for given, expected in (('null', 400), ('7', 7), ('0', 0)):
+      params = config.load_experiment('retinanet_selftrain', [], f'{name}={given}')
+      made = jobs.Jobs(params.replace(), 'runs/mine')
+      task = made.make('student').params.task
+      self.assertEqual(task.self_training.alpha_decay_steps, expected)
+      # The run's own settings stay as they were given.
+      own = made.params.task.self_training.alpha_decay_steps
+      self.assertEqual(own, None if given == 'null' else expected)
+
 
 if __name__ == '__main__':
   tf.test.main()

@@ -98,6 +98,22 @@ class TrainStepTest(tf.test.TestCase):
     regularization = tf.add_n(model.losses)
     self.assertAllClose(logs['loss'], logs['human_loss'] + regularization, rtol=1e-5)
 
+  def test_alpha_falls_with_the_steps_that_are_done(self):
+    for parts in (1, 2):
+      config = tiny.config(alpha=0.5, alpha_decay_steps=2)
+      config.gradient_accumulation_steps = parts
+      task = tiny.TinyTask(config)
+      model, optimizer = task.build_model(), _optimizer(0.0)
+      metrics = task.build_metrics(training=True)
+      step = tf.function(lambda inputs: task.train_step(inputs, model, optimizer, metrics))  # noqa: B023
+      for alpha in (0.5, 0.25, 0.0, 0.0):
+        for metric in metrics:
+          metric.reset_state()
+        logs = step(tiny.inputs(0, config))
+        pseudo = alpha * logs['loss_ratio'] * logs['pseudo_loss']
+        expected = (logs['human_loss'] + pseudo) / (1.0 + alpha) + tf.add_n(model.losses)
+        self.assertAllClose(logs['loss'], expected, rtol=1e-5)
+
   def test_training_lowers_both_losses(self):
     config = tiny.config()
     task = tiny.TinyTask(config)
