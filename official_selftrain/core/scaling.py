@@ -26,6 +26,8 @@ _RATES = (
   'pre_offset_learning_rate',
 )  # fmt: skip
 _AVERAGES = ('norm_momentum', 'ema_decay')
+# Steps of the task.
+_TASK_STEPS = ('alpha_decay_steps',)
 _LINEAR = ('sgd', 'lars')
 
 
@@ -51,8 +53,11 @@ def overrides(
   for trainer in _TRAINERS:
     found |= _trainer(settings, trainer, factor)
   for name, value in settings.items():
-    if name.startswith('task.') and name.rpartition('.')[2] in _AVERAGES:
+    last = name.rpartition('.')[2] if name.startswith('task.') else ''
+    if last in _AVERAGES:
       found[name] = value**factor
+    elif last in _TASK_STEPS and value:
+      found[name] = max(round(value / factor), 1)  # 0 would mean another thing.
   nested: dict[str, Any] = {}
   for name, value in found.items():
     if name in fixed:

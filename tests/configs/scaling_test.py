@@ -53,6 +53,14 @@ class ScalingTest(unittest.TestCase):
     for name in ('checkpoint_interval', 'validation_interval', 'summary_interval'):
       self.assertEqual(found[f'trainer.{name}'] % found['trainer.steps_per_loop'], 0)
 
+  def test_steps_in_which_alpha_falls(self):
+    name = 'task.self_training.alpha_decay_steps'
+    for value, factor, expected in ((400, 4.0, 100), (400, 0.25, 1600), (1, 4.0, 1)):
+      found = scaling.overrides({name: value}, factor)
+      self.assertEqual(found['task']['self_training'], {'alpha_decay_steps': expected})
+    for value in (0, None):
+      self.assertEqual(scaling.overrides({name: value}, 4.0), {})
+
   def test_stepwise_schedules_of_a_recipe(self):
     settings = {
       'trainer.optimizer_config.optimizer.type': 'sgd',

@@ -23,7 +23,8 @@ class OnlineTeacherTest(unittest.TestCase):
   def test_a_run_to_the_report(self):
     online = 'task.self_training.online_teacher'
     override = tiny_run.with_teacher(
-      f'{online}.enabled=true,{online}.decay=0.5,report.training_pictures=1'
+      f'{online}.enabled=true,{online}.decay=0.5,report.training_pictures=1,'
+      'task.pseudo_data.soft_labels=true,task.pseudo_data.ignore_cut=null'
     )
     with tempfile.TemporaryDirectory() as model_dir:
       run.run(tiny_run.load(override=override), 'train_and_eval', model_dir)

@@ -23,13 +23,14 @@ def _train(task, model, optimizer, batches):
   return [float(step(inputs)['loss']) for inputs in batches]
 
 
-def _focal(logits, targets, weights):
-  """Focal loss, alpha 0.25, gamma 1.5, summed (NumPy)."""
+def _focal(logits, targets, weights, scores):
+  """Focal loss, alpha 0.25, gamma 1.5, summed; of matched anchors the quality focal loss with their scores (NumPy)."""
   p = 1 / (1 + np.exp(-logits))
   one_hot = np.eye(tiny.NUM_CLASSES)[np.maximum(targets, 0)] * (targets >= 0)[..., None]
-  pt = np.where(one_hot == 1, p, 1 - p)
-  alpha = np.where(one_hot == 1, 0.25, 0.75)
-  return (-alpha * (1 - pt) ** 1.5 * np.log(pt) * weights[..., None]).sum()
+  t = one_hot * scores[..., None]
+  entropy = -t * np.log(p) - (1 - t) * np.log(1 - p)
+  alpha = 0.25 * t + 0.75 * (1 - t)
+  return (alpha * np.abs(p - t) ** 1.5 * entropy * weights[..., None]).sum()
 
 
 def _huber(values, targets, weights, delta=0.1):
@@ -49,7 +50,7 @@ def _numpy_source_loss(outputs, labels):
   }  # fmt: skip
   weights = labels['box_weights'].numpy()
   classes = _focal(
-    flat['logits'], flat['classes'][..., 0].astype(int), labels['cls_weights'].numpy()
+    flat['logits'], flat['classes'][..., 0].astype(int), labels['cls_weights'].numpy(), weights
   )
   boxes = _huber(flat['boxes'], flat['targets'], weights)
   return (classes + 50 * boxes) / (weights.sum() + 1)
@@ -87,6 +88,20 @@ class TrainStepTest(tf.test.TestCase):
     self.assertAllClose(
       [model.loss_averages.human, model.loss_averages.pseudo], [average_h, average_p], rtol=2e-4
     )
+
+  def test_soft_labels_have_their_scores_as_targets_and_weights(self):
+    config = tiny.config()
+    task = tiny.TinyTask(config)
+    images, labels = tiny.batch(3, 4, config)
+    outputs = task.build_model()(images, training=False)
+    factors = np.random.default_rng(0).uniform(0.1, 1.0, labels['box_weights'].shape)
+    scores = labels['box_weights'] * factors.astype(np.float32)
+    soft = {**labels, 'box_weights': scores, 'cls_scores': scores}
+    found = [float(task.source_losses(outputs, each)['model_loss']) for each in (labels, soft)]
+    outputs = tf.nest.map_structure(lambda t: t.numpy(), outputs)
+    expected = [_numpy_source_loss(outputs, each) for each in (labels, soft)]
+    self.assertAllClose(found, expected, rtol=1e-4)
+    self.assertGreater(abs(found[0] - found[1]), 0.01)
 
   def test_alpha_zero_trains_like_the_human_half_in_the_same_batch(self):
     config = tiny.config(alpha=0.0)
