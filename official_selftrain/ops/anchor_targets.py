@@ -84,7 +84,9 @@ def assign(
     is_ignored: bool [n], True for boxes of the ignore band.
     match_threshold: IoU from which an anchor is positive.
     unmatched_threshold: IoU below which an anchor is background.
-    scores: float32 [n], of boxes, in [0, 1]; None is 1 for all.
+    scores: float32 [n], of boxes, in [0, 1]; None is 1 for all. With scores the best of the boxes that reach
+      `match_threshold` is that of the largest IoU times score, and a box takes its best anchor only from boxes that are
+      not surer: what a teacher thinks an object might also be must not push aside what it is sure of.
 
   Returns:
     `AnchorTargets`.
@@ -98,29 +100,32 @@ def assign(
   overlaps = iou(anchors, boxes)
   object_overlaps = tf.where(is_object[None, :], overlaps, -1.0)
   best_overlap = tf.reduce_max(object_overlaps, axis=1)
-  best_box = tf.argmax(object_overlaps, axis=1, output_type=tf.int32)
+  sureness = tf.concat([tf.ones_like(boxes[:-1, 0]) if scores is None else scores, [0.0]], axis=0)
+  rank = object_overlaps
+  if scores is not None:
+    rank = tf.where(object_overlaps >= match_threshold, object_overlaps * sureness[None, :], -1.0)
+  best_box = tf.argmax(rank, axis=1, output_type=tf.int32)
   # [n + 1, num_anchors] with a single 1 per row: the anchor that each box takes.
   best_anchor = tf.one_hot(
     tf.argmax(overlaps, axis=0), tf.shape(anchors)[0], on_value=True, off_value=False
   )
 
   taken = tf.logical_and(best_anchor, is_object[:, None])
-  is_taken = tf.reduce_any(taken, axis=0)
-  best_box = tf.where(
-    is_taken, tf.argmax(tf.cast(taken, tf.int32), axis=0, output_type=tf.int32), best_box
+  is_matched = best_overlap >= match_threshold
+  claims = tf.where(taken, sureness[:, None], -1.0)
+  is_taken = tf.reduce_max(claims, axis=0) >= tf.where(
+    is_matched, tf.gather(sureness, best_box), 0.0
   )
-  is_positive = tf.logical_or(is_taken, best_overlap >= match_threshold)
+  best_box = tf.where(is_taken, tf.argmax(claims, axis=0, output_type=tf.int32), best_box)
+  is_positive = tf.logical_or(is_taken, is_matched)
   is_between = tf.logical_and(best_overlap >= unmatched_threshold, best_overlap < match_threshold)
   in_band = tf.logical_or(overlaps >= match_threshold, tf.transpose(best_anchor))
   in_band = tf.reduce_any(tf.logical_and(in_band, is_ignored[None, :]), axis=1)
   is_left_out = tf.logical_and(tf.logical_or(is_between, in_band), tf.logical_not(is_positive))
 
-  weights = tf.cast(is_positive, tf.float32)
-  if scores is not None:
-    weights *= tf.gather(tf.concat([scores, [0.0]], axis=0), best_box)
   return AnchorTargets(
     classes=tf.where(is_positive, tf.gather(classes, best_box), tf.constant(-1, classes.dtype)),
     boxes=encode(tf.where(is_positive[:, None], tf.gather(boxes, best_box), 0.0), anchors),
     class_weights=1.0 - tf.cast(is_left_out, tf.float32),
-    box_weights=weights,
+    box_weights=tf.where(is_positive, tf.gather(sureness, best_box), 0.0),
   )

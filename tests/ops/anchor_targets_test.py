@@ -87,6 +87,38 @@ class AssignTest(tf.test.TestCase, parameterized.TestCase):
     for name in ('classes', 'boxes', 'class_weights'):
       self.assertAllEqual(getattr(soft, name), getattr(hard, name))
 
+  def test_a_sure_box_keeps_its_anchors_from_unsure_ones(self):
+    anchors = tf.constant([[0.0, 0, 10, 10], [0, 0, 10, 12], [0, 0, 10, 30]])
+    # The other boxes are less sure guesses at the same object. One fits the first anchor better, one the second.
+    boxes = tf.constant([[0.0, 0, 10, 11], [0, 0, 10, 10], [0, 0, 10, 13]])
+    classes, band = tf.constant([3, 7, 5], tf.int64), tf.zeros([3], tf.bool)
+    hard = anchor_targets.assign(anchors, boxes, classes, band)
+    self.assertAllEqual(hard.classes, [7, 3, -1])
+    soft = anchor_targets.assign(anchors, boxes, classes, band, scores=tf.constant([0.8, 0.2, 0.3]))
+    self.assertAllEqual(soft.classes, [3, 3, -1])
+    self.assertAllClose(soft.box_weights, [0.8, 0.8, 0.0])
+    # Of boxes that are as sure, the one that fits better.
+    even = anchor_targets.assign(anchors, boxes, classes, band, scores=tf.constant([0.5, 0.5, 0.5]))
+    self.assertAllEqual(even.classes, hard.classes)
+    # A sure box that hardly overlaps does not push aside a fitting one that is less sure.
+    apart = tf.constant([[0.0, 0, 10, 10], [0, 4, 10, 14]])
+    near = anchor_targets.assign(
+      apart, apart, tf.constant([3, 7], tf.int64), band[:2], 0.4, 0.4,
+      scores=tf.constant([0.5, 0.9]),
+    )  # fmt: skip
+    self.assertAllEqual(near.classes, [3, 7])
+
+  def test_scores_of_1_change_nothing(self):
+    rng = np.random.default_rng(5)
+    anchors, boxes = (tf.constant(_random_boxes(rng, count, 60.0)) for count in (300, 12))
+    classes = tf.constant(rng.integers(1, 5, 12))
+    band = tf.constant(rng.uniform(size=12) < 0.3)
+    hard = anchor_targets.assign(anchors, boxes, classes, band)
+    soft = anchor_targets.assign(anchors, boxes, classes, band, scores=tf.ones([12]))
+    for name, value in hard._asdict().items():
+      positive = hard.box_weights > 0 if name == 'boxes' else slice(None)
+      self.assertAllEqual(value[positive], getattr(soft, name)[positive], name)
+
   def test_best_anchor_of_an_ignored_box_is_left_out_at_any_overlap(self):
     anchors = tf.constant([[0.0, 0, 10, 10], [50, 50, 90, 90]])
     tiny = tf.constant([[60.0, 60, 64, 64]])
