@@ -176,11 +176,25 @@ class SelfTrainingExperiment(SupervisedExperiment):
       raise errors.ConfigError(f'rounds is {self.rounds}: it must be at least 1.')
     self.report.check('report')
     self._warn_of_online_teacher()
+    self._warn_of_alpha()
     init = self.task.self_training.student_init
     if init == 'checkpoint' and not self.task.init_checkpoint and not self.has_init:
       raise errors.ConfigError(
         "task.self_training.student_init is 'checkpoint' but init and task.init_checkpoint are empty: name a start."
       )
+
+  def _warn_of_alpha(self) -> None:
+    settings, name = self.task.self_training, 'task.self_training.alpha_decay_steps'
+    given, steps = settings.alpha_decay_steps, self.trainer.train_steps
+    if given and given > steps:
+      logging.warning(
+        '%s is %d and the student trains for %d steps: alpha ends above 0. null makes it fall to 0.',
+        name,
+        given,
+        steps,
+      )
+    if given != 0 and not settings.alpha:
+      logging.warning('%s has no effect: task.self_training.alpha is 0.', name)
 
   def _warn_of_online_teacher(self) -> None:
     settings, online = self.task.self_training, self.task.self_training.online_teacher

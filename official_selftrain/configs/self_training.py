@@ -54,7 +54,8 @@ class SelfTraining(hyperparams.Config):
     alpha: weight of the pseudo loss, >= 0. The paper searches 0.25 to 3; the best value falls with stronger
       augmentation and rises with longer training.
     alpha_decay_steps: steps of the student in which alpha falls linearly to 0, beyond the paper, so that it ends on
-      human labels; null takes its whole training, 0 keeps alpha as it is.
+      human labels; null takes its whole training, 0 keeps alpha as it is. With alpha the divisor 1 + alpha falls: the
+      human loss weighs 1 at the end, and 1 / (1 + alpha) before.
     ema_decay: decay of the moving averages of both losses, in [0, 1).
     normalize_loss: scale the pseudo loss by the ratio of the averages and divide by 1 + alpha; off gives the plain
       sum, which diverges at large alpha.

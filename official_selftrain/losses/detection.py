@@ -100,12 +100,12 @@ def original_box_loss(
 
   Args:
     box_outputs: [batch, h, w, anchors * 4] for each level name '3', '4', ...: offsets (dy, dx, dh, dw).
-    labels: `box_targets` float32 by level, and `box_weights` float32 [batch, num_anchors], 1 for positive anchors and 0
-      for others, levels in ascending order.
+    labels: `box_targets` float32 by level, and `box_weights` float32 [batch, num_anchors], 1 or a score for positive
+      anchors and 0 for others, levels in ascending order.
     delta: difference from which the loss grows linearly, in units of the offsets; above 0.
 
   Returns:
-    float32 scalar, the sum divided by 4 * (positives of this batch + 1). It is not weighted against the class loss.
+    float32 scalar, the sum divided by 4 * (weights of this batch + 1). It is not weighted against the class loss.
   """
   outputs, targets = (_flatten(by_level) for by_level in (box_outputs, labels['box_targets']))
   weights = labels['box_weights']

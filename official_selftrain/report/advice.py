@@ -41,7 +41,8 @@ def advise(inputs: contents.ReportInputs, outcome: Outcome) -> tuple[str, ...]:
   if inputs.pseudo_labels is not None:
     facts = inputs.pseudo_labels
     candidates += [
-      *([] if facts.is_soft else [_cut_advice(inputs, facts), _quality_advice(facts)]),
+      _cut_advice(inputs, facts),
+      _quality_advice(facts),
       _coverage_advice(facts),
       _amount_advice(inputs, facts),
       _class_advice(facts),
@@ -105,6 +106,8 @@ def _cut_advice(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts)
   if ratio is None or _RATIO_LOW <= ratio <= _RATIO_HIGH:
     return None
   lower = ratio < _RATIO_LOW
+  if facts.is_soft and not lower:
+    return None  # A low cut is meant.
   if facts.class_cuts is not None:
     return (
       f'{"Lower" if lower else "Raise"} {facts.named_cut}: they leave '
@@ -127,7 +130,7 @@ def _quality_advice(facts: contents.PseudoLabelFacts) -> str | None:
   if at_cut is None:
     return None
   precision, recall = contents.finite(at_cut.precision), contents.finite(at_cut.recall)
-  if precision is not None and precision < _LOW_PRECISION:
+  if precision is not None and precision < _LOW_PRECISION and not facts.is_soft:
     return (
       f'Get a better teacher or use a lower alpha: at the cut only {precision:.0%} of the pseudo '
       'labels are right.'

@@ -30,8 +30,7 @@ def doubts(
   Returns:
     Sentences, the gravest first; empty where nothing stands out.
   """
-  at_cut = [] if facts.is_soft else [*_precision(calibration), *_amount(facts, unit)]
-  return [*at_cut, *_classes(facts, unit)]
+  return [*_precision(calibration), *_amount(facts, unit), *_classes(facts, unit)]
 
 
 def _precision(calibration: calibrated.Calibration | None) -> Iterator[str]:
@@ -48,7 +47,8 @@ def _precision(calibration: calibrated.Calibration | None) -> Iterator[str]:
 def _amount(facts: contents.PseudoLabelFacts, unit: str) -> Iterator[str]:
   ratio = contents.finite(facts.count_ratio)
   fewest = 0.0 if facts.ignore_cut is not None else 1 / _MANY
-  if ratio is None or fewest <= ratio <= _MANY:
+  most = math.inf if facts.is_soft else _MANY  # With soft labels a low cut is meant.
+  if ratio is None or fewest <= ratio <= most:
     return
   words = f'{ratio:.1f} times as many' if ratio > 1 else f'only {ratio:.0%} as many'
   yield f'The labels have {words} {unit} per image at the cut as people drew. Choose another cut.'

@@ -101,7 +101,7 @@ def _measured(per_class: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def _pseudo_labels(facts: Mapping[str, Any]) -> dict[str, Any]:
-  names = ('num_images', 'source', 'cut', 'class_cuts', 'ignore_cut', 'labels_per_image')
+  names = ('num_images', 'source', 'cut', 'class_cuts', 'ignore_cut', 'is_soft', 'labels_per_image')
   found = {name: facts.get(name) for name in (*names, 'human_labels_per_image')}
   return {**found, 'per_class': facts.get('counts_per_class')}
 
@@ -160,7 +160,8 @@ def markdown(card: Mapping[str, Any]) -> str:
     lines += [
       '',
       f'Pseudo labels of {maker} on {pseudo["num_images"]:,} images, scores from {cut}: '
-      f'{pseudo["labels_per_image"]:.2f} per image, where people draw {pseudo["human_labels_per_image"]:.2f}.',
+      f'{pseudo["labels_per_image"]:.2f} per image, where people draw {pseudo["human_labels_per_image"]:.2f}.'
+      + (' Their scores were the targets.' if pseudo['is_soft'] else ''),
     ]
   if card['is_taught_online']:
     lines += [

@@ -98,7 +98,8 @@ def _scores(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> 
   kept = 'kept' if facts.class_cuts is None else 'kept, of some classes'
   styles.append((facts.class_cuts[0] if facts.class_cuts else facts.cut, 'pseudo', kept))
   marks += _cuts(facts)
-  if facts.class_cuts is None and facts.suggested_cut not in (None, facts.cut):
+  suggests = facts.class_cuts is None and not facts.is_soft
+  if suggests and facts.suggested_cut not in (None, facts.cut):
     marks.append(charts.Mark(facts.suggested_cut, f'suggested {facts.suggested_cut:g}'))
   labels = charts.Labels('Scores of all pseudo labels', 'score', inputs.unit)
   return charts.histogram(labels, facts.score_histogram, styles, marks)

@@ -113,19 +113,19 @@ class MultiStreamMixin(_Host):
     del model, optimizer
 
   def combine(
-    self, model: tf.keras.Model, parts: ByStream, step: tf.Tensor
+    self, model: tf.keras.Model, parts: ByStream, optimizer: tf.keras.optimizers.Optimizer
   ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """The loss that human and pseudo labels make together.
 
     Args:
       model: the model, whose state may be used.
       parts: the losses of each stream, see `stream_losses`.
-      step: int64 scalar, steps that are done.
+      optimizer: its `iterations` are the steps that are done. The first to ask for them makes the variable.
 
     Returns:
       float32 scalar, and what to log under `combined_log_names`. Here it is the loss of the human labels.
     """
-    del model, step
+    del model, optimizer
     return parts[keys.HUMAN]['model_loss'], {}
 
   def forward(self, model: tf.keras.Model, features: ByStream) -> ByStream:
@@ -196,7 +196,7 @@ class MultiStreamMixin(_Host):
     if self._parts == 1:
       with tf.GradientTape() as tape:
         parts, extra = self._losses(model, features, labels)
-        combined, logs = self.combine(model, parts, optimizer.iterations)
+        combined, logs = self.combine(model, parts, optimizer)
         total = self._total(model, combined, parts, extra)
         scaled = scaled_loss(total, optimizer)
       gradients = tape.gradient(scaled, model.trainable_variables)
@@ -258,13 +258,13 @@ class MultiStreamMixin(_Host):
       with passes.statistics_kept(model):
         for batch in batches:
           aside.append(self._losses(model, *accumulation.after(batch, aside))[0])
-      factors, logs = self._factors(model, accumulation.mean(aside), optimizer.iterations)
+      factors, logs = self._factors(model, accumulation.mean(aside), optimizer)
     seen: list[tuple[ByStream, ByStream, tf.Tensor]] = []
     for batch in batches:
       with tf.GradientTape() as tape:
         parts, extra = self._losses(model, *accumulation.after(batch, gradients or []))
         if factors is None:
-          combined, logs = self.combine(model, parts, optimizer.iterations)
+          combined, logs = self.combine(model, parts, optimizer)
         else:
           combined = tf.add_n([factors[name] * parts[name]['model_loss'] for name in factors])
         total = self._total(model, combined, parts, extra)
@@ -287,7 +287,7 @@ class MultiStreamMixin(_Host):
     return counted
 
   def _factors(
-    self, model: tf.keras.Model, parts: ByStream, step: tf.Tensor
+    self, model: tf.keras.Model, parts: ByStream, optimizer: tf.keras.optimizers.Optimizer
   ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
     """What `combine` multiplies the loss of each stream by, and its logs."""
     names = [s.name for s in self.taught_streams() if s.role is not stream_specs.Role.EXTRA]
@@ -295,7 +295,7 @@ class MultiStreamMixin(_Host):
     with tf.GradientTape() as tape:
       tape.watch(losses)
       given = {name: {'model_loss': loss} for name, loss in zip(names, losses, strict=True)}
-      combined, logs = self.combine(model, given, step)
+      combined, logs = self.combine(model, given, optimizer)
     return dict(zip(names, tape.gradient(combined, losses), strict=True)), logs
 
   def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]:

@@ -140,7 +140,7 @@ class SelfTrainingMixin(_Host):
     return True
 
   def combine(
-    self, model: tf.keras.Model, parts: ByStream, step: tf.Tensor
+    self, model: tf.keras.Model, parts: ByStream, optimizer: tf.keras.optimizers.Optimizer
   ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """See `MultiStreamMixin` and `losses.normalized.combine`."""
     config = self.task_config.self_training
@@ -149,7 +149,7 @@ class SelfTrainingMixin(_Host):
       parts[keys.HUMAN]['model_loss'],
       parts[keys.PSEUDO]['model_loss'],
       model.loss_averages,
-      alpha=normalized.falling(alpha, step, steps) if steps else alpha,
+      alpha=normalized.falling(alpha, optimizer.iterations, steps) if steps else alpha,
       normalize=config.normalize_loss,
     )
     logs = (combined.ratio, combined.average_human, combined.average_pseudo)

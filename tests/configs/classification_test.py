@@ -18,6 +18,10 @@ class CheckTest(parameterized.TestCase, tf.test.TestCase):
       "task.validation_data.image_field_key is 'image/jpeg': .* it must be 'image/encoded'",
     ),
     ('task.train_data.label_field_key=label', "task.train_data.label_field_key is 'label'"),
+    (
+      'task.train_data.decoder.simple_decoder.regenerate_source_id=true',
+      'task.train_data.decoder.simple_decoder.regenerate_source_id is True',
+    ),
     ('task.train_data.decode_jpeg_only=false', 'task.train_data.decode_jpeg_only is False'),
     (
       'task.validation_data.decoder.type=label_map_decoder',

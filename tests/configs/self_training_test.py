@@ -46,6 +46,18 @@ class CheckTest(tf.test.TestCase):
       settings = _load(f'task.self_training.{name}={value}').task.self_training
       self.assertEqual(settings.alpha_decay_steps, expected)
 
+  def test_alpha_that_falls_too_late_or_not_at_all_is_told_of(self):
+    name = 'task.self_training.alpha_decay_steps'
+    for override, message in (
+      (f'{name}=401', 'is 401 and the student trains for 400 steps: alpha ends above 0'),
+      (f'{name}=null,task.self_training.alpha=0', 'has no effect: task.self_training.alpha is 0'),
+    ):
+      with self.assertLogs('absl', 'WARNING') as logs:
+        _load(override)
+      self.assertIn(f'{name} {message}', ' '.join(logs.output))
+    with self.assertNoLogs('absl', 'WARNING'):
+      _load(f'{name}=400')
+
   def test_start_of_the_student(self):
     self.assert_refused('task.self_training.student_init=imagenet', r'student_init.*imagenet')
     self.assert_refused(

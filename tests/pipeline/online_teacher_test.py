@@ -66,16 +66,17 @@ def _opinionated_teacher():
 class SameLabelsTest(tf.test.TestCase, parameterized.TestCase):
   """A teacher that has not moved says in the step what it said on disk."""
 
-  @parameterized.parameters('none', 'S4')
-  def test_boxes(self, policy):
+  @parameterized.parameters(('none', False), ('S4', False), ('none', True))
+  def test_boxes(self, policy, is_soft):
     pseudo = 'task.pseudo_data'
     prefix, label_dir = _opinionated_teacher()
     task = _task(
       tiny_run.SELFTRAIN,
       f'{pseudo}.augmentation.policy={policy},{pseudo}.augmentation.exclude_ops=[Flip],{pseudo}.global_batch_size=24,'
-      f'{pseudo}.cut=0.3,{pseudo}.ignore_cut=0.15',
+      f'{pseudo}.cut=0.3,{pseudo}.ignore_cut=0.15,{pseudo}.soft_labels={is_soft}',
       label_dir,
     )
+    self.assertIs(task.label_cuts(task.task_config.pseudo_data).is_soft, is_soft)
     model = labelling.load_model(task, prefix)
     task.initialize(model)
     (inputs,) = _batches(task, 1)
@@ -91,9 +92,12 @@ class SameLabelsTest(tf.test.TestCase, parameterized.TestCase):
       offsets = tf.abs(now['box_targets'][level] - on_disk['box_targets'][level])
       taught = tf.repeat(classes >= 0, 4, axis=-1)
       self.assertLessEqual(np.sum(taught & (offsets >= 2e-3)), 0.02 * np.sum(taught) + 4)
-    for name in ('cls_weights', 'box_weights'):
-      self.assertGreater(np.mean(now[name] == on_disk[name]), 0.99)
+    for name in ('cls_weights', 'box_weights', *(['cls_scores'] if is_soft else [])):
+      # Scores on disk are rounded.
+      self.assertGreater(np.mean(np.abs(now[name] - on_disk[name]) < 1e-3), 0.99)
     self.assertLess(float(tf.reduce_mean(on_disk['cls_weights'])), 1.0)
+    weights = on_disk['box_weights'].numpy()
+    self.assertEqual(bool(np.any((weights > 0) & (weights < 1))), is_soft)
 
   @parameterized.parameters('none', 'S4')
   def test_masks(self, policy):

@@ -129,6 +129,8 @@ class FactsTest(_Case):
   def test_the_ignore_band_is_that_of_the_cuts(self):
     self.assertIsNone(self._facts()[0].ignore_cut)
     self.assertEqual(self._facts(cuts.Cuts(0.5, ignore_cut=0.25))[0].ignore_cut, 0.25)
+    for is_soft in (False, True):
+      self.assertIs(self._facts(cuts.Cuts(0.5, is_soft=is_soft))[0].is_soft, is_soft)
 
   def _write_truth(self, *annotations):
     path = os.path.join(self.folder, 'truth.json')

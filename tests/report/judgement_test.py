@@ -234,8 +234,13 @@ class AdviceTest(unittest.TestCase):
     self.assertRegex(self._advice(many)[0], r'^Raise the cut from 0\.5: .* \(ratio 2\.00\)')
 
   def test_a_low_cut_of_soft_labels_is_meant(self):
-    many = examples.pseudo_labels(labels_per_image=6.0, suggested_cut=0.7, is_soft=True)
+    wrong = contents.QualityAtCut(cut=0.5, precision=0.3, recall=0.9, f1=0.45, count_ratio=2.0)
+    many = examples.pseudo_labels(
+      labels_per_image=6.0, suggested_cut=0.7, quality=(wrong,), is_soft=True
+    )
     self.assertNotIn('cut', ' '.join(self._advice(many)))
+    few = examples.pseudo_labels(labels_per_image=1.5, suggested_cut=0.35, is_soft=True)
+    self.assertIn('Lower the cut from 0.5 to 0.35', self._advice(few)[0])
 
   def test_cuts_of_classes_are_no_single_cut(self):
     few = examples.pseudo_labels(labels_per_image=1.5, suggested_cut=0.35, class_cuts=(0.3, 0.7))

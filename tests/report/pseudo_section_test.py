@@ -86,6 +86,14 @@ class LeadTest(unittest.TestCase):
       'by the teacher 0123456789abcdef.',
     )
 
+  def test_soft_labels_are_named_and_no_other_cut_is_suggested(self):
+    facts = examples.pseudo_labels(suggested_cut=0.35, is_soft=True)
+    section = _section(examples.inputs(pseudo_labels=facts))
+    self.assertIn(' Their scores are the targets (soft labels). ', section.find('p').text)
+    hard = _section(examples.inputs(pseudo_labels=examples.pseudo_labels(suggested_cut=0.35)))
+    texts = [' '.join(each.itertext()) for each in (section, hard)]
+    self.assertEqual(['suggested 0.35' in text for text in texts], [False, True])
+
   def test_masks_ignore_all_below_the_cut(self):
     text = _section(examples.mask_inputs()).find('p').text
     self.assertIn('Pixels below the cut are ignored, those of the background too.', text)
