@@ -64,6 +64,12 @@ class ModelCardTest(unittest.TestCase):
       text,
     )
 
+  def test_scores_that_were_taught_are_named(self):
+    report, words = _report(), 'where people draw 3.00. Their scores were the targets.'
+    self.assertNotIn(words, model_card.markdown(model_card.build(_model(), report)))
+    report['pseudo_labels']['is_soft'] = True
+    self.assertIn(words, model_card.markdown(model_card.build(_model(), report)))
+
   def test_a_student(self):
     card = model_card.build(_model(), _report())
     self.assertEqual(card['metrics'], {'AP': 0.4, 'AP50': 0.6})

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import tensorflow as tf
+from absl.testing import parameterized
 
 from official_selftrain.core import keys
 from tests.tasks import tiny
@@ -92,11 +93,9 @@ class TrainStepTest(tf.test.TestCase):
   def test_soft_labels_have_their_scores_as_targets_and_weights(self):
     config = tiny.config()
     task = tiny.TinyTask(config)
-    images, labels = tiny.batch(3, 4, config)
+    inputs = tiny.inputs(3, config)
+    (images, labels), (_, soft) = inputs[keys.PSEUDO], _softened(inputs)[keys.PSEUDO]
     outputs = task.build_model()(images, training=False)
-    factors = np.random.default_rng(0).uniform(0.1, 1.0, labels['box_weights'].shape)
-    scores = labels['box_weights'] * factors.astype(np.float32)
-    soft = {**labels, 'box_weights': scores, 'cls_scores': scores}
     found = [float(task.source_losses(outputs, each)['model_loss']) for each in (labels, soft)]
     outputs = tf.nest.map_structure(lambda t: t.numpy(), outputs)
     expected = [_numpy_source_loss(outputs, each) for each in (labels, soft)]
@@ -285,14 +284,25 @@ class SeparateBatchNormTest(tf.test.TestCase):
     self.assertEqual([outputs[s]['box_outputs']['4'].shape[0] for s in keys.SOURCES], [3, 1])
 
 
-class ReplicaTest(tf.test.TestCase):
-  def _run(self, strategy, per_replica):
-    config = tiny.config(ema_decay=0.9)
+def _softened(inputs):
+  """A batch whose pseudo boxes have scores."""
+  images, labels = inputs[keys.PSEUDO]
+  shape = labels['box_weights'].shape
+  scores = labels['box_weights'] * np.random.default_rng(0).uniform(0.1, 1.0, shape).astype('f')
+  return {**inputs, keys.PSEUDO: (images, {**labels, 'box_weights': scores, 'cls_scores': scores})}
+
+
+class ReplicaTest(tf.test.TestCase, parameterized.TestCase):
+  def _run(self, strategy, per_replica, is_soft=False, **settings):
+    config = tiny.config(ema_decay=0.9, **settings)
     number = strategy.num_replicas_in_sync
     with strategy.scope():
       task = tiny.TinyTask(config)
       model, optimizer = task.build_model(), _optimizer()
+      optimizer.iterations.assign(0)  # Makes the variable, as the Model Garden's trainer does.
     batches = [tiny.inputs(i, config) for i in range(4)]
+    if is_soft:
+      batches = [_softened(inputs) for inputs in batches]
 
     @tf.function
     def step(shares):
@@ -313,9 +323,10 @@ class ReplicaTest(tf.test.TestCase):
       step(shares)
     return model
 
-  def test_one_and_two_replicas_agree(self):
-    one = self._run(tf.distribute.OneDeviceStrategy('CPU:0'), 4)
-    two = self._run(replicas.two_replicas(), 2)
+  @parameterized.parameters({}, {'alpha_decay_steps': 3}, {'is_soft': True})
+  def test_one_and_two_replicas_agree(self, **settings):
+    one = self._run(tf.distribute.OneDeviceStrategy('CPU:0'), 4, **settings)
+    two = self._run(replicas.two_replicas(), 2, **settings)
     self.assertAllClose(one.loss_averages.human, two.loss_averages.human, rtol=1e-4)
     self.assertAllClose(one.loss_averages.pseudo, two.loss_averages.pseudo, rtol=1e-4)
     for left, right in zip(one.trainable_variables, two.trainable_variables, strict=True):
