@@ -71,14 +71,17 @@ class StudyTest(unittest.TestCase):
   def test_three_runners_of_which_one_is_killed(self):
     model_dir = self.folder / 'study'
     first = _start(self.study, model_dir)
+    _wait_for(model_dir / 'cells' / 'low_seed1.yaml', first)  # It has begun with the first run.
+    others = [_start(self.study, model_dir) for _ in range(2)]
     # Its teacher is half made; what it has in hand is the others' when its leases are over.
     _wait_for(model_dir / 'cells' / 'low_seed1' / 'teacher' / 'checkpoint', first)
+    self.assertEqual([process.poll() for process in others], [None, None])
     os.killpg(first.pid, signal.SIGKILL)
     first.communicate()
-    others = [_start(self.study, model_dir) for _ in range(2)]
     said = [process.communicate()[0] for process in others]
     for process, text in zip(others, said, strict=True):
       self.assertEqual(process.returncode, 0, text)
+      self.assertRegex(text, r'\(\d of 4; \d+ products left: \w')
       self.assertIn('4 of 4 runs are finished.', text)
       self.assertIn('With 2 seeds for each combination this study cannot tell', text)
     self.check_results(model_dir)
@@ -106,6 +109,8 @@ class StudyTest(unittest.TestCase):
     page = (model_dir / 'study.html').read_text(encoding='utf-8')
     root = ET.fromstring(page.removeprefix('<!DOCTYPE html>\n'))
     self.assertEqual(root.find('.//h1').text, 'Two cuts')
+    self.assertIn('The class that gains least from self-training: ', page)
+    self.assertNotRegex(page, r'(src|href)="(?!data:|#)')  # Nothing is read from elsewhere.
 
   def check_again(self, model_dir):
     """Nothing is left, and a cell is an ordinary run directory."""
