@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +26,8 @@ def shown_losses(streams: Sequence[str]) -> tuple[str, ...]:
 class NonFiniteGuard:
   """Stops a run whose loss became NaN or infinite, before a checkpoint of it is written.
 
-  With `trainer.recovery_max_trials` above 0 the Model Garden's recovery rolls back to the last checkpoint first, and
-  the guard leaves it to that.
+  With `trainer.recovery_max_trials` above 0 the guard leaves what the Model Garden's recovery sees to that, which rolls
+  back to the last checkpoint. It sees losses and no weights, and without a checkpoint it would go on as before.
   """
 
   def __init__(
@@ -50,11 +51,11 @@ class NonFiniteGuard:
     self._streams = tuple(streams)
     self._trainer = trainer
     self._model_dir = model_dir
-    self._rolls_back = config.recovery_max_trials > 0
+    self._config = config
 
   def __call__(self, output: Mapping[str, tf.Tensor]) -> None:
     """Raises NonFiniteLossError, naming step, source and the last good checkpoint."""
-    if self._rolls_back:
+    if self._is_rolled_back(output):
       return
     state = getattr(self._trainer.model, 'first_non_finite', None)
     step = int(state.step.numpy()) if state else run_state.NEVER
@@ -75,6 +76,12 @@ class NonFiniteGuard:
       f'Lower the learning rate or alpha and restart the stage (--restart={self._name} in a self-training run), '
       'or set trainer.recovery_max_trials to roll back and continue.'
     )
+
+  def _is_rolled_back(self, output: Mapping[str, tf.Tensor]) -> bool:
+    if not self._config.recovery_max_trials or not tf.train.latest_checkpoint(self._model_dir):
+      return False
+    loss, step = float(output['training_loss']), int(self._trainer.global_step.numpy())
+    return math.isnan(loss) or (math.isinf(loss) and step >= self._config.recovery_begin_steps)
 
 
 @contextlib.contextmanager

@@ -148,6 +148,7 @@ class PairedFiles:
     label_format: formats.LabelFormat,
     cuts: cuts_lib.Cuts,
     damaged: bool = False,
+    entries: Sequence[manifest_lib.ShardEntry] = (),
   ) -> None:
     """Takes the shards, and how they are read.
 
@@ -157,8 +158,10 @@ class PairedFiles:
       label_format: the labels' format.
       cuts: which labels become objects, and whether images without an object are read at all.
       damaged: see `pair_files`.
+      entries: what the manifest says about each shard; without them labels are read more often, see `usable`.
     """
     self.elements = list(zip(image_files, label_files, strict=True))
+    self._entries = entries
     self._label_format = label_format
     self._cuts = cuts
     self._damaged = damaged
@@ -170,7 +173,12 @@ class PairedFiles:
     return pairs if self._cuts.keep_empty else pairs.filter(lambda _, label: self._has_any(label))
 
   def usable(self, index: int) -> np.ndarray:
-    """See `record_order.RecordFiles`; reads the labels."""
+    """See `record_order.RecordFiles`.
+
+    Reads the labels, unless images without an object are kept and the shard has no dead letter.
+    """
+    if self._cuts.keep_empty and self._entries and not self._entries[index].dead:
+      return np.ones(self._entries[index].records, bool)
 
     def _is_read(label: tf.Tensor) -> tf.Tensor:
       alive = _is_alive(label)

@@ -333,7 +333,9 @@ class StreamsMixin(_Host):
     reader.check_classes(manifest, self.task_config.model.num_classes, self.class_names)
     labels = [os.path.join(params.label_dir, shard.label_file) for shard in manifest.shards]
     label_cuts, label_format = self.label_cuts(params), self.label_format()
-    files = reader.PairedFiles(images, labels, label_format, label_cuts, manifest.damaged)
+    files = reader.PairedFiles(
+      images, labels, label_format, label_cuts, manifest.damaged, manifest.shards
+    )
 
     def _join(ordinal: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, Example]:
       return ordinal, self.pseudo_example(reader.join(*pair, label_format, label_cuts))

@@ -24,6 +24,24 @@ class RecordOrderTestCase(tf.test.TestCase):
           writer.write(f'{number}:{place}'.encode() * size)
     return paths
 
+  def remote(self, paths):
+    """Copies in TensorFlow's file system in memory, which stands for remote storage."""
+    copies = [f'ram://{self.id()}/{os.path.basename(path)}' for path in paths]
+    for path, copy in zip(paths, copies, strict=True):
+      # Writing adds to a file that is there.
+      if tf.io.gfile.exists(copy):
+        tf.io.gfile.remove(copy)
+      tf.io.gfile.copy(path, copy)
+    return copies
+
+  def damage(self, path, place, size=1):
+    """Makes a record unreadable; `size` as in `write`."""
+    number = os.path.basename(path).partition('.')[0]
+    before = sum(16 + size * len(f'{number}:{n}') for n in range(place))
+    with open(path, 'r+b') as stream:
+      stream.seek(before + _DATA_AT)
+      stream.write(b'?')
+
   def read(self, paths, count, **options):
     files = tfrecords.TFRecordFiles(paths)
     dataset = record_order.ordered(files, record_order.StreamOptions(**options))
@@ -67,6 +85,15 @@ class LateStartTest(RecordOrderTestCase):
     whole = self.read(paths, 120, seed=1)
     self.assertEqual(self.read(paths, 50, seed=1, start=70), whole[70:])
 
+  def test_files_with_a_url_give_what_local_ones_give(self):
+    paths = self.write([30, 20, 5], size=40)
+    whole = self.read(paths, 180, seed=8, shuffle_buffer_size=6)
+    remote = self.remote(paths)
+    self.assertEqual(self.read(remote, 180, seed=8, shuffle_buffer_size=6), whole)
+    for start in (3, 54, 130):
+      late = self.read(remote, 180 - start, seed=8, shuffle_buffer_size=6, start=start)
+      self.assertEqual(late, whole[start:])
+
   def test_unreadable_records_that_are_left_out_do_not_count(self):
     paths = self.write([6, 6])
     self.damage(paths[0], 4)
@@ -74,14 +101,6 @@ class LateStartTest(RecordOrderTestCase):
     whole = self.read(paths, 50, **options)
     self.assertNotIn('0:4', whole)
     self.assertEqual(self.read(paths, 19, start=31, **options), whole[31:])
-
-  def damage(self, path, place, size=1):
-    """Makes a record unreadable; `size` as in `write`."""
-    number = os.path.basename(path).partition('.')[0]
-    before = sum(16 + size * len(f'{number}:{n}') for n in range(place))
-    with open(path, 'r+b') as stream:
-      stream.seek(before + _DATA_AT)
-      stream.write(b'?')
 
   def test_records_that_were_seen_are_not_read_again(self):
     paths = self.write([400, 400], size=50)
@@ -134,9 +153,31 @@ class CountRecordsTest(RecordOrderTestCase):
       with self.assertRaisesRegex(errors.DataError, r'0\.tfrecord ends within record 2\.'):
         tfrecords.count_records(path)
 
+  def test_files_with_a_url(self):
+    paths = self.write([0, 1, 300], size=200)
+    for path, count in zip(self.remote(paths), (0, 1, 300), strict=True):
+      self.assertEqual(tfrecords.count_records(path), count)
+    for size in (os.path.getsize(paths[2]) - 1, os.path.getsize(paths[2]) - 1010):
+      os.truncate(paths[2], size)
+      with self.assertRaisesRegex(errors.DataError, r'ram://.*/2\.tfrecord ends within record 299'):
+        tfrecords.count_records(self.remote(paths)[2])
+
+  def test_files_with_a_url_longer_than_what_is_read_at_once(self):
+    (path,) = self.write([4], size=400_000)
+    (remote,) = self.remote([path])
+    self.assertEqual(tfrecords.count_records(remote), 4)
+
+  def test_content_is_not_looked_at(self):
+    (path,) = self.write([3], size=5)
+    self.damage(path, 1, size=5)
+    for each in (path, *self.remote([path])):
+      self.assertEqual(tfrecords.count_records(each), 3)
+
   def test_a_missing_file_is_named(self):
     with self.assertRaisesRegex(errors.DataError, r'/no/file cannot be read: .*No such file'):
       tfrecords.count_records('/no/file')
+    with self.assertRaisesRegex(errors.DataError, r'ram://no/file cannot be read: '):
+      tfrecords.count_records('ram://no/file')
 
 
 if __name__ == '__main__':

@@ -156,6 +156,14 @@ class MatchFilesTest(RecordsTestCase):
     )
     self.assertEqual(tfrecords.match_files([self.files[2]], 'f'), [self.files[2]])
 
+  def test_patterns_with_a_url(self):
+    for path in reversed(self.files):
+      tf.io.gfile.copy(path, f'ram://patterns/{os.path.basename(path)}')
+    found = tfrecords.match_files('ram://patterns/part-*', 'f')
+    self.assertEqual(found, [f'ram://patterns/part-{n}.tfrecord' for n in range(4)])
+    self.files, local = found, self._read(30, seed=3)
+    self.assertEqual(self._read(30, seed=3), local)
+
   def test_messages(self):
     with self.assertRaisesRegex(
       errors.DataError, r"task\.x\.input_path: no file matches '.*none-\*'"

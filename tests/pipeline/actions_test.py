@@ -30,12 +30,16 @@ def _progress(folder, train_steps, start_step):
 
 
 class NonFiniteGuardTest(tf.test.TestCase):
-  def _guard(self, trainer, trials=0):
-    self.folder = self.get_temp_dir()
-    config = cfg.TrainerConfig(recovery_max_trials=trials)
+  def _guard(self, trainer, trials=0, begin=0):
+    self.folder = self.create_tempdir().full_path
+    config = cfg.TrainerConfig(recovery_max_trials=trials, recovery_begin_steps=begin)
     return actions.NonFiniteGuard(
       'student', trainer, self.folder, config, ['human', 'pseudo', 'classes']
     )
+
+  def _save(self):
+    checkpoint = tf.train.Checkpoint(step=tf.Variable(10))
+    return tf.train.CheckpointManager(checkpoint, self.folder, 1).save(checkpoint_number=10)
 
   def test_names_step_source_losses_and_advice(self):
     guard = self._guard(_trainer(step=200, bad_step=173, source=1))
@@ -57,8 +61,7 @@ class NonFiniteGuardTest(tf.test.TestCase):
 
   def test_names_the_last_checkpoint(self):
     guard = self._guard(_trainer(step=20, bad_step=15))
-    checkpoint = tf.train.Checkpoint(step=tf.Variable(10))
-    prefix = tf.train.CheckpointManager(checkpoint, self.folder, 1).save(checkpoint_number=10)
+    prefix = self._save()
     with self.assertRaisesRegex(
       errors.NonFiniteLossError, f'the human loss .* step 15.*checkpoint: {prefix}'
     ):
@@ -73,8 +76,24 @@ class NonFiniteGuardTest(tf.test.TestCase):
     self.assertIsNone(self._guard(_trainer(step=20))(_losses(training_loss=2.0)))
 
   def test_leaves_recovery_to_the_model_garden(self):
-    guard = self._guard(_trainer(step=20, bad_step=3), trials=2)
-    self.assertIsNone(guard(_losses(training_loss=float('nan'))))
+    for loss in ('nan', 'inf'):
+      guard = self._guard(_trainer(step=20, bad_step=13), trials=2)
+      self._save()
+      self.assertIsNone(guard(_losses(training_loss=float(loss))))
+
+  def test_stops_what_recovery_would_go_on_with(self):
+    nan, inf = {'training_loss': float('nan')}, {'training_loss': float('inf')}
+    # Nothing to go back to, a loss before recovery looks at it, and weights that no loss shows yet.
+    for trainer, losses, saves, begin in (
+      (_trainer(step=20, bad_step=3), nan, False, 0),
+      (_trainer(step=20, bad_step=13), inf, True, 21),
+      (_trainer(step=20, weights=float('nan')), {'training_loss': 2.0}, True, 0),
+    ):
+      guard = self._guard(trainer, trials=2, begin=begin)
+      if saves:
+        self._save()
+      with self.assertRaises(errors.NonFiniteLossError):
+        guard(_losses(**losses))
 
 
 class PseudoLossWatchTest(tf.test.TestCase):

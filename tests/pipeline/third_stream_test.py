@@ -4,6 +4,8 @@ It trains, resumes to the bit, logs, and says which stream a loss or a record we
 """
 
 import dataclasses
+import itertools
+import json
 import os
 from unittest import mock
 
@@ -132,8 +134,22 @@ class ThirdStreamTest(tf.test.TestCase):
 
   def test_it_resumes_to_the_bit(self):
     _train('pieces', steps=2)
-    pieces = _train('pieces', steps=4)
-    left, right = (tf.train.load_checkpoint(path) for path in (self.whole, pieces))
+    self.assert_like_the_whole(_train('pieces', steps=4))
+
+  def test_it_trains_and_resumes_on_images_with_a_url_to_the_bit(self):
+    """In TensorFlow's file system in memory."""
+    files = tiny_run.data()
+    changes = {}
+    streams = ('train_data', files.train), ('pseudo_data', files.unlabelled)
+    for name, pattern in (*streams, ('classes_data', files.train)):
+      for path in tf.io.gfile.glob(pattern):
+        tf.io.gfile.copy(path, f'ram://{name}/{os.path.basename(path)}')
+      changes[name] = {'input_path': f'ram://{name}/{os.path.basename(pattern)}'}
+    _train('remote', steps=2, **changes)
+    self.assert_like_the_whole(_train('remote', steps=4, **changes))
+
+  def assert_like_the_whole(self, model_dir):
+    left, right = (tf.train.load_checkpoint(path) for path in (self.whole, model_dir))
     types = left.get_variable_to_dtype_map()
     self.assertEqual(types, right.get_variable_to_dtype_map())
     floats = [name for name, dtype in types.items() if dtype == tf.float32]
@@ -170,6 +186,32 @@ class ThirdStreamTest(tf.test.TestCase):
       ):
         _train('poisoned', steps=2)
 
+  def test_a_loss_that_is_not_finite_once_is_rolled_back(self):
+    job = _job('rolled-back', steps=4)
+    job.params.trainer.recovery_max_trials = 1
+    done = itertools.count(1)
+
+    def third_is_bad():
+      return tf.numpy_function(
+        lambda: np.float32(np.nan if next(done) == 3 else 1.0), [], tf.float32
+      )
+
+    poisoned = _poisoned(_ThreeStreams.stream_losses, third_is_bad)
+    with mock.patch.object(_ThreeStreams, 'stream_losses', poisoned):
+      training.run(job, 'train')
+    # Two steps and a checkpoint, two that were undone, and two in their place.
+    self.assertEqual(next(done), 7)
+    self.assertEqual(training.finished_steps(job.model_dir), 4)
+    with open(os.path.join(job.model_dir, actions.HISTORY_FILE), encoding='utf-8') as history:
+      reports = [json.loads(line) for line in history]
+    self.assertEqual([report['step'] for report in reports], [2, 4, 4])
+    for name in ('training_loss', f'{CLASSES}_loss'):
+      is_finite = [np.isfinite(report[name]) for report in reports]
+      self.assertEqual(is_finite, [True, False, True], name)
+    weights = tiny_run.weights(job.model_dir)
+    self.assertEqual(weights.keys(), tiny_run.weights(self.whole).keys())
+    self.assertEqual([name for name, value in weights.items() if not np.isfinite(value).all()], [])
+
   def test_a_bad_record_is_named_with_the_stream_it_is_in(self):
     copy, _ = tiny_run.copy_of_data(os.path.join(tiny_run.root(), 'three-streams-damaged'))
     path = damage.one_file(copy.train)
@@ -181,11 +223,11 @@ class ThirdStreamTest(tf.test.TestCase):
       _train('damaged', steps=4, classes_data={'input_path': path})
 
 
-def _poisoned(stream_losses):
+def _poisoned(stream_losses, factor=lambda: np.nan):
   def losses(self, stream, outputs, labels):
     found = stream_losses(self, stream, outputs, labels)
     if stream.name == CLASSES:
-      found['model_loss'] = found['model_loss'] * np.nan
+      found['model_loss'] = found['model_loss'] * factor()
     return found
 
   return losses

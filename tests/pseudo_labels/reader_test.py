@@ -142,6 +142,55 @@ class ReaderTest(_Case):
         late = dataclasses.replace(options, start=20)
         self.assertEqual(self._serialized(files, late, 10), whole[20:])
 
+  def test_a_late_start_without_reading_labels(self):
+    unlabelled.write(
+      self.images[0],
+      [unlabelled.record(b'junk' if i == 1 else unlabelled.png(i), f'id-{i}') for i in range(4)],
+    )
+    entries = self._label().shards
+    self.assertEqual([(entry.records, entry.dead) for entry in entries], [(4, 1), (5, 0)])
+    some = (_ALL, cuts.Cuts(0.5, ignore_cut=0.2, keep_empty=False))
+    read = [self._paired(each) for each in some]
+    known = [self._paired(each, entries) for each in some]
+    # The fake teacher finds nothing in images 0 and 8.
+    masks = (
+      ([True, False, True, True], [True] * 5),
+      ([False, False, True, True], [True, True, False, True, True]),
+    )
+    for ours, theirs, expected in zip(known, read, masks, strict=True):
+      for index in (0, 1):
+        self.assertAllEqual(ours.usable(index), expected[index])
+        self.assertAllEqual(theirs.usable(index), expected[index])
+        self.assertEqual(ours.usable(index).dtype, bool)
+    for path in self._label_files():
+      os.remove(path)
+    self.assertAllEqual(known[0].usable(1), [True] * 5)
+    # One has a dead letter, the others leave out images without an object.
+    for files, index in ((known[0], 0), (known[1], 1), (read[0], 1)):
+      with self.assertRaises(tf.errors.NotFoundError):
+        files.usable(index)
+
+  def _paired(self, some, entries=()):
+    return reader.PairedFiles(
+      self.images, self._label_files(), unlabelled.label_format(), some, entries=entries
+    )
+
+  def test_images_with_a_url(self):
+    written = self._label()
+    local = self._read()
+    self.assertLen(local, 11)
+    copies = [f'ram://{self.id()}/{os.path.basename(path)}' for path in self.images]
+    for path, copy in zip(self.images, copies, strict=True):
+      tf.io.gfile.copy(path, copy)
+      os.remove(path)
+    self.images = copies
+    labelled = unlabelled.make_labeller().run(copies, self.labels + '-remote')
+    self.assertEqual(labelled.shards, written.shards)
+    for ours, theirs in zip(self._read(), local, strict=True):
+      self.assertAllEqual(ours[keys.GROUNDTRUTH_BOXES], theirs[keys.GROUNDTRUTH_BOXES])
+      for name in (keys.IMAGE_ENCODED, keys.SOURCE_ID):
+        self.assertEqual(ours[name], theirs[name])
+
   def _serialized(self, files, options, count):
     return list(record_order.ordered(files, options).take(count).as_numpy_iterator())
 
