@@ -78,7 +78,8 @@ class NonFiniteGuard:
     )
 
   def _is_rolled_back(self, output: Mapping[str, tf.Tensor]) -> bool:
-    if not self._config.recovery_max_trials or not tf.train.latest_checkpoint(self._model_dir):
+    # -1 is none, as 0 is.
+    if self._config.recovery_max_trials <= 0 or not tf.train.latest_checkpoint(self._model_dir):
       return False
     loss, step = float(output['training_loss']), int(self._trainer.global_step.numpy())
     return math.isnan(loss) or (math.isinf(loss) and step >= self._config.recovery_begin_steps)

@@ -84,12 +84,15 @@ class NonFiniteGuardTest(tf.test.TestCase):
   def test_stops_what_recovery_would_go_on_with(self):
     nan, inf = {'training_loss': float('nan')}, {'training_loss': float('inf')}
     # Nothing to go back to, a loss before recovery looks at it, and weights that no loss shows yet.
-    for trainer, losses, saves, begin in (
-      (_trainer(step=20, bad_step=3), nan, False, 0),
-      (_trainer(step=20, bad_step=13), inf, True, 21),
-      (_trainer(step=20, weights=float('nan')), {'training_loss': 2.0}, True, 0),
+    for trainer, losses, saves, begin, trials in (
+      (_trainer(step=20, bad_step=3), nan, False, 0, 2),
+      (_trainer(step=20, bad_step=13), inf, True, 21, 2),
+      (_trainer(step=20, weights=float('nan')), {'training_loss': 2.0}, True, 0, 2),
+      # No recovery; the experiments have -1.
+      (_trainer(step=20, bad_step=13), nan, True, 0, 0),
+      (_trainer(step=20, bad_step=13), nan, True, 0, -1),
     ):
-      guard = self._guard(trainer, trials=2, begin=begin)
+      guard = self._guard(trainer, trials=trials, begin=begin)
       if saves:
         self._save()
       with self.assertRaises(errors.NonFiniteLossError):
