@@ -320,17 +320,14 @@ class InputDigests:
     return {
       setting: self._former_of(setting)
       for setting in settings
-      if setting.endswith('.input_path') and self._value(setting)
+      if setting.endswith('.input_path') and _setting(self._params, setting)
     }
 
   def _former_of(self, setting: str) -> str:
     if setting not in self._former:
-      paths = tfrecords.match_files(self._value(setting), setting)
+      paths = tfrecords.match_files(_setting(self._params, setting), setting)
       self._former[setting] = listing_digest(paths, with_cards=False)
     return self._former[setting]
-
-  def _value(self, setting: str) -> Any:
-    return _setting(self._params, setting)
 
 
 def _setting(params: cfg.ExperimentConfig, name: str) -> Any:

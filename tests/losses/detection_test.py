@@ -62,6 +62,14 @@ def _with_gradient(loss, logits):
   return [each.numpy() for each in both(tf.constant(logits))]
 
 
+def _slopes(loss, logits):
+  """Slopes of a loss at some of the logits of `_focal_inputs`, by differences."""
+  for place in [(0, 0, 0), (0, 3, 2), (1, 17, 4), (1, 49, 1)]:
+    step = np.zeros(logits.shape)
+    step[place] = 1e-5
+    yield place, (loss(logits + step) - loss(logits - step)) / 2e-5
+
+
 def _focal_by_numpy(logits, classes, weights, alpha, gamma):
   """In float64, as in the paper: -a (1 - p_t)^gamma log(p_t)."""
   right = classes[..., None] == np.arange(logits.shape[-1])
@@ -104,10 +112,7 @@ class FocalLossTest(tf.test.TestCase):
     _, gradient = _with_gradient(
       lambda x: detection.focal_loss(x, classes, weights, 0.25, 1.5), logits
     )
-    for place in [(0, 0, 0), (0, 3, 2), (1, 17, 4), (1, 49, 1)]:
-      step = np.zeros(logits.shape)
-      step[place] = 1e-5
-      slope = (loss(logits + step) - loss(logits - step)) / 2e-5
+    for place, slope in _slopes(loss, logits):
       self.assertAllClose(gradient[place], slope, rtol=1e-4, atol=1e-6)
 
   def test_logits_that_are_sure_and_wrong_or_right(self):
@@ -198,10 +203,7 @@ class SoftFocalLossTest(tf.test.TestCase):
       )
       by_numpy = lambda x, c=classes, s=scores, a=alpha, g=gamma: _soft_by_numpy(x, c, s, a, g)  # noqa: E731
       self.assertAllClose(value, by_numpy(logits), rtol=1e-4)
-      for place in [(0, 0, 0), (0, 3, 2), (1, 17, 4), (1, 49, 1)]:
-        step = np.zeros(logits.shape)
-        step[place] = 1e-5
-        slope = (by_numpy(logits + step) - by_numpy(logits - step)) / 2e-5
+      for place, slope in _slopes(by_numpy, logits):
         self.assertAllClose(gradient[place], slope, rtol=1e-3, atol=1e-5)
 
   def test_it_is_least_where_the_probability_is_the_score(self):
