@@ -226,16 +226,21 @@ def self_training_task(params: runs.SelfTrainingExperiment) -> Any:
   return task_factory.get_task(params.task)
 
 
-def drain(dataset: tf.data.Dataset, elements: int) -> Callable[[], None]:
-  """A function that takes so many elements of an endless data set in one thread, on from where it stopped."""
+def in_one_thread(dataset: tf.data.Dataset) -> tf.data.Dataset:
+  """The same data set, computed in one thread."""
   options = tf.data.Options()
   options.threading.private_threadpool_size = 1
   options.threading.max_intra_op_parallelism = 1
   # Anything that works ahead would do so while the other contender is measured.
   options.experimental_optimization.inject_prefetch = False
   options.autotune.enabled = False
+  return dataset.with_options(options)
+
+
+def drain(dataset: tf.data.Dataset, elements: int) -> Callable[[], None]:
+  """A function that takes so many elements of an endless data set in one thread, on from where it stopped."""
   # One iterator for all rounds: building one takes longer than an image does.
-  iterator = iter(dataset.with_options(options))
+  iterator = iter(in_one_thread(dataset))
   return lambda: [None for _ in itertools.islice(iterator, elements)] and None
 
 

@@ -14,6 +14,8 @@ NAMES = (
   'nms',
   'soft_nms',
   'parser',
+  'anchor_targets',
+  'input_pipeline',
   'augmentation',
   'late_start',
   'flat_memory',

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from official.vision.ops import augment as stock
 from official.vision.ops import box_ops, preprocess_ops
-from sklearn import datasets as photographs
+from sklearn import datasets as sklearn_datasets
 
 from benchmarks import results, timing, workbench
 from official_selftrain.augment import build
@@ -23,7 +23,7 @@ from official_selftrain.configs import augmentation
 from official_selftrain.core import keys
 
 NEEDS_WORKBENCH = True
-_TARGET = results.Target(at_least=3.0)
+_TARGET = results.Target(at_least=4.0)
 _ROUNDS = 7
 _IMAGES = 40
 _NUM_BOXES = 7
@@ -138,10 +138,11 @@ def _with_seed(number: tf.Tensor, example: Example) -> Example:
 
 
 @functools.cache
-def _photographs() -> list[Example]:
+def photographs() -> list[Example]:
+  """Both photographs: pixels, JPEG file, boxes relative to the sides, and a mask of classes."""
   rng = np.random.default_rng(0)
   examples = []
-  for image in photographs.load_sample_images().images:
+  for image in sklearn_datasets.load_sample_images().images:
     corner = rng.uniform(0.0, 0.7, [_NUM_BOXES, 2])
     side = rng.uniform(0.05, 0.3, [_NUM_BOXES, 2])
     mask = np.kron(rng.integers(0, 21, [7, 10, 1]), np.ones([61, 64, 1]))
@@ -157,7 +158,7 @@ def _photographs() -> list[Example]:
 
 
 def _examples() -> tf.data.Dataset:
-  photos = _photographs()
+  photos = photographs()
   return tf.data.Dataset.from_tensor_slices(
     {name: np.stack([photo[name] for photo in photos]) for name in photos[0]}
   ).cache()

@@ -12,6 +12,39 @@ def _flat(by_level: dict[str, tf.Tensor], depth: int) -> np.ndarray:
   return np.concatenate([np.reshape(value, [-1, depth]) for value in by_level.values()])
 
 
+def _by_loops(anchors, boxes, classes, is_ignored, match, unmatched, scores):
+  """The rules of `assign`, one anchor and one box at a time: class, class weight and box weight, and the box."""
+  count = len(boxes)
+  is_object = (classes > 0) & ~is_ignored
+  sureness = np.ones(count, np.float32) if scores is None else scores
+  overlaps = np.array([[_iou(a, b) for b in boxes] for a in anchors]).reshape(len(anchors), count)
+  takes = [int(np.argmax(overlaps[:, j])) for j in range(count)]
+  for i in range(len(anchors)):
+    objects = [j for j in range(count) if is_object[j]]
+    matching = [j for j in objects if overlaps[i, j] >= match]
+    takers = [j for j in objects if takes[j] == i]
+    rank = (lambda j: overlaps[i, j]) if scores is None else (lambda j: overlaps[i, j] * scores[j])  # noqa: B023
+    box = max(matching, key=rank) if matching else None
+    taker = max(takers, key=lambda j: sureness[j]) if takers else None
+    if taker is not None and (box is None or sureness[taker] >= sureness[box]):
+      box = taker
+    if box is not None:
+      yield classes[box], 1.0, sureness[box], box
+      continue
+    best = max((overlaps[i, j] for j in objects), default=-1.0)
+    in_band = any(
+      is_ignored[j] and (overlaps[i, j] >= match or takes[j] == i) for j in range(count)
+    )
+    yield -1, 0.0 if in_band or unmatched <= best < match else 1.0, 0.0, None
+
+
+def _iou(a, b):
+  height, width = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), np.float32(0))
+  areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+  union = areas[0] + areas[1] - height * width
+  return height * width / union if union else np.float32(0)
+
+
 def _random_boxes(rng: np.random.Generator, count: int, side: float) -> np.ndarray:
   corner = rng.uniform(0, side * 0.8, [count, 2])
   size = rng.uniform(3, side * 0.5, [count, 2])
@@ -61,6 +94,52 @@ class AssignTest(tf.test.TestCase, parameterized.TestCase):
     self.assertAllClose(actual.boxes[positive], _flat(expected[1], 4)[positive], atol=1e-5)
     self.assertAllEqual(tf.math.is_finite(actual.boxes), tf.ones_like(actual.boxes, tf.bool))
     self.assertEqual(positive.any(), count > 0)
+
+  @parameterized.product(with_scores=(False, True), thresholds=((0.5, 0.5), (0.6, 0.3), (1.0, 0.5)))
+  def test_equals_the_rules_one_by_one(self, with_scores, thresholds):
+    rng = np.random.default_rng(3)
+    positives = 0
+    for count in (0, 1, 2, 5, 9) * 10:
+      # Few different corners, so that boxes tie and are equal to anchors; some are empty.
+      corners = [rng.integers(0, 5, [n, 2]) for n in (24, count)]
+      anchors, boxes = (
+        np.concatenate([at, at + rng.integers(0, 5, at.shape)], axis=1).astype(np.float32)
+        for at in corners
+      )
+      classes = rng.integers(0, 4, count)
+      is_ignored = rng.uniform(size=count) < 0.3
+      scores = rng.choice([0.0, 0.25, 0.5, 1.0], count).astype(np.float32) if with_scores else None
+      found = anchor_targets.assign(
+        *(tf.constant(each) for each in (anchors, boxes, classes, is_ignored)),
+        *thresholds,
+        scores=scores,
+      )
+      expected = list(_by_loops(anchors, boxes, classes, is_ignored, *thresholds, scores))
+      for i, name in enumerate(('classes', 'class_weights', 'box_weights')):
+        self.assertAllEqual(getattr(found, name), [each[i] for each in expected], name)
+      for anchor, offsets, (*_, box) in zip(anchors, found.boxes.numpy(), expected, strict=True):
+        target = (
+          np.zeros(4) if box is None else anchor_targets.encode(boxes[box, None], anchor[None])[0]
+        )
+        self.assertAllClose(offsets, target, atol=1e-6)
+        positives += box is not None
+    self.assertGreater(positives, 50)
+
+  def test_offsets_of_a_box_do_not_depend_on_how_many_anchors_are_positive(self):
+    anchors = tf.constant(_random_boxes(np.random.default_rng(0), 300, 100.0))
+    boxes = tf.constant(_random_boxes(np.random.default_rng(1), 40, 100.0))
+    every = anchor_targets.assign(
+      anchors, boxes, tf.range(1, 41, dtype=tf.int64), tf.zeros([40], tf.bool)
+    )
+    compared = 0
+    for i in range(40):
+      one = anchor_targets.assign(
+        anchors, boxes[i : i + 1], tf.constant([i + 1], tf.int64), tf.constant([False])
+      )
+      same = (every.classes.numpy() == i + 1) & (one.classes.numpy() == i + 1)
+      self.assertAllEqual(every.boxes[same], one.boxes[same])
+      compared += same.sum()
+    self.assertGreater(compared, 30)
 
   def test_by_hand(self):
     anchors = tf.constant([[0.0, 0, 10, 10], [0, 0, 10, 12], [50, 50, 60, 60], [50, 50, 60, 75]])
