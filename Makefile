@@ -56,7 +56,8 @@ test: $(STAMP) ## Run the tests, except the slow ones
 .PHONY: test-slow
 test-slow: $(STAMP) ## Run the tests that take minutes or gigabytes
 # Two processes of up to 3 GB each; the classes that take longest share nothing that is dear to set up.
-	python -m pytest -n 2 --dist=loadscope -m slow
+# In the order of tests/conftest.py, not by the number of tests in a class.
+	python -m pytest -n 2 --dist=loadscope --no-loadscope-reorder -m slow
 
 # Beam needs other versions of some packages, so it has an environment and a lock of its own.
 .PHONY: test-beam

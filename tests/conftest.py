@@ -36,8 +36,15 @@ hypothesis.settings.load_profile('repeatable')
 # Folder in which all processes of a session share what is dear to make, see `testing.tiny_run`.
 _SHARED = 'SELFTRAIN_TESTS_SHARED'
 
-# The files that make them.
-_FIRST = ('tests/e2e/pipeline_test.py', 'tests/e2e/segmentation_test.py')
+# First one that takes ten minutes and shares nothing, then those that make what is shared, then others that take long,
+# so that no process is left with one of them while the other has nothing to do.
+_FIRST = (
+  'tests/experiments/precision_test.py',
+  'tests/e2e/pipeline_test.py',
+  'tests/e2e/segmentation_test.py',
+  'tests/e2e/workers_test.py',
+  'tests/e2e/study_test.py',
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,8 +60,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-  """Puts the files first that make the runs that others share, so that nobody waits, see `testing.tiny_run`."""
-  items.sort(key=lambda item: item.path.relative_to(item.config.rootpath).as_posix() not in _FIRST)
+  """Puts some files first: nobody is to wait for what others make, see `testing.tiny_run`, nor for others to end."""
+  places = {path: place for place, path in enumerate(_FIRST)}
+
+  def place(item: pytest.Item) -> int:
+    path = item.path.relative_to(item.config.rootpath).as_posix()
+    return places.get(path, len(places))
+
+  items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:

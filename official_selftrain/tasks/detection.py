@@ -46,7 +46,7 @@ class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetT
     'loss',
     'cls_loss',
     'box_loss',
-    'positives',
+    'positives_per_image',
     'boxes_per_image',
     'share_with_boxes',
   )
@@ -182,7 +182,7 @@ class DetectionTask(joint.JointMixin, streams.StreamsMixin, retinanet.RetinaNetT
     """Statistics of one source's labels to log; float32 scalars."""
     boxes = tf.cast(labels['num_boxes'], tf.float32)
     return {
-      'positives': self.label_count(labels),
+      'positives_per_image': self.label_count(labels) / tf.cast(tf.size(boxes), tf.float32),
       'boxes_per_image': tf.reduce_mean(boxes),
       'share_with_boxes': tf.reduce_mean(tf.cast(boxes > 0, tf.float32)),
     }

@@ -70,7 +70,7 @@ class FinishedRunTest(_Case):
       curves = actions.read_history(os.path.join(self.run_dir, name))
       self.assertEqual([step for step, _ in curves['total_loss']], list(range(2, last + 1, 2)))
     self.assertContainsSubset(
-      {'human_loss', 'pseudo_loss', 'loss_ratio', 'pseudo_positives'}, curves
+      {'human_loss', 'pseudo_loss', 'loss_ratio', 'pseudo_positives_per_image'}, curves
     )
 
   def test_report_json(self):

@@ -38,7 +38,11 @@ class PresetsTest(unittest.TestCase):
     """Runs a tiny experiment with a preset to its export; its updates must move every kernel of the student."""
     files = [*tiny_run.config_files(experiment), str(_PRESETS / f'{name}.yaml')]
     tiny_run.data(experiment)
-    settings = (f'dataset.directory={tiny_run.shared()}', 'task.model.input_size=[64,64,3]')
+    settings = (
+      f'dataset.directory={tiny_run.shared()}',
+      'task.model.input_size=[64,64,3]',
+      'control.enabled=false',
+    )
     params = config.load_experiment(experiment, files, ','.join((*settings, *overrides)))
     with tempfile.TemporaryDirectory() as model_dir:
       run.run(params, 'train_and_eval', model_dir)

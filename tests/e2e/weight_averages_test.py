@@ -28,7 +28,8 @@ class WholeRunTest(tf.test.TestCase):
     super().setUpClass()
     cls.params = tiny_run.load(override=_AVERAGED)
     cls.run_dir = os.path.join(tempfile.mkdtemp(), 'run')
-    run.run(cls.params, 'train_and_eval', cls.run_dir)
+    without_control = tiny_run.load(override=f'{_AVERAGED},control.enabled=false')
+    run.run(without_control, 'train_and_eval', cls.run_dir)
 
   def _checkpoint(self, name):
     return tf.train.latest_checkpoint(os.path.join(self.run_dir, name))

@@ -1,14 +1,17 @@
-"""Several workers on one machine: they train what one process trains, and end with one message when one is gone."""
+"""Several workers or devices of one machine train what one trains; when a worker is gone all end with one message."""
 
 import json
 import os
 import signal
+from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.testing import tiny_run, workers
+from official_selftrain.core import config
+from official_selftrain.pipeline import actions, distribution, run
+from tests.testing import replicas, tiny_run, workers
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -20,6 +23,10 @@ _SYNC = 'task.model.norm_activation.use_sync_bn=true'
 _TIMEOUT = 900
 
 
+def setUpModule():
+  replicas.make_devices()
+
+
 def _arguments(experiment, model_dir):
   return [
     f'--experiment={experiment}',
@@ -29,15 +36,31 @@ def _arguments(experiment, model_dir):
   ]
 
 
-def _run(number, experiment, model_dir, *overrides, flags=()):
-  """Runs an experiment to its end and returns what each worker printed."""
+def _settings(experiment, *overrides):
   tiny_run.data(experiment)
-  settings = ','.join((f'dataset.directory={tiny_run.shared()}', _STEPS, _SYNC, *overrides))
+  return ','.join((f'dataset.directory={tiny_run.shared()}', _STEPS, _SYNC, *overrides))
+
+
+def _run(number, experiment, model_dir, *overrides, flags=()):
+  """Runs an experiment to its end by so many workers and returns what each of them printed."""
   arguments = [*_arguments(experiment, model_dir), *flags]
-  with workers.started(number, arguments, settings) as processes:
+  with workers.started(number, arguments, _settings(experiment, *overrides)) as processes:
     printed = workers.outputs(processes, _TIMEOUT)
     assert [process.returncode for process in processes] == [0] * number, '\n'.join(printed)
   return printed
+
+
+def _run_here(experiment, model_dir, *overrides, stage='all'):
+  """Runs an experiment, or a stage of it, in this process."""
+  files = tiny_run.config_files(experiment)
+  params = config.load_experiment(experiment, files, _settings(experiment, *overrides))
+  run.run(params, 'train_and_eval', model_dir, stage=stage)
+
+
+def _run_on_two_devices(experiment, model_dir, *overrides):
+  """Runs an experiment to its end in this process, on two logical processors in place of two GPUs."""
+  with mock.patch.object(distribution, '_strategy', return_value=replicas.two_replicas()):
+    _run_here(experiment, model_dir, *overrides)
 
 
 def _folder(*parts):
@@ -55,11 +78,12 @@ def _metrics(model_dir):
 
 
 def _check_same(one, other):
-  """Weights, averages of losses and metrics of two model directories."""
+  """Weights, averages of losses, losses of each report, and metrics of two model directories."""
   ours, theirs = tiny_run.weights(one), tiny_run.weights(other)
   assert ours.keys() == theirs.keys(), ours.keys() ^ theirs.keys()
   for name, value in ours.items():
     np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-5, err_msg=name)
+  _check_same_losses(one, other)
   left, right = _metrics(one), _metrics(other)
   assert left.keys() == right.keys(), left.keys() ^ right.keys()
   for name, value in left.items():
@@ -68,6 +92,15 @@ def _check_same(one, other):
       tolerance = 0.05 if name.endswith('loss') else 1e-4
       np.testing.assert_allclose(value, right[name], rtol=tolerance, atol=1e-4, err_msg=name)
   _check_same_predictions(*(os.path.join(folder, 'evaluation.npz') for folder in (one, other)))
+
+
+def _check_same_losses(one, other):
+  """What was written about every five steps of training."""
+  ours, theirs = actions.read_history(one), actions.read_history(other)
+  assert ours.keys() == theirs.keys(), ours.keys() ^ theirs.keys()
+  assert [step for step, _ in ours['total_loss']] == [5, 10, 15, 20], ours['total_loss']
+  for name, values in ours.items():
+    np.testing.assert_allclose(values, theirs[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 def _check_same_predictions(path, other):
@@ -86,20 +119,24 @@ def _check_same_predictions(path, other):
 
 
 class SelfTrainingTest(tf.test.TestCase):
-  def assert_two_workers_run_alike(self, experiment, *overrides, models=('control', 'student')):
-    settings = ','.join(
-      ('teacher.trainer.validation_interval=4', 'report.training_pictures=1', *overrides)
-    )
-    one, two = _folder(experiment, 'one'), _folder(experiment, 'two')
-    _run(1, experiment, one, settings)
+  def assert_workers_and_devices_run_alike(
+    self, experiment, *overrides, models=('control', 'student')
+  ):
+    """A run in one process, one by two workers, and one on two devices."""
     # With the same teacher labels must be equal to the byte.
-    given = f'teacher.checkpoint={os.path.join(one, "teacher")}'
-    _run(2, experiment, two, settings, given)
-    for model in models:
-      _check_same(os.path.join(one, model), os.path.join(two, model))
+    teacher = os.path.join(tiny_run.finished(experiment), 'teacher')
+    settings = ','.join((f'teacher.checkpoint={teacher}', 'report.training_pictures=1', *overrides))
+    one, two, devices = (_folder(experiment, name) for name in ('one', 'two', 'devices'))
+    _run_here(experiment, one, settings, 'export.enabled=false')
+    _run(2, experiment, two, settings)
+    only_student = 'control.enabled=false,export.enabled=false'
+    _run_on_two_devices(experiment, devices, settings, only_student)
     labels = tiny_run.snapshot(one, 'labels/round-1/*.tfrecord')
     self.assertNotEmpty(labels)
-    self.assertEqual(tiny_run.snapshot(two, 'labels/round-1/*.tfrecord'), labels)
+    for folder, trained in ((two, models), (devices, ('student',))):
+      self.assertEqual(tiny_run.snapshot(folder, 'labels/round-1/*.tfrecord'), labels)
+      for model in trained:
+        _check_same(os.path.join(one, model), os.path.join(folder, model))
     # The chief alone has written the run: one report, one SavedModel, events of one process.
     for folder in ('train', 'validation/pictures'):
       paths = tf.io.gfile.glob(os.path.join(two, 'student', folder, 'events*'))
@@ -108,7 +145,7 @@ class SelfTrainingTest(tf.test.TestCase):
     self.assertTrue(os.path.exists(os.path.join(two, 'export')))
 
   def test_detection(self):
-    self.assert_two_workers_run_alike(tiny_run.SELFTRAIN)
+    self.assert_workers_and_devices_run_alike(tiny_run.SELFTRAIN)
 
   def test_a_backbone_that_they_train_together(self):
     settings = (
@@ -118,8 +155,8 @@ class SelfTrainingTest(tf.test.TestCase):
       )),
     )  # fmt: skip
     folders = _folder('simclr-one'), _folder('simclr-two')
-    for number, folder in enumerate(folders, 1):
-      _run(number, tiny_run.SELFTRAIN, folder, *settings, flags=['--stage=pretraining'])
+    _run_here(tiny_run.SELFTRAIN, folders[0], *settings, stage='pretraining')
+    _run(2, tiny_run.SELFTRAIN, folders[1], *settings, flags=['--stage=pretraining'])
     ours, theirs = (tiny_run.weights(os.path.join(folder, 'pretraining')) for folder in folders)
     self.assertEqual(ours.keys(), theirs.keys())
     for name, value in ours.items():
@@ -129,7 +166,7 @@ class SelfTrainingTest(tf.test.TestCase):
     # What a control does with several workers is the same for boxes and masks. Labels on disk teach for ten steps,
     # then those of an average; another average is what is evaluated.
     online = 'task.self_training.online_teacher'
-    self.assert_two_workers_run_alike(
+    self.assert_workers_and_devices_run_alike(
       tiny_run.SEGMENTATION, 'control.enabled=false', f'{online}.enabled=true',
       f'{online}.decay=0.9', f'{online}.warmup_steps=10',
       'trainer.optimizer_config.ema.average_decay=0.9', models=('student',),
@@ -144,7 +181,7 @@ class SupervisedTest(tf.test.TestCase):
   def setUpClass(cls):
     super().setUpClass()
     cls.undisturbed = _folder('one')
-    _run(1, cls.experiment, cls.undisturbed, cls.batch)
+    _run_here(cls.experiment, cls.undisturbed, cls.batch)
 
   def test_four_workers_train_what_one_process_trains(self):
     printed = _run(4, self.experiment, _folder('four'), self.batch)
@@ -154,7 +191,7 @@ class SupervisedTest(tf.test.TestCase):
 
   def _stopped(self, folder, report, name):
     """Starts two workers, the second of which gets a signal in a report of its own; what both printed."""
-    settings = ','.join((f'dataset.directory={tiny_run.shared()}', _STEPS, _SYNC, self.batch))
+    settings = _settings(self.experiment, self.batch)
     program = [
       '-m',
       'tests.testing.train_and_stop',

@@ -1,5 +1,6 @@
 """docs/export.md is true: its lines run where there is only TensorFlow, and its tables are the exported signatures."""
 
+import functools
 import os
 import pathlib
 import re
@@ -15,6 +16,7 @@ from official.core import task_factory
 from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.core import config, errors
 from official_selftrain.serving import exports, targets
+from tests.testing import tiny_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -38,8 +40,9 @@ def _table(title):
   return {name: (_DTYPES[dtype], len(shape.split(','))) for name, dtype, shape in rows}
 
 
-def _export(experiment, folder, name='student', **arguments):
-  """Exports a network with random weights that is sure of class 3 everywhere, and returns the folder."""
+@functools.cache
+def _checkpoint(experiment):
+  """Settings and checkpoint of a network with random weights that is sure of class 3 everywhere."""
   tf.keras.utils.set_random_seed(0)
   params = config.load_experiment(experiment)
   task = task_factory.get_task(params.task)
@@ -51,7 +54,13 @@ def _export(experiment, folder, name='student', **arguments):
     v for v in model.head.trainable_variables if v.shape[-1] % 11 == 0 and v.shape.rank == 1
   )
   bias.assign(tf.tile(tf.one_hot(3, 11, 3.0, -3.0), [bias.shape[0] // 11]))
-  prefix = tf.train.Checkpoint(model=model).write(os.path.join(folder, 'checkpoint'))
+  folder = os.path.join(tiny_run.root(), f'sure-{experiment}')
+  return params, tf.train.Checkpoint(model=model).write(os.path.join(folder, 'checkpoint'))
+
+
+def _export(experiment, folder, name='student', **arguments):
+  """Exports that network, and returns the folder."""
+  params, prefix = _checkpoint(experiment)
   target = os.path.join(folder, name)
   exports.export_model(params, prefix, target, **arguments)
   return target
@@ -122,6 +131,9 @@ class DocumentTest(parameterized.TestCase, tf.test.TestCase):
     folder = self.create_tempdir().full_path
     exported = _export('retinanet_supervised', folder, target=targets.Target(nms='none'))
     self._assert_signature(exported, 'Without suppression')
+    # Without names there is no file of them.
+    self.assertFalse(hasattr(tf.saved_model.load(exported), 'class_names'))
+    self.assertEqual(os.listdir(os.path.join(exported, 'assets')), [])
 
   def test_segmentation(self):
     folder = self.create_tempdir().full_path
@@ -130,11 +142,6 @@ class DocumentTest(parameterized.TestCase, tf.test.TestCase):
     )
     printed = _run(_lines_of_python('Segmentation'), folder)
     self.assertEqual(printed, [f'digit 2 {_HEIGHT * _WIDTH} pixels'])
-
-  def test_without_names_there_is_no_file(self):
-    exported = _export('retinanet_supervised', self.create_tempdir().full_path)
-    self.assertFalse(hasattr(tf.saved_model.load(exported), 'class_names'))
-    self.assertEqual(os.listdir(os.path.join(exported, 'assets')), [])
 
   def test_too_few_names(self):
     with self.assertRaisesRegex(

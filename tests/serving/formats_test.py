@@ -142,13 +142,15 @@ class OtherOnnxTest(FormatTest):
     self.assertEqual(session.get_inputs()[0].shape, [3, 48, 80, 3])
 
 
-class TfliteTest(FormatTest):
+class TfliteTestCase(FormatTest):
   def _runner(self):
     return tf.lite.Interpreter(
       os.path.join(self.folder, 'model.tflite'),
       experimental_op_resolver_type=tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
 
+
+class TfliteTest(TfliteTestCase):
   def test_detector_needs_only_what_is_built_in(self):
     self._assert_close(_export(self.folder, format='tflite'), least=9)
     interpreter = self._runner()
@@ -168,7 +170,7 @@ class TfliteTest(FormatTest):
     self.assertEqual(found.compared, 3 * 50 * 90)
 
 
-class OtherTfliteTest(TfliteTest):
+class OtherTfliteTest(TfliteTestCase):
   pytestmark = pytest.mark.slow
 
   def test_soft_nms_and_batches(self):

@@ -24,7 +24,7 @@ class DeclarationTest(tf.test.TestCase):
     self.assertIsNotNone(human.check_record)
     self.assertIsNone(pseudo.check_record)
     self.assertIs(pseudo.config, pseudo.config)
-    self.assertIn('positives', pseudo.log_names)
+    self.assertIn('positives_per_image', pseudo.log_names)
 
   def test_a_supervised_task_declares_one(self):
     config = tiny.config().supervised()
