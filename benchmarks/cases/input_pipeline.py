@@ -109,7 +109,12 @@ def _write(path: str) -> None:
 def _params(path: str) -> runs.SupervisedExperiment:
   params = exp_factory.get_exp_config(_EXPERIMENT)
   params.task.train_data.override(
-    {'input_path': path, 'global_batch_size': _BATCH, 'dtype': 'float32'}
+    {
+      'input_path': path,
+      'global_batch_size': _BATCH,
+      'dtype': 'float32',
+      'shuffle_buffer_size': _RECORDS,
+    }
   )
   return params
 
@@ -126,6 +131,8 @@ def _stock(path: str) -> tf.data.Dataset:
     {'aug_rand_hflip': True, 'aug_scale_min': 0.8, 'aug_scale_max': 1.2}
   )
   task = workbench.stock_task(params, _BATCH)
+  # It repeats before it shuffles, and would first fill a buffer of 10,000 records.
+  task.task_config.train_data.shuffle_buffer_size = _RECORDS
   return task.build_inputs(task.task_config.train_data)
 
 

@@ -5,7 +5,8 @@ The same assignment as the Model Garden's `AnchorLabeler` (tests compare them), 
 ignore band is neither object nor background; and boxes may have scores.
 
 What is computed for each box and each anchor has one row per box, and each coordinate is an array of its own, since
-TensorFlow is slow where the innermost dimension is short. What only positive anchors need is computed for them alone.
+TensorFlow is slow where the innermost dimension is short. What only positive anchors need is computed for them alone,
+in shapes that depend on their number: this is for input pipelines and an online teacher's step, and not for XLA.
 """
 
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import tensorflow as tf
 # Keeps divisions and logarithms finite for degenerate boxes; the value of the Model Garden's box coder.
 _EPSILON = 1e-8
 
-# No vector of a processor holds more pairs of float32.
+# AVX-512, the widest on x86-64, holds eight pairs of float32.
 _VECTOR = 8
 
 
@@ -46,8 +47,8 @@ def iou(boxes_a: tf.Tensor, boxes_b: tf.Tensor) -> tf.Tensor:
   Returns:
     float32 [..., n, m] in [0, 1]; 0 for pairs that do not overlap, also if both are empty.
   """
-  ymin_a, xmin_a, ymax_a, xmax_a = (side[..., :, None] for side in tf.unstack(boxes_a, axis=-1))
-  ymin_b, xmin_b, ymax_b, xmax_b = (side[..., None, :] for side in tf.unstack(boxes_b, axis=-1))
+  ymin_a, xmin_a, ymax_a, xmax_a = (side[..., :, None] for side in tf.unstack(boxes_a, 4, axis=-1))
+  ymin_b, xmin_b, ymax_b, xmax_b = (side[..., None, :] for side in tf.unstack(boxes_b, 4, axis=-1))
   heights = tf.nn.relu(tf.minimum(ymax_a, ymax_b) - tf.maximum(ymin_a, ymin_b))
   widths = tf.nn.relu(tf.minimum(xmax_a, xmax_b) - tf.maximum(xmin_a, xmin_b))
   intersections = heights * widths
@@ -71,8 +72,8 @@ def encode(boxes: tf.Tensor, anchors: tf.Tensor) -> tf.Tensor:
 def _log(values: tf.Tensor) -> tf.Tensor:
   """Logarithm of float32 [n, 2], of each value the same whatever n.
 
-  The last few values of an array, which fill no vector of the processor, would get another one, different in its last
-  bit: so they never are the last.
+  Values that are left over after the last full vector of the processor are computed by other code, and the last bit of
+  their logarithm may differ. Padding takes that place.
   """
   count = tf.shape(values)[0]
   padded = tf.pad(values, [[0, _VECTOR], [0, 0]], constant_values=1.0)
@@ -112,10 +113,9 @@ def assign(
   is_object = tf.logical_and(classes > 0, tf.logical_not(is_ignored))
   sureness = tf.ones_like(boxes[:, 0]) if scores is None else scores
   overlaps = iou(boxes, anchors)
-  # Below 0 for boxes that are none of these.
-  object_overlaps = overlaps + tf.where(is_object, 0.0, -2.0)[:, None]
+  object_overlaps = tf.where(is_object[:, None], overlaps, -1.0)
   best_overlap = tf.reduce_max(object_overlaps, axis=0)
-  best_band_overlap = tf.reduce_max(overlaps + tf.where(is_ignored, 0.0, -2.0)[:, None], axis=0)
+  best_band_overlap = tf.reduce_max(tf.where(is_ignored[:, None], overlaps, -1.0), axis=0)
   # [n, 1]: the anchor that each box takes.
   best_anchor = tf.argmax(overlaps, axis=1)[:, None]
   # [num_anchors]: the sureness of the surest of the boxes that take an anchor, -1 where none does.
@@ -186,5 +186,6 @@ def _boxes_of(
 
 def _first_best(values: tf.Tensor) -> tf.Tensor:
   """int32 [k], for float32 [n, k] the first of the largest of each column; n may be 0, and then k is."""
-  # argmax refuses to look for the largest of none.
-  return tf.argmax(tf.pad(values, [[0, 1], [0, 0]], constant_values=-3.0), output_type=tf.int32)
+  # argmax refuses to look for the largest of none, and where all are NaN it takes what pads.
+  padded = tf.pad(values, [[0, 1], [0, 0]], constant_values=-3.0)
+  return tf.minimum(tf.argmax(padded, output_type=tf.int32), tf.shape(values)[0] - 1)

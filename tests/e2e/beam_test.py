@@ -4,15 +4,16 @@ import contextlib
 import importlib.util
 import io
 import os
-import shutil
 import subprocess
 import sys
+import tempfile
 from unittest import mock
 
 import pytest
 import tensorflow as tf
 
 from official_selftrain import label_beam
+from official_selftrain.pipeline import run
 from official_selftrain.pseudo_labels import labeller
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from tests.testing import tiny_run
@@ -54,6 +55,18 @@ def _result(name, dead=0):
   return manifest_lib.ShardResult(entry=entry, summary={}, dead_letters=letters, settings='')
 
 
+class _TwoDeadInB:
+  """Stands for a labeller; Beam sends functions of modules to its workers, and no mocks."""
+
+  def run_one(self, image_file, output_dir):
+    del output_dir
+    return _result(image_file, dead=2 if image_file == 'b' else 0)
+
+
+def _start_two_dead_in_b():
+  return _TwoDeadInB(), tempfile.mkdtemp()
+
+
 class ProgramTest(tf.test.TestCase):
   def test_a_dry_run_measures(self):
     status, said, _ = _main(
@@ -79,7 +92,24 @@ class ProgramTest(tf.test.TestCase):
 
 @pytest.mark.skipif(not _HAS_BEAM, reason='needs the environment of make test-beam')
 class BeamTest(tf.test.TestCase):
-  def test_counts_dead_letters_and_metrics(self):
+  def test_counts_are_metrics_of_the_pipeline(self):
+    import apache_beam as beam
+    from apache_beam.metrics import metric
+
+    from official_selftrain.pipeline import beam_labelling
+
+    pipeline = beam.Pipeline(runner='DirectRunner')
+    step = beam.ParDo(beam_labelling.LabelShard(_start_two_dead_in_b))
+    _ = pipeline | beam.Create(['a', 'b']) | step.with_outputs(beam_labelling.DEAD_LETTERS)
+    result = pipeline.run()
+    result.wait_until_finish()
+    only_ours = metric.MetricsFilter().with_namespace(beam_labelling.NAMESPACE)
+    found = {
+      each.key.metric.name: each.committed for each in result.metrics().query(only_ours)['counters']
+    }
+    self.assertEqual(found, {'records': 10, 'labelled': 6, 'empty': 2, 'dead': 2})
+
+  def test_counts_and_dead_letters(self):
     from official_selftrain.pipeline import beam_labelling
 
     folder = self.create_tempdir().full_path
@@ -105,14 +135,13 @@ class BeamTest(tf.test.TestCase):
     self.assertEqual(os.listdir(folder), [])
 
   def test_processes_of_the_direct_runner_write_the_labels_of_one(self):
-    finished = tiny_run.finished()
-    expected = tiny_run.snapshot(finished, _LABELS)
+    expected = tiny_run.snapshot(tiny_run.finished(), _LABELS)
     self.assertGreater(len(expected), 2)
+    params = tiny_run.load(override=tiny_run.with_teacher())
     for number in (2, 4):
       with self.subTest(processes=number):
         folder = os.path.join(self.create_tempdir().full_path, 'run')
-        shutil.copytree(finished, folder)
-        shutil.rmtree(os.path.join(folder, 'labels'))
+        run.run(params, 'train', folder, 'teacher')
         done = self._label(folder, number)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn('Labelled: 3 shards, 24 records, ', done.stdout)
@@ -121,6 +150,11 @@ class BeamTest(tf.test.TestCase):
     before = tiny_run.times(folder, _LABELS)
     self.assertEqual(self._label(folder, 2).returncode, 0)
     self.assertEqual(tiny_run.times(folder, _LABELS), before)
+    # And the ordinary command goes on with them.
+    run.run(params, 'train', folder, 'labels')
+    self.assertEqual(tiny_run.times(folder, _LABELS), before)
+    manifest = manifest_lib.Manifest.load(os.path.join(folder, 'labels', 'round-1'))
+    self.assertEqual((manifest.images, len(manifest.shards)), (24, 3))
 
   def _label(self, folder, number):
     command = [

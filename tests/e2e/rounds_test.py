@@ -44,7 +44,7 @@ class RoundsTest(tf.test.TestCase):
     path.write_text(json.dumps({**head, 'images': images}))
     assert review.main([f'--run={cls.run_dir}', f'--import={path}']) == 0
     cls.first = tiny_run.times(cls.run_dir, '*/ckpt*')
-    cls.params = tiny_run.load(override='rounds=2,export.enabled=false')
+    cls.params = tiny_run.load(override='rounds=2')
     run.run(cls.params, 'train_and_eval', cls.run_dir)
     cls.num_images = sum(shard.records for shard in shards)
 

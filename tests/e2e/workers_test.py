@@ -59,8 +59,11 @@ def _run_here(experiment, model_dir, *overrides, stage='all'):
 
 def _run_on_two_devices(experiment, model_dir, *overrides):
   """Runs an experiment to its end in this process, on two logical processors in place of two GPUs."""
-  with mock.patch.object(distribution, '_strategy', return_value=replicas.two_replicas()):
-    _run_here(experiment, model_dir, *overrides)
+  mirrored = 'runtime.distribution_strategy=mirrored,runtime.num_gpus=2'
+  replace = mock.patch.object(distribution, '_strategy', return_value=replicas.two_replicas())
+  with replace as strategy:
+    _run_here(experiment, model_dir, mirrored, *overrides)
+  assert strategy.call_count > 1, strategy.call_args_list  # Labelling, and each training.
 
 
 def _folder(*parts):

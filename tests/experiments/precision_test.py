@@ -227,14 +227,9 @@ _FIRST: dict[str, str] = {}
 
 
 def _kind(name):
-  """What of a recipe concerns its network, as text: not its images, their augmentation, or the schedule.
-
-  Nor the size of anchors and the epsilon of norms, which are float32 whatever the precision.
-  """
+  """What of a recipe concerns its network, as text: not its images, their augmentation, or the schedule."""
   params = _load(name, tempfile.mkdtemp())
   task = params.task.as_dict()
-  task['model'].get('anchor', {}).pop('anchor_size', None)
-  task['model']['norm_activation'].pop('norm_epsilon')
   concerned = [type(params.task).__name__, task['model'], task['losses'], task['joint']['weight']]
   key = json.dumps([*concerned, params.runtime.mixed_precision_dtype], sort_keys=True, default=str)
   _FIRST.setdefault(key, name)

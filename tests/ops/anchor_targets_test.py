@@ -125,6 +125,20 @@ class AssignTest(tf.test.TestCase, parameterized.TestCase):
         positives += box is not None
     self.assertGreater(positives, 50)
 
+  def test_a_box_that_is_no_number_changes_no_other(self):
+    anchors = tf.constant(_random_boxes(np.random.default_rng(0), 60, 40.0))
+    boxes = np.concatenate([anchors[:2], np.full([1, 4], np.nan)]).astype(np.float32)
+    classes, scores = tf.constant([3, 5, 0], tf.int64), tf.constant([0.9, 0.8, np.nan])
+    alone = anchor_targets.assign(anchors, boxes[:2], classes[:2], tf.zeros([2], tf.bool))
+    for is_ignored, given in (([False] * 3, classes), ([False, False, True], classes + 1)):
+      found = anchor_targets.assign(anchors, boxes, given, tf.constant(is_ignored))
+      self.assertAllEqual(found.box_weights, alone.box_weights)
+    # As an object it teaches what stops a run, and ends no pipeline with the message of another operation.
+    found = anchor_targets.assign(
+      anchors, boxes, classes + 1, tf.zeros([3], tf.bool), scores=scores
+    )
+    self.assertLen(found.classes, 60)
+
   def test_offsets_of_a_box_do_not_depend_on_how_many_anchors_are_positive(self):
     anchors = tf.constant(_random_boxes(np.random.default_rng(0), 300, 100.0))
     boxes = tf.constant(_random_boxes(np.random.default_rng(1), 40, 100.0))

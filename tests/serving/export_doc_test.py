@@ -131,7 +131,7 @@ class DocumentTest(parameterized.TestCase, tf.test.TestCase):
     folder = self.create_tempdir().full_path
     exported = _export('retinanet_supervised', folder, target=targets.Target(nms='none'))
     self._assert_signature(exported, 'Without suppression')
-    # Without names there is no file of them.
+    # Without names there is no file of them; the same code writes it with suppression.
     self.assertFalse(hasattr(tf.saved_model.load(exported), 'class_names'))
     self.assertEqual(os.listdir(os.path.join(exported, 'assets')), [])
 
