@@ -47,6 +47,7 @@ class Kind(enum.Enum):
   CORRUPT = Rule(Outcome.SKIPPED, 'the image cannot be decoded')
   TRUNCATED = Rule(Outcome.SKIPPED, 'the file ends before the image does')
   BOMB = Rule(Outcome.SKIPPED, 'the image has more pixels than is plausible (decompression bomb)')
+  THIN = Rule(Outcome.SKIPPED, 'one side of the image is more than a hundred times the other')
   EXTENSION = Rule(Outcome.NOTED, 'the content is of another format than the file name says')
   EXIF_ROTATION = Rule(
     Outcome.FIXED, 'the image is stored rotated; TensorFlow ignores that, so its pixels are turned'

@@ -1,5 +1,8 @@
 """The training parser: values by hand, agreement with the Model Garden, ignore band, bad classes."""
 
+import struct
+import zlib
+
 import numpy as np
 import tensorflow as tf
 from official.vision.dataloaders import retinanet_input
@@ -180,6 +183,29 @@ class InferencePreprocessorTest(tf.test.TestCase):
       out['image'][0, 0], (200 / 255 - np.array([0.485, 0.456, 0.406])) / [0.229, 0.224, 0.225]
     )
     self.assertAllEqual(out['image'][64:], np.zeros([64, 128, 3]))
+
+  def test_the_thinnest_images_that_preparation_keeps_can_be_resized(self):
+    preprocess = detection.inference_preprocessor(_model(64))
+    self.assertAllEqual(preprocess(_png(3, 300))['image'].shape, [64, 64, 3])
+    self.assertAllEqual(preprocess(_png(300, 3))['image'].shape, [64, 64, 3])
+    with self.assertRaisesRegex(tf.errors.InvalidArgumentError, 'must be positive'):
+      preprocess(_png(1, 300))
+
+  def test_files_that_claim_absurd_sizes_are_refused_before_they_take_memory(self):
+    preprocess = detection.inference_preprocessor(_model(64))
+    png = _png(3, 4).numpy()
+    claimed = png[:16] + struct.pack('>II', 100_000, 100_000) + png[24:29]
+    checksum = struct.pack('>I', zlib.crc32(claimed[12:]))
+    with self.assertRaisesRegex(tf.errors.InvalidArgumentError, 'PNG size too large'):
+      preprocess(tf.constant(claimed + checksum + png[33:]))
+    header = struct.pack('<IiiHHIIiiII', 40, 100_000, 100_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    bmp = b'BM' + struct.pack('<IHHI', 0, 0, 0, 54) + header + bytes(99)
+    with self.assertRaisesRegex(tf.errors.InvalidArgumentError, 'pixel bytes must be less than'):
+      preprocess(tf.constant(bmp))
+
+
+def _png(height, width):
+  return tf.io.encode_png(np.zeros([height, width, 3], np.uint8))
 
 
 if __name__ == '__main__':

@@ -27,8 +27,10 @@ from official_selftrain.core import errors
 from official_selftrain.datasets import faults
 from official_selftrain.datasets.checks import contents, image_decoders
 
-# Pillow's own limit, in pixels.
-MAX_PIXELS = 178_956_970
+MAX_PIXELS = 178_956_970  # Pillow's own limit.
+_MAX_RATIO = (
+  100  # Of the sides: nothing is left of thinner images where they are resized to 64 pixels.
+)
 
 # What training decodes without more ado.
 _TRAINED = ('JPEG', 'PNG')
@@ -209,7 +211,7 @@ class _Examination:
       image = Image.open(io.BytesIO(self._encoded), formats=[self._form])
     except Image.DecompressionBombError as error:
       raise _LeftOutError(faults.Kind.BOMB, errors.first_line(error).partition(',')[0]) from error
-    _check_pixels(image.height, image.width)
+    _check_size(image.height, image.width)
     is_animated = self._form != 'JPEG' and getattr(image, 'is_animated', False)
     # Pillow turns TIFF files by itself when it decodes them, and forgets the tag.
     tiff_orientation = 1
@@ -324,7 +326,7 @@ class _Examination:
     size = contents.header_size(self._encoded, self._form) if self._form in _TRAINED else None
     if size is None or (self._form == 'PNG' and not contents.is_plain_png(self._encoded)):
       return None
-    _check_pixels(*size)
+    _check_size(*size)
     decoded = self._decoder(self._encoded)
     if decoded.pixels is None or decoded.message or decoded.pixels.shape[:2] != size:
       return None
@@ -360,10 +362,12 @@ def _usable_form(encoded: bytes) -> str:
   return form
 
 
-def _check_pixels(height: int, width: int) -> None:
+def _check_size(height: int, width: int) -> None:
   if height * width > MAX_PIXELS:
     text = f'{_by((height, width))} (height x width) are more than {MAX_PIXELS:,} pixels'
     raise _LeftOutError(faults.Kind.BOMB, text)
+  if max(height, width) > _MAX_RATIO * min(height, width):
+    raise _LeftOutError(faults.Kind.THIN, f'{_by((height, width))} (height x width)')
 
 
 def _load(image: Image.Image) -> None:

@@ -233,6 +233,20 @@ class BombTest(examining.ImagesTestCase):
     self.assertEqual(caught, [])
 
 
+class ThinTest(examining.ImagesTestCase):
+  def png(self, height: int, width: int) -> bytes:
+    stream = io.BytesIO()
+    Image.new('RGB', (width, height)).save(stream, 'PNG')
+    return stream.getvalue()
+
+  def test_a_side_of_more_than_a_hundred_times_the_other(self):
+    text = r'^1 x 101 \(height x width\)$'
+    self.assert_left_out(self.png(1, 101), examining.Kind.THIN, text)
+    self.assert_left_out(self.png(505, 5), examining.Kind.THIN, '^505 x 5 ')
+    self.assert_kinds(self.examine(self.png(1, 100)))
+    self.assert_kinds(self.examine(self.png(500, 5)))
+
+
 class ExtensionTest(examining.ImagesTestCase):
   def test_another_format_than_the_name_says_is_noted(self):
     result = self.examine(examining.PNG, 'folder.v2/a.JPG')
