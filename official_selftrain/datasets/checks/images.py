@@ -28,9 +28,7 @@ from official_selftrain.datasets import faults
 from official_selftrain.datasets.checks import contents, image_decoders
 
 MAX_PIXELS = 178_956_970  # Pillow's own limit.
-_MAX_RATIO = (
-  100  # Of the sides: nothing is left of thinner images where they are resized to 64 pixels.
-)
+_MAX_RATIO = 100  # Of the sides; less than a pixel of thinner images is left at 64 pixels.
 
 # What training decodes without more ado.
 _TRAINED = ('JPEG', 'PNG')
