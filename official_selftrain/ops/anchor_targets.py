@@ -127,7 +127,6 @@ def assign(
   box = _boxes_of(
     positive[:, 0],
     tf.gather(object_overlaps, positive[:, 0], axis=1),
-    tf.gather(claims, positive[:, 0]),
     tf.where(is_object, best_anchor[:, 0], -1),
     sureness,
     match_threshold,
@@ -156,7 +155,6 @@ def _largest(places: tf.Tensor, values: tf.Tensor, size: tf.Tensor) -> tf.Tensor
 def _boxes_of(
   anchors: tf.Tensor,
   overlaps: tf.Tensor,
-  claims: tf.Tensor,
   best_anchor: tf.Tensor,
   sureness: tf.Tensor,
   match_threshold: float,
@@ -167,7 +165,6 @@ def _boxes_of(
   Args:
     anchors: int64 [k], their places.
     overlaps: float32 [n, k], below 0 for boxes that are no objects.
-    claims: float32 [k], the sureness of the surest box that takes an anchor, -1 where none does.
     best_anchor: int64 [n], the place that each box takes, -1 for boxes that are no objects.
     sureness: float32 [n].
     match_threshold: IoU from which a box may have an anchor that it does not take.
@@ -180,7 +177,9 @@ def _boxes_of(
   rank = tf.where(matches, overlaps * sureness[:, None] if by_score else overlaps, -1.0)
   takes = tf.where(best_anchor[:, None] == anchors, sureness[:, None], -1.0)
   best, taker = _first_best(rank), _first_best(takes)
-  is_taken = claims >= tf.where(tf.reduce_any(matches, axis=0), tf.gather(sureness, best), 0.0)
+  is_taken = tf.reduce_max(takes, axis=0) >= tf.where(
+    tf.reduce_any(matches, axis=0), tf.gather(sureness, best), 0.0
+  )
   return tf.where(is_taken, taker, best)
 
 

@@ -235,9 +235,7 @@ class BombTest(examining.ImagesTestCase):
 
 class ThinTest(examining.ImagesTestCase):
   def png(self, height: int, width: int) -> bytes:
-    stream = io.BytesIO()
-    Image.new('RGB', (width, height)).save(stream, 'PNG')
-    return stream.getvalue()
+    return examining.saved(Image.new('RGB', (width, height)), 'PNG')
 
   def test_a_side_of_more_than_a_hundred_times_the_other(self):
     text = r'^1 x 101 \(height x width\)$'
