@@ -99,7 +99,7 @@ class LabelShard:
     self.letters.append(letter)
     self._add(image, formats.DEAD, {})
 
-  def add_unseen(self, end: batches.EndOfShard) -> None:
+  def _add_unseen(self, end: batches.EndOfShard) -> None:
     """Adds the positions that never reached the teacher."""
     found = {index: ('', reason) for index, reason in end.unreadable.items()} | end.undecodable
     for index, (source_id, reason) in sorted(found.items()):
@@ -108,7 +108,8 @@ class LabelShard:
   def write(
     self, label_file: str, end: batches.EndOfShard, settings: str
   ) -> manifest_lib.ShardResult:
-    """Writes the label shard, then its marker."""
+    """Adds the positions that never reached the teacher; writes the label shard, then its marker."""
+    self._add_unseen(end)
     in_order = [self.serialized[index] for index in range(end.records)]
     digest = shards.write(label_file, in_order)
     entry = manifest_lib.ShardEntry(

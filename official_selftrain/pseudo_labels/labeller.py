@@ -9,6 +9,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -266,30 +267,41 @@ class Labeller:
       report: called after each batch with the shard's images done so far and the offset in bytes.
 
     Yields:
-      A result for each shard, after it was written.
+      A result for each shard, after it was written and before anything is reported of the next one.
     """
     with contextlib.ExitStack() as stack:
       reading = stack.enter_context(
         contextlib.closing(self._batches.read([image_file for image_file, _ in pending]))
       )
       groups = _grouped(reading, self._strategy.num_replicas_in_sync)
-      # The host processes a batch while the model works on the next one.
-      encoder = stack.enter_context(concurrent.futures.ThreadPoolExecutor(max_workers=1))
+      # The host processes a batch, or writes a shard, while the model works on the next batch.
+      host = _Host(stack.enter_context(concurrent.futures.ThreadPoolExecutor(max_workers=1)))
       for image_file, label_file in pending:
         shard = label_shard_lib.LabelShard(image_file, self._format, self._left_out)
-        encoding = None
         images = 0
         while isinstance(item := next(groups), list):
-          work = self._predict(item, shard)
-          if encoding is not None:
-            encoding.result()
-          encoding = encoder.submit(work)
+          yield from host.then(self._predict(item, shard))
           images += sum(len(batch.records) for batch in item)
           report(images, item[-1].records[-1].end)
-        if encoding is not None:
-          encoding.result()
-        shard.add_unseen(item)
-        yield shard.write(label_file, item, self._settings)
+        yield from host.then(functools.partial(shard.write, label_file, item, self._settings))
+      yield from host.then(None)
+
+
+class _Host:
+  """Does one thing after the other in a thread of its own, at most one of them at a time."""
+
+  def __init__(self, thread: concurrent.futures.Executor):
+    self._thread = thread
+    self._doing: concurrent.futures.Future[manifest_lib.ShardResult | None] | None = None
+
+  def then(
+    self, work: Callable[[], manifest_lib.ShardResult | None] | None
+  ) -> Iterator[manifest_lib.ShardResult]:
+    """Waits for what it does now, then begins other work, if any; yields the result of what has ended, if any."""
+    ended = self._doing.result() if self._doing is not None else None
+    self._doing = self._thread.submit(work) if work is not None else None
+    if ended is not None:
+      yield ended
 
 
 def _grouped(

@@ -4,6 +4,8 @@ import json
 import os
 import pathlib
 import shutil
+import threading
+from unittest import mock
 
 import numpy as np
 import tensorflow as tf
@@ -275,6 +277,32 @@ class ResumeTest(_Case):
         unlabelled.make_labeller(unlabelled.FakeTeacher(fail_at)).run(self.images, self.output)
       unlabelled.make_labeller().run(self.images, self.output)
       self.assertEqual(unlabelled.contents(self.output), expected, fail_at)
+
+  def test_a_shard_is_written_while_the_teacher_works_on_the_next_one(self):
+    begun = threading.Event()
+    overlapped = []
+    write = shards.write
+
+    class Teacher(unlabelled.FakeTeacher):
+      def __call__(self, batch):
+        outputs = super().__call__(batch)
+        if self.calls > 3:  # The first shard has three batches.
+          begun.set()
+        return outputs
+
+    def slow_write(path, records):
+      overlapped.append(begun.wait(timeout=60))
+      return write(path, records)
+
+    with mock.patch.object(shards, 'write', slow_write):
+      unlabelled.make_labeller(Teacher()).run(self.images, self.output)
+    self.assertEqual(overlapped, [True] * 3)
+
+  def test_a_shard_that_cannot_be_written_ends_the_run(self):
+    with mock.patch.object(shards, 'write', side_effect=errors.DataError('disk full')):
+      with self.assertRaisesRegex(errors.DataError, 'disk full'):
+        unlabelled.make_labeller().run(self.images, self.output)
+    self.assertFalse(os.path.exists(os.path.join(self.output, manifest.FILE_NAME)))
 
   def test_finished_shards_are_not_labelled_again(self):
     with self.assertRaises(KeyboardInterrupt):
