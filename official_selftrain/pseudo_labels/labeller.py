@@ -18,11 +18,9 @@ import tensorflow as tf
 from absl import logging
 
 from official_selftrain.core import errors, keys
-from official_selftrain.pseudo_labels import batches, formats, shards
+from official_selftrain.pseudo_labels import batches, formats, shards, teachers
 from official_selftrain.pseudo_labels import label_shard as label_shard_lib
 from official_selftrain.pseudo_labels import manifest as manifest_lib
-
-PredictFn = Callable[[dict[str, tf.Tensor]], formats.Predictions]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +53,7 @@ class Labeller:
     self,
     label_format: formats.LabelFormat,
     preprocess_fn: batches.PreprocessFn,
-    predict_fn: PredictFn,
+    predict_fn: teachers.PredictFn,
     provenance: manifest_lib.Provenance,
     batch_size: int = 16,
     num_parallel_calls: int = batches.PARALLEL_BATCHES,
@@ -87,11 +85,10 @@ class Labeller:
         f'batch_size of the labeller is {batch_size}; allowed are integers from 1'
       )
     self._format = label_format
-    self._predict_fn = predict_fn
     self._left_out = left_out or {}
     self._provenance = provenance
     self._settings = provenance.digest(label_format)
-    self._strategy = strategy or tf.distribute.get_strategy()
+    self._teacher = teachers.Teacher(predict_fn, strategy or tf.distribute.get_strategy())
     self._batches = batches.ImageBatches(preprocess_fn, batch_size, num_parallel_calls)
     self._turn = threading.Lock()
 
@@ -219,33 +216,6 @@ class Labeller:
         report(0, 0)
     return results
 
-  def _predict(
-    self, group: Sequence[batches.Batch], shard: label_shard_lib.LabelShard
-  ) -> Callable[[], None]:
-    """Runs the teacher on batches; returns the host's work with what came out, which another thread does."""
-    outputs = self._outputs([batch.features for batch in group])
-
-    def add() -> None:
-      for batch, predictions in zip(group, outputs, strict=True):
-        shard.add_predictions(batch.records, predictions)
-
-    return add
-
-  def _outputs(self, features: Sequence[dict[str, tf.Tensor]]) -> list[formats.Predictions]:
-    """Predictions for at most as many batches as there are replicas."""
-    strategy = self._strategy
-    if strategy.num_replicas_in_sync == 1:
-      return [self._predict_fn(each) for each in features]
-
-    def value(context: tf.distribute.experimental.ValueContext) -> dict[str, tf.Tensor]:
-      # A replica without a batch of its own repeats the last one; nobody looks at what it predicts.
-      return features[min(context.replica_id_in_sync_group, len(features) - 1)]
-
-    shared = strategy.experimental_distribute_values_from_function(value)
-    outputs = strategy.run(self._predict_fn, args=(shared,))
-    results = {name: strategy.experimental_local_results(each) for name, each in outputs.items()}
-    return [{name: each[i] for name, each in results.items()} for i in range(len(features))]
-
   def _finished(self, label_file: str, image_bytes: int) -> manifest_lib.ShardResult | None:
     """The result of an earlier run if it is valid for these images and settings, else None."""
     result = manifest_lib.read_marker(label_file)
@@ -273,16 +243,16 @@ class Labeller:
       reading = stack.enter_context(
         contextlib.closing(self._batches.read([image_file for image_file, _ in pending]))
       )
-      groups = _grouped(reading, self._strategy.num_replicas_in_sync)
+      predictions = stack.enter_context(self._teacher.predictions(reading))
       # The host processes a batch, or writes a shard, while the model works on the next batch.
       host = _Host(stack.enter_context(concurrent.futures.ThreadPoolExecutor(max_workers=1)))
       for image_file, label_file in pending:
         shard = label_shard_lib.LabelShard(image_file, self._format, self._left_out)
         images = 0
-        while isinstance(item := next(groups), list):
-          yield from host.then(self._predict(item, shard))
-          images += sum(len(batch.records) for batch in item)
-          report(images, item[-1].records[-1].end)
+        while isinstance(item := next(predictions), teachers.Predicted):
+          yield from host.then(functools.partial(item.add_to, shard))
+          images += sum(len(batch.records) for batch in item.group)
+          report(images, item.group[-1].records[-1].end)
         yield from host.then(functools.partial(shard.write, label_file, item, self._settings))
       yield from host.then(None)
 
@@ -302,21 +272,6 @@ class _Host:
     self._doing = self._thread.submit(work) if work is not None else None
     if ended is not None:
       yield ended
-
-
-def _grouped(
-  reading: Iterator[batches.Batch | batches.EndOfShard], size: int
-) -> Iterator[list[batches.Batch] | batches.EndOfShard]:
-  """Lists of up to `size` batches of one shard; its end comes after its last list."""
-  group: list[batches.Batch] = []
-  for item in reading:
-    if isinstance(item, batches.Batch):
-      group.append(item)
-    if group and (len(group) == size or isinstance(item, batches.EndOfShard)):
-      yield group
-      group = []
-    if isinstance(item, batches.EndOfShard):
-      yield item
 
 
 def check_image_files(image_files: Sequence[str]) -> dict[str, int]:

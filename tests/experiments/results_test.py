@@ -98,7 +98,9 @@ class FiguresBySeedTest(unittest.TestCase):
           if not of_seed:
             continue  # A seed that settings were tried on.
           found = re.findall(r'[+-]?\d\.\d{3}', text)
-          self.assertEqual(set(found) - _figures(of_seed), set(), f'{seed} in {table.splitlines()[0]}')
+          self.assertEqual(
+            set(found) - _figures(of_seed), set(), f'{seed} in {table.splitlines()[0]}'
+          )
           checked += len(found)
     self.assertGreater(checked, 250)
     self.assertEqual(left_out, set(_OF_OTHER_RUNS))

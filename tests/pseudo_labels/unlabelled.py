@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -94,11 +95,13 @@ class FakeTeacher:
   def __init__(self, fail_at: int | None = None):
     self.calls = 0
     self._fail_at = fail_at
+    self._lock = threading.Lock()
 
   def __call__(self, batch: Mapping[str, tf.Tensor]) -> dict[str, Any]:
-    self.calls += 1
-    if self.calls == self._fail_at:
-      raise KeyboardInterrupt
+    with self._lock:  # Two batches are predicted at a time.
+      self.calls += 1
+      if self.calls == self._fail_at:
+        raise KeyboardInterrupt
     level = batch['image'].numpy()[:, 0].astype(np.int64)
     assert len(level) == BATCH_SIZE, len(level)
     boxes = np.array(
