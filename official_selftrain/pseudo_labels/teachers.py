@@ -32,7 +32,8 @@ class Teacher:
   """Predicts on all replicas of a strategy, each of which has a batch of its own.
 
   With one replica on processors two batches are predicted at a time: one fills the gaps in which the other waits for
-  the last of its threads (docs/scale.md has what that gives). A GPU has no such gaps, and its memory may be full.
+  the last of its threads (docs/scale.md has what that gives). A GPU has no such gaps, and its memory may be full. One
+  more batch is held, so that a thread that is done has another.
   """
 
   def __init__(self, predict_fn: PredictFn, strategy: tf.distribute.Strategy):
