@@ -216,6 +216,11 @@ class Labeller:
         report(0, 0)
     return results
 
+  def _add_labels(self, predicted: teachers.Predicted, shard: label_shard_lib.LabelShard) -> None:
+    """Adds images to the shard that is being made, with what the teacher predicts for them; in the host's thread."""
+    for batch, outputs in zip(predicted.group, predicted.outputs, strict=True):
+      shard.add_predictions(batch.records, outputs)
+
   def _finished(self, label_file: str, image_bytes: int) -> manifest_lib.ShardResult | None:
     """The result of an earlier run if it is valid for these images and settings, else None."""
     result = manifest_lib.read_marker(label_file)
@@ -250,7 +255,7 @@ class Labeller:
         shard = label_shard_lib.LabelShard(image_file, self._format, self._left_out)
         images = 0
         while isinstance(item := next(predictions), teachers.Predicted):
-          yield from host.then(functools.partial(item.add_to, shard))
+          yield from host.then(functools.partial(self._add_labels, item, shard))
           images += sum(len(batch.records) for batch in item.group)
           report(images, item.group[-1].records[-1].end)
         yield from host.then(functools.partial(shard.write, label_file, item, self._settings))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from official_selftrain.pseudo_labels import batches, formats, label_shard
+from official_selftrain.pseudo_labels import batches, formats
 
 PredictFn = Callable[[dict[str, tf.Tensor]], formats.Predictions]
 
@@ -21,11 +21,6 @@ class Predicted(NamedTuple):
 
   group: list[batches.Batch]
   outputs: list[formats.Predictions]
-
-  def add_to(self, shard: label_shard.LabelShard) -> None:
-    """Adds the images to their label shard."""
-    for batch, predictions in zip(self.group, self.outputs, strict=True):
-      shard.add_predictions(batch.records, predictions)
 
 
 class Teacher:

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from official_selftrain.pseudo_labels import (
   label_shard,
   labeller,
   segmentation,
+  teachers,
 )
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.pseudo_labels.importers import entries
@@ -99,15 +100,10 @@ class Importer(labeller.Labeller):
     self.found.earlier_shards += result is not None
     return result
 
-  def _predict(
-    self, group: Sequence[batches.Batch], shard: label_shard.LabelShard
-  ) -> Callable[[], None]:
-    def add() -> None:
-      for batch in group:
-        for image in batch.records:
-          self._add(image, shard)
-
-    return add
+  def _add_labels(self, predicted: teachers.Predicted, shard: label_shard.LabelShard) -> None:
+    for batch in predicted.group:
+      for image in batch.records:
+        self._add(image, shard)
 
   def _add(self, image: batches.ImageRecord, shard: label_shard.LabelShard) -> None:
     """Adds one image."""
@@ -259,8 +255,9 @@ def _measure(encoded: tf.Tensor) -> dict[str, tf.Tensor]:
 
 
 def _no_outputs(features: Mapping[str, tf.Tensor]) -> formats.Predictions:
-  """There is no teacher."""
-  raise NotImplementedError(f'An importer predicts nothing from {sorted(features)}.')
+  """Nothing: there is no teacher, and `_add_labels` does not ask for it."""
+  del features
+  return {}
 
 
 def label_format_of(task: str, class_names: Sequence[str], max_boxes: int) -> LabelFormat:
