@@ -47,10 +47,10 @@ class Row:
 
 
 def rows(study: dict[str, Any]) -> list[Row]:
-  """The rows of one study.json, in its order."""
+  """The rows of one study.json, in its order; none of runs without a control."""
   found = []
   for each in study['effects']:
-    if each['choice'] != 'self-training' or each['model'] != 'student':
+    if (each['choice'], each['model'], each['baseline']) != ('self-training', 'student', 'control'):
       continue
     # Axes with a single value tell nothing apart.
     context = {

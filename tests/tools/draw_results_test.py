@@ -12,12 +12,22 @@ STUDY = {
     {
       'choice': 'self-training',
       'model': 'student',
+      'baseline': 'control',
       'context': {'cut': cut, 'init': 'random'},
       'effect': {'mean': mean, 'outcome': outcome, 'over_images': {'low': -0.1, 'high': 0.4}},
     }
     for cut, mean, outcome in (('low', 0.1, 'noise'), ('high', 0.3, 'helps'))
   ]
-  + [{'choice': 'high', 'model': 'control', 'context': {'init': 'random'}, 'effect': {}}],
+  + [
+    {'choice': 'high', 'model': 'control', 'baseline': 'low', 'context': {}, 'effect': {}},
+    {
+      'choice': 'self-training',
+      'model': 'student',
+      'baseline': 'teacher',
+      'context': {},
+      'effect': {},
+    },
+  ],
   'results': [
     {
       'status': status,
