@@ -12,7 +12,7 @@ from official.core import base_trainer
 from official.core import config_definitions as cfg
 
 from official_selftrain.core import console, errors, memory
-from official_selftrain.pipeline import pseudo_loss_watch
+from official_selftrain.pipeline import loss_watch
 from official_selftrain.tasks import run_state, stream_specs
 
 HISTORY_FILE = 'history.jsonl'
@@ -130,8 +130,9 @@ class TrainingProgress:
     self._shown = shown_losses([stream.name for stream in streams])
     self._images_per_step = sum(stream.config.global_batch_size for stream in streams)
     self._last = (start_step, time.monotonic())
+    self._train_steps = train_steps
     self._is_used = False
-    self._watch = pseudo_loss_watch.PseudoLossWatch(name)
+    self._watch = loss_watch.LossWatch(name, self._images_per_step)
     self._trainer: base_trainer.Trainer | None = None
     self._guard: NonFiniteGuard | None = None
 
@@ -146,7 +147,7 @@ class TrainingProgress:
     step = int(self._trainer.global_step.numpy())
     values = {name: float(value) for name, value in output.items() if tf.rank(value) == 0}
     _append_line(self._path, json.dumps({'step': step, **values}))
-    self._watch(values)
+    self._watch(values, is_last=step >= self._train_steps)
     shown = {name.removesuffix('_loss'): values[name] for name in self._shown if name in values}
     rate = {'lr': values['learning_rate']} if 'learning_rate' in values else {}
     self._bar.update(

@@ -99,14 +99,14 @@ class NonFiniteGuardTest(tf.test.TestCase):
         guard(_losses(**losses))
 
 
-class PseudoLossWatchTest(tf.test.TestCase):
-  def said(self, *reports):
-    """What the reports of a training led to, with the number of the report that did."""
+class LossWatchTest(tf.test.TestCase):
+  def said(self, *reports, train_steps=99):
+    """What the reports of a training led to, one for each step, with the number of the report that did."""
     notes = []
-    progress = _progress(self.create_tempdir().full_path, train_steps=99, start_step=0)
+    progress = _progress(self.create_tempdir().full_path, train_steps, start_step=0)
     for number, losses in enumerate(reports, 1):
       progress.bind(_trainer(step=number), mock.Mock())
-      with mock.patch.object(actions.pseudo_loss_watch.console, 'note') as note:
+      with mock.patch.object(actions.loss_watch.console, 'note') as note:
         progress(_losses(**losses))
       notes += [(number, call.args[0]) for call in note.mock_calls]
     progress.close()
@@ -125,8 +125,17 @@ class PseudoLossWatchTest(tf.test.TestCase):
       self.assertEqual([number for number, _ in found], [3] if is_told else [])
     self.assertIn('is 1e+02 times the pseudo loss', found[0][1])
 
+  def test_simclr_that_does_no_better_than_guessing_is_told_at_the_end(self):
+    # Three images are six views, each of which could be with one of five: 0.2 by guessing, and 1% of the other 0.8.
+    for accuracy, is_told in ((0.2079, True), (0.2081, False), (0.0, True), (1.0, False)):
+      found = self.said(*[{'contrastive_accuracy': accuracy}] * 5, train_steps=5)
+      self.assertEqual([number for number, _ in found], [5] if is_told else [])
+    ((_, said),) = self.said({'contrastive_accuracy': 0.1}, train_steps=1)
+    self.assertIn('10.00% of the views find their partner, by guessing 20.00% would', said)
+    self.assertEqual(self.said({'contrastive_accuracy': 0.1}, train_steps=2), [])
+
   def test_other_trainings_have_no_such_losses(self):
-    self.assertEqual(self.said(*[{'training_loss': 0.0}] * 5), [])
+    self.assertEqual(self.said(*[{'training_loss': 0.0}] * 5, train_steps=5), [])
 
 
 class HistoryTest(tf.test.TestCase):
