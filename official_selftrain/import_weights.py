@@ -82,8 +82,7 @@ def _summary(imported: 'imagenet.Imported', output: str) -> str:
   from official_selftrain.checkpoints import imagenet, normalization
 
   images = normalization.describe(imported.source_normalization, imported.normalization)
-  start = [f'task.init_checkpoint={output}', 'task.init_checkpoint_modules=backbone']
-  items = [*imagenet.override(imported.settings, 'task.model'), *start]
+  items = [f'init={output}', *imagenet.override(imported.settings, 'task.model')]
   return (
     f'{imported.source}: {imported.accounting.text()}\nnormalisation of images: {images}\n'
     f'written to {output}; train.py starts from it with\n  --params_override={",".join(items)}'

@@ -245,6 +245,12 @@ class SelfTrainingExperiment(SupervisedExperiment):
     ):
       if self.init and given:
         raise errors.ConfigError(f'init is {self.init!r} and {name} {given!r}: give one of them.')
+    if self.task.init_checkpoint and self.student_starts_from != 'checkpoint':
+      raise errors.ConfigError(
+        f'task.init_checkpoint is {self.task.init_checkpoint!r}, but no model starts from it: the teacher starts from '
+        'teacher.init_checkpoint, and task.self_training.student_init is '
+        f'{self.student_starts_from!r}. init names one start for all models.'
+      )
     if self.has_init and self.teacher.checkpoint and self.student_starts_from != 'checkpoint':
       raise errors.ConfigError(
         f'init is {self.init!r}, but teacher.checkpoint gives a finished teacher, and no student starts from init: '

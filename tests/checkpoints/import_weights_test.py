@@ -169,12 +169,12 @@ class ProgramTest(ImportCase):
 
   def test_train_py_starts_from_it(self):
     override = self.said.split('--params_override=')[1].strip()
-    params = config.load_experiment('retinanet_supervised', [], override)
-    self.assertEqual(params.task.model.norm_activation.activation, 'relu6')
-    self.assertEqual(params.task.init_checkpoint, self.output)
+    for name in ('retinanet_supervised', 'retinanet_selftrain'):
+      params = config.load_experiment(name, [], override)
+      self.assertEqual(params.task.model.norm_activation.activation, 'relu6')
+      self.assertEqual(params.init, self.output)
     model = task_factory.get_task(params.task).build_model()
-    modules = params.task.init_checkpoint_modules
-    accounting = restore.restore(model, restore.find(self.output), modules)
+    accounting = restore.restore(model, restore.find(params.init), 'backbone')
     self.assertLen(accounting.restored, 245)
     raw = raw_images(*params.task.model.input_size[:2])
     level = model.backbone(normalized(raw))['3']

@@ -66,6 +66,11 @@ class CheckTest(tf.test.TestCase):
     )
     params = _load('task.self_training.student_init=checkpoint,task.init_checkpoint=some/ckpt-1')
     self.assertEqual(params.task.init_checkpoint, 'some/ckpt-1')
+    for start in ('teacher', 'random'):
+      self.assert_refused(
+        f'task.self_training.student_init={start},task.init_checkpoint=some/ckpt-1',
+        rf"init_checkpoint is 'some/ckpt-1', but no model starts from it.*student_init is '{start}'",
+      )
 
   def test_labels(self):
     for name in ('batch_size', 'max_boxes'):
