@@ -46,6 +46,7 @@ class RetinaNetModel(retinanet_model.RetinaNetModel):
     images: tf.Tensor,
     image_shape: tf.Tensor | None,
     generator: detection_generator.DetectionGenerator,
+    with_finite: bool = False,
   ) -> Mapping[str, tf.Tensor]:
     """Detections with another generator than the model's own, which does not run.
 
@@ -53,15 +54,17 @@ class RetinaNetModel(retinanet_model.RetinaNetModel):
       images: normalised, float32 [batch, height, width, 3].
       image_shape: [batch, 2], height and width in pixels to which boxes are clipped, or None.
       generator: decodes and suppresses.
+      with_finite: adds `is_finite`, bool [batch], of all raw outputs: suppression takes a NaN score for none at all.
 
     Returns:
       See `DetectionGenerator`.
     """
     raw = self.raw_outputs(images)
     with tf.name_scope(ANSWERS):
-      return generator(
+      found = generator(
         raw.boxes, raw.scores, self._anchor_boxes(images), image_shape, raw.attributes
       )
+      return {**found, 'is_finite': _is_finite(raw)} if with_finite else found
 
   def call(
     self,
@@ -117,6 +120,13 @@ class RetinaNetModel(retinanet_model.RetinaNetModel):
     anchors = anchor.Anchor(image_size=tuple(images.shape[1:3]), **settings).multilevel_boxes
     multiples = [tf.shape(images)[0], 1, 1, 1]
     return {level: tf.tile(boxes[tf.newaxis], multiples) for level, boxes in anchors.items()}
+
+
+def _is_finite(raw: RawOutputs) -> tf.Tensor:
+  """Whether all scores and boxes of an image are, bool [batch]."""
+  outputs = [*raw.scores.values(), *raw.boxes.values()]
+  each = [tf.reduce_all(tf.math.is_finite(output), axis=[1, 2, 3]) for output in outputs]
+  return tf.reduce_all(tf.stack(each), axis=0)
 
 
 def retinanet(

@@ -180,12 +180,16 @@ def build(model: configs.DetectionModel, portable: bool = False) -> DetectionGen
   return _build(model, sigma, f'{_SETTINGS}.soft_nms_sigma', portable)
 
 
-def build_for_labels(model: configs.DetectionModel, soft_nms_sigma: float) -> DetectionGenerator:
+def build_for_labels(
+  model: configs.DetectionModel, soft_nms_sigma: float, min_score: float = 1.0, max_boxes: int = 0
+) -> DetectionGenerator:
   """The same with the suppression of labelling.
 
   Args:
     model: `task.model`.
     soft_nms_sigma: `labels.soft_nms_sigma`, in place of the model's own; 0 is hard suppression.
+    min_score: boxes from this score on are found, whatever the model's own threshold; `labels.min_score`.
+    max_boxes: at least as many boxes are found in an image; `labels.max_boxes`.
 
   Returns:
     The layer.
@@ -193,7 +197,16 @@ def build_for_labels(model: configs.DetectionModel, soft_nms_sigma: float) -> De
   Raises:
     ConfigError: see `build`.
   """
-  return _build(model, soft_nms_sigma, 'labels.soft_nms_sigma')
+  deeper = model.replace()
+  settings, tflite = (
+    deeper.detection_generator,
+    deeper.detection_generator.tflite_post_processing,
+  )
+  settings.pre_nms_score_threshold = min(settings.pre_nms_score_threshold, min_score)
+  settings.max_num_detections = max(settings.max_num_detections, max_boxes)
+  tflite.nms_score_threshold = min(tflite.nms_score_threshold, min_score)
+  tflite.max_detections = max(tflite.max_detections, max_boxes)
+  return _build(deeper, soft_nms_sigma, 'labels.soft_nms_sigma')
 
 
 def _build(

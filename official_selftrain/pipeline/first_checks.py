@@ -16,6 +16,7 @@ from official_selftrain.pipeline import (
   selftrain_graph,
   validation_records,
 )
+from official_selftrain.pseudo_labels import labeller
 from official_selftrain.tasks import contract, stream_specs
 
 
@@ -34,6 +35,7 @@ def check(params: runs.SelfTrainingExperiment, facts: data.DataFacts) -> None:
   data.check_augmentation(params)
   data.check_files(params.task, is_training=True)
   data.check_truth(facts)
+  _check_unlabelled(params)
   data.check_first_records(task)
   validation_records.check(params.task, facts.class_names)
   pretrained.check(params)
@@ -81,6 +83,12 @@ def _as_set(kind: str, params: runs.SelfTrainingExperiment, text: str) -> str:
   own = 'control' if kind == selftrain_graph.CONTROL else 'teacher'
   batch = f'{own}.global_batch_size (0 takes that of both streams together)'
   return text.replace('task.train_data.global_batch_size', batch, 1)
+
+
+def _check_unlabelled(params: runs.SelfTrainingExperiment) -> None:
+  """Raises DataError for unlabelled files that the labeller will refuse, or whose labels will not be found."""
+  name = 'task.pseudo_data.input_path'
+  labeller.check_image_files(tfrecords.match_files(params.task.pseudo_data.input_path, name))
 
 
 def _check_ceiling(params: runs.SelfTrainingExperiment, task: contract.TrainableTask) -> None:

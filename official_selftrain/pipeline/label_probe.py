@@ -11,6 +11,7 @@ import tensorflow as tf
 from official_selftrain.core import console, errors, memory
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import labelling
+from official_selftrain.pseudo_labels import shards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +74,7 @@ def measure(request: labelling.Request, probe_images: int) -> Probe:
   teacher = labelling.make_labeller(request)
   with tempfile.TemporaryDirectory() as folder:
     sample = os.path.join(folder, os.path.basename(request.images[0]))
-    with tf.io.TFRecordWriter(sample) as writer:
-      records = tfrecords.readable(request.images[0]).as_numpy_iterator()
-      for record in itertools.islice(records, probe_images):
-        writer.write(record)
+    _write_sample(sample, request.images[0], probe_images)
     teacher.run_one(sample, os.path.join(folder, 'first'))
     warm = time.monotonic()
     result = teacher.run_one(sample, os.path.join(folder, 'second'))
@@ -90,9 +88,27 @@ def measure(request: labelling.Request, probe_images: int) -> Probe:
   )
 
 
+def _write_sample(sample: str, path: str, most: int) -> None:
+  """Copies the first records of a file that can be read, `most` at most.
+
+  Raises:
+    DataError: there is none.
+  """
+  found = (record.serialized for record in shards.iterate(path) if record.serialized)
+  records = list(itertools.islice(found, most))
+  if not records:
+    raise errors.DataError(
+      f'The unlabelled image file {path} has no record that can be read. It must be a TFRecord file without '
+      'compression.'
+    )
+  with tf.io.TFRecordWriter(sample) as writer:
+    for record in records:
+      writer.write(record)
+
+
 def count(path: str) -> int:
-  """Records in a file, compressed or not."""
+  """Records in a file, those that cannot be read included."""
   try:
     return tfrecords.count_records(path)
   except errors.DataError:
-    return sum(1 for _ in tfrecords.readable(path))
+    return sum(1 for _ in shards.iterate(path))

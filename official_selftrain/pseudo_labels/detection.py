@@ -10,6 +10,7 @@ from official_selftrain.core import errors, keys
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import formats, histograms
 
+_NOT_FINITE = 'the teacher predicted a NaN or infinite box or score'
 _SIDES = (keys.BOX_YMIN, keys.BOX_XMIN, keys.BOX_YMAX, keys.BOX_XMAX)
 
 
@@ -18,7 +19,8 @@ class BoxFormat:
   """The `LabelFormat` of boxes.
 
   A prediction for one image has `boxes` float `[n, 4]` (ymin, xmin, ymax, xmax) relative to the
-  sides of the original image, `scores` float `[n]` in [0, 1] and `classes` integer `[n]`.
+  sides of the original image, `scores` float `[n]` in [0, 1] and `classes` integer `[n]`. `is_finite`
+  bool, if there, is of all that the network said before suppression, which takes a NaN score for no object.
 
   Attributes:
     num_classes: classes of the teacher's model, with the background as class 0.
@@ -50,7 +52,7 @@ class BoxFormat:
         f'{classes.shape}; allowed are [n, 4], [n] and [n]'
       )
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-      raise formats.UnusablePredictionError('the teacher predicted a NaN or infinite box or score')
+      raise formats.UnusablePredictionError(_NOT_FINITE)
     outside = classes[(classes < 0) | (classes >= self.num_classes)]
     if outside.size:
       raise errors.DataError(
@@ -79,6 +81,8 @@ class BoxFormat:
     scores = np.asarray(prediction['scores'], np.float32)
     classes = np.asarray(prediction['classes']).astype(np.int64)
     self._check(boxes, scores, classes)
+    if not prediction.get('is_finite', True):
+      raise formats.UnusablePredictionError(_NOT_FINITE)
     boxes = np.clip(boxes, 0.0, 1.0)
     has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     chosen = np.flatnonzero(has_area & (scores >= np.float32(self.min_score)))

@@ -147,12 +147,16 @@ def _forget(folder: str) -> None:
   from official_selftrain.pseudo_labels import manifest
 
   pattern = manifest.marker_path(os.path.join(glob.escape(folder), '*.tfrecord'))
-  for path in (*glob.glob(pattern), os.path.join(folder, manifest.FILE_NAME)):
-    os.remove(path)
+  label_files = [path.removesuffix('.json') for path in glob.glob(pattern)]
+  manifest.remove(folder, label_files)
 
 
 def _tell(labels: 'entries.Entries', found: 'importing.Found') -> None:
   """Notes what was left out or did not meet."""
+  if labels.num_strays:
+    console.note(
+      f'{labels.num_strays} of the {labels.num_labels} boxes are of images that the labels do not list.'
+    )
   unused = labels.num_images - labels.num_used
   if unused and not found.earlier_shards:
     console.note(

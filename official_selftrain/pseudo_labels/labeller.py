@@ -133,7 +133,7 @@ class Labeller:
     results = self._label_missing(check_image_files(image_files), output_dir, progress)
     ordered = [results[path] for path in image_files]
     manifest = manifest_lib.save(output_dir, self._format, self._provenance, ordered)
-    _check_any_usable(manifest)
+    self._check_any_usable(manifest)
     return manifest
 
   def run_share(
@@ -195,6 +195,9 @@ class Labeller:
         results[path] = done
     pending = [(path, label_files[path]) for path in sizes if path not in results]
     logging.info('%d of %d label shards are already done', len(results), len(sizes))
+    if pending:
+      # What an earlier labelling says of other labels must not stand beside these, whenever this one is stopped.
+      manifest_lib.remove(output_dir, [label_file for _, label_file in pending])
 
     images_of_shards = 0
 
@@ -220,6 +223,21 @@ class Labeller:
     """Adds images to the shard that is being made, with what the teacher predicts for them; in the host's thread."""
     for batch, outputs in zip(predicted.group, predicted.outputs, strict=True):
       shard.add_predictions(batch.records, outputs)
+
+  def _check_any_usable(self, manifest: manifest_lib.Manifest) -> None:
+    """Raises DataError if every image is a dead letter: that is a wrong input, not a bad image."""
+    if manifest.dead == manifest.images:
+      first = manifest.dead_letters[0]
+      is_left_out = first.reason in self._left_out.values()
+      expected = (
+        ''
+        if is_left_out
+        else f'. Expected: TFRecord files of tf.Examples with {keys.IMAGE_ENCODED}'
+      )
+      raise errors.DataError(
+        f'None of the {manifest.images} unlabelled images could be used. The first one, record '
+        f'{first.index} of {first.shard}: {first.reason}{expected}'
+      )
 
   def _finished(self, label_file: str, image_bytes: int) -> manifest_lib.ShardResult | None:
     """The result of an earlier run if it is valid for these images and settings, else None."""
@@ -307,14 +325,3 @@ def check_image_files(image_files: Sequence[str]) -> dict[str, int]:
         f'The unlabelled image file {path} holds no record (0 bytes); remove it or write it again'
       )
   return sizes
-
-
-def _check_any_usable(manifest: manifest_lib.Manifest) -> None:
-  """Raises DataError if every image is a dead letter: that is a wrong input, not a bad image."""
-  if manifest.dead == manifest.images:
-    first = manifest.dead_letters[0]
-    raise errors.DataError(
-      f'None of the {manifest.images} unlabelled images could be used. The first one, record '
-      f'{first.index} of {first.shard}: {first.reason}. Expected: TFRecord files of '
-      f'tf.Examples with {keys.IMAGE_ENCODED}'
-    )

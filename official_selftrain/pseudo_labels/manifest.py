@@ -134,6 +134,12 @@ def write_marker(label_path: str | os.PathLike[str], result: ShardResult) -> Non
   files.write_json(marker_path(label_path), dataclasses.asdict(result))
 
 
+def remove(folder: str | os.PathLike[str], label_files: Sequence[str | os.PathLike[str]]) -> None:
+  """Takes back the manifest of a folder and the markers of label shards, as far as there are any, before a change."""
+  for path in (os.path.join(folder, FILE_NAME), *map(marker_path, label_files)):
+    pathlib.Path(path).unlink(missing_ok=True)
+
+
 def read_marker(label_path: str | os.PathLike[str]) -> ShardResult | None:
   """Reads the marker of a label shard; None without one that this version understands."""
   try:

@@ -245,7 +245,7 @@ def mismatch_error(error: Exception) -> errors.LabelMismatchError | None:
   sentence = found.group(1).replace("\\'", "'")
   return errors.LabelMismatchError(
     f'Pseudo labels do not belong to the images: {sentence}. The image files were changed, '
-    'reordered or exchanged after they were labelled; restore them or write the labels again'
+    'reordered or exchanged after they were labelled; restore them, or delete the labels and write them again'
   )
 
 
@@ -286,7 +286,8 @@ def check_labels_match(image_files: Sequence[str], label_dir: str) -> manifest_l
     raise errors.LabelMismatchError(
       f'{len(image_files)} image files are read, but {len(manifest.shards)} were labelled. {advice}'
     )
-  integrity.check_dates(label_dir, manifest.shards, advice)
+  changed = f'Restore it, or delete it and write the labels in {label_dir} again'
+  integrity.check_dates(label_dir, manifest.shards, changed)
   return manifest
 
 

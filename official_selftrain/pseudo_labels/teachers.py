@@ -27,8 +27,9 @@ class Teacher:
   """Predicts on all replicas of a strategy, each of which has a batch of its own.
 
   With one replica on processors two batches are predicted at a time: one fills the gaps in which the other waits for
-  the last of its threads (docs/scale.md has what that gives). A GPU has no such gaps, and its memory may be full. One
-  more batch is held, so that a thread that is done has another.
+  the last of its threads (docs/scale.md has what that gives), and one more is held, so that a thread that is done has
+  another. A GPU has no such gaps, and its memory may be full: one batch is predicted while the caller looks at the one
+  before it.
   """
 
   def __init__(self, predict_fn: PredictFn, strategy: tf.distribute.Strategy):
@@ -41,7 +42,8 @@ class Teacher:
     self._predict_fn = predict_fn
     self._strategy = strategy
     devices = tf.config.list_logical_devices('GPU') + tf.config.list_logical_devices('TPU')
-    self._at_a_time = 1 if devices or strategy.num_replicas_in_sync > 1 else 2
+    is_one = bool(devices) or strategy.num_replicas_in_sync > 1
+    self._at_a_time, self._ahead = (1, 0) if is_one else (2, 2)
 
   @contextlib.contextmanager
   def predictions(
@@ -73,7 +75,7 @@ class Teacher:
         ahead.append(group)
       else:
         ahead.append(pool.submit(self._predict, group))
-      if len(ahead) > self._at_a_time:
+      if len(ahead) > self._ahead:
         yield _finished(ahead.popleft())
     yield from map(_finished, ahead)
 

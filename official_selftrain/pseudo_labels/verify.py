@@ -228,7 +228,7 @@ def _run(label_dir: str, images: str | None) -> None:
   if wrong:
     raise errors.LabelMismatchError(
       f'{len(wrong)} of {len(results)} label shards in {label_dir} are wrong. The first, {wrong[0].entry.label_file}, '
-      f'{wrong[0].fault}. Restore the files, or write the labels again'
+      f'{wrong[0].fault}. Restore the files, or delete them and write the labels again'
     )
 
 

@@ -49,7 +49,9 @@ def labelling_functions(
   own = (config.input_size[0], config.input_size[1])
   all_sizes = sizes(config, labels.scales)
   further = [size for size in all_sizes if size != own]
-  generator = detection_generator.build_for_labels(config, labels.soft_nms_sigma)
+  generator = detection_generator.build_for_labels(
+    config, labels.soft_nms_sigma, labels.min_score, labels.max_boxes
+  )
   models = {size: model if size == own else _copy(config, model, size) for size in all_sizes}
   suppression = config.detection_generator
 
@@ -61,12 +63,14 @@ def labelling_functions(
       image, info = (inputs[name] for name in names)
       for is_mirrored in (False, True)[: 1 + labels.flip]:
         views.append(_view(models[size], image, info, generator, is_mirrored))
-    boxes, scores, classes = (tf.stack(values, axis=1) for values in zip(*views, strict=True))
+    boxes, scores, classes, is_finite = (
+      tf.stack(values, axis=1) for values in zip(*views, strict=True)
+    )
     fused = box_fusion.fuse(
       boxes,
       scores,
       classes,
-      suppression.max_num_detections,
+      max(suppression.max_num_detections, labels.max_boxes),
       suppression.nms_iou_threshold,
       suppression.use_class_agnostic_nms,
     )
@@ -75,6 +79,7 @@ def labelling_functions(
       'scores': fused.scores,
       'classes': fused.classes,
       'num_detections': fused.num_boxes,
+      'is_finite': tf.reduce_all(is_finite, axis=1),
     }
 
   return parsing.inference_preprocessor(config, further), predict
@@ -102,18 +107,20 @@ def _view(
   info: tf.Tensor,
   generator: detection_generator.DetectionGenerator,
   is_mirrored: bool,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-  """Boxes [batch, n, 4] relative to the original image, scores and classes [batch, n] of one view."""
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+  """Boxes [batch, n, 4] relative to the original image, scores and classes [batch, n], `is_finite` [batch]."""
   # Height and width of the part of the frame that shows the image.
   content = tf.round(info[:, 0, :] * info[:, 2, :])
   if is_mirrored:
     # Only that part, so that the padding stays where it was in training.
     image = tf.reverse_sequence(image, tf.cast(content[:, 1], tf.int32), seq_axis=2, batch_axis=0)
-  found = model.detect(image, info[:, 1, :], generator)
+  found = model.detect(image, info[:, 1, :], generator, with_finite=True)
   boxes = found['detection_boxes'] / tf.tile(content, [1, 2])[:, None, :]
   if is_mirrored:
     ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
     boxes = tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)
-  is_found = tf.range(tf.shape(boxes)[1])[None] < found['num_detections'][:, None]
+  # Version 3 of the suppression counts in float32.
+  count = tf.cast(found['num_detections'], tf.int32)
+  is_found = tf.range(tf.shape(boxes)[1])[None] < count[:, None]
   scores = tf.where(is_found, found['detection_scores'], 0.0)
-  return boxes, scores, tf.cast(found['detection_classes'], tf.int32)
+  return boxes, scores, tf.cast(found['detection_classes'], tf.int32), found['is_finite']

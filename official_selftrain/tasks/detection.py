@@ -241,25 +241,29 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
 
     Returns:
       `preprocess(encoded)` -> inputs of one image; `predict(inputs)` -> `boxes` float32 [batch, n, 4] yxyx relative to
-      the original image, `scores` [batch, n], `classes` [batch, n], `num_detections` [batch].
+      the original image, `scores` [batch, n], `classes` [batch, n], `num_detections` [batch], and `is_finite` [batch],
+      of all that the network says of the image.
     """
     config = self.task_config.model
     if labels and labels.has_views:
       return box_views.labelling_functions(config, model, labels)
     generator = model.detection_generator
     if labels:
-      generator = detection_generator.build_for_labels(config, labels.soft_nms_sigma)
+      generator = detection_generator.build_for_labels(
+        config, labels.soft_nms_sigma, labels.min_score, labels.max_boxes
+      )
 
     @tf.function
     def predict(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
       info = inputs['image_info']
-      found = model.detect(inputs['image'], info[:, 1, :], generator)
+      found = model.detect(inputs['image'], info[:, 1, :], generator, with_finite=True)
       original, scale = info[:, None, 0, :], info[:, None, 2, :]
       return {
         'boxes': found['detection_boxes'] / tf.tile(original * scale, [1, 1, 2]),
         'scores': found['detection_scores'],
         'classes': found['detection_classes'],
         'num_detections': found['num_detections'],
+        'is_finite': found['is_finite'],
       }
 
     return parsing.inference_preprocessor(config), predict

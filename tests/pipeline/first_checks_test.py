@@ -1,7 +1,11 @@
-"""Batches of all trainings of a run are checked before the first one."""
+"""What is checked of a run before its first training: batches of all trainings, unlabelled files."""
 
+import os
+import tempfile
 import unittest
 from unittest import mock
+
+import tensorflow as tf
 
 from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.core import config, errors
@@ -60,6 +64,29 @@ class CheckBatchesTest(unittest.TestCase):
     self.assert_accepted(odd, evaluates=False)
     with self.assertRaisesRegex(errors.ConfigError, '^teacher: task.validation_data.global_batch'):
       self.assert_accepted(odd)
+
+
+class UnlabelledTest(unittest.TestCase):
+  def test_files_that_the_labeller_would_refuse_are_refused_before_the_teacher_is_trained(self):
+    with tempfile.TemporaryDirectory() as folder:
+      paths = [os.path.join(folder, name) for name in ('a/x', 'b/x', 'a/y')]
+      for path in paths:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with tf.io.TFRecordWriter(path) as writer:
+          writer.write(b'record')
+      open(paths[2], 'wb').close()
+      params = config.load_experiment('retinanet_selftrain', [], '').replace()
+      for chosen, message in (
+        (paths[:1], None),
+        (paths[:2], '2 unlabelled image files are called x'),
+        ([paths[0], paths[2]], 'a/y holds no record'),
+      ):
+        params.task.pseudo_data.input_path = ','.join(chosen)
+        if message is None:
+          self.assertIsNone(first_checks._check_unlabelled(params))
+          continue
+        with self.assertRaisesRegex(errors.DataError, message):
+          first_checks._check_unlabelled(params)
 
 
 if __name__ == '__main__':

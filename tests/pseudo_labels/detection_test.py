@@ -42,6 +42,13 @@ class EncodeTest(tf.test.TestCase):
     )
     return self.format.decode(parsed)
 
+  def test_what_the_network_says_besides_boxes_must_be_finite_too(self):
+    nothing = {'boxes': np.zeros([0, 4]), 'scores': np.zeros(0), 'classes': np.zeros(0, np.int64)}
+    with self.assertRaisesRegex(formats.UnusablePredictionError, 'NaN or infinite box or score'):
+      self.format.encode({**nothing, 'is_finite': np.bool_(False)})
+    features = self.format.encode({**nothing, 'is_finite': np.bool_(True)})
+    self.assertEqual(self.format.num_objects(features), 0)
+
   def test_round_trip_is_sorted_clipped_and_without_worthless_boxes(self):
     features = self.format.encode(_prediction())
     self.assertEqual(self.format.num_objects(features), 3)

@@ -204,7 +204,7 @@ class ReaderTest(_Case):
     self.assertRegex(
       str(error),
       "image with id 'id-0' is read with the pseudo labels of id 'id-6', record 0 of its shard.*"
-      'write the labels again',
+      'delete the labels and write them again',
     )
 
   def test_reordered_records_are_a_mismatch(self):

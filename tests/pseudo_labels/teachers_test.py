@@ -63,6 +63,20 @@ class TeacherTest(tf.test.TestCase):
       self.assertEqual(_numbers(found), [(0, 0.0), (2, 4.0), None])
     self.assertEqual(at_once, [False] * 4)
 
+  def test_with_replicas_nothing_is_predicted_beyond_the_group_that_is_asked_for(self):
+    begun = []
+
+    def predict(features):
+      begun.append(float(features['image'][0]))
+      return {'twice': features['image']}
+
+    teacher = teachers.Teacher(predict, replicas.two_replicas())
+    with teacher.predictions(iter([*map(_batch, range(6)), batches.EndOfShard(6, {})])) as found:
+      for images in (2, 4, 6):
+        next(found)
+        time.sleep(0.1)
+        self.assertLen(begun, images)
+
   def test_what_was_not_begun_is_given_up(self):
     begun = []
 

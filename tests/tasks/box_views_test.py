@@ -73,7 +73,7 @@ class ViewsTest(tf.test.TestCase):
     inputs = tf.nest.map_structure(lambda value: value[None], preprocess(tf.io.encode_png(pixels)))
     alone = predict(inputs)
     expected = box_fusion.fuse(
-      alone['boxes'][:, None], alone['scores'][:, None], alone['classes'][:, None], 20
+      alone['boxes'][:, None], alone['scores'][:, None], alone['classes'][:, None], 100
     )
     found = _predict(self._functions(scales=[1.5]), pixels)
     count = int(expected.num_boxes[0])
@@ -102,6 +102,47 @@ class ViewsTest(tf.test.TestCase):
     settings = configs.BoxLabelling(scales=[1.5])
     found = _predict(self.task.labelling_functions(with_more, settings), pixels)
     self.assertAllClose(found['boxes'], _predict(self._functions(scales=[1.5]), pixels)['boxes'])
+
+  def test_as_many_boxes_and_as_low_scores_as_labels_ask_for(self):
+    task = _task()
+    # What evaluation leaves out, labels may have.
+    task.task_config.model.detection_generator.override(
+      {'pre_nms_score_threshold': 0.3, 'max_num_detections': 5}
+    )
+    pixels = _pixels(64, 64)
+    for views in ({}, {'flip': True}):
+      settings = configs.BoxLabelling(min_score=0.0, max_boxes=20, **views)
+      found = _predict(task.labelling_functions(self.model, settings), pixels)
+      self.assertBetween(len(found['scores']), 6, 20)
+      self.assertBetween(found['scores'].min(), 0.0, 0.3)
+    few = configs.BoxLabelling(min_score=0.9, max_boxes=1)
+    self.assertLessEqual(
+      len(_predict(task.labelling_functions(self.model, few), pixels)['scores']), 5
+    )
+
+  def test_every_version_of_the_suppression(self):
+    pixels, settings = _pixels(64, 64), configs.BoxLabelling(flip=True)
+    expected = _predict(self._functions(flip=True), pixels)
+    self.assertNotEmpty(expected['boxes'])
+    for version in ('v1', 'v2', 'v3', 'batched'):
+      task = _task()
+      task.task_config.model.detection_generator.nms_version = version
+      found = _predict(task.labelling_functions(self.model, settings), pixels)
+      self.assertNotEmpty(found['boxes'], version)
+      self.assertAllClose(found['scores'][0], expected['scores'][0], atol=1e-5)
+
+  def test_scores_that_are_not_numbers_are_told_from_no_objects(self):
+    broken = _model(self.task)
+    # Of the classes alone: boxes stay finite.
+    bias = next(w for w in broken.head.weights if w.name.endswith('scores/bias:0'))
+    bias.assign(tf.fill(bias.shape, float('nan')))
+    for views in ({}, {'flip': True}):
+      settings = configs.BoxLabelling(**views)
+      for model, is_finite in ((broken, False), (self.model, True)):
+        preprocess, predict = self.task.labelling_functions(model, settings)
+        image = preprocess(tf.io.encode_png(_pixels(64, 64)))
+        found = predict(tf.nest.map_structure(lambda value: value[None], image))
+        self.assertAllEqual(found['is_finite'], [is_finite])
 
   def test_a_frozen_backbone_is_copied_too(self):
     # Keras orders the weights of a block by what is trained.

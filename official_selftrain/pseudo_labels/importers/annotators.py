@@ -13,11 +13,13 @@ from official_selftrain.pseudo_labels.importers import entries
 _RECTANGLE = 'rectanglelabels'
 _TRUE = 'true'
 _IGNORED_NOTE = 'ignore band'
-# What both programs draw besides boxes.
-_SHAPES = frozenset(
+# What CVAT draws besides boxes.
+_SHAPES = frozenset({'polygon', 'polyline', 'points', 'ellipse', 'cuboid', 'skeleton', 'mask'})
+# What Label Studio says of a whole image or of another region; everything else is a region of its own.
+_REMARKS = frozenset(
   {
-    *('polygon', 'polyline', 'points', 'ellipse', 'cuboid', 'skeleton', 'mask'),
-    *('polygonlabels', 'brushlabels', 'ellipselabels', 'keypointlabels'),
+    *('choices', 'textarea', 'rating', 'number', 'taxonomy', 'datetime'),
+    *('pairwise', 'ranker', 'relation'),
   }
 )
 _BOXES_ALONE = 'Only upright boxes can be read: make one of it, or delete it.'
@@ -78,8 +80,11 @@ def _of_task(task: object, place: str) -> entries.Boxes:
       raise errors.DataError(f'{place}: {kind} has no result. Export the tasks as JSON.')
     kinds = [json_values.get(region, 'type') for region in result]
     for kind in kinds:
-      if isinstance(kind, str) and kind in _SHAPES:
-        raise errors.DataError(f'{place}: a region is of type {kind}. {_BOXES_ALONE}')
+      if kind != _RECTANGLE and kind not in _REMARKS:
+        raise errors.DataError(
+          f'{place}: a region is of type {kind}. Only upright boxes can be read, each with its class '
+          '(RectangleLabels): make one of it, or delete it.'
+        )
     regions = (r for r, kind in zip(result, kinds, strict=True) if kind == _RECTANGLE)
     return entries.Boxes(tuple(_region(each, place) for each in regions), is_relative=True)
   return entries.Boxes()

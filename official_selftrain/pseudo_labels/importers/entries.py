@@ -23,7 +23,7 @@ _TABLES = """
 CREATE TABLE images (key TEXT PRIMARY KEY, is_used INTEGER DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE names (name TEXT, rank INTEGER, path TEXT, key TEXT);
 CREATE TABLE expected (name TEXT, rank INTEGER, path TEXT, id TEXT, PRIMARY KEY (name, rank, id)) WITHOUT ROWID;
-CREATE TABLE labels (number INTEGER PRIMARY KEY, key TEXT, content TEXT);
+CREATE TABLE labels (number INTEGER PRIMARY KEY, key TEXT, size INTEGER, content TEXT);
 """
 _INDEXES = """
 CREATE INDEX by_name ON names (name, rank);
@@ -34,6 +34,9 @@ SELECT DISTINCT key, path FROM names WHERE name = ? AND rank = ?
 """
 _EXPECT = """
 INSERT OR IGNORE INTO expected VALUES (?, ?, ?, ?)
+"""
+_STRAYS = """
+SELECT key, sum(size) FROM labels WHERE size AND key NOT IN (SELECT key FROM images) GROUP BY key ORDER BY key
 """
 _WHOLE_NAME, _BASE_NAME = 1, 2
 # Programs that compute in float32 may end up a little above 1.
@@ -147,7 +150,9 @@ class Entries:
     kind = 'mask' if isinstance(labels, Mask) else 'boxes'
     text = json.dumps([kind, dataclasses.astuple(labels)])
     with _database_errors():
-      self._connection.execute('INSERT INTO labels (key, content) VALUES (?, ?)', [key, text])
+      self._connection.execute(
+        'INSERT INTO labels (key, size, content) VALUES (?, ?, ?)', [key, _size(labels), text]
+      )
 
   def add_each(self, found: Iterable[tuple[str, Labels]]) -> None:
     """`add_image` and `add` for (name, labels) of files that are about one image each.
@@ -163,10 +168,22 @@ class Entries:
       self.add(name, labels)
 
   def seal(self) -> None:
-    """Ends the adding."""
+    """Ends the adding.
+
+    Raises:
+      DataError: there are labels, and all of them have ids that no image was added with.
+    """
     with _database_errors():
       self._connection.execute('COMMIT')
       self._connection.executescript(_INDEXES)
+      strays = self._connection.execute(_STRAYS).fetchall()
+    self._num_strays = sum(count for _, count in strays)
+    if self._num_strays and self._num_strays == self.num_labels:
+      ids = ', '.join(repr(key) for key, _ in strays[:3])
+      raise errors.DataError(
+        f'The labels are of images with ids such as {ids}, and none of the {self.num_images} images has one of these; '
+        f'they have ids such as {", ".join(map(repr, self.examples(3)))}.'
+      )
 
   def expect(self, source_ids: Iterable[str]) -> None:
     """Says which images will be looked for, so that a part of a name that two of them share finds neither.
@@ -222,6 +239,16 @@ class Entries:
     return [path for (path,) in self._connection.execute(query, [form, rank])]
 
   @property
+  def num_labels(self) -> int:
+    """Number of boxes, or of masks."""
+    return self._count('SELECT coalesce(sum(size), 0) FROM labels')
+
+  @property
+  def num_strays(self) -> int:
+    """Number of those whose id no image was added with."""
+    return self._num_strays
+
+  @property
   def num_images(self) -> int:
     """Number of images that were added."""
     return self._count('SELECT count(*) FROM images')
@@ -265,6 +292,10 @@ def _check_scores(key: str, boxes: Iterable[Box]) -> None:
         f'The image {key!r} has a box with the score {box.score:g}; scores are numbers from 0 to 1. Divide percents by '
         '100, and turn logits into probabilities.'
       )
+
+
+def _size(labels: Labels) -> int:
+  return 1 if isinstance(labels, Mask) else len(labels.boxes)
 
 
 def _labels(text: str) -> Labels:

@@ -100,6 +100,9 @@ class Importer(labeller.Labeller):
     self.found.earlier_shards += result is not None
     return result
 
+  def _check_any_usable(self, manifest: manifest_lib.Manifest) -> None:
+    """Leaves it to `check_useful`, which knows more."""
+
   def _add_labels(self, predicted: teachers.Predicted, shard: label_shard.LabelShard) -> None:
     for batch in predicted.group:
       for image in batch.records:
@@ -230,9 +233,13 @@ def _read_png(path: str, height: int, width: int, values: mask_checks.Values) ->
 def check_useful(manifest: manifest_lib.Manifest, labels: entries.Entries, found: Found) -> None:
   """Raises DataError if labels and images, or their classes, have nothing to do with each other.
 
-  Nothing is known of shards that an earlier run had finished; with some, nothing is checked.
+  Of shards that an earlier run had finished it is only known how many images have labels.
   """
   if found.earlier_shards:
+    if labels.num_labels and not manifest.labelled:
+      raise errors.DataError(
+        f'None of the {manifest.images} images has a label. The same command, given again, begins anew and says why.'
+      )
     return
   if not labels.num_used:
     raise errors.DataError(
@@ -244,6 +251,12 @@ def check_useful(manifest: manifest_lib.Manifest, labels: entries.Entries, found
     names = ', '.join(f'{name!r} ({count})' for name, count in found.other_classes.most_common(5))
     raise errors.DataError(
       f'All boxes are of classes that are not in use: {names}. Give their names here with --rename=THEIRS=YOURS.'
+    )
+  if manifest.dead == manifest.images:
+    first = manifest.dead_letters[0]
+    raise errors.DataError(
+      f'None of the {manifest.images} images could be used. The first one, record {first.index} of {first.shard}: '
+      f'{first.reason}.'
     )
 
 

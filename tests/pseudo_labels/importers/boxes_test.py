@@ -246,13 +246,22 @@ class FilesTest(imported.ImportCase):
     self.load('label_studio', self.write('tasks.json', tasks))
     self.assertEqual(self.found(), {0: [], 1: WANTED[1], 2: [(2, 1.0, CAT)]})
     self.assertEqual(self.statuses()[3], 'dead')
-    brush = {'id': 'a', 'type': 'brushlabels', 'value': {'rle': []}}
-    tasks = [{'data': {'image': '1.png'}, 'annotations': [{'result': [brush]}]}]
-    self.assert_refused(
-      'task 0: a region is of type brushlabels. Only upright boxes',
-      'label_studio',
-      self.write('tasks.json', tasks),
-    )
+    # A remark is no region.
+    remark = {'id': 'b', 'type': 'choices', 'value': {'choices': ['blurred']}}
+    tasks = [{'data': {'image': '1.png'}, 'annotations': [{'result': [remark]}]}]
+    self.load('label_studio', self.write('tasks.json', tasks))
+    self.assertEqual(self.found()[1], [])
+
+  def test_regions_of_label_studio_that_are_no_boxes_with_a_class(self):
+    # The last two are what <Rectangle> and <Labels> make of one box.
+    for kind in ('brushlabels', 'brush', 'keypoint', 'polygon', 'new', 'rectangle', 'labels'):
+      region = {'id': 'a', 'type': kind, 'value': {}}
+      tasks = [{'data': {'image': '1.png'}, 'annotations': [{'result': [region]}]}]
+      self.assert_refused(
+        f'task 0: a region is of type {kind}. Only upright boxes',
+        'label_studio',
+        self.write('tasks.json', tasks),
+      )
 
   def test_how_label_studio_calls_images(self):
     result = [{'result': [{'type': 'rectanglelabels', 'value': _REGION}]}]

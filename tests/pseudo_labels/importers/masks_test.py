@@ -52,6 +52,25 @@ class MasksTest(imported.ImportCase):
     self.assertRegex(reasons[0], '1.png')
     self.assertRegex(reasons[1], '2.png.*7')
 
+  def test_masks_of_other_images_are_refused_with_their_names(self):
+    self.save('out/other.png', MASK)
+    for _ in range(2):  # Nothing of the first attempt stays.
+      self.assert_refused(
+        "None of the 1 images of the labels is among the 4 images.*such as 'other",
+        'png',
+        self.path('out'),
+        names='cat,dog',
+      )
+
+  def test_masks_that_all_do_not_fit_are_refused(self):
+    self.save('out/1.png', MASK[:8])
+    self.assert_refused(
+      'None of the 4 images could be used. The first one, record 0 of images.tfrecord: the labels do not mention',
+      'png',
+      self.path('out'),
+      names='cat,dog',
+    )
+
 
 if __name__ == '__main__':
   tf.test.main()

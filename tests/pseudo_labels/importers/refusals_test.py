@@ -2,11 +2,13 @@
 
 import os
 import pathlib
+import shutil
 from unittest import mock
 
 import tensorflow as tf
 
 from official_selftrain.datasets.sources import json_stream
+from official_selftrain.pseudo_labels import import_labels, manifest, shards
 from official_selftrain.pseudo_labels.importers import coco
 from tests.pseudo_labels import unlabelled
 from tests.pseudo_labels.importers import imported
@@ -98,6 +100,82 @@ class TwiceTest(imported.ImportCase):
     )
     self.write('out/in/1.txt', LINE)
     self.assert_refused("Two images have the id 'in/0.png', so", 'yolo', self.path('out'))
+
+
+class StraysTest(imported.ImportCase):
+  def dataset(self, *image_ids):
+    boxes = [{'image_id': each, 'category_id': 3, 'bbox': BBOX} for each in image_ids]
+    images = [{'id': n, 'file_name': f'in/{n}.png', 'height': 16, 'width': 24} for n in range(4)]
+    return {'images': images, 'annotations': boxes, 'categories': [{'id': 3, 'name': 'owl'}]}
+
+  def test_boxes_of_images_that_are_not_listed(self):
+    for form, more in (('coco', ()), ('coco_results', ('--annotation_file',))):
+      # The names, where ids are meant.
+      whole = self.dataset('in/1.png', 'in/2.png')
+      labels = self.write('labels.json', whole if form == 'coco' else whole['annotations'])
+      more = (*more, self.write('images.json', whole)) if more else ()
+      self.assert_refused(
+        "images with ids such as 'in/1.png', 'in/2.png', and none of the 4 images has .* ids such as '0', '1', '2'",
+        form,
+        labels,
+        *more,
+      )
+      some = self.dataset(1, 99, 98, 99)
+      labels = self.write('labels.json', some if form == 'coco' else some['annotations'])
+      self.load(form, labels, *more)
+      self.assertIn('3 of the 4 boxes are of images that the labels do not list.', self.err)
+      self.assertLen(self.found()[1], 1)
+
+  def test_labels_without_boxes_are_no_strays(self):
+    self.assertEqual(self.load('coco', self.write('a.json', self.dataset())).empty, 4)
+
+
+class AgainTest(imported.ImportCase):
+  def test_an_import_over_another_one_that_is_stopped_leaves_no_manifest(self):
+    unlabelled.write(
+      self.path('more.tfrecord'),
+      [unlabelled.record(unlabelled.png(n), f'more/{n}') for n in range(4)],
+    )
+    images = f'--images={self.path("*.tfrecord")}'
+    for name, class_id in (('first', 2), ('second', 1)):
+      for image in ('in/1', 'more/2'):
+        self.write(f'{name}/{image}.txt', f'{class_id} 0.5 0.5 0.5 0.5 0.9\n')
+    self.load('yolo', self.path('first'), images)
+    write, calls = shards.write, []
+
+    def stopped(path, records):
+      calls.append(path)
+      if len(calls) == 2:
+        raise KeyboardInterrupt
+      return write(path, records)
+
+    with mock.patch.object(shards, 'write', stopped):
+      self.assertEqual(self.main('yolo', self.path('second'), images)[0], 130)
+    left = sorted(os.listdir(self.path('labels')))
+    self.assertNotIn(manifest.FILE_NAME, left)
+    # The first shard, which is new, is done, the second is an old one and is not.
+    markers = [name for name in left if name.endswith('.json')]
+    self.assertEqual(markers, [os.path.basename(calls[0]) + '.json'])
+    again = self.load('yolo', self.path('second'), images)
+    shutil.rmtree(self.path('labels'))
+    self.assertEqual(self.load('yolo', self.path('second'), images), again)
+
+  def test_what_an_earlier_start_left_is_judged_by_its_labels(self):
+    unlabelled.write(
+      self.path('more.tfrecord'),
+      [unlabelled.record(unlabelled.png(n), f'more/{n}') for n in range(4)],
+    )
+    self.write('out/other/1.txt', LINE)
+    images = f'--images={self.path("*.tfrecord")}'
+    with mock.patch.object(import_labels, '_forget'):  # As after a kill.
+      self.assert_refused('None of the 1 images of the labels', 'yolo', self.path('out'), images)
+    self.assert_refused(
+      'None of the 8 images has a label. The same command, given again, begins anew',
+      'yolo',
+      self.path('out'),
+      images,
+    )
+    self.assert_refused('None of the 1 images of the labels', 'yolo', self.path('out'), images)
 
 
 class FlagsTest(imported.ImportCase):
