@@ -69,6 +69,11 @@ class Calibration(hyperparams.Config):
         f'task.pseudo_data.class_cuts has {count} cuts and task.model.num_classes is {num_classes}: give one for each '
         f'class from 1 to {num_classes - 1}.'
       )
+    outside = [each for each in pseudo.known_spared() if not 1 <= each < num_classes]
+    if outside:
+      raise errors.ConfigError(
+        f'task.pseudo_data.spared_classes has {outside[0]}: ids of classes are 1 to {num_classes - 1}.'
+      )
     if pseudo.is_calibrated and bool(pseudo.label_dir) != bool(self.label_dir):
       given, missing = 'task.pseudo_data.label_dir', f'{prefix}.label_dir'
       if self.label_dir:

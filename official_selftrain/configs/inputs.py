@@ -68,12 +68,16 @@ class PseudoStream(hyperparams.Config):
       `configs.calibration`.
     class_cuts: cuts of the classes from 1 on, in place of `cut`; empty takes `cut` for all.
     keep_empty: train on images without any object above the cut.
+    spared_classes: ids of classes that are learned from human labels alone: pseudo labels teach neither where they are
+      nor where they are not. `auto` spares those of which the labels at the cut have next to none, see
+      `report.foresight.starved`; the paper spares none.
   """
 
   label_dir: str = ''
   cut: float | Literal['calibrated'] = 0.5
   class_cuts: list[float] = dataclasses.field(default_factory=list)
   keep_empty: bool = True
+  spared_classes: list[int] | Literal['auto'] = dataclasses.field(default_factory=list)
 
   def check(self, prefix: str) -> None:
     """Raises ConfigError for a cut that no score can reach, or that every score reaches: 0 would keep everything.
@@ -89,6 +93,10 @@ class PseudoStream(hyperparams.Config):
     for name, cut in named.items():
       if not 0 < cut <= 1:
         raise errors.ConfigError(f'{prefix}.{name} is {cut}: scores are in (0, 1].')
+
+  def known_spared(self) -> list[int]:
+    """Ids of the spared classes, as far as they are known."""
+    return [] if isinstance(self.spared_classes, str) else list(self.spared_classes)
 
   @property
   def is_calibrated(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from official_selftrain.configs import runs
 from official_selftrain.pipeline import jobs, labelling, ledger, run_facts, training
 from official_selftrain.pipeline.graph import stage_name
-from official_selftrain.pipeline.selftrain_graph import CONTROL, STUDENT, TEACHER
+from official_selftrain.pipeline.selftrain_graph import CONTROL, GATE, STUDENT, TEACHER
 from official_selftrain.report import contents
 
 _OF_ROUNDS = (CONTROL, STUDENT)
@@ -30,6 +30,11 @@ class FinishedModels:
   def checkpoint(self, name: str) -> str:
     """Prefix of the checkpoint of a finished stage."""
     return os.path.join(self.ledger.model_dir, self.ledger.result(name)['checkpoint'])
+
+  def spared(self, round_number: int) -> list[int]:
+    """Ids of the classes that the student of a round learns from human labels alone."""
+    found: list[int] = self.ledger.result(stage_name(GATE, round_number)).get('spared', [])
+    return found
 
   def model(self, kind: str, round_number: int) -> run_facts.TrainedModel:
     """One of them."""

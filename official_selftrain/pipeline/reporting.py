@@ -13,7 +13,14 @@ from official_selftrain.core import comparison, files, splits
 from official_selftrain.core import config as config_lib
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.evaluation import resampling
-from official_selftrain.pipeline import actions, calibration_facts, labelling, run_facts, training
+from official_selftrain.pipeline import (
+  actions,
+  calibration_facts,
+  labelling,
+  run_facts,
+  spared_classes,
+  training,
+)
 from official_selftrain.pseudo_labels import corrections, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.report import contents, judgement, page, summary, table
@@ -220,6 +227,7 @@ def _label_facts(run: run_facts.RunFacts) -> tuple[contents.PseudoLabelFacts, in
   if measured is not None:
     files.write_json(os.path.join(run.model_dir, 'labels', QUALITY_FILE), measured)
   facts, count = run.presentation.facts(run.label_dir, run.cuts, _labelled(run), measured)
+  facts = spared_classes.add(facts, run.spared, run.presentation.class_names)
   # What people drew is counted in all records, for its share of classes and boxes by image.
   return facts, splits.count_of(run.params.task.train_data.fraction, count) if count else count
 

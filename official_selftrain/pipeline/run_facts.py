@@ -1,7 +1,7 @@
 """The facts of a run for report and export: a frozen record, so that they need not know how runs work."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from official_selftrain.configs import runs
@@ -54,6 +54,7 @@ class RunFacts:
     data: facts about the data.
     label_dir: the labels that the student of the last round was trained on.
     cuts: the cuts with which it read them.
+    spared: ids of the classes that it learned from human labels alone.
     presentation: how the task is shown.
     models: teacher and control, if there are any, and student; those of the last round.
     metrics: their metrics under the evaluator's names.
@@ -69,6 +70,7 @@ class RunFacts:
   data: data.DataFacts
   label_dir: str
   cuts: cuts.Cuts
+  spared: Sequence[int]
   presentation: base.Presentation
   models: Mapping[contents.Model, TrainedModel]
   metrics: Mapping[contents.Model, Mapping[str, float]]

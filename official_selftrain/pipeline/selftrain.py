@@ -32,6 +32,7 @@ from official_selftrain.pipeline import (
   run_facts,
   selftrain_graph,
   sharing,
+  spared_classes,
   training,
 )
 from official_selftrain.pipeline.selftrain_graph import CONTROL, PRETRAINING, STUDENT, TEACHER
@@ -280,6 +281,8 @@ class SelfTrainingRun:
 
   def _train(self, stage: graph.Stage, start: str) -> dict[str, Any]:
     job = self._jobs.make(stage.kind, stage.round, start, self._backbone())
+    if stage.kind == STUDENT:
+      job.params.task.pseudo_data.spared_classes = self._finished.spared(stage.round)
     distribution.meet(self._params.runtime)  # The chief has removed what no longer counts.
     if training.finished_steps(job.model_dir) < job.train_steps:
       # The model that only calibrates cuts must have nothing to do with validation images.
@@ -319,21 +322,19 @@ class SelfTrainingRun:
         label_summaries.write(shown, images, label_dir, self._cuts(), count)
     label_format = contract.make(self._params.task).label_format(self._params.labels)
     kept = labelling.gate(self._params.labels, label_dir, label_format, self._cuts())
-    doubts = self._doubts(label_dir)
-    for doubt in doubts:
-      console.say(f'foreseen: {doubt}')
-    # Equal for all labels that pass: what a student is made from are the labels.
-    return {'digest': 'open', 'kept': kept.objects_kept, 'doubts': doubts}
-
-  def _doubts(self, label_dir: str) -> list[str]:
-    """Reasons to expect little from a student, before it is trained."""
     shown, used, train = self._presentation(), self._cuts(), self._params.task.train_data
     labelled = tfrecords.match_files(train.input_path, 'task.train_data.input_path')
     facts, _ = shown.facts(label_dir, used, labelled, None)
+    spared = spared_classes.find(self._params.task, shown.class_names, facts)
+    facts = spared_classes.add(facts, spared, shown.class_names)
     calibrated = calibration_facts.of(
       self._params, self._model_dir, shown.class_names, used.ignore_cut
     )
-    return foresight.doubts(facts, shown.unit, calibrated)
+    doubts = foresight.doubts(facts, shown.unit, calibrated)
+    for doubt in doubts:
+      console.say(f'foreseen: {doubt}')
+    # Equal for all labels that pass: what a student is made from are the labels.
+    return {'digest': 'open', 'kept': kept.objects_kept, 'doubts': doubts, 'spared': spared}
 
   def _cuts(self) -> cuts.Cuts:
     """The cuts that the student trains with."""
@@ -365,6 +366,7 @@ class SelfTrainingRun:
       model_dir=self._model_dir,
       data=self._data,
       label_dir=self._jobs.label_dir(last),
+      spared=finished.spared(last),
       cuts=self._cuts(),
       presentation=self._presentation(),
       models=models,

@@ -174,6 +174,7 @@ class PseudoLabelFacts:
     suggested_cut: the cut at which labels per image come closest to what people draw; None when unknown.
     teacher_digest: hex digest of the teacher's checkpoint, or of the files of another program.
     source: format and file of labels that another program made; '' for a teacher's.
+    spared: classes that the student learns from human labels alone, see `task.pseudo_data.spared_classes`.
     dead_letters: a sample.
     accuracy_by_confidence: for masks with held-out truth, (confidence, share of the pixels that is right).
   """
@@ -197,6 +198,7 @@ class PseudoLabelFacts:
   suggested_cut: float | None = None
   teacher_digest: str = ''
   source: str = ''
+  spared: tuple[str, ...] = ()
   dead_letters: tuple[DeadLetter, ...] = ()
   accuracy_by_confidence: tuple[tuple[float, float], ...] = ()
 

@@ -1,7 +1,8 @@
 """What the pseudo labels say, before a student is trained on them, about whether it will pay."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from official_selftrain.report import calibrated, contents
 
@@ -15,6 +16,22 @@ _MIN_HUMAN = 5
 # As many labels as people drew, give or take a factor of two. With an ignore band fewer do no harm: on the embedded
 # digits a third of them is kept at the cut, and self-training pays.
 _MANY = 2.0
+
+
+def starved(facts: contents.PseudoLabelFacts, class_names: Sequence[str]) -> tuple[str, ...]:
+  """Classes of which the labels at the cut have none, or less than a tenth of what people drew per image.
+
+  A student that is taught such labels is taught that there are no objects of these classes.
+
+  Args:
+    facts: see `doubts`.
+    class_names: all of them, from id 1.
+
+  Returns:
+    Some of these names, in their order.
+  """
+  scarce = {each.name for each in _scarce(facts)}
+  return tuple(n for n in class_names if n in scarce or not facts.counts_per_class.get(n, 0))
 
 
 def doubts(
@@ -55,6 +72,26 @@ def _amount(facts: contents.PseudoLabelFacts, unit: str) -> Iterator[str]:
 
 
 def _classes(facts: contents.PseudoLabelFacts, unit: str) -> Iterator[str]:
+  for each in _scarce(facts):
+    ours, theirs = contents.quantity(each.ours), contents.quantity(each.theirs)
+    end = (
+      'The student learns this class from human labels alone.'
+      if each.name in facts.spared
+      else 'Pseudo labels teach the student that there is next to nothing of this class; '
+      'task.pseudo_data.spared_classes=auto would leave it to human labels.'
+    )
+    yield f'{each.name}: {ours} {unit} per image at the cut where people drew {theirs}. {end}'
+
+
+class _Scarce(NamedTuple):
+  """A class with few labels, and its labels per image: pseudo labels and those of people."""
+
+  name: str
+  ours: float
+  theirs: float
+
+
+def _scarce(facts: contents.PseudoLabelFacts) -> Iterator[_Scarce]:
   human, readable = facts.counts_per_class_human, facts.labelled + facts.empty
   if not facts.human_labels_per_image or not readable or math.isnan(facts.count_ratio):
     return
@@ -62,7 +99,4 @@ def _classes(facts: contents.PseudoLabelFacts, unit: str) -> Iterator[str]:
   for name, count in human.items():
     theirs, ours = count / human_images, facts.counts_per_class.get(name, 0) / readable
     if count >= _MIN_HUMAN and ours < _STARVED * theirs:
-      yield (
-        f'{name}: {contents.quantity(ours)} {unit} per image at the cut where people drew {contents.quantity(theirs)}. '
-        'The student learns this class from human labels alone.'
-      )
+      yield _Scarce(name, ours, theirs)

@@ -83,6 +83,14 @@ def _facts(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> m
         f'of all; {table.number(at_cut.accuracy, ".1%")} of these are right',
       )
     )
+  if facts.spared:
+    cells.append(
+      parts.fact(
+        'Left to human labels',
+        ', '.join(facts.spared),
+        'next to no pseudo labels at the cut, so these neither teach nor deny such objects',
+      )
+    )
   return parts.facts(cells)
 
 

@@ -1,6 +1,6 @@
 """RetinaNet on one or two sources of labels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,14 @@ from official_selftrain.dataloaders import detection as parsing
 from official_selftrain.dataloaders import teacher_views
 from official_selftrain.evaluation import coco
 from official_selftrain.losses import detection as detection_losses
+from official_selftrain.losses import spared
 from official_selftrain.modeling import detection_generator
 from official_selftrain.modeling import retinanet as modeling
 from official_selftrain.pseudo_labels import detection as label_formats
 from official_selftrain.tasks import box_views, contract, joint, self_training, streams
+
+# The target of an anchor for which all classes are wrong, see `losses.detection.focal_loss`.
+_NO_CLASS = -1
 
 
 @task_factory.register_task_cls(configs.DetectionTask)
@@ -201,6 +205,21 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
   def pseudo_example(self, record: parsing.Example) -> parsing.Example:
     """See `StreamsMixin`."""
     return parsing.decoded_example(record)
+
+  def spare(
+    self, outputs: Mapping[str, Any], labels: Mapping[str, Any], classes: Sequence[int]
+  ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """See `SelfTrainingMixin`; what an anchor of such a class teaches of its box and of other classes stays."""
+    num_classes = self.task_config.model.num_classes
+    scores = {
+      level: spared.without_classes(logits, num_classes, classes)
+      for level, logits in outputs['cls_outputs'].items()
+    }
+    targets = {
+      level: spared.without_labels(target, classes, _NO_CLASS)
+      for level, target in labels['cls_targets'].items()
+    }
+    return {**outputs, 'cls_outputs': scores}, {**labels, 'cls_targets': targets}
 
   def online_predictions(
     self, teacher: tf.keras.Model, images: tf.Tensor

@@ -1,6 +1,6 @@
 """Semantic segmentation on one or two sources of labels."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from official_selftrain.core import keys
 from official_selftrain.dataloaders import segmentation as parsing
 from official_selftrain.dataloaders import teacher_views
 from official_selftrain.evaluation import segmentation as evaluation
+from official_selftrain.losses import spared
 from official_selftrain.modeling import segmentation as modeling
 from official_selftrain.ops import images as image_ops
 from official_selftrain.ops import masks
@@ -230,6 +231,14 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
     """See `StreamsMixin`."""
     image = parsing.decode_image(record[keys.IMAGE_ENCODED])
     return {'image': image, keys.SEMANTIC_MASK: record[keys.SEMANTIC_MASK]}
+
+  def spare(
+    self, outputs: Mapping[str, Any], labels: Mapping[str, Any], classes: Sequence[int]
+  ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """See `SelfTrainingMixin`; pixels of such a class are ignored, and other pixels choose among other classes."""
+    logits = spared.without_classes(outputs['logits'], self.task_config.model.num_classes, classes)
+    masks = spared.without_labels(labels['masks'], classes, keys.IGNORE_LABEL)
+    return {**outputs, 'logits': logits}, {**labels, 'masks': masks}
 
   def online_predictions(self, teacher: tf.keras.Model, images: tf.Tensor) -> tf.Tensor:
     """See `SelfTrainingMixin`: masks, cut as those on disk are; the teacher sees each image once."""

@@ -1,7 +1,7 @@
 """Two-source training for any Model Garden task (Zoph et al. 2020, section 3.2 and appendix B)."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -122,6 +122,30 @@ class SelfTrainingMixin(_Host):
 
     labels = tf.cond(teacher.is_ready(), made_now, lambda: on_disk)
     return {**inputs, keys.PSEUDO: (views['image'], labels)}
+
+  def stream_losses(
+    self, stream: stream_specs.Stream, outputs: multi_stream.Nest, labels: multi_stream.Nest
+  ) -> dict[str, tf.Tensor]:
+    """See `MultiStreamMixin`; pseudo labels teach nothing of the spared classes."""
+    spared = self.task_config.pseudo_data.known_spared()
+    if spared and stream.name == keys.PSEUDO:
+      outputs, labels = self.spare(outputs, labels, spared)
+    return super().stream_losses(stream, outputs, labels)
+
+  def spare(
+    self, outputs: multi_stream.Nest, labels: multi_stream.Nest, classes: Sequence[int]
+  ) -> tuple[multi_stream.Nest, multi_stream.Nest]:
+    """Takes classes out of the loss of a batch.
+
+    Args:
+      outputs: of the model.
+      labels: of the batch.
+      classes: ids, above 0.
+
+    Returns:
+      Outputs and labels that cost nothing where these classes are or are not, and give their logits no gradient.
+    """
+    raise NotImplementedError
 
   def after_update(self, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer) -> None:
     """See `MultiStreamMixin`: the online teacher follows."""

@@ -11,6 +11,7 @@ from unittest import mock
 
 import pytest
 import tensorflow as tf
+import yaml
 
 from official_selftrain.core import errors, keys
 from official_selftrain.pipeline import actions, run, training
@@ -305,7 +306,8 @@ class DamagedUnlabelledDataTest(_Case):
     damage.change(first, 3, damage.break_image)
     damage.break_checksum(second, 5)
     run_dir = self.folder('damaged')
-    override = tiny_run.with_teacher(f'{paths},export.enabled=false')
+    settings = f'{paths},export.enabled=false,task.pseudo_data.spared_classes=[3]'
+    override = tiny_run.with_teacher(settings)
     printed = _run(tiny_run.load(override=override), 'train_and_eval', run_dir)
     labels = os.path.join(run_dir, 'labels', 'round-1')
     manifest = manifest_lib.Manifest.load(labels)
@@ -318,6 +320,10 @@ class DamagedUnlabelledDataTest(_Case):
     report = self.read(run_dir, 'report.json')
     self.assertEqual(report['pseudo_labels']['dead'], 2)
     self.assertLen(report['pseudo_labels']['dead_letters'], 2)
+    self.assertEqual(report['pseudo_labels']['spared'], ['2'])
+    with open(os.path.join(run_dir, 'student', 'params.yaml'), encoding='utf-8') as stream:
+      task = yaml.safe_load(stream)['task']
+    self.assertEqual(task['pseudo_data']['spared_classes'], [3])
     self.assertIn('Report with pictures', printed)
 
   def test_labels_of_other_images(self):

@@ -1,5 +1,6 @@
 """What is said of pseudo labels before a student is trained on them."""
 
+import dataclasses
 import unittest
 
 from official_selftrain.report import calibrated, contents, foresight
@@ -47,9 +48,30 @@ class DoubtsTest(unittest.TestCase):
     (found,) = foresight.doubts(facts, 'boxes')
     self.assertEqual(
       found,
+      'dog: 0.06 boxes per image at the cut where people drew 1.30. Pseudo labels teach the student that there is next '
+      'to nothing of this class; task.pseudo_data.spared_classes=auto would leave it to human labels.',
+    )
+    (found,) = foresight.doubts(dataclasses.replace(facts, spared=('dog',)), 'boxes')
+    self.assertEqual(
+      found,
       'dog: 0.06 boxes per image at the cut where people drew 1.30. The student learns this class from human labels '
       'alone.',
     )
+
+  def test_starved_classes(self):
+    # As above; of five human labels on one can tell. Nobody drew an emu, and the teacher found none either.
+    facts = _labels(
+      counts_per_class={'cat': 2200, 'dog': 90, 'owl': 1, 'fox': 300},
+      counts_per_class_human={'cat': 30, 'dog': 26, 'ant': 2, 'owl': 2},
+    )
+    names = ('emu', 'fox', 'owl', 'ant', 'dog', 'cat')
+    self.assertEqual(foresight.starved(facts, names), ('emu', 'ant', 'dog'))
+    self.assertEqual(foresight.starved(_labels(), ('cat', '<b>&')), ())
+    # A tenth of 1.3 dogs per image, in 1,498 images, are 194.7.
+    for count, expected in ((194, ('dog',)), (195, ())):
+      counts = {'cat': 2200, 'dog': count, 'ant': 1, 'owl': 1}
+      found = foresight.starved(dataclasses.replace(facts, counts_per_class=counts), names[2:])
+      self.assertEqual(found, expected)
 
   def test_far_more_or_far_fewer_labels_than_people_drew(self):
     (found,) = foresight.doubts(_labels(labels_per_image=7.5), 'boxes')

@@ -98,6 +98,28 @@ class LossTest(tf.test.TestCase):
     self.assertAllClose(logs['pseudo_labelled_share'], 0.1, atol=0.02)
     self.assertAllClose(logs['human_object_share'], 0.9 * 3 / 4, atol=0.03)
 
+  def test_pseudo_labels_teach_nothing_of_spared_classes(self):
+    task = _task(alpha=0.5)
+    model = task.build_model()
+    inputs = {keys.HUMAN: _batch(1, 2, ignored=0.1), keys.PSEUDO: _batch(2, 3, ignored=0.5)}
+    optimizer = tf.keras.optimizers.legacy.SGD(0.0)
+    task.task_config.pseudo_data.spared_classes = [2]
+    logs = task.train_step(inputs, model, optimizer, task.build_metrics(training=True))
+    self.assertAllClose(logs['human_loss'], _numpy_loss(model, *inputs[keys.HUMAN]), rtol=1e-4)
+    # Pixels of the class do not count, and the others choose among three classes.
+    images, labels = inputs[keys.PSEUDO]
+    mask = labels['masks'].numpy()
+    mask = np.where(mask == 2, IGNORE, np.where(mask == 3, 2, mask))
+
+    def three_classes(images):
+      return {'logits': tf.gather(model(images)['logits'], [0, 1, 3], axis=-1)}
+
+    expected = _numpy_loss(three_classes, images, {'masks': tf.constant(mask)})
+    self.assertAllClose(logs['pseudo_loss'], expected, rtol=1e-4)
+    task.task_config.pseudo_data.spared_classes = []
+    logs = task.train_step(inputs, model, optimizer, task.build_metrics(training=True))
+    self.assertAllClose(logs['pseudo_loss'], _numpy_loss(model, images, labels), rtol=1e-4)
+
   def test_the_factor_of_the_whole_loss_is_there_once(self):
     task, found = _task(alpha=0.5), {}
     features, labels = _batch(1, 2, ignored=0.1)

@@ -57,6 +57,37 @@ def _numpy_source_loss(outputs, labels):
   return (classes + 50 * boxes) / (weights.sum() + 1)
 
 
+class SparedClassesTest(tf.test.TestCase):
+  def test_pseudo_labels_move_no_weight_of_a_spared_class(self):
+    config = tiny.config(alpha=1.0, normalize_loss=False)
+    inputs = tiny.inputs(1, config)
+    found = {}
+    for spared in ([], [2]):
+      config.pseudo_data.spared_classes = spared
+      task = tiny.TinyTask(config)
+      model = task.build_model()
+      for stream in task.training_streams():
+        features, labels = inputs[stream.name]
+        with tf.GradientTape() as tape:
+          outputs = model(features, training=False)
+          losses = task.stream_losses(stream, outputs, labels)
+        gradient = tape.gradient(losses['model_loss'], model.classes.bias).numpy()
+        found[stream.name, bool(spared)] = losses, gradient
+    for name in ('model_loss', 'cls_loss', 'box_loss'):
+      losses = {key: float(value[0][name]) for key, value in found.items()}
+      self.assertEqual(losses[keys.HUMAN, True], losses[keys.HUMAN, False])
+    (_, spared), (_, plain) = found[keys.PSEUDO, True], found[keys.PSEUDO, False]
+    self.assertEqual(spared[2], 0.0)
+    self.assertNotEqual(plain[2], 0.0)
+    others = [0, 1, 3]
+    self.assertAllClose(spared[others], plain[others], rtol=1e-5)
+    self.assertAllEqual(found[keys.HUMAN, True][1], found[keys.HUMAN, False][1])
+    # The box of an object is learned, whatever its class.
+    boxes = [float(found[keys.PSEUDO, each][0]['box_loss']) for each in (True, False)]
+    self.assertEqual(boxes[0], boxes[1])
+    self.assertGreater(boxes[0], 0.0)
+
+
 class TrainStepTest(tf.test.TestCase):
   def test_loss_equals_numpy_over_50_steps(self):
     config = tiny.config(alpha=0.5, ema_decay=0.9)
