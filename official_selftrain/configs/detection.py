@@ -1,9 +1,10 @@
 """Settings and registered experiments of object detection with RetinaNet."""
 
 import dataclasses
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from official.core import config_definitions as cfg
+from official.modeling import hyperparams
 from official.vision.configs import backbones, common, decoders, retinanet
 
 from official_selftrain.configs import augmentation as aug
@@ -109,6 +110,15 @@ class BoxLabelling(st.Labelling):
         f'{prefix}.min_score is {self.min_score}, above the cut that is applied when labels are read ({lowest}): '
         'labels between the two would be missing. Lower it.'
       )
+
+  def reaching(self, model: hyperparams.Config) -> dict[str, Any]:
+    """See `Labelling`: boxes that evaluation would not find, which earlier versions did not store."""
+    generator = model.detection_generator
+    is_beyond = (
+      self.min_score < generator.pre_nms_score_threshold
+      or self.max_boxes > generator.max_num_detections
+    )
+    return {'beyond_evaluation': True} if is_beyond else {}
 
   def deciding(self) -> tuple[str, ...]:
     """See `Labelling`."""

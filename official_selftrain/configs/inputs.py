@@ -68,8 +68,8 @@ class PseudoStream(hyperparams.Config):
       `configs.calibration`.
     class_cuts: cuts of the classes from 1 on, in place of `cut`; empty takes `cut` for all.
     keep_empty: train on images without any object above the cut.
-    spared_classes: ids of classes that are learned from human labels alone: pseudo labels teach neither where they are
-      nor where they are not. `auto` spares those of which the labels at the cut have next to none, see
+    spared_classes: ids of classes that are learned from human labels alone: pseudo labels teach no score of them, be it
+      high or low. `auto` spares those of which the labels at the cut have next to none, see
       `report.foresight.starved`; the paper spares none.
   """
 
@@ -96,7 +96,7 @@ class PseudoStream(hyperparams.Config):
 
   def known_spared(self) -> list[int]:
     """Ids of the spared classes, as far as they are known."""
-    return [] if isinstance(self.spared_classes, str) else list(self.spared_classes)
+    return [] if isinstance(self.spared_classes, str) else sorted(set(self.spared_classes))
 
   @property
   def is_calibrated(self) -> bool:

@@ -246,10 +246,11 @@ class SelfTrainingExperiment(SupervisedExperiment):
       if self.init and given:
         raise errors.ConfigError(f'init is {self.init!r} and {name} {given!r}: give one of them.')
     if self.task.init_checkpoint and self.student_starts_from != 'checkpoint':
-      raise errors.ConfigError(
-        f'task.init_checkpoint is {self.task.init_checkpoint!r}, but no model starts from it: the teacher starts from '
-        'teacher.init_checkpoint, and task.self_training.student_init is '
-        f'{self.student_starts_from!r}. init names one start for all models.'
+      logging.warning(
+        'task.init_checkpoint is %r, but no model starts from it: the teacher starts from teacher.init_checkpoint, and '
+        'task.self_training.student_init is %r. init names one start for all models.',
+        self.task.init_checkpoint,
+        self.student_starts_from,
       )
     if self.has_init and self.teacher.checkpoint and self.student_starts_from != 'checkpoint':
       raise errors.ConfigError(

@@ -174,6 +174,12 @@ class SegmentationTask(
     """See `LabelledTask`."""
     super().check()
     inputs.check_untouched(self, _UNSUPPORTED, 'task')
+    pseudo = getattr(self, 'pseudo_data', None)
+    if pseudo is not None and pseudo.spared_classes and self.losses.label_smoothing:
+      raise errors.ConfigError(
+        f'task.losses.label_smoothing is {self.losses.label_smoothing}: it gives each class a share of every pixel, '
+        'also those of task.pseudo_data.spared_classes. Leave out one of the two.'
+      )
 
   def check_stream(self, stream: DataConfig, name: str) -> None:
     """See `LabelledTask`."""

@@ -1,7 +1,7 @@
 """Settings of a self-training run that do not depend on the task."""
 
 import dataclasses
-from typing import Literal, Optional
+from typing import Any, Literal, Optional
 
 from absl import logging
 from official.core import config_definitions as cfg
@@ -187,6 +187,11 @@ class Labelling(hyperparams.Config):
   def deciding(self) -> tuple[str, ...]:
     """Names of the fields that label files depend on; changing another one keeps the labels."""
     return ()
+
+  def reaching(self, model: hyperparams.Config) -> dict[str, Any]:
+    """What labels further depend on, by name, where these settings reach beyond those of `task.model`."""
+    del model
+    return {}
 
   def gating(self) -> tuple[str, ...]:
     """Names of the fields that the gate depends on."""

@@ -4,11 +4,13 @@ A study of how much labelled data is needed (paper, Section 3.2: 20% to 100% of 
 files. `datasets.prepare --fraction` draws in the same way and can stratify.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from official_selftrain.configs import inputs
 from official_selftrain.core import errors, splits
 from official_selftrain.dataloaders import tfrecords
 
@@ -50,6 +52,15 @@ def choose(
     (path, bytes(name in chosen for name in each)) for path, each in zip(files, ids, strict=True)
   ]
   return [(path, is_chosen) for path, is_chosen in parts if any(is_chosen)]
+
+
+def of_stream(files: Sequence[str], stream: inputs.Stream) -> tf.data.Dataset:
+  """The serialized records of files that are in a stream's fraction, without those that cannot be read."""
+  if stream.fraction >= 1:
+    return tfrecords.readable(files)
+  parts = PartFiles(choose(files, stream.fraction, stream.fraction_seed, stream.skip_errors))
+  opened = [parts.open(tf.constant(list(part)), 0) for part in parts.elements]
+  return functools.reduce(tf.data.Dataset.concatenate, opened)
 
 
 class PartFiles:

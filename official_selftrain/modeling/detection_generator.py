@@ -198,14 +198,9 @@ def build_for_labels(
     ConfigError: see `build`.
   """
   deeper = model.replace()
-  settings, tflite = (
-    deeper.detection_generator,
-    deeper.detection_generator.tflite_post_processing,
-  )
+  settings = deeper.detection_generator
   settings.pre_nms_score_threshold = min(settings.pre_nms_score_threshold, min_score)
   settings.max_num_detections = max(settings.max_num_detections, max_boxes)
-  tflite.nms_score_threshold = min(tflite.nms_score_threshold, min_score)
-  tflite.max_detections = max(tflite.max_detections, max_boxes)
   return _build(deeper, soft_nms_sigma, 'labels.soft_nms_sigma')
 
 

@@ -147,6 +147,7 @@ def make_labeller(request: Request) -> labeller.Labeller:
         'task.model': _model_settings(request.task),
         'precision': request.runtime.mixed_precision_dtype,
         'labels': {name: getattr(labels, name) for name in labels.deciding()},
+        **labels.reaching(request.task.model),
         **({'left_out': files.digest_of(request.left_out)} if request.left_out else {}),
       },
       class_names=request.class_names,

@@ -1,5 +1,6 @@
 """Says when a training learns nothing: a student from pseudo labels, or from little else; SimCLR from its views."""
 
+import collections
 from collections.abc import Mapping
 
 from official_selftrain.core import console
@@ -7,8 +8,6 @@ from official_selftrain.core import console
 # A single report may be about a few unlucky batches.
 _REPORTS = 3
 _LOW, _HIGH = 0.01, 100.0
-
-
 # Of the views that guessing would miss, SimCLR has to find more than this part.
 _LEARNED = 0.01
 
@@ -26,6 +25,7 @@ class LossWatch:
     self._name = name
     self._images_per_step = images_per_step
     self._count = {'zero': 0, 'ratio': 0}
+    self._accuracies: collections.deque[float] = collections.deque(maxlen=_REPORTS)
 
   def __call__(self, values: Mapping[str, float], is_last: bool) -> None:
     """Looks at one report.
@@ -35,8 +35,10 @@ class LossWatch:
         `contrastive_accuracy`. Without them nothing happens.
       is_last: training ends with it.
     """
-    if is_last:
-      self._look_at_views(values)
+    if 'contrastive_accuracy' in values:
+      self._accuracies.append(values['contrastive_accuracy'])
+      if is_last:
+        self._look_at_views()
     is_zero = values.get('pseudo_loss', 1.0) == 0.0
     # With nothing to divide by the ratio says nothing.
     ratio = 1.0 if is_zero else values.get('loss_ratio', 1.0)
@@ -52,14 +54,15 @@ class LossWatch:
         'task.self_training.normalize_loss=false.'
       )
 
-  def _look_at_views(self, values: Mapping[str, float]) -> None:
+  def _look_at_views(self) -> None:
     # A view is told from all others of the batch but itself.
     chance = 1 / (2 * self._images_per_step - 1)
-    accuracy = values.get('contrastive_accuracy', 1.0)
+    accuracy = max(self._accuracies)
     if accuracy - chance < _LEARNED * (1 - chance):
       console.note(
-        f'{self._name}: SimCLR has learned next to nothing: at the end {accuracy:.2%} of the views find their partner, '
-        f'by guessing {chance:.2%} would. Do not start from it: lower its learning rate, or train for longer.'
+        f'{self._name}: SimCLR has learned next to nothing: at the end {accuracy:.2%} of the views find their '
+        f'partner at best, by guessing {chance:.2%} would. Do not start from it: lower its learning rate, or '
+        'train for longer.'
       )
 
   def _goes_on(self, finding: str, is_there: bool) -> bool:

@@ -40,6 +40,7 @@ def of(params: runs.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outlin
     students_pretrained=params.has_init and params.student_starts_from == 'checkpoint',
     controls_go_on=params.student_starts_from == 'teacher',
     labels_online=params.task.self_training.online_teacher.enabled,
+    spares=params.task.pseudo_data.spared_classes == 'auto',
     rounds=params.rounds,
     calibrates=params.task.pseudo_data.is_calibrated,
     holds_out=not params.calibration.label_dir,

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 from official.core import exp_factory
 
-from official_selftrain.core import comparison, files, splits
+from official_selftrain.core import comparison, files
 from official_selftrain.core import config as config_lib
-from official_selftrain.dataloaders import tfrecords
+from official_selftrain.dataloaders import fractions, tfrecords
 from official_selftrain.evaluation import resampling
 from official_selftrain.pipeline import (
   actions,
@@ -228,8 +228,7 @@ def _label_facts(run: run_facts.RunFacts) -> tuple[contents.PseudoLabelFacts, in
     files.write_json(os.path.join(run.model_dir, 'labels', QUALITY_FILE), measured)
   facts, count = run.presentation.facts(run.label_dir, run.cuts, _labelled(run), measured)
   facts = spared_classes.add(facts, run.spared, run.presentation.class_names)
-  # What people drew is counted in all records, for its share of classes and boxes by image.
-  return facts, splits.count_of(run.params.task.train_data.fraction, count) if count else count
+  return facts, count
 
 
 def _measured(run: run_facts.RunFacts, label_dir: str) -> quality.Measured | None:
@@ -240,9 +239,9 @@ def _measured(run: run_facts.RunFacts, label_dir: str) -> quality.Measured | Non
   return run.presentation.measure_labels(label_dir, truth)
 
 
-def _labelled(run: run_facts.RunFacts) -> list[str]:
-  field = 'task.train_data.input_path'
-  return tfrecords.match_files(run.params.task.train_data.input_path, field)
+def _labelled(run: run_facts.RunFacts) -> tf.data.Dataset:
+  stream, field = run.params.task.train_data, 'task.train_data.input_path'
+  return fractions.of_stream(tfrecords.match_files(stream.input_path, field), stream)
 
 
 def _num_ceiling_images(run: run_facts.RunFacts) -> int | None:

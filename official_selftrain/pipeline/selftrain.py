@@ -10,7 +10,7 @@ from official_selftrain.checkpoints import restore
 from official_selftrain.configs import runs
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, errors, files
-from official_selftrain.dataloaders import tfrecords
+from official_selftrain.dataloaders import fractions, tfrecords
 from official_selftrain.pipeline import (
   calibrating,
   calibration_facts,
@@ -324,7 +324,7 @@ class SelfTrainingRun:
     kept = labelling.gate(self._params.labels, label_dir, label_format, self._cuts())
     shown, used, train = self._presentation(), self._cuts(), self._params.task.train_data
     labelled = tfrecords.match_files(train.input_path, 'task.train_data.input_path')
-    facts, _ = shown.facts(label_dir, used, labelled, None)
+    facts, _ = shown.facts(label_dir, used, fractions.of_stream(labelled, train), None)
     spared = spared_classes.find(self._params.task, shown.class_names, facts)
     facts = spared_classes.add(facts, spared, shown.class_names)
     calibrated = calibration_facts.of(
@@ -333,8 +333,9 @@ class SelfTrainingRun:
     doubts = foresight.doubts(facts, shown.unit, calibrated)
     for doubt in doubts:
       console.say(f'foreseen: {doubt}')
-    # Equal for all labels that pass: what a student is made from are the labels.
-    return {'digest': 'open', 'kept': kept.objects_kept, 'doubts': doubts, 'spared': spared}
+    # Equal for all labels that pass: what a student is made from are the labels, and the classes that they teach.
+    digest = f'open, spares {spared}' if spared else 'open'
+    return {'digest': digest, 'kept': kept.objects_kept, 'doubts': doubts, 'spared': spared}
 
   def _cuts(self) -> cuts.Cuts:
     """The cuts that the student trains with."""

@@ -27,6 +27,7 @@ _UNLABELLED_DATA = _DATA.minus('dataset.digits.num_labelled', 'dataset.digits.nu
 _NOTHING = Reads()
 _NAMES = Reads(('dataset.class_names',))
 _PRECISION = Reads(('runtime.mixed_precision_dtype',))
+_NUM_CLASSES = Reads(('task.model.num_classes',))
 _PSEUDO_BATCH = Reads(('task.pseudo_data.global_batch_size',))
 _START = Reads(
   ('task.self_training.student_init', 'task.init_checkpoint', 'task.init_checkpoint_modules')
@@ -67,6 +68,7 @@ class Outline:
     students_pretrained: whether control and student start from that backbone, and not from a teacher.
     controls_go_on: whether the control starts from the teacher, or the control of the round before.
     labels_online: whether the student's step labels images.
+    spares: whether the labels decide which classes are left to human labels.
     has_teacher_augmentation: whether the teacher's differs from the student's.
     adds_teacher_batch: whether the teacher's batch is the sum of both streams'.
     adds_control_batch: whether the control's is.
@@ -96,6 +98,7 @@ class Outline:
   students_pretrained: bool = False
   controls_go_on: bool = True
   labels_online: bool = False
+  spares: bool = False
   has_teacher_augmentation: bool = False
   adds_teacher_batch: bool = True
   adds_control_batch: bool = True
@@ -268,8 +271,9 @@ def _round(outline: Outline, number: int) -> list[Stage]:
       kind=GATE,
       round=number,
       needs=(*cuts, *labels),
-      reads=outline.gate,
-      files=given_labels,
+      # Which classes have next to no labels is judged by those of people.
+      reads=outline.gate + (_FRACTION + _NAMES + _NUM_CLASSES if outline.spares else Reads()),
+      files=(*given_labels, *(outline.training_files if outline.spares else ())),
       is_cheap=True,
     )
   )

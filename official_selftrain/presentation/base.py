@@ -48,8 +48,8 @@ class Presentation(abc.ABC):
     """`class_metric` by class name, of all metrics of a model."""
 
   @abc.abstractmethod
-  def human_labels(self, files: Sequence[str]) -> label_facts.HumanLabels:
-    """Counts the labels of labelled TFRecord files; records that cannot be read are left out."""
+  def human_labels(self, records: tf.data.Dataset) -> label_facts.HumanLabels:
+    """Counts the labels of serialized labelled records; those that cannot be parsed are left out."""
 
   @abc.abstractmethod
   def classes_in(self, record: tf.Tensor) -> set[str]:
@@ -99,7 +99,7 @@ class Presentation(abc.ABC):
     self,
     label_dir: str,
     cuts: cuts_lib.Cuts,
-    labelled_files: Sequence[str],
+    labelled: tf.data.Dataset,
     measured: quality.Measured | None,
   ) -> tuple[contents.PseudoLabelFacts, int]:
     """Facts about the pseudo labels.
@@ -107,13 +107,13 @@ class Presentation(abc.ABC):
     Args:
       label_dir: label shards and manifest.
       cuts: the cuts that the student trains with.
-      labelled_files: TFRecord files of the human labels that they are compared with.
+      labelled: serialized records with the human labels that they are compared with.
       measured: what `measure_labels` found, None without truth.
 
     Returns:
       The facts, and the number of images with human labels.
     """
-    human = self.human_labels(labelled_files)
+    human = self.human_labels(labelled)
     found = label_facts.gather(
       self.label_format, label_dir, cuts, human, self.class_names, measured
     )

@@ -54,15 +54,12 @@ class DetectionPresentation(base.Presentation):
       for k, v in found.items()
     }
 
-  def human_labels(self, files: Sequence[str]) -> label_facts.HumanLabels:
+  def human_labels(self, records: tf.data.Dataset) -> label_facts.HumanLabels:
     """See `Presentation`; counts boxes."""
     classes: Counter[int] = Counter()
     images = 0
     decoder = detection.build_decoder(self.task.task_config.train_data)
-    readable = tf.data.TFRecordDataset(list(files)).map(
-      lambda record: decoder.decode_classes(record[None])[0]
-    )
-    readable = readable.ignore_errors()
+    readable = records.map(lambda record: decoder.decode_classes(record[None])[0]).ignore_errors()
     for batch in readable.ragged_batch(256):
       classes.update(batch.flat_values.numpy().tolist())
       images += int(batch.nrows())

@@ -46,12 +46,12 @@ class SegmentationPresentation(base.Presentation):
     named = ((name, f'{evaluation.PER_CLASS}{name}') for name in self.shown_classes)
     return {name: metrics[key] for name, key in named if key in metrics}
 
-  def human_labels(self, files: Sequence[str]) -> label_facts.HumanLabels:
+  def human_labels(self, records: tf.data.Dataset) -> label_facts.HumanLabels:
     """See `Presentation`; counts pixels of objects."""
     counts = np.zeros(keys.IGNORE_LABEL + 1, np.int64)
     images = 0
 
-    for row in tf.data.TFRecordDataset(list(files)).map(_pixels_by_value).ignore_errors():
+    for row in records.map(_pixels_by_value).ignore_errors():
       counts += row.numpy()
       images += 1
     objects = range(label_formats.BACKGROUND + 1, keys.IGNORE_LABEL)

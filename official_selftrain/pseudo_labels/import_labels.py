@@ -148,7 +148,7 @@ def _forget(folder: str) -> None:
 
   pattern = manifest.marker_path(os.path.join(glob.escape(folder), '*.tfrecord'))
   label_files = [path.removesuffix('.json') for path in glob.glob(pattern)]
-  manifest.remove(folder, label_files)
+  manifest.take_back(folder, label_files)
 
 
 def _tell(labels: 'entries.Entries', found: 'importing.Found') -> None:

@@ -197,7 +197,7 @@ class Labeller:
     logging.info('%d of %d label shards are already done', len(results), len(sizes))
     if pending:
       # What an earlier labelling says of other labels must not stand beside these, whenever this one is stopped.
-      manifest_lib.remove(output_dir, [label_file for _, label_file in pending])
+      manifest_lib.take_back(output_dir, [label_file for _, label_file in pending], self._settings)
 
     images_of_shards = 0
 

@@ -5,6 +5,7 @@ is done. The manifest adds the markers up. Neither holds a time or a machine's n
 labels give the same bytes.
 """
 
+import contextlib
 import dataclasses
 import glob
 import hashlib
@@ -62,8 +63,12 @@ class Provenance:
 
   def digest(self, label_format: formats.LabelFormat) -> str:
     """Digest of everything that changes the labels; names and the place of the teacher's files do not count."""
-    teacher = {name: value for name, value in self.teacher.items() if name != 'checkpoint'}
-    return files.digest_of([label_format.name, label_format.settings(), teacher, dict(self.config)])
+    return self.digest_with(label_format.name, label_format.settings())
+
+  def digest_with(self, name: str, settings: Mapping[str, Any]) -> str:
+    """The same, for a label format that is known by its name and settings."""
+    teacher = {key: value for key, value in self.teacher.items() if key != 'checkpoint'}
+    return files.digest_of([name, dict(settings), teacher, dict(self.config)])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,10 +139,25 @@ def write_marker(label_path: str | os.PathLike[str], result: ShardResult) -> Non
   files.write_json(marker_path(label_path), dataclasses.asdict(result))
 
 
-def remove(folder: str | os.PathLike[str], label_files: Sequence[str | os.PathLike[str]]) -> None:
-  """Takes back the manifest of a folder and the markers of label shards, as far as there are any, before a change."""
-  for path in (os.path.join(folder, FILE_NAME), *map(marker_path, label_files)):
+def take_back(
+  folder: str | os.PathLike[str],
+  label_files: Sequence[str | os.PathLike[str]],
+  settings: str | None = None,
+) -> None:
+  """Removes markers of label shards that will be written, and the manifest of their folder unless it stays true.
+
+  Args:
+    folder: where the label shards are.
+    label_files: those that will be written.
+    settings: `Provenance.digest` of what will be written: a manifest of the same stays, as other workers may rely on
+      it. None removes any.
+  """
+  for path in map(marker_path, label_files):
     pathlib.Path(path).unlink(missing_ok=True)
+  with contextlib.suppress(errors.DataError):
+    if Manifest.load(folder).settings == settings:
+      return
+  pathlib.Path(folder, FILE_NAME).unlink(missing_ok=True)
 
 
 def read_marker(label_path: str | os.PathLike[str]) -> ShardResult | None:
@@ -176,6 +196,11 @@ class Manifest:
   shards: tuple[ShardEntry, ...]
   summary: formats.Summary
   dead_letters: tuple[DeadLetter, ...] = ()
+
+  @property
+  def settings(self) -> str:
+    """`Provenance.digest` of the labels."""
+    return self.provenance.digest_with(self.format, self.format_settings)
 
   @property
   def images(self) -> int:

@@ -88,7 +88,7 @@ def _facts(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> m
       parts.fact(
         'Left to human labels',
         ', '.join(facts.spared),
-        'next to no pseudo labels at the cut, so these neither teach nor deny such objects',
+        'pseudo labels teach nothing of these classes (task.pseudo_data.spared_classes)',
       )
     )
   return parts.facts(cells)

@@ -206,20 +206,22 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
     """See `StreamsMixin`."""
     return parsing.decoded_example(record)
 
-  def spare(
-    self, outputs: Mapping[str, Any], labels: Mapping[str, Any], classes: Sequence[int]
-  ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """See `SelfTrainingMixin`; what an anchor of such a class teaches of its box and of other classes stays."""
+  def spare_outputs(self, outputs: Mapping[str, Any], classes: Sequence[int]) -> Mapping[str, Any]:
+    """See `SelfTrainingMixin`."""
     num_classes = self.task_config.model.num_classes
     scores = {
       level: spared.without_classes(logits, num_classes, classes)
       for level, logits in outputs['cls_outputs'].items()
     }
+    return {**outputs, 'cls_outputs': scores}
+
+  def spare_labels(self, labels: Mapping[str, Any], classes: Sequence[int]) -> Mapping[str, Any]:
+    """See `SelfTrainingMixin`; an anchor of such a class still teaches its box, and that no other class is there."""
     targets = {
       level: spared.without_labels(target, classes, _NO_CLASS)
       for level, target in labels['cls_targets'].items()
     }
-    return {**outputs, 'cls_outputs': scores}, {**labels, 'cls_targets': targets}
+    return {**labels, 'cls_targets': targets}
 
   def online_predictions(
     self, teacher: tf.keras.Model, images: tf.Tensor
@@ -227,7 +229,8 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
     """See `SelfTrainingMixin`: boxes as the labeller finds them, with hard suppression."""
     config = self.task_config.model
     size = tf.tile(tf.constant([config.input_size[:2]], tf.float32), [tf.shape(images)[0], 1])
-    generator = detection_generator.build_for_labels(config, soft_nms_sigma=0.0)
+    lowest = self.task_config.pseudo_data.lowest_cut()
+    generator = detection_generator.build_for_labels(config, 0.0, lowest)
     found = teacher.detect(images, size, generator)
     return {name: found[f'detection_{name}'] for name in ('boxes', 'scores', 'classes')}
 

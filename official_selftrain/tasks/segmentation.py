@@ -232,13 +232,15 @@ class SegmentationSelfTrainingTask(self_training.SelfTrainingMixin, Segmentation
     image = parsing.decode_image(record[keys.IMAGE_ENCODED])
     return {'image': image, keys.SEMANTIC_MASK: record[keys.SEMANTIC_MASK]}
 
-  def spare(
-    self, outputs: Mapping[str, Any], labels: Mapping[str, Any], classes: Sequence[int]
-  ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """See `SelfTrainingMixin`; pixels of such a class are ignored, and other pixels choose among other classes."""
+  def spare_outputs(self, outputs: Mapping[str, Any], classes: Sequence[int]) -> Mapping[str, Any]:
+    """See `SelfTrainingMixin`: each pixel chooses among the other classes."""
     logits = spared.without_classes(outputs['logits'], self.task_config.model.num_classes, classes)
-    masks = spared.without_labels(labels['masks'], classes, keys.IGNORE_LABEL)
-    return {**outputs, 'logits': logits}, {**labels, 'masks': masks}
+    return {**outputs, 'logits': logits}
+
+  def spare_labels(self, labels: Mapping[str, Any], classes: Sequence[int]) -> Mapping[str, Any]:
+    """See `SelfTrainingMixin`: pixels of such a class are ignored."""
+    mask = spared.without_labels(labels['masks'], classes, keys.IGNORE_LABEL)
+    return {**labels, 'masks': mask}
 
   def online_predictions(self, teacher: tf.keras.Model, images: tf.Tensor) -> tf.Tensor:
     """See `SelfTrainingMixin`: masks, cut as those on disk are; the teacher sees each image once."""

@@ -105,9 +105,16 @@ class SelfTrainingMixin(_Host):
     raise NotImplementedError
 
   def pseudo_targets(self, inputs: ByStream, model: tf.keras.Model) -> ByStream:
-    """See `MultiStreamMixin`: labels of the online teacher, once its warm-up is over, in place of those on disk."""
-    if not self._is_online:
-      return inputs
+    """See `MultiStreamMixin`: labels of the online teacher, if there is one, and nothing of the spared classes."""
+    targets = self._targets_of_now(inputs, model) if self._is_online else inputs
+    spared = self.task_config.pseudo_data.known_spared()
+    if not spared:
+      return targets
+    features, labels = targets[keys.PSEUDO]
+    return {**targets, keys.PSEUDO: (features, self.spare_labels(labels, spared))}
+
+  def _targets_of_now(self, inputs: ByStream, model: tf.keras.Model) -> ByStream:
+    """Labels of the online teacher, once its warm-up is over, in place of those on disk."""
     views, on_disk = inputs[keys.PSEUDO]
     teacher = model.online_teacher
     signature = tf.nest.map_structure(
@@ -129,22 +136,15 @@ class SelfTrainingMixin(_Host):
     """See `MultiStreamMixin`; pseudo labels teach nothing of the spared classes."""
     spared = self.task_config.pseudo_data.known_spared()
     if spared and stream.name == keys.PSEUDO:
-      outputs, labels = self.spare(outputs, labels, spared)
+      outputs = self.spare_outputs(outputs, spared)
     return super().stream_losses(stream, outputs, labels)
 
-  def spare(
-    self, outputs: multi_stream.Nest, labels: multi_stream.Nest, classes: Sequence[int]
-  ) -> tuple[multi_stream.Nest, multi_stream.Nest]:
-    """Takes classes out of the loss of a batch.
+  def spare_outputs(self, outputs: multi_stream.Nest, classes: Sequence[int]) -> multi_stream.Nest:
+    """Outputs in which classes, ids above 0, are out of the question: they cost nothing and get no gradient."""
+    raise NotImplementedError
 
-    Args:
-      outputs: of the model.
-      labels: of the batch.
-      classes: ids, above 0.
-
-    Returns:
-      Outputs and labels that cost nothing where these classes are or are not, and give their logits no gradient.
-    """
+  def spare_labels(self, labels: multi_stream.Nest, classes: Sequence[int]) -> multi_stream.Nest:
+    """Labels that say of no place that it shows one of these classes."""
     raise NotImplementedError
 
   def after_update(self, model: tf.keras.Model, optimizer: tf.keras.optimizers.Optimizer) -> None:

@@ -67,10 +67,17 @@ class CheckTest(tf.test.TestCase):
     params = _load('task.self_training.student_init=checkpoint,task.init_checkpoint=some/ckpt-1')
     self.assertEqual(params.task.init_checkpoint, 'some/ckpt-1')
     for start in ('teacher', 'random'):
-      self.assert_refused(
-        f'task.self_training.student_init={start},task.init_checkpoint=some/ckpt-1',
+      with self.assertLogs('absl', 'WARNING') as logs:
+        _load(f'task.self_training.student_init={start},task.init_checkpoint=some/ckpt-1')
+      self.assertRegex(
+        ' '.join(logs.output),
         rf"init_checkpoint is 'some/ckpt-1', but no model starts from it.*student_init is '{start}'",
       )
+
+  def test_label_smoothing_gives_all_classes_a_share(self):
+    override = 'task.losses.label_smoothing=0.1,task.pseudo_data.spared_classes=auto'
+    with self.assertRaisesRegex(errors.ConfigError, 'label_smoothing is 0.1: it gives each class'):
+      config.load_experiment('segmentation_selftrain', [], override)
 
   def test_labels(self):
     for name in ('batch_size', 'max_boxes'):

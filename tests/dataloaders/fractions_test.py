@@ -6,6 +6,7 @@ import hypothesis
 import tensorflow as tf
 from hypothesis import strategies as st
 
+from official_selftrain.configs import inputs
 from official_selftrain.core import errors, keys, splits
 from official_selftrain.dataloaders import fractions, record_order, tfrecords
 
@@ -83,6 +84,18 @@ class ChooseTest(FractionsTestCase):
       expected = set(splits.ranking([f'0:{n}' for n in range(10)], 5)[:3])
       self.assertEqual(found, path)
       self.assertEqual(list(is_chosen), [f'0:{n}' in expected for n in range(10)])
+
+  def test_the_records_of_a_stream(self):
+    for fraction, count in ((1.0, 20), (0.25, 5)):
+      stream = inputs.Stream(fraction=fraction, fraction_seed=3)
+      found = [
+        tf.train.Example.FromString(each)
+        .features.feature[keys.SOURCE_ID]
+        .bytes_list.value[0]
+        .decode()
+        for each in fractions.of_stream(self.files, stream).as_numpy_iterator()
+      ]
+      self.assertCountEqual(found, splits.ranking(self.ids, 3)[:count])
 
   def test_damage_is_named_or_ends_its_file(self):
     with open(self.files[1], 'r+b') as stream:

@@ -16,6 +16,7 @@ import yaml
 from official_selftrain.core import errors, keys
 from official_selftrain.pipeline import actions, run, training
 from official_selftrain.pseudo_labels import manifest as manifest_lib
+from official_selftrain.report import foresight
 from tests.testing import damage, tiny_run
 
 # The first test waits for the whole run.
@@ -306,9 +307,10 @@ class DamagedUnlabelledDataTest(_Case):
     damage.change(first, 3, damage.break_image)
     damage.break_checksum(second, 5)
     run_dir = self.folder('damaged')
-    settings = f'{paths},export.enabled=false,task.pseudo_data.spared_classes=[3]'
+    settings = f'{paths},export.enabled=false,task.pseudo_data.spared_classes=auto'
     override = tiny_run.with_teacher(settings)
-    printed = _run(tiny_run.load(override=override), 'train_and_eval', run_dir)
+    with mock.patch.object(foresight, 'starved', return_value=('2',)):
+      printed = _run(tiny_run.load(override=override), 'train_and_eval', run_dir)
     labels = os.path.join(run_dir, 'labels', 'round-1')
     manifest = manifest_lib.Manifest.load(labels)
     self.assertEqual((manifest.images, manifest.dead), (24, 2))

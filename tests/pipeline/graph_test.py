@@ -173,6 +173,13 @@ class SelfTrainingGraphTest(unittest.TestCase):
     self.assertEqual(stages['control-2'].needs, ())
     self.assertIn('teacher', stages['student'].needs)
 
+  def test_a_gate_that_judges_classes_by_human_labels_depends_on_them(self):
+    settings = {'task.train_data.fraction': 0.5, 'task.model.num_classes': 11}
+    plain, judges = selftrain()['gate'], selftrain(spares=True)['gate']
+    self.assertEqual((plain.reads.select(settings), plain.files), ({}, ()))
+    self.assertEqual(judges.reads.select(settings), settings)
+    self.assertEqual(judges.files, ('task.train_data.input_path',))
+
   def test_a_student_whose_step_labels_depends_on_how_objects_are_selected(self):
     settings = {'task.model.nms.top_k': 10}
     self.assertEqual(selftrain()['student'].reads.select(settings), {})

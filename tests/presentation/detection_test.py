@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from official_selftrain.configs import detection as configs
 from official_selftrain.core import errors, keys
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.datasets import tf_examples as datasets
 from official_selftrain.presentation import base
 from official_selftrain.presentation import detection as presentation
@@ -106,7 +107,7 @@ class _Case(tf.test.TestCase):
 
 class FactsTest(_Case):
   def _facts(self, cut=CUT, measured=None):
-    return self.report.facts(self.label_dir, cut, [self.labelled], measured)
+    return self.report.facts(self.label_dir, cut, tfrecords.readable([self.labelled]), measured)
 
   def test_counts(self):
     facts, labelled_images = self._facts()
@@ -338,7 +339,7 @@ class HumanLabelsTest(tf.test.TestCase):
   def _count(self, *records):
     path = os.path.join(self.create_tempdir().full_path, 'a.tfrecord')
     datasets.write_shard(path, records)
-    return _presentation().human_labels([path])
+    return _presentation().human_labels(tfrecords.readable([path]))
 
   def test_boxes_by_class(self):
     human = self._count(_classes_feature(2, 2, 90), _classes_feature(), _classes_feature(2))
@@ -368,7 +369,7 @@ class HumanLabelsTest(tf.test.TestCase):
       decoder = {'type': 'label_map_decoder', 'label_map_decoder': {'label_map': label_map}}
       data.override({'decoder': decoder})
     report = _presentation('cat', 'dog', task=types.SimpleNamespace(task_config=config))
-    self.assertEqual(report.human_labels([path]).classes, {1: 1, 2: 2})
+    self.assertEqual(report.human_labels(tfrecords.readable([path])).classes, {1: 1, 2: 2})
     self.assertEqual(report.classes_in(tf.constant(record)), {'cat', 'dog'})
 
   def test_more_images_than_are_read_at_once(self):

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from official_selftrain.core import files, keys
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.datasets import tf_examples as datasets
 from official_selftrain.presentation import label_facts
 from official_selftrain.presentation import segmentation as presentation
@@ -140,7 +141,7 @@ class _Case(tf.test.TestCase):
 
 class FactsTest(_Case):
   def _facts(self, cut=CUT, measured=None):
-    return self.report.facts(self.label_dir, cut, [self.labelled], measured)
+    return self.report.facts(self.label_dir, cut, tfrecords.readable([self.labelled]), measured)
 
   def test_counts(self):
     facts, labelled_images = self._facts()
@@ -178,7 +179,7 @@ class FactsTest(_Case):
     images = _unlabelled(os.path.join(self.folder, 'many.tfrecord'), [40] + [BROKEN] * 12)
     label_dir = os.path.join(self.folder, 'many')
     self.worker.run([images], label_dir)
-    facts, _ = self.report.facts(label_dir, CUT, [self.labelled], None)
+    facts, _ = self.report.facts(label_dir, CUT, tfrecords.readable([self.labelled]), None)
     self.assertEqual(facts.dead, 12)
     self.assertEqual([letter.index for letter in facts.dead_letters], list(range(1, 11)))
     # Nothing but background was found, so there is nothing to suggest a cut by.
@@ -358,7 +359,9 @@ class ClassesTest(tf.test.TestCase):
 class HumanLabelsTest(tf.test.TestCase):
   def _count(self, *masks):
     path = os.path.join(self.create_tempdir().full_path, 'a.tfrecord')
-    return _presentation(None, NUM_CLASSES).human_labels([_labelled(path, *masks)])
+    return _presentation(None, NUM_CLASSES).human_labels(
+      tfrecords.readable([_labelled(path, *masks)])
+    )
 
   def test_background_and_255_are_not_counted(self):
     human = self._count([[0, 0, 1, 2, 255, 255]], [[1, 1, 254, 0, 0, 0]], [[0] * 6])
@@ -372,7 +375,7 @@ class HumanLabelsTest(tf.test.TestCase):
   def test_several_files_and_no_image(self):
     folder = self.create_tempdir().full_path
     paths = [_labelled(os.path.join(folder, name), [[1] * 6]) for name in ('a', 'b')]
-    human = _presentation(None, NUM_CLASSES).human_labels(paths)
+    human = _presentation(None, NUM_CLASSES).human_labels(tfrecords.readable(paths))
     self.assertEqual((human.images, human.classes, human.per_image), (2, {1: 12}, 6.0))
     self.assertEqual(label_facts.HumanLabels(0, {}).per_image, 0.0)
 

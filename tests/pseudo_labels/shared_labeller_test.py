@@ -1,4 +1,4 @@
-"""One labeller, many threads: as in a worker of Beam."""
+"""One labeller, many threads: as in a worker of Beam; and one folder of labels, many labellers."""
 
 import collections
 import concurrent.futures
@@ -9,7 +9,7 @@ import time
 
 import tensorflow as tf
 
-from official_selftrain.pseudo_labels import shards
+from official_selftrain.pseudo_labels import manifest, shards
 from tests.pseudo_labels import unlabelled
 
 
@@ -53,6 +53,42 @@ class ThreadsTest(tf.test.TestCase):
       self.assertEqual(
         *(pathlib.Path(place, name).read_bytes() for place in (together, alone)), name
       )
+
+
+class FolderTest(tf.test.TestCase):
+  def setUp(self):
+    super().setUp()
+    folder = self.create_tempdir().full_path
+    self.output = os.path.join(folder, 'labels')
+    self.images = [
+      unlabelled.write_images(os.path.join(folder, f'{n}.tfrecord'), range(10 * n, 10 * n + 6))
+      for n in range(2)
+    ]
+    unlabelled.make_labeller().run(self.images, self.output)
+    self.finished = unlabelled.contents(self.output)
+
+  def test_a_worker_that_makes_a_lost_shard_again_keeps_the_manifest(self):
+    lost = os.path.join(self.output, shards.label_shard_name(self.images[1]))
+    for path in (lost, manifest.marker_path(lost)):
+      os.remove(path)
+    unlabelled.make_labeller().run_share(self.images, self.output, 1, 2)
+    self.assertEqual(unlabelled.contents(self.output), self.finished)
+    os.remove(lost)
+    unlabelled.make_labeller().run_one(self.images[1], self.output)
+    self.assertEqual(unlabelled.contents(self.output), self.finished)
+
+  def test_labels_of_other_settings_take_the_manifest_and_their_own_markers_back(self):
+    names = [shards.label_shard_name(path) for path in self.images]
+    # Stopped in the first batch.
+    with self.assertRaises(KeyboardInterrupt):
+      other = unlabelled.make_labeller(unlabelled.FakeTeacher(1), image_size=3)
+      other.run_share(self.images, self.output, 0, 2)
+    left = set(self.finished) - {manifest.FILE_NAME, f'{names[0]}.json'}
+    self.assertEqual(set(unlabelled.contents(self.output)), left)
+    unlabelled.make_labeller(image_size=3).run(self.images, self.output)
+    again = manifest.Manifest.load(self.output)
+    self.assertEqual(again.provenance.config, {'image_size': 3})
+    self.assertEqual(again.settings, again.provenance.digest(unlabelled.label_format()))
 
 
 if __name__ == '__main__':

@@ -116,6 +116,16 @@ class LossTest(tf.test.TestCase):
 
     expected = _numpy_loss(three_classes, images, {'masks': tf.constant(mask)})
     self.assertAllClose(logs['pseudo_loss'], expected, rtol=1e-4)
+    # Parts of a batch are divided by what the whole batch counts.
+    inputs[keys.HUMAN], inputs[keys.PSEUDO] = _batch(1, 2, ignored=0.1), _batch(2, 4, ignored=0.5)
+    both = {}
+    for parts in (1, 2):
+      task.task_config.gradient_accumulation_steps = parts
+      logs = task.train_step(inputs, model, optimizer, task.build_metrics(training=True))
+      both[parts] = float(logs['pseudo_loss'])
+    self.assertAllClose(both[2], both[1], rtol=1e-4)
+    task.task_config.gradient_accumulation_steps = 1
+    images, labels = inputs[keys.PSEUDO]
     task.task_config.pseudo_data.spared_classes = []
     logs = task.train_step(inputs, model, optimizer, task.build_metrics(training=True))
     self.assertAllClose(logs['pseudo_loss'], _numpy_loss(model, images, labels), rtol=1e-4)

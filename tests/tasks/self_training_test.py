@@ -67,7 +67,7 @@ class SparedClassesTest(tf.test.TestCase):
       task = tiny.TinyTask(config)
       model = task.build_model()
       for stream in task.training_streams():
-        features, labels = inputs[stream.name]
+        features, labels = task.pseudo_targets(inputs, model)[stream.name]
         with tf.GradientTape() as tape:
           outputs = model(features, training=False)
           losses = task.stream_losses(stream, outputs, labels)

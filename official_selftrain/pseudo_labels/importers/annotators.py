@@ -80,7 +80,7 @@ def _of_task(task: object, place: str) -> entries.Boxes:
       raise errors.DataError(f'{place}: {kind} has no result. Export the tasks as JSON.')
     kinds = [json_values.get(region, 'type') for region in result]
     for kind in kinds:
-      if kind != _RECTANGLE and kind not in _REMARKS:
+      if not isinstance(kind, str) or (kind != _RECTANGLE and kind not in _REMARKS):
         raise errors.DataError(
           f'{place}: a region is of type {kind}. Only upright boxes can be read, each with its class '
           '(RectangleLabels): make one of it, or delete it.'

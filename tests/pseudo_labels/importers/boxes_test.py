@@ -254,7 +254,7 @@ class FilesTest(imported.ImportCase):
 
   def test_regions_of_label_studio_that_are_no_boxes_with_a_class(self):
     # The last two are what <Rectangle> and <Labels> make of one box.
-    for kind in ('brushlabels', 'brush', 'keypoint', 'polygon', 'new', 'rectangle', 'labels'):
+    for kind in ('brushlabels', 'brush', 'keypoint', 'polygon', 'new', 'rectangle', 'labels', 7):
       region = {'id': 'a', 'type': kind, 'value': {}}
       tasks = [{'data': {'image': '1.png'}, 'annotations': [{'result': [region]}]}]
       self.assert_refused(
