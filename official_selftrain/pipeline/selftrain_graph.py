@@ -27,12 +27,13 @@ _UNLABELLED_DATA = _DATA.minus('dataset.digits.num_labelled', 'dataset.digits.nu
 _NOTHING = Reads()
 _NAMES = Reads(('dataset.class_names',))
 _PRECISION = Reads(('runtime.mixed_precision_dtype',))
-_NUM_CLASSES = Reads(('task.model.num_classes',))
 _PSEUDO_BATCH = Reads(('task.pseudo_data.global_batch_size',))
 _START = Reads(
   ('task.self_training.student_init', 'task.init_checkpoint', 'task.init_checkpoint_modules')
 )
 _FRACTION = Reads(('task.train_data.fraction', 'task.train_data.fraction_seed'))
+# Which classes have next to no pseudo labels is judged by how many of them people drew.
+_HUMAN_COUNTS = _FRACTION + _NAMES + Reads(('task.model.num_classes',))
 _BATCH = 'task.train_data.global_batch_size'
 _INIT = 'task.init_checkpoint'
 # Each of them may name the backbone that models start from.
@@ -271,8 +272,7 @@ def _round(outline: Outline, number: int) -> list[Stage]:
       kind=GATE,
       round=number,
       needs=(*cuts, *labels),
-      # Which classes have next to no labels is judged by those of people.
-      reads=outline.gate + (_FRACTION + _NAMES + _NUM_CLASSES if outline.spares else Reads()),
+      reads=outline.gate + (_HUMAN_COUNTS if outline.spares else _NOTHING),
       files=(*given_labels, *(outline.training_files if outline.spares else ())),
       is_cheap=True,
     )

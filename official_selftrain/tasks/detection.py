@@ -229,8 +229,8 @@ class DetectionSelfTrainingTask(self_training.SelfTrainingMixin, DetectionTask):
     """See `SelfTrainingMixin`: boxes as the labeller finds them, with hard suppression."""
     config = self.task_config.model
     size = tf.tile(tf.constant([config.input_size[:2]], tf.float32), [tf.shape(images)[0], 1])
-    lowest = self.task_config.pseudo_data.lowest_cut()
-    generator = detection_generator.build_for_labels(config, 0.0, lowest)
+    lowest, most = self.task_config.pseudo_data.lowest_cut(), configs.BoxLabelling().max_boxes
+    generator = detection_generator.build_for_labels(config, 0.0, lowest, most)
     found = teacher.detect(images, size, generator)
     return {name: found[f'detection_{name}'] for name in ('boxes', 'scores', 'classes')}
 
