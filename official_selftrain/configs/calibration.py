@@ -56,7 +56,7 @@ class Calibration(hyperparams.Config):
       )
 
   def check_use(self, prefix: str, pseudo: inputs.PseudoStream, num_classes: int) -> None:
-    """Raises ConfigError where cuts do not fit the classes, or are to be calibrated and cannot be.
+    """Raises ConfigError where cuts or spared classes do not fit the model, or cuts are to be calibrated and cannot be.
 
     Args:
       prefix: the dotted name of this config.

@@ -174,12 +174,6 @@ class SegmentationTask(
     """See `LabelledTask`."""
     super().check()
     inputs.check_untouched(self, _UNSUPPORTED, 'task')
-    pseudo = getattr(self, 'pseudo_data', None)
-    if pseudo is not None and pseudo.spared_classes and self.losses.label_smoothing:
-      raise errors.ConfigError(
-        f'task.losses.label_smoothing is {self.losses.label_smoothing}: it gives each class a share of every pixel, '
-        'also those of task.pseudo_data.spared_classes. Leave out one of the two.'
-      )
 
   def check_stream(self, stream: DataConfig, name: str) -> None:
     """See `LabelledTask`."""
@@ -259,6 +253,11 @@ class SegmentationSelfTrainingTask(tasks.SelfTrainingTask, SegmentationTask):
       raise errors.ConfigError(
         f'task.pseudo_data.output_size is {pseudo} and task.train_data.output_size {human}: the student sees images of '
         'both in one batch, so they must be equal.'
+      )
+    if self.pseudo_data.spared_classes and self.losses.label_smoothing:
+      raise errors.ConfigError(
+        f'task.losses.label_smoothing is {self.losses.label_smoothing}: it gives each class a share of every pixel, '
+        'also those of task.pseudo_data.spared_classes. Leave out one of the two.'
       )
 
 

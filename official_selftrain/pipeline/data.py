@@ -15,7 +15,7 @@ from official_selftrain.checkpoints import restore
 from official_selftrain.configs import classification, contrastive, pretraining, runs
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import dataset_card, errors, files
-from official_selftrain.dataloaders import tfrecords
+from official_selftrain.dataloaders import fractions, tfrecords
 from official_selftrain.datasets import digit_classes, digits
 from official_selftrain.pipeline import validation_records
 from official_selftrain.pseudo_labels import manifest
@@ -73,6 +73,12 @@ def locate(params: runs.SupervisedExperiment, model_dir: str) -> DataFacts:
   _locate_pretraining(params, classes)
   names = names or tuple(found.class_names[1:])
   return DataFacts(truth or found.unlabelled_truth, names, parent)
+
+
+def labelled_records(task: cfg.TaskConfig) -> tf.data.Dataset:
+  """Serialized labelled records that a task trains on, its fraction of them; without those that cannot be read."""
+  stream, field = task.train_data, 'task.train_data.input_path'
+  return fractions.of_stream(tfrecords.match_files(stream.input_path, field), stream)
 
 
 def _locate_pretraining(

@@ -6,8 +6,6 @@ import os
 import tempfile
 import time
 
-import tensorflow as tf
-
 from official_selftrain.core import console, errors, memory
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import labelling
@@ -101,9 +99,7 @@ def _write_sample(sample: str, path: str, most: int) -> None:
       f'The unlabelled image file {path} has no record that can be read. It must be a TFRecord file without '
       'compression.'
     )
-  with tf.io.TFRecordWriter(sample) as writer:
-    for record in records:
-      writer.write(record)
+  shards.write(sample, records)
 
 
 def count(path: str) -> int:

@@ -11,11 +11,12 @@ from official.core import exp_factory
 
 from official_selftrain.core import comparison, files
 from official_selftrain.core import config as config_lib
-from official_selftrain.dataloaders import fractions, tfrecords
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.evaluation import resampling
 from official_selftrain.pipeline import (
   actions,
   calibration_facts,
+  data,
   labelling,
   run_facts,
   spared_classes,
@@ -169,7 +170,10 @@ def _round(run: run_facts.RunFacts, found: run_facts.RoundFacts) -> contents.Rou
   folders = {name: model.job.model_dir for name, model in found.models.items()}
   compared = _comparisons(metric, folders)
   labels, _ = run.presentation.facts(
-    found.label_dir, run.cuts, _labelled(run), _measured(run, found.label_dir)
+    found.label_dir,
+    run.cuts,
+    data.labelled_records(run.params.task),
+    _measured(run, found.label_dir),
   )
   corrected = corrections.load(corrections.folder_of(found.label_dir))
   return contents.Round(
@@ -226,7 +230,9 @@ def _label_facts(run: run_facts.RunFacts) -> tuple[contents.PseudoLabelFacts, in
   measured = _measured(run, run.label_dir)
   if measured is not None:
     files.write_json(os.path.join(run.model_dir, 'labels', QUALITY_FILE), measured)
-  facts, count = run.presentation.facts(run.label_dir, run.cuts, _labelled(run), measured)
+  facts, count = run.presentation.facts(
+    run.label_dir, run.cuts, data.labelled_records(run.params.task), measured
+  )
   facts = spared_classes.add(facts, run.spared, run.presentation.class_names)
   return facts, count
 
@@ -237,11 +243,6 @@ def _measured(run: run_facts.RunFacts, label_dir: str) -> quality.Measured | Non
   if not truth or not tf.io.gfile.exists(truth):
     return None
   return run.presentation.measure_labels(label_dir, truth)
-
-
-def _labelled(run: run_facts.RunFacts) -> tf.data.Dataset:
-  stream, field = run.params.task.train_data, 'task.train_data.input_path'
-  return fractions.of_stream(tfrecords.match_files(stream.input_path, field), stream)
 
 
 def _num_ceiling_images(run: run_facts.RunFacts) -> int | None:

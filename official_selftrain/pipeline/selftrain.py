@@ -10,7 +10,7 @@ from official_selftrain.checkpoints import restore
 from official_selftrain.configs import runs
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, errors, files
-from official_selftrain.dataloaders import fractions, tfrecords
+from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import (
   calibrating,
   calibration_facts,
@@ -322,9 +322,8 @@ class SelfTrainingRun:
         label_summaries.write(shown, images, label_dir, self._cuts(), count)
     label_format = contract.make(self._params.task).label_format(self._params.labels)
     kept = labelling.gate(self._params.labels, label_dir, label_format, self._cuts())
-    shown, used, train = self._presentation(), self._cuts(), self._params.task.train_data
-    labelled = tfrecords.match_files(train.input_path, 'task.train_data.input_path')
-    facts, _ = shown.facts(label_dir, used, fractions.of_stream(labelled, train), None)
+    shown, used = self._presentation(), self._cuts()
+    facts, _ = shown.facts(label_dir, used, data.labelled_records(self._params.task), None)
     spared = spared_classes.find(self._params.task, shown.class_names, facts)
     facts = spared_classes.add(facts, spared, shown.class_names)
     calibrated = calibration_facts.of(

@@ -20,7 +20,8 @@ def find(
   """
   pseudo = task.pseudo_data
   if pseudo.spared_classes != 'auto':
-    return list(pseudo.known_spared())
+    found: list[int] = pseudo.known_spared()
+    return found
   ids = range(1, task.model.num_classes)
   names = {names_lib.name_of(class_names, each): each for each in ids}
   return [names[name] for name in foresight.starved(facts, list(names))]

@@ -10,7 +10,6 @@ from official_selftrain.core import errors, keys
 from official_selftrain.pseudo_labels import cuts as cuts_lib
 from official_selftrain.pseudo_labels import formats, histograms
 
-_NOT_FINITE = 'the teacher predicted a NaN or infinite box or score'
 _SIDES = (keys.BOX_YMIN, keys.BOX_XMIN, keys.BOX_YMAX, keys.BOX_XMAX)
 
 
@@ -39,11 +38,13 @@ class BoxFormat:
     """See `LabelFormat`."""
     return dataclasses.asdict(self)
 
-  def _check(self, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray) -> None:
+  def _check(
+    self, boxes: np.ndarray, scores: np.ndarray, classes: np.ndarray, is_finite: bool
+  ) -> None:
     """Checks one prediction.
 
     Raises:
-      UnusablePredictionError: A box or score is NaN or infinite.
+      UnusablePredictionError: A box or score is NaN or infinite, also one that suppression left out (`is_finite`).
       DataError: The arrays do not fit together or a class id is outside the model's classes.
     """
     if boxes.shape != (len(scores), 4) or classes.shape != scores.shape:
@@ -51,8 +52,8 @@ class BoxFormat:
         f'The prediction has boxes of shape {boxes.shape}, scores {scores.shape} and classes '
         f'{classes.shape}; allowed are [n, 4], [n] and [n]'
       )
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-      raise formats.UnusablePredictionError(_NOT_FINITE)
+    if not (is_finite and np.isfinite(boxes).all() and np.isfinite(scores).all()):
+      raise formats.UnusablePredictionError('the teacher predicted a NaN or infinite box or score')
     outside = classes[(classes < 0) | (classes >= self.num_classes)]
     if outside.size:
       raise errors.DataError(
@@ -80,9 +81,7 @@ class BoxFormat:
     boxes = np.asarray(prediction['boxes'], np.float32)
     scores = np.asarray(prediction['scores'], np.float32)
     classes = np.asarray(prediction['classes']).astype(np.int64)
-    self._check(boxes, scores, classes)
-    if not prediction.get('is_finite', True):
-      raise formats.UnusablePredictionError(_NOT_FINITE)
+    self._check(boxes, scores, classes, bool(prediction.get('is_finite', True)))
     boxes = np.clip(boxes, 0.0, 1.0)
     has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     chosen = np.flatnonzero(has_area & (scores >= np.float32(self.min_score)))

@@ -70,7 +70,7 @@ def labelling_functions(
       boxes,
       scores,
       classes,
-      max(suppression.max_num_detections, labels.max_boxes),
+      generator.get_config()['max_num_detections'],
       suppression.nms_iou_threshold,
       suppression.use_class_agnostic_nms,
     )

@@ -112,6 +112,7 @@ class Entries:
       folder = tempfile.mkdtemp(prefix='selftrain-')
       weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
       path = os.path.join(folder, _FILE)
+      self._num_strays = 0
       # Labels are found in the thread that reads images ahead.
       self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
       weakref.finalize(self, self._connection.close)
