@@ -63,7 +63,10 @@ class PseudoDataConfig(inputs.PseudoStream, DataConfig):
     return lowest if self.is_calibrated else self.ignore_cut or lowest
 
 
-# Those of `nms_version` that XLA always compiles: `batched` never, `v1` only without `soft_nms_sigma`, 0 included.
+# Those of `nms_version` that find boxes outside TensorFlow Lite.
+_NMS = ('batched', 'v1', 'v2', 'v3')
+
+# Those that XLA always compiles: `batched` never, `v1` only without `soft_nms_sigma`, 0 included.
 COMPILED_NMS = ('v2', 'v3')
 
 
@@ -221,6 +224,7 @@ class DetectionTask(joint.JointTask, tasks.BackboneTask, retinanet.RetinaNetTask
       raise errors.ConfigError(
         'task.model.head.attribute_heads: attribute heads are not supported.'
       )
+    _check_suppression(self.model.detection_generator, 'task.model.detection_generator')
 
   def check_strategy(self, runtime: cfg.RuntimeConfig) -> None:
     """See `LabelledTask`."""
@@ -239,6 +243,24 @@ class DetectionTask(joint.JointTask, tasks.BackboneTask, retinanet.RetinaNetTask
         f'{name}.nms_version is {generator.nms_version!r}, which does not compile for a TPU with all settings: choose '
         f'{" or ".join(COMPILED_NMS)}.'
       )
+
+
+def _check_suppression(generator: retinanet.DetectionGenerator, name: str) -> None:
+  """Boxes are compared and become labels after suppression, so a setting that finds none ends a run late."""
+  if not generator.apply_nms:
+    raise errors.ConfigError(
+      f'{name}.apply_nms is false: evaluation and pseudo labels need it. For a model without suppression export with '
+      '--nms=none.'
+    )
+  if generator.nms_version not in _NMS:
+    raise errors.ConfigError(
+      f'{name}.nms_version is {generator.nms_version!r}: it must be one of {", ".join(_NMS)}. What an export to '
+      'TensorFlow Lite needs is set by --format=tflite.'
+    )
+  if generator.use_class_agnostic_nms and generator.nms_version != 'v2':
+    raise errors.ConfigError(
+      f'{name}.use_class_agnostic_nms needs nms_version v2, not {generator.nms_version}.'
+    )
 
 
 @dataclasses.dataclass

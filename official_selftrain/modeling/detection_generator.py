@@ -215,13 +215,6 @@ def _build(
       f'{name} is {sigma}: it must be above 0 for Soft-NMS, or 0 for hard suppression.'
     )
   is_converted = portable and settings.apply_nms
-  if settings.nms_version == 'tflite' and (sigma or is_converted or family.has_inclusive_boxes):
-    other = f'{name} above 0' if sigma else f'task.model.family={family.name}'
-    other = 'an export to tflite or onnx' if is_converted else other
-    raise errors.ConfigError(
-      f'{_SETTINGS}.nms_version is tflite, whose operator decodes and suppresses in its own way: not possible with '
-      f'{other}.'
-    )
   if sigma and settings.use_class_agnostic_nms:
     raise errors.ConfigError(
       f'{_SETTINGS}.use_class_agnostic_nms: Soft-NMS treats each class on its own; set {name} to 0, or this to false.'

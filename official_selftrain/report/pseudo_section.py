@@ -95,7 +95,7 @@ def _facts(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> m
 
 
 def _coverage(facts: contents.PseudoLabelFacts) -> str:
-  return f'{facts.labelled:,} labelled, {facts.empty:,} empty, {facts.dead:,} unreadable'
+  return f'{facts.labelled:,} labelled, {facts.empty:,} empty, {facts.dead:,} left out'
 
 
 def _scores(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> markup.Markup:
@@ -227,7 +227,7 @@ def _dead_letters(facts: contents.PseudoLabelFacts) -> markup.Markup | None:
   rows = [
     (dead.source_id or '?', dead.shard, str(dead.index), dead.reason) for dead in facts.dead_letters
   ]
-  title = f'Unreadable images ({len(rows):,} of {facts.dead:,} shown)'
+  title = f'Images left out ({len(rows):,} of {facts.dead:,} shown)'
   return parts.fold(
     title, parts.grid(('image', 'shard', 'record', 'reason'), rows, style='text full')
   )

@@ -3,6 +3,7 @@
 import dataclasses
 
 import tensorflow as tf
+from absl.testing import parameterized
 
 from official_selftrain import registry_imports  # noqa: F401
 from official_selftrain.configs import detection
@@ -13,7 +14,7 @@ def _load(override, experiment='retinanet_selftrain'):
   return config.load_experiment(experiment, [], override)
 
 
-class CheckTest(tf.test.TestCase):
+class CheckTest(tf.test.TestCase, parameterized.TestCase):
   def assert_refused(self, override, pattern, experiment='retinanet_selftrain'):
     with self.assertRaisesRegex(errors.ConfigError, pattern):
       _load(override, experiment)
@@ -217,6 +218,26 @@ class CheckTest(tf.test.TestCase):
       _load(f'{tpu},{nms}.nms_version=v2,{nms}.soft_nms_sigma=0.3')
     _load(f'{tpu},{nms}.nms_version=v3')
     _load(f'{nms}.soft_nms_sigma=0.3')
+
+  @parameterized.parameters(
+    ('apply_nms=false', r'apply_nms is false: .* export with --nms=none\.$'),
+    (
+      'nms_version=tflite',
+      r"nms_version is 'tflite': it must be one of batched, v1, v2, v3\. .* --format=tflite\.$",
+    ),
+    ('nms_version=batchd', r"nms_version is 'batchd': it must be one of batched, v1, v2, v3\."),
+    ('use_class_agnostic_nms=true', r'use_class_agnostic_nms needs nms_version v2, not batched\.$'),
+  )
+  def test_suppression_that_finds_no_boxes(self, setting, message):
+    with self.assertRaisesRegex(
+      errors.ConfigError, r'task\.model\.detection_generator\.' + message
+    ):
+      _load(f'task.model.detection_generator.{setting}')
+
+  def test_suppression_across_classes(self):
+    nms = 'task.model.detection_generator'
+    params = _load(f'{nms}.use_class_agnostic_nms=true,{nms}.nms_version=v2')
+    self.assertTrue(params.task.model.detection_generator.use_class_agnostic_nms)
 
   def test_attribute_heads(self):
     task = _load('').task.replace()

@@ -269,8 +269,6 @@ class SoftNmsTest(tf.test.TestCase, parameterized.TestCase):
 class SettingsTest(tf.test.TestCase, parameterized.TestCase):
   @parameterized.parameters(
     ('model_garden', {'soft_nms_sigma': -0.1}, r'soft_nms_sigma is -0\.1: it must be above 0'),
-    ('model_garden', {'nms_version': 'tflite', 'soft_nms_sigma': 0.3}, 'nms_version is tflite'),
-    ('original', {'nms_version': 'tflite'}, 'not possible with task.model.family=original'),
     (
       'model_garden',
       {'nms_version': 'v2', 'use_class_agnostic_nms': True, 'soft_nms_sigma': 0.3},

@@ -289,7 +289,10 @@ class AdviceTest(unittest.TestCase):
 
   def test_coverage_amount_and_classes(self):
     cases = [
-      (examples.pseudo_labels(dead=150, labelled=1252), r'^Repair .* 10% of the images'),
+      (
+        examples.pseudo_labels(dead=150, labelled=1252),
+        r'^Look at the images that were left out, 10% of all',
+      ),
       (examples.pseudo_labels(empty=750, labelled=748), r'nothing in 50% of them'),
       (
         examples.pseudo_labels(num_images=240, labelled=230, empty=8),
@@ -303,6 +306,33 @@ class AdviceTest(unittest.TestCase):
     for facts, pattern in cases:
       with self.subTest(pattern=pattern):
         self.assertRegex(self._advice(facts)[0], pattern)
+
+  def test_views_where_the_teacher_saw_each_image_once(self):
+    one = {'labels.scales': [1.0], 'labels.flip': False, 'labels.soft_nms_sigma': 0.0}
+    (advice,) = self._advice(examples.pseudo_labels(), settings=one)
+    self.assertRegex(
+      advice,
+      r'^Let the teacher see .* \(labels\.scales=\[0\.75,1\.0,1\.25,1\.5\], labels\.flip=true\)',
+    )
+    masks = {'labels.scales': [1.0], 'labels.flip': False}
+    for settings in (one | {'labels.flip': True}, one | {'labels.scales': [1.0, 1.5]}, masks):
+      with self.subTest(settings=settings):
+        (advice,) = self._advice(examples.pseudo_labels(), settings=settings)
+        self.assertRegex(advice, r'^Nothing in this run stands out')
+
+  def test_an_alpha_that_falls_where_an_alpha_that_stays_hurt(self):
+    stays = {'task.self_training.alpha_decay_steps': 0}
+    (advice,) = self._advice(examples.pseudo_labels(), settings=stays)
+    self.assertRegex(
+      advice,
+      r'^Let the student end on human labels \(task\.self_training\.alpha_decay_steps=null\)',
+    )
+    for falls in (None, 200):
+      settings = {'task.self_training.alpha_decay_steps': falls}
+      (advice,) = self._advice(examples.pseudo_labels(), settings=settings)
+      self.assertRegex(advice, r'^Nothing in this run stands out')
+    level = self._advice(examples.pseudo_labels(), settings=stays, student=0.45)
+    self.assertNotIn('alpha', ' '.join(level))
 
   def test_no_finding_and_no_facts(self):
     self.assertRegex(

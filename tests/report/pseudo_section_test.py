@@ -41,7 +41,7 @@ class FactsTest(unittest.TestCase):
     self.assertEqual(
       _facts(_section(examples.inputs())),
       {
-        'Unlabelled images': ['1,500', '1,400 labelled, 98 empty, 2 unreadable'],
+        'Unlabelled images': ['1,500', '1,400 labelled, 98 empty, 2 left out'],
         'Kept at the cut': ['30%', 'of all boxes'],
         'Boxes per image': ['2.90', 'people drew 3.00'],
         'Count ratio': ['0.97', '1 means as many as people draw'],
