@@ -5,6 +5,7 @@ Importing this module is cheap, so that `quiet` can run before TensorFlow is imp
 
 import collections
 import contextlib
+import functools
 import importlib.abc
 import importlib.machinery
 import logging
@@ -152,6 +153,12 @@ def say(text: str) -> None:
 def note(text: str) -> None:
   """Prints a line to standard error without disturbing the progress bar; it does not go into a stage's log."""
   print(text, file=sys.stderr, flush=True)
+
+
+@functools.cache
+def note_once(text: str) -> None:
+  """As `note`, unless this process has already said it."""
+  note(text)
 
 
 def table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> str:

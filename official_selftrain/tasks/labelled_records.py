@@ -60,7 +60,8 @@ def examples(
   if params.fraction < 1:
     parts = fractions.choose(files, params.fraction, params.fraction_seed, params.skip_errors)
     drawn = sum(sum(is_chosen) for _, is_chosen in parts)
-    console.note(
+    # Pictures of a first batch read the stream, too.
+    console.note_once(
       f'{path_name}: {drawn} images, a fraction of {params.fraction:g} drawn with seed {params.fraction_seed}'
     )
     parts += fractions.choose(corrected, 1.0, 0, params.skip_errors) if corrected else []
