@@ -21,8 +21,8 @@ _WITHOUT_EFFECT = (
 )
 
 
-# The lowest cut that calibration can choose.
-LOWEST_CALIBRATED = 0.05
+# The lowest cut that calibration and matching can choose.
+LOWEST_CHOSEN = 0.05
 
 
 # The classes below hold only what is ours. A task adds them to a Model Garden config; they do not inherit from
@@ -65,7 +65,8 @@ class PseudoStream(hyperparams.Config):
   Attributes:
     label_dir: folder with label shards and manifest; empty takes those that this run makes.
     cut: labels with at least this score are taught (paper: 0.5); `calibrated` chooses cuts by class, see
-      `configs.calibration`.
+      `configs.calibration`, and `matched` those at which each class has as many labels per image as people drew, see
+      `pseudo_labels.matching`.
     class_cuts: cuts of the classes from 1 on, in place of `cut`; empty takes `cut` for all.
     keep_empty: train on images without any object above the cut.
     spared_classes: ids of classes that are learned from human labels alone: pseudo labels teach no score of them, be it
@@ -74,7 +75,7 @@ class PseudoStream(hyperparams.Config):
   """
 
   label_dir: str = ''
-  cut: float | Literal['calibrated'] = 0.5
+  cut: float | Literal['calibrated', 'matched'] = 0.5
   class_cuts: list[float] = dataclasses.field(default_factory=list)
   keep_empty: bool = True
   spared_classes: list[int] | Literal['auto'] = dataclasses.field(default_factory=list)
@@ -85,8 +86,8 @@ class PseudoStream(hyperparams.Config):
     Args:
       prefix: the dotted name of this config.
     """
-    if self.is_calibrated and self.class_cuts:
-      raise errors.ConfigError(f"{prefix}.cut is 'calibrated': {prefix}.class_cuts must be empty.")
+    if isinstance(self.cut, str) and self.class_cuts:
+      raise errors.ConfigError(f'{prefix}.cut is {self.cut!r}: {prefix}.class_cuts must be empty.')
     named = {f'class_cuts[{n}]': cut for n, cut in enumerate(self.class_cuts)}
     if not isinstance(self.cut, str):
       named['cut'] = self.cut
@@ -100,8 +101,13 @@ class PseudoStream(hyperparams.Config):
 
   @property
   def is_calibrated(self) -> bool:
-    """Whether the cuts are still to be chosen."""
-    return isinstance(self.cut, str)
+    """Whether the cuts are still to be chosen on labelled images."""
+    return self.cut == 'calibrated'
+
+  @property
+  def is_matched(self) -> bool:
+    """Whether the cuts are still to be chosen by the number of labels."""
+    return self.cut == 'matched'
 
   def cuts(self) -> list[float]:
     """All cuts that are known."""
@@ -109,7 +115,7 @@ class PseudoStream(hyperparams.Config):
 
   def lowest_cut(self) -> float:
     """The score from which on labels may matter to training."""
-    return min(self.cuts(), default=LOWEST_CALIBRATED)
+    return min(self.cuts(), default=LOWEST_CHOSEN)
 
 
 def check(stream: Stream, name: str) -> None:

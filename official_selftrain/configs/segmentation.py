@@ -254,6 +254,11 @@ class SegmentationSelfTrainingTask(tasks.SelfTrainingTask, SegmentationTask):
         f'task.pseudo_data.output_size is {pseudo} and task.train_data.output_size {human}: the student sees images of '
         'both in one batch, so they must be equal.'
       )
+    if self.pseudo_data.is_matched:
+      raise errors.ConfigError(
+        "task.pseudo_data.cut is 'matched': boxes are matched by their number, and the number of pixels depends on the "
+        "size of images. Use a number, or 'calibrated'."
+      )
     if self.pseudo_data.spared_classes and self.losses.label_smoothing:
       raise errors.ConfigError(
         f'task.losses.label_smoothing is {self.losses.label_smoothing}: it gives each class a share of every pixel, '

@@ -4,11 +4,13 @@ import dataclasses
 import os
 from collections.abc import Collection
 
-from official_selftrain.configs import runs
-from official_selftrain.pipeline import jobs, labelling, ledger, run_facts, training
+from official_selftrain.configs import inputs, runs
+from official_selftrain.pipeline import jobs, labelling, ledger, matched_cuts, run_facts, training
 from official_selftrain.pipeline.graph import stage_name
 from official_selftrain.pipeline.selftrain_graph import CONTROL, GATE, STUDENT, TEACHER
+from official_selftrain.pseudo_labels import cuts
 from official_selftrain.report import contents
+from official_selftrain.tasks import contract
 
 _OF_ROUNDS = (CONTROL, STUDENT)
 
@@ -35,6 +37,18 @@ class FinishedModels:
     """Ids of the classes that the student of a round learns from human labels alone."""
     found: list[int] = self.ledger.result(stage_name(GATE, round_number)).get('spared', [])
     return found
+
+  def choose_labels(self, pseudo: inputs.PseudoStream, round_number: int) -> None:
+    """Puts what the gate of a round chose in the place of the settings: cuts, and classes left to human labels."""
+    result = self.ledger.result(stage_name(GATE, round_number))
+    matched_cuts.put(pseudo, result.get('matched'))
+    pseudo.spared_classes = self.spared(round_number)
+
+  def cuts(self, round_number: int) -> cuts.Cuts:
+    """The cuts that the student of a round trains with."""
+    task = self.jobs.task(round_number)
+    self.choose_labels(task.pseudo_data, round_number)
+    return contract.make(task).label_cuts(task.pseudo_data)
 
   def model(self, kind: str, round_number: int) -> run_facts.TrainedModel:
     """One of them."""

@@ -15,7 +15,7 @@ def of(params: runs.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outlin
     params: the experiment.
     mode: `train` or `train_and_eval`.
   """
-  names = contract.setting_names(params.task)
+  names, pseudo = contract.setting_names(params.task), params.task.pseudo_data
   task = contract.make(params.task)
   labelled = [
     stream.dotted
@@ -40,7 +40,7 @@ def of(params: runs.SelfTrainingExperiment, mode: str) -> selftrain_graph.Outlin
     students_pretrained=params.has_init and params.student_starts_from == 'checkpoint',
     controls_go_on=params.student_starts_from == 'teacher',
     labels_online=params.task.self_training.online_teacher.enabled,
-    spares=params.task.pseudo_data.spared_classes == 'auto',
+    counts_by_class=pseudo.is_matched or pseudo.spared_classes == 'auto',
     rounds=params.rounds,
     calibrates=params.task.pseudo_data.is_calibrated,
     holds_out=not params.calibration.label_dir,

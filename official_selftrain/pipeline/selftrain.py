@@ -10,19 +10,16 @@ from official_selftrain.checkpoints import restore
 from official_selftrain.configs import runs
 from official_selftrain.core import config as config_lib
 from official_selftrain.core import console, errors, files
-from official_selftrain.dataloaders import tfrecords
 from official_selftrain.pipeline import (
   calibrating,
-  calibration_facts,
   data,
-  diagnosis,
   distribution,
   exporting,
   finished_models,
   first_checks,
+  gating,
   graph,
   jobs,
-  label_summaries,
   labelling,
   ledger,
   outlines,
@@ -32,13 +29,11 @@ from official_selftrain.pipeline import (
   run_facts,
   selftrain_graph,
   sharing,
-  spared_classes,
   training,
 )
 from official_selftrain.pipeline.selftrain_graph import CONTROL, PRETRAINING, STUDENT, TEACHER
 from official_selftrain.presentation import base as presentations
-from official_selftrain.pseudo_labels import calibration, cuts
-from official_selftrain.report import foresight
+from official_selftrain.pseudo_labels import calibration
 from official_selftrain.tasks import contract
 
 ALL_STAGES = 'all'
@@ -282,7 +277,7 @@ class SelfTrainingRun:
   def _train(self, stage: graph.Stage, start: str) -> dict[str, Any]:
     job = self._jobs.make(stage.kind, stage.round, start, self._backbone())
     if stage.kind == STUDENT:
-      job.params.task.pseudo_data.spared_classes = self._finished.spared(stage.round)
+      self._finished.choose_labels(job.params.task.pseudo_data, stage.round)
     distribution.meet(self._params.runtime)  # The chief has removed what no longer counts.
     if training.finished_steps(job.model_dir) < job.train_steps:
       # The model that only calibrates cuts must have nothing to do with validation images.
@@ -313,33 +308,7 @@ class SelfTrainingRun:
 
   def _pass_gate(self, stage: graph.Stage) -> dict[str, Any]:
     """Raises GateError when too few pseudo labels survive the cut to train a student on."""
-    label_dir, task = self._jobs.label_dir(stage.round), self._jobs.task(stage.round)
-    if any(need.startswith(selftrain_graph.LABELS) for need in stage.needs):
-      # Here and not with the labels, because it shows what the cuts leave of them.
-      images = tfrecords.match_files(task.pseudo_data.input_path, 'task.pseudo_data.input_path')
-      shown, count = self._presentation(), self._params.report.num_pictures
-      with diagnosis.explain(stage.name, contract.make(task)):
-        label_summaries.write(shown, images, label_dir, self._cuts(), count)
-    label_format = contract.make(self._params.task).label_format(self._params.labels)
-    kept = labelling.gate(self._params.labels, label_dir, label_format, self._cuts())
-    shown, used = self._presentation(), self._cuts()
-    facts, _ = shown.facts(label_dir, used, data.labelled_records(self._params.task), None)
-    spared = spared_classes.find(self._params.task, shown.class_names, facts)
-    facts = spared_classes.add(facts, spared, shown.class_names)
-    calibrated = calibration_facts.of(
-      self._params, self._model_dir, shown.class_names, used.ignore_cut
-    )
-    doubts = foresight.doubts(facts, shown.unit, calibrated)
-    for doubt in doubts:
-      console.say(f'foreseen: {doubt}')
-    # Equal for all labels that pass: what a student is made from are the labels, and the classes that they teach.
-    digest = f'open, spares {spared}' if spared else 'open'
-    return {'digest': digest, 'kept': kept.objects_kept, 'doubts': doubts, 'spared': spared}
-
-  def _cuts(self) -> cuts.Cuts:
-    """The cuts that the student trains with."""
-    task = self._jobs.task()
-    return contract.make(task).label_cuts(task.pseudo_data)
+    return gating.judge(self._jobs, stage, self._presentation())
 
   def _calibrate(self, stage: graph.Stage) -> dict[str, Any]:
     teacher = self._finished.checkpoint(stage.needs[0]) if stage.needs else ''
@@ -367,7 +336,7 @@ class SelfTrainingRun:
       data=self._data,
       label_dir=self._jobs.label_dir(last),
       spared=finished.spared(last),
-      cuts=self._cuts(),
+      cuts=finished.cuts(last),
       presentation=self._presentation(),
       models=models,
       metrics={kind: finished.metrics(model) for kind, model in models.items()},

@@ -69,7 +69,8 @@ class Outline:
     students_pretrained: whether control and student start from that backbone, and not from a teacher.
     controls_go_on: whether the control starts from the teacher, or the control of the round before.
     labels_online: whether the student's step labels images.
-    spares: whether the labels decide which classes are left to human labels.
+    counts_by_class: whether the gate compares the numbers of pseudo and human labels of each class, to choose cuts, or
+      the classes that are left to human labels.
     has_teacher_augmentation: whether the teacher's differs from the student's.
     adds_teacher_batch: whether the teacher's batch is the sum of both streams'.
     adds_control_batch: whether the control's is.
@@ -99,7 +100,7 @@ class Outline:
   students_pretrained: bool = False
   controls_go_on: bool = True
   labels_online: bool = False
-  spares: bool = False
+  counts_by_class: bool = False
   has_teacher_augmentation: bool = False
   adds_teacher_batch: bool = True
   adds_control_batch: bool = True
@@ -272,8 +273,8 @@ def _round(outline: Outline, number: int) -> list[Stage]:
       kind=GATE,
       round=number,
       needs=(*cuts, *labels),
-      reads=outline.gate + (_HUMAN_COUNTS if outline.spares else _NOTHING),
-      files=(*given_labels, *(outline.training_files if outline.spares else ())),
+      reads=outline.gate + (_HUMAN_COUNTS if outline.counts_by_class else _NOTHING),
+      files=(*given_labels, *(outline.training_files if outline.counts_by_class else ())),
       is_cheap=True,
     )
   )

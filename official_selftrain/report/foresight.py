@@ -72,13 +72,15 @@ def _amount(facts: contents.PseudoLabelFacts, unit: str) -> Iterator[str]:
 
 
 def _classes(facts: contents.PseudoLabelFacts, unit: str) -> Iterator[str]:
+  remedy = 'task.pseudo_data.spared_classes=auto would leave it to human labels.'
+  if unit == 'boxes' and facts.class_cuts is None:
+    remedy = f'task.pseudo_data.cut=matched would lower its cut, {remedy}'
   for each in _scarce(facts):
     ours, theirs = contents.quantity(each.ours), contents.quantity(each.theirs)
     end = (
       'The student learns this class from human labels alone.'
       if each.name in facts.spared
-      else 'Pseudo labels teach the student that there is next to nothing of this class; '
-      'task.pseudo_data.spared_classes=auto would leave it to human labels.'
+      else 'Pseudo labels teach the student that there is next to nothing of this class; ' + remedy
     )
     yield f'{each.name}: {ours} {unit} per image at the cut where people drew {theirs}. {end}'
 

@@ -79,6 +79,27 @@ class CheckTest(tf.test.TestCase):
     with self.assertRaisesRegex(errors.ConfigError, 'label_smoothing is 0.1: it gives each class'):
       config.load_experiment('segmentation_selftrain', [], override)
 
+  def test_matched_cuts(self):
+    matched = 'task.pseudo_data.cut=matched'
+    self.assert_refused(
+      f'{matched},task.pseudo_data.class_cuts=[0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5,0.5]',
+      r"^task\.pseudo_data\.cut is 'matched': task\.pseudo_data\.class_cuts must be empty\.$",
+    )
+    self.assert_refused(
+      f'{matched},labels.min_score=0.2',
+      r'^labels\.min_score is 0\.2, above the cut that is applied when labels are read \(0\.15\)',
+    )
+    with self.assertRaisesRegex(errors.ConfigError, "cut is 'matched': boxes are matched by"):
+      config.load_experiment('segmentation_selftrain', [], matched)
+    pseudo = _load(matched).task.pseudo_data
+    self.assertTrue(pseudo.is_matched)
+    self.assertFalse(pseudo.is_calibrated)
+    # No label that is ignored, or not stored, is taught.
+    self.assertEqual(pseudo.lowest_cut(), 0.15)
+    self.assertEqual(
+      _load(f'{matched},task.pseudo_data.ignore_cut=null').task.pseudo_data.lowest_cut(), 0.05
+    )
+
   def test_labels(self):
     for name in ('batch_size', 'max_boxes'):
       self.assert_refused(f'labels.{name}=0', rf'labels\.{name} is 0: it must be at least 1')

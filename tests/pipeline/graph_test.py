@@ -175,7 +175,7 @@ class SelfTrainingGraphTest(unittest.TestCase):
 
   def test_a_gate_that_judges_classes_by_human_labels_depends_on_them(self):
     settings = {'task.train_data.fraction': 0.5, 'task.model.num_classes': 11}
-    plain, judges = selftrain()['gate'], selftrain(spares=True)['gate']
+    plain, judges = selftrain()['gate'], selftrain(counts_by_class=True)['gate']
     self.assertEqual((plain.reads.select(settings), plain.files), ({}, ()))
     self.assertEqual(judges.reads.select(settings), settings)
     self.assertEqual(judges.files, ('task.train_data.input_path',))

@@ -49,8 +49,13 @@ class DoubtsTest(unittest.TestCase):
     self.assertEqual(
       found,
       'dog: 0.06 boxes per image at the cut where people drew 1.30. Pseudo labels teach the student that there is next '
-      'to nothing of this class; task.pseudo_data.spared_classes=auto would leave it to human labels.',
+      'to nothing of this class; task.pseudo_data.cut=matched would lower its cut, '
+      'task.pseudo_data.spared_classes=auto would leave it to human labels.',
     )
+    # Cuts by class are not one that could be too high, and pixels are not matched.
+    for changes, unit in (({'class_cuts': (0.3, 0.6)}, 'boxes'), ({}, 'object pixels')):
+      (found,) = foresight.doubts(dataclasses.replace(facts, **changes), unit)
+      self.assertNotIn('matched', found)
     (found,) = foresight.doubts(dataclasses.replace(facts, spared=('dog',)), 'boxes')
     self.assertEqual(
       found,

@@ -1,6 +1,7 @@
 """Which labels a program is to read, and what a self-training run says of its labels.
 
-A run is read from the disk, `params.yaml` and `labels/round-<n>/`, since the code of runs is in a layer above.
+A run is read from the disk, `params.yaml`, `labels/round-<n>/` and the record of its gate, since the code of runs is in
+a layer above.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from official_selftrain.configs import datasets
-from official_selftrain.core import class_names, config, errors
+from official_selftrain.core import class_names, config, errors, files
 from official_selftrain.dataloaders import tfrecords
 from official_selftrain.datasets import digits
 from official_selftrain.pseudo_labels import calibration, manifest
@@ -21,6 +22,7 @@ DEFAULT_CUT = 0.5
 _PARAMS = 'params.yaml'
 _LABELS = 'labels'
 _CALIBRATION = 'calibration'
+_STAGES = 'stages'
 _ROUND = re.compile(r'round-(\d+)')
 _IMAGES = 'task.pseudo_data.input_path'
 
@@ -145,10 +147,14 @@ def read(run_dir: str, cut: float | None = None) -> RunSettings:
 
 
 def _cuts(pseudo: Mapping[str, Any], run_dir: str) -> cuts_lib.Cuts:
-  """The cuts in settings of the pseudo stream; those that the run has calibrated, if it has."""
+  """The cuts in settings of the pseudo stream; those that the run has chosen, if it has."""
   cut, ignore_cut = pseudo['cut'], pseudo.get('ignore_cut')
   per_class = dict(enumerate(pseudo.get('class_cuts', ()), start=1))
-  if isinstance(cut, str):
+  if cut == 'matched':
+    matched = _matched(run_dir)
+    cut, ignore_cut = matched['cut'], matched['ignore_cut']
+    per_class = dict(enumerate(matched['class_cuts'], start=1))
+  elif isinstance(cut, str):
     found = calibration.load(os.path.join(run_dir, _CALIBRATION))
     if found is None:
       raise errors.DataError(
@@ -159,11 +165,30 @@ def _cuts(pseudo: Mapping[str, Any], run_dir: str) -> cuts_lib.Cuts:
   return cuts_lib.Cuts(cut=cut, ignore_cut=ignore_cut, per_class=per_class or None)
 
 
-def _labels_of(run_dir: str, given: str) -> str:
-  """Folder of the labels of the last round; `given` is `task.pseudo_data.label_dir`, the labels of the first."""
+def _matched(run_dir: str) -> Mapping[str, Any]:
+  """The cuts that the gate of the last round chose: `cut`, `class_cuts` and `ignore_cut`."""
+  number = max(_rounds(run_dir), default=1)
+  name = 'gate' if number == 1 else f'gate-{number}'
+  path = os.path.join(run_dir, _STAGES, f'{name}.json')
+  record = files.read_json(path) if os.path.exists(path) else {}
+  found: Mapping[str, Any] | None = record.get('result', {}).get('matched')
+  if found is None:
+    raise errors.DataError(
+      f'The cuts of {run_dir} are not chosen yet: finish its stage `{name}` first, or give --cut.'
+    )
+  return found
+
+
+def _rounds(run_dir: str) -> list[int]:
+  """Numbers of the rounds whose labels are there."""
   folder = os.path.join(run_dir, _LABELS)
   found = os.listdir(folder) if os.path.isdir(folder) else []
-  rounds = [int(match[1]) for name in found if (match := _ROUND.fullmatch(name))]
+  return [int(match[1]) for name in found if (match := _ROUND.fullmatch(name))]
+
+
+def _labels_of(run_dir: str, given: str) -> str:
+  """Folder of the labels of the last round; `given` is `task.pseudo_data.label_dir`, the labels of the first."""
+  folder, rounds = os.path.join(run_dir, _LABELS), _rounds(run_dir)
   if given and max(rounds, default=1) == 1:
     return given
   if not rounds:

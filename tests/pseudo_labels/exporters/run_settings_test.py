@@ -1,5 +1,6 @@
 """What a run directory says of its labels."""
 
+import json
 import os
 import pathlib
 import tempfile
@@ -60,6 +61,26 @@ class ReadTest(unittest.TestCase):
     self.pseudo['cut'] = 'calibrated'
     with self.assertRaisesRegex(errors.DataError, 'are not calibrated yet: .* or give --cut'):
       self._read()
+    self.assertEqual(run_settings.read(self.run, 0.4).cuts, cuts.Cuts(cut=0.4))
+
+  def test_cuts_that_the_gate_of_the_last_round_matched(self):
+    self.pseudo['cut'] = 'matched'
+    stages = pathlib.Path(self.run, 'stages')
+    stages.mkdir()
+    for number, name, cut, ignore_cut in ((1, 'gate', 0.5, 0.15), (2, 'gate-2', 0.4, None)):
+      os.makedirs(os.path.join(self.run, 'labels', f'round-{number}'), exist_ok=True)
+      for text in (None, '{"status": "running"}'):
+        if text:
+          (stages / f'{name}.json').write_text(text, encoding='utf-8')
+        with self.assertRaisesRegex(
+          errors.DataError, f'are not chosen yet: finish its stage `{name}` first, or give --cut'
+        ):
+          self._read()
+      matched = {'cut': cut, 'class_cuts': [0.3, 0.7], 'ignore_cut': ignore_cut}
+      text = json.dumps({'result': {'digest': 'open', 'matched': matched}})
+      (stages / f'{name}.json').write_text(text, encoding='utf-8')
+      found = self._read().cuts
+      self.assertEqual(found, cuts.Cuts(cut, ignore_cut, per_class={1: 0.3, 2: 0.7}))
     self.assertEqual(run_settings.read(self.run, 0.4).cuts, cuts.Cuts(cut=0.4))
 
   def test_a_task_without_an_ignore_band(self):
