@@ -47,7 +47,7 @@ def advise(inputs: contents.ReportInputs, outcome: Outcome) -> tuple[str, ...]:
       _alpha_advice(inputs, outcome),
       _coverage_advice(facts),
       _amount_advice(inputs, facts),
-      _class_advice(facts),
+      _class_advice(inputs, facts),
     ]
   found = [text for text in candidates if text][:_MAX_ADVICE]
   if outcome == 'too_close':
@@ -191,7 +191,7 @@ def _amount_advice(inputs: contents.ReportInputs, facts: contents.PseudoLabelFac
   )
 
 
-def _class_advice(facts: contents.PseudoLabelFacts) -> str | None:
+def _class_advice(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts) -> str | None:
   pseudo, human = sum(facts.counts_per_class.values()), sum(facts.counts_per_class_human.values())
   if not pseudo or not human:
     return None
@@ -205,9 +205,11 @@ def _class_advice(facts: contents.PseudoLabelFacts) -> str | None:
     return None
   worst = min(starved, key=lambda name: shares[name][0] / shares[name][1])
   ours, theirs = shares[worst]
+  is_one_cut = inputs.unit == 'boxes' and facts.class_cuts is None
+  remedy = ' Give each class a cut of its own: task.pseudo_data.cut=matched.' if is_one_cut else ''
   return (
     f'Look at class {worst}: it is {theirs:.1%} of the human labels but {ours:.1%} of the pseudo '
-    'labels.'
+    f'labels.{remedy}'
   )
 
 

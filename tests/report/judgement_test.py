@@ -300,7 +300,12 @@ class AdviceTest(unittest.TestCase):
       ),
       (
         examples.pseudo_labels(counts_per_class={'cat': 950, '<b>&': 50}),
-        r'^Look at class <b>&: it is 40\.0% of the human labels but 5\.0%',
+        r'^Look at class <b>&: it is 40\.0% of the human labels but 5\.0% of the pseudo labels\. Give each class a cut '
+        r'of its own: task\.pseudo_data\.cut=matched\.$',
+      ),
+      (
+        examples.pseudo_labels(counts_per_class={'cat': 950, '<b>&': 50}, class_cuts=(0.3, 0.6)),
+        r'^Look at class <b>&: .* of the pseudo labels\.$',
       ),
     ]
     for facts, pattern in cases:
