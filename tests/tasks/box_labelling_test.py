@@ -106,9 +106,9 @@ class OverlappingTest(tf.test.TestCase, parameterized.TestCase):
   def test_settings_that_do_not_go_together_name_the_setting_of_labels(self):
     task = _task(None)
     model = _model(task)
-    task.task_config.model.detection_generator.nms_version = 'tflite'
+    task.task_config.model.detection_generator.use_class_agnostic_nms = True
     with self.assertRaisesRegex(
-      errors.ConfigError, r'nms_version is tflite.*not possible with labels\.soft_nms_sigma above 0'
+      errors.ConfigError, r'Soft-NMS treats each class .*; set labels\.soft_nms_sigma to 0'
     ):
       task.labelling_functions(model, configs.BoxLabelling(soft_nms_sigma=0.3))
 
