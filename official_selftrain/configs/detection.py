@@ -60,7 +60,10 @@ class PseudoDataConfig(inputs.PseudoStream, DataConfig):
     """See `PseudoStream`."""
     lowest = super().lowest_cut()
     # That of a calibrated cut is chosen with it.
-    return lowest if self.is_calibrated else self.ignore_cut or lowest
+    if self.is_calibrated or self.ignore_cut is None:
+      return lowest
+    # No matched cut is below the band; one that is given may be.
+    return self.ignore_cut if self.is_matched else min(lowest, self.ignore_cut)
 
 
 # Those of `nms_version` that find boxes outside TensorFlow Lite.

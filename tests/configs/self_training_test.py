@@ -100,6 +100,15 @@ class CheckTest(tf.test.TestCase):
       _load(f'{matched},task.pseudo_data.ignore_cut=null').task.pseudo_data.lowest_cut(), 0.05
     )
 
+  def test_a_class_whose_cut_is_below_the_ignore_band(self):
+    cuts = ','.join(['0.1', *['0.6'] * 9])
+    override = f'task.pseudo_data.class_cuts=[{cuts}],task.pseudo_data.ignore_cut=0.3'
+    self.assertEqual(_load(override).task.pseudo_data.lowest_cut(), 0.1)
+    self.assert_refused(
+      f'{override},labels.min_score=0.25',
+      r'^labels\.min_score is 0\.25, above the cut that is applied when labels are read \(0\.1\)',
+    )
+
   def test_labels(self):
     for name in ('batch_size', 'max_boxes'):
       self.assert_refused(f'labels.{name}=0', rf'labels\.{name} is 0: it must be at least 1')
