@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from official_selftrain.core import class_names, console, errors, override_text, program
+from official_selftrain.core import class_names, console, errors, files, override_text, program
 from official_selftrain.serving import targets
 
 if TYPE_CHECKING:
@@ -139,6 +139,7 @@ def _images(flags: argparse.Namespace, model_dir: str, records: str) -> 'list[np
 
 
 def _run(flags: argparse.Namespace) -> None:
+  files.check_is_local('--output', flags.output)
   from official_selftrain import registry_imports  # noqa: F401
   from official_selftrain.core import config
 

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from official_selftrain.core import console, errors, program
+from official_selftrain.core import console, errors, files, program
 
 _MODULES = ('all', 'backbone')
 
@@ -53,6 +53,7 @@ def _params(flags: argparse.Namespace) -> Any:
 
 
 def _run(flags: argparse.Namespace) -> None:
+  files.check_is_local('--output', flags.output)
   if os.path.exists(flags.output):
     raise errors.ConfigError(f'--output={flags.output} exists already; name a new directory.')
   params = _params(flags)

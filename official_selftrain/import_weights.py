@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from official_selftrain.core import console, errors, program
+from official_selftrain.core import console, errors, files, program
 
 if TYPE_CHECKING:
   from official_selftrain.checkpoints import imagenet
@@ -52,6 +52,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _run(flags: argparse.Namespace) -> None:
+  files.check_is_local('--output', flags.output)
   if os.path.exists(flags.output):
     raise errors.ConfigError(f'--output={flags.output} exists already; name a new folder.')
   if not flags.weights and flags.format != 'keras':

@@ -227,6 +227,12 @@ class DetectionTask(joint.JointTask, tasks.BackboneTask, retinanet.RetinaNetTask
       raise errors.ConfigError(
         'task.model.head.attribute_heads: attribute heads are not supported.'
       )
+    anchor = self.model.anchor
+    if anchor.num_scales < 1 or not anchor.aspect_ratios or not anchor.anchor_size > 0:
+      raise errors.ConfigError(
+        f'task.model.anchor has num_scales {anchor.num_scales}, aspect_ratios {anchor.aspect_ratios} and anchor_size '
+        f'{anchor.anchor_size}: there must be at least one scale, one ratio and a size above 0.'
+      )
     _check_suppression(self.model.detection_generator, 'task.model.detection_generator')
 
   def check_strategy(self, runtime: cfg.RuntimeConfig) -> None:

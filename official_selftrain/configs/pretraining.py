@@ -6,7 +6,6 @@ from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from official_selftrain.configs import classification, contrastive, families
-from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
 
 SUPERVISED, SIMCLR, IMAGENET, NOISY_STUDENT = 'supervised', 'simclr', 'imagenet', 'noisy_student'
@@ -94,7 +93,6 @@ class Pretraining(hyperparams.Config):
       _check_download(prefix, model)
     if self.is_trained(init):
       section = getattr(self, init)
-      st.check_trainer(section.trainer, f'{prefix}.{init}.trainer')
       task = task_for(section, model)
       own_size = f'{prefix}.{init}.task.model.input_size'
       families.check_image_size(model, task.model.input_size, own_size)

@@ -15,6 +15,7 @@ from official_selftrain.configs import (
   inputs,
   object_sizes,
   prepared_data,
+  runtimes,
 )
 from official_selftrain.configs import pretraining as pretraining_lib
 from official_selftrain.configs import self_training as st
@@ -75,8 +76,10 @@ class SupervisedExperiment(cfg.ExperimentConfig):
   def check(self) -> None:
     """Raises ConfigError for settings that contradict each other."""
     check_paths(self)
-    st.check_trainer(self.trainer, 'trainer')
-    st.check_averages(self.trainer, 'trainer', self.runtime)
+    runtimes.check(self.runtime)
+    for name, trainer in self.trainers().items():
+      runtimes.check_trainer(trainer, name)
+      st.check_averages(trainer, name, self.runtime)
     if isinstance(self.task, task_configs.LabelledTask):
       self.task.check()
       self.task.check_strategy(self.runtime)
@@ -88,6 +91,10 @@ class SupervisedExperiment(cfg.ExperimentConfig):
     if not uses_embedded_data(self):
       digit_settings.warn(self)
       object_sizes.warn(self)
+
+  def trainers(self) -> dict[str, cfg.TrainerConfig]:
+    """The settings of all trainings of the experiment by dotted name; not copies."""
+    return {'trainer': self.trainer}
 
   def check_start(self) -> None:
     """Raises ConfigError for an `init` that this experiment does not have, or that contradicts other settings."""
@@ -157,12 +164,7 @@ class SelfTrainingExperiment(SupervisedExperiment):
 
   def check(self) -> None:
     super().check()
-    st.check_trainer(self.teacher.trainer, 'teacher.trainer')
-    st.check_averages(self.teacher.trainer, 'teacher.trainer', self.runtime)
-    if self.trained_start is not None:
-      st.check_averages(
-        self.trained_start.trainer, f'pretraining.{self.init}.trainer', self.runtime
-      )
+    runtimes.check_teachers(self.teacher.trainer, self.trainer)
     st.check_init_modules(self.teacher.init_checkpoint_modules, 'teacher.init_checkpoint_modules')
     if self.teacher.augmentation is not None:
       inputs.check_augmentation(self.teacher.augmentation, 'teacher.augmentation')
@@ -230,6 +232,13 @@ class SelfTrainingExperiment(SupervisedExperiment):
   def has_init(self) -> bool:
     """Whether `init` names a backbone."""
     return self.init not in ('', pretraining_lib.RANDOM)
+
+  def trainers(self) -> dict[str, cfg.TrainerConfig]:
+    """See `SupervisedExperiment`."""
+    found = {**super().trainers(), 'teacher.trainer': self.teacher.trainer}
+    if self.trained_start is not None:
+      found[f'pretraining.{self.init}.trainer'] = self.trained_start.trainer
+    return found
 
   @property
   def trained_start(self) -> pretraining_lib.Supervised | pretraining_lib.SimClr | None:

@@ -343,26 +343,6 @@ def check_averages(trainer: cfg.TrainerConfig, prefix: str, runtime: cfg.Runtime
     )
 
 
-def check_trainer(trainer: cfg.TrainerConfig, prefix: str) -> None:
-  """Raises ConfigError for schedules that Orbit would reject later, with a message of its own."""
-  if trainer.train_steps < 1:
-    raise errors.ConfigError(
-      f'{prefix}.train_steps is {trainer.train_steps}: it must be at least 1.'
-    )
-  if trainer.steps_per_loop < 1:
-    raise errors.ConfigError(
-      f'{prefix}.steps_per_loop is {trainer.steps_per_loop}: it must be at least 1.'
-    )
-  for name in ('summary_interval', 'checkpoint_interval', 'validation_interval'):
-    value = getattr(trainer, name)
-    if value < 1:
-      raise errors.ConfigError(f'{prefix}.{name} is {value}: it must be at least 1.')
-    if value % trainer.steps_per_loop:
-      raise errors.ConfigError(
-        f'{prefix}.{name} is {value}: it must be a multiple of {prefix}.steps_per_loop ({trainer.steps_per_loop}).'
-      )
-
-
 def input_streams(task: cfg.TaskConfig) -> dict[str, cfg.DataConfig]:
   """The data configs that a task reads, by dotted name: that of joint training, if it is used, after its own."""
   found = own_streams(task)

@@ -75,7 +75,8 @@ class BackboneTask(LabelledTask):
 
   Attributes:
     freeze_backbone: leave the weights of the backbone as they start.
-    backbone_learning_rate: the learning rate of the backbone as a factor of that of all other parts; with SGD only.
+    backbone_learning_rate: the learning rate of the backbone as a factor of that of all other parts; with SGD only. Its
+      gradients are multiplied before all of them are clipped.
     gradient_accumulation_steps: in how many parts each batch is trained on, one after the other, for one update. So a
       large batch fits into little memory; batch norm sees one part at a time. The batches that each replica gets must
       be multiples of it.

@@ -1,5 +1,6 @@
 """Class names as a flag gives them, and those that lie beside a model."""
 
+import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -68,11 +69,30 @@ def beside(checkpoint: str) -> dict[str, Any] | None:
   Returns:
     `num_classes`, and `class_names` from id 1, which are empty if they were unknown.
   """
+  if '://' in checkpoint:
+    return _beside_remote(checkpoint)
   directory = checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
   for folder in (directory, os.path.dirname(os.path.abspath(directory))):
     path = os.path.join(folder, MODEL_FILE)
     if os.path.exists(path):
       return files.read_json(path)
+  return None
+
+
+def _beside_remote(checkpoint: str) -> dict[str, Any] | None:
+  """`beside` in storage that TensorFlow reads, such as gs://."""
+  import tensorflow as tf  # TensorFlow is slow to import, and local files do not need it.
+
+  directory = (
+    checkpoint.rstrip('/') if tf.io.gfile.isdir(checkpoint) else os.path.dirname(checkpoint)
+  )
+  for folder in (directory, os.path.dirname(directory)):
+    path = f'{folder}/{MODEL_FILE}'
+    # The folder above a bucket is none.
+    if '://' in folder and tf.io.gfile.exists(path):
+      with tf.io.gfile.GFile(path) as stream:
+        found: dict[str, Any] = json.loads(stream.read())
+      return found
   return None
 
 

@@ -129,6 +129,7 @@ class SegmentationEvaluator:
     self._resize = resize
     options = {'num_classes': num_classes, 'ignore_class': keys.IGNORE_LABEL, 'dtype': tf.float64}
     self._num_classes = num_classes
+    self._num_copies = _num_copies()
     self._counts = _ImageCounts()
     self._watched = _WatchedMasks()
     self._resized = _MeanIoU(self._counts, name='mean_iou_resized', **options)
@@ -219,13 +220,23 @@ class SegmentationEvaluator:
 
   def details(self) -> dict[str, Any]:
     """Results that are not single numbers: `confusion`, whose rows are true classes."""
-    return {'confusion': self.confusion.astype(np.int64).tolist()}
+    counts = self.confusion / self._num_copies
+    return {'confusion': counts.astype(np.int64).tolist()}
 
 
 def _is_on_tpu() -> bool:
   """Whether the current strategy runs on TPUs, which cannot call Python."""
   kinds = (tf.distribute.TPUStrategy, tf.distribute.experimental.TPUStrategy)
   return isinstance(tf.distribute.get_strategy(), kinds)
+
+
+def _num_copies() -> int:
+  """How often the metrics count each image: each of several workers evaluates all of them, and metrics add up."""
+  strategy = tf.distribute.get_strategy()
+  if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    return 1
+  num_local: int = len(strategy.extended.worker_devices)
+  return strategy.num_replicas_in_sync // num_local
 
 
 def _mean(ious: np.ndarray) -> float:

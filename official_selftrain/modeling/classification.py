@@ -107,6 +107,7 @@ def regularizer(l2_weight_decay: float) -> tf.keras.regularizers.Regularizer | N
   return tf.keras.regularizers.l2(l2_weight_decay / 2.0) if l2_weight_decay else None
 
 
+@families.names_settings
 def build(model: configs.ClassificationModel, l2_weight_decay: float = 0.0) -> ClassificationModel:
   """Builds a classifier.
 

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from official_selftrain.configs import contrastive as configs
-from official_selftrain.modeling import classification, precision
+from official_selftrain.modeling import classification, families, precision
 
 
 class ProjectionHead(tf.keras.layers.Layer):
@@ -48,6 +48,7 @@ class ProjectionHead(tf.keras.layers.Layer):
     return precision.to_float32(value)
 
 
+@families.names_settings
 def build(
   model: configs.ContrastiveModel, l2_weight_decay: float = 0.0
 ) -> classification.ClassificationModel:

@@ -1,8 +1,9 @@
 """The networks of each family; the other differences between families are in `configs.families`."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import ParamSpec, TypeAlias, TypeVar
 
 import tensorflow as tf
 from official.vision.modeling import backbones as garden
@@ -22,9 +23,30 @@ _ORIGINAL_HEAD = {
   'logit_activation': None,
 }
 
+_P = ParamSpec('_P')
+_Built = TypeVar('_Built', bound=tf.keras.Model)
+
 Model: TypeAlias = (
   detection.DetectionModel | segmentation.SegmentationModel | classification.ClassificationModel
 )
+
+
+def names_settings(build: Callable[_P, _Built]) -> Callable[_P, _Built]:
+  """Makes a ConfigError of what networks raise for settings that they do not know, such as a depth or an activation."""
+
+  @functools.wraps(build)
+  def built(*args: _P.args, **kwargs: _P.kwargs) -> _Built:
+    try:
+      return build(*args, **kwargs)
+    except errors.SelfTrainError:
+      raise
+    except (KeyError, ValueError, TypeError) as error:
+      raise errors.ConfigError(
+        f'task.model: the network cannot be built ({type(error).__name__}: {errors.first_line(error)}). One of its '
+        'settings has a value that the network does not know.'
+      ) from error
+
+  return built
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

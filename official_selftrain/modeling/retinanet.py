@@ -9,6 +9,7 @@ from official_selftrain.configs import detection as configs
 from official_selftrain.modeling import assembly, families
 
 
+@families.names_settings
 def build(model: configs.DetectionModel, l2_weight_decay: float = 0.0) -> assembly.RetinaNetModel:
   """Builds a RetinaNet.
 

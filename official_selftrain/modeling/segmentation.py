@@ -20,6 +20,7 @@ class SegmentationModel(segmentation_model.SegmentationModel):
     return precision.to_float32(super().call(inputs, training))
 
 
+@families.names_settings
 def build(model: configs.SegmentationModel, l2_weight_decay: float = 0.0) -> SegmentationModel:
   """Builds a segmentation model.
 

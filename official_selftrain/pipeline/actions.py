@@ -78,7 +78,9 @@ class NonFiniteGuard:
     )
 
   def _is_rolled_back(self, output: Mapping[str, tf.Tensor]) -> bool:
-    # -1 is none, as 0 is.
+    # -1 is none, as 0 is. Without losses it is asked before a checkpoint is written on Ctrl-C: recovery sees nothing.
+    if 'training_loss' not in output:
+      return False
     if self._config.recovery_max_trials <= 0 or not tf.train.latest_checkpoint(self._model_dir):
       return False
     loss, step = float(output['training_loss']), int(self._trainer.global_step.numpy())

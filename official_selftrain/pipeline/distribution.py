@@ -14,7 +14,7 @@ import os
 import queue
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -26,6 +26,7 @@ from official_selftrain.core import console, errors
 from official_selftrain.ops import pipelines
 
 _MULTI_WORKER = 'multi_worker_mirrored'
+_ON_LOCAL_GPUS = ('mirrored', 'one_device')
 # How often Ctrl-C is looked for while other workers are waited for.
 _SECONDS_BETWEEN_LOOKS = 0.2
 # What TensorFlow raises in every worker when one of them is gone.
@@ -63,6 +64,28 @@ def check(runtime: cfg.RuntimeConfig) -> None:
     )
 
 
+def check_trainers(runtime: cfg.RuntimeConfig, trainers: Mapping[str, cfg.TrainerConfig]) -> None:
+  """Raises ConfigError for what several workers cannot do together: only the chief has the files that it needs.
+
+  Args:
+    runtime: the settings of workers.
+    trainers: those of trainings, by dotted name.
+  """
+  if number_of_workers(runtime) == 1:
+    return
+  for name, trainer in trainers.items():
+    if trainer.recovery_max_trials > 0:
+      raise errors.ConfigError(
+        f'{name}.recovery_max_trials is {trainer.recovery_max_trials}: several workers do not go back together. Set it '
+        'to -1; a run that stops goes on from its last checkpoint when all workers are started again.'
+      )
+    if trainer.best_checkpoint_export_subdir:
+      raise errors.ConfigError(
+        f'{name}.best_checkpoint_export_subdir is {trainer.best_checkpoint_export_subdir!r}: after a restart several '
+        'workers would not agree on which checkpoint was the best. Leave it empty.'
+      )
+
+
 def build_strategy(
   runtime: cfg.RuntimeConfig, swaps_weights: bool = False
 ) -> tf.distribute.Strategy:
@@ -86,7 +109,8 @@ def build_strategy(
     # There is nothing to mirror on one device, and the machinery costs ten seconds of tracing per model.
     name = 'off'
   if name == 'off' and swaps_weights:
-    name = 'one_device'
+    # A GPU, if there is one, as without averages; the Model Garden takes the CPU where the number is 0.
+    name, num_gpus = 'one_device', min(1, len(tf.config.list_physical_devices('GPU')))
   return _strategy(name, runtime.all_reduce_alg, num_gpus, runtime.tpu)
 
 
@@ -104,7 +128,16 @@ def _strategy(
 
   Each strategy numbers its collective operations from the same start, and TensorFlow remembers the shape of each
   number: a second strategy on the same devices fails with a shape mismatch.
+
+  Raises:
+    ConfigError: there are fewer GPUs than the settings say; TensorFlow would wait for the others for ever.
   """
+  found = len(tf.config.list_physical_devices('GPU'))
+  if name in _ON_LOCAL_GPUS and num_gpus > found:
+    raise errors.ConfigError(
+      f'runtime.num_gpus is {num_gpus}, and TensorFlow finds {found} on this machine. With '
+      "runtime.distribution_strategy='mirrored' and 0 it takes all that there are."
+    )
   return distribute_utils.get_distribution_strategy(
     distribution_strategy=name,
     all_reduce_alg=all_reduce_alg,

@@ -28,6 +28,9 @@ class FinishedModels:
   params: runs.SelfTrainingExperiment
   jobs: jobs.Jobs
   ledger: ledger.Ledger
+  _measured: dict[tuple[str, int], dict[str, float]] = dataclasses.field(
+    default_factory=dict, init=False, repr=False, compare=False
+  )
 
   def checkpoint(self, name: str) -> str:
     """Prefix of the checkpoint of a finished stage."""
@@ -71,7 +74,17 @@ class FinishedModels:
     return found
 
   def metrics(self, model: run_facts.TrainedModel) -> dict[str, float]:
-    """Metrics of a model; evaluated now if its last step has not been on this data in this way."""
+    """Metrics of a model; evaluated now if its last step has not been on this data in this way.
+
+    A model is looked up once: all of several workers evaluate together, so none of them may find in the file what
+    the chief has measured a moment ago, and others not.
+    """
+    key = (model.job.name, model.step)
+    if key not in self._measured:
+      self._measured[key] = self._measure(model)
+    return self._measured[key]
+
+  def _measure(self, model: run_facts.TrainedModel) -> dict[str, float]:
     recorded = training.recorded_metrics(model.job, model.step)
     if recorded is not None:
       return recorded
@@ -86,6 +99,7 @@ class FinishedModels:
     return run_facts.RoundFacts(
       number=number,
       label_dir=self.jobs.label_dir(number),
+      cuts=self.cuts(number),
       models=models,
       metrics={kind: self.metrics(model) for kind, model in models.items()},
     )

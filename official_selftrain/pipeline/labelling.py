@@ -205,8 +205,9 @@ def evaluate_given_teacher(job: training.Job, checkpoint: str) -> dict[str, floa
   with distribution.chief_first(job.params.runtime):
     forget_other_copy(job.model_dir, checkpoint)
     if not tf.train.latest_checkpoint(job.model_dir):
-      _copy_weights(job, checkpoint)
+      # First of all: a copy that is broken off is then known as one.
       files.write_json(os.path.join(job.model_dir, _COPIED_FROM), describe_checkpoint(checkpoint))
+      _copy_weights(job, checkpoint)
   return training.run(job, 'eval')
 
 

@@ -171,7 +171,7 @@ def _round(run: run_facts.RunFacts, found: run_facts.RoundFacts) -> contents.Rou
   compared = _comparisons(metric, folders)
   labels, _ = run.presentation.facts(
     found.label_dir,
-    run.cuts,
+    found.cuts,
     data.labelled_records(run.params.task),
     _measured(run, found.label_dir),
   )

@@ -52,6 +52,14 @@ def run(
   if mode not in MODES:
     raise errors.ConfigError(f'--mode is {mode!r}: allowed are {", ".join(MODES)}.')
   distribution.check(params.runtime)
+  is_ours = isinstance(params, runs.SupervisedExperiment)
+  trainers = params.trainers() if is_ours else {'trainer': params.trainer}
+  distribution.check_trainers(params.runtime, trainers)
+  if restart and (label_worker or 'train' not in mode):
+    with_what = '--label_worker' if label_worker else f'--mode={mode}'
+    raise errors.ConfigError(
+      f'--restart={restart} removes what is trained again: leave it out with {with_what}.'
+    )
   if distribution.number_of_workers(params.runtime) > 1 and mode == 'continuous_eval':
     raise errors.ConfigError(
       '--mode=continuous_eval runs in one process: leave out runtime.worker_hosts.'
@@ -106,9 +114,7 @@ def _run(params: cfg.ExperimentConfig, mode: str, model_dir: str, stage: str, re
       )
     _print_metrics(model, work.evaluate(model))
     return
-  if restart:
-    work.restart(restart)
-  work.execute(stage)
+  work.execute(stage, restart)
 
 
 def _run_supervised(

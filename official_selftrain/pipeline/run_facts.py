@@ -33,12 +33,14 @@ class RoundFacts:
   Attributes:
     number: from 1.
     label_dir: its labels.
+    cuts: the cuts with which its student read them.
     models: its control, if there is one, and its student.
     metrics: their metrics under the evaluator's names.
   """
 
   number: int
   label_dir: str
+  cuts: cuts.Cuts
   models: Mapping[contents.Model, TrainedModel]
   metrics: Mapping[contents.Model, Mapping[str, float]]
 

@@ -96,11 +96,13 @@ class SelfTrainingRun:
     stand_ins = {name: str(self._settings.get(name, '')) for name in self._graph.sources}
     return planning.keys(self._graph, self._settings, stand_ins)
 
-  def execute(self, only: str = ALL_STAGES) -> None:
+  def execute(self, only: str = ALL_STAGES, restart: str = '') -> None:
     """Runs the stages that are not done, or one of them whose needs are finished.
 
     Args:
       only: a stage's name, or `all`.
+      restart: a stage whose products, and those made from them, are removed first, if settings and data pass the first
+        checks; '' for none.
 
     Raises:
       ConfigError: there is no such stage in this run.
@@ -108,7 +110,12 @@ class SelfTrainingRun:
       SelfTrainError: any error of a stage.
     """
     wanted = self._select(only)
+    if restart:
+      planning.choose(self._graph, restart, 'restart', self._where)
     self._open_data()
+    if restart:
+      first_checks.check(self._params, self._data)
+      self._remove(restart)
     self._check_needs(wanted)
     # All of them before anything runs, so that what is refused is refused first.
     actions = [self._decide(stage) for stage in wanted]
@@ -124,13 +131,8 @@ class SelfTrainingRun:
     if self._is_chief and any(stage.kind == selftrain_graph.REPORT for stage in wanted):
       console.say(reporting.closing_words(self._model_dir))
 
-  def restart(self, name: str) -> None:
-    """Removes the products of a stage and of those made from them.
-
-    Raises:
-      ConfigError: there is no such stage in this run.
-    """
-    planning.choose(self._graph, name, 'restart', self._where)
+  def _remove(self, name: str) -> None:
+    """Removes the products of a stage and of those made from them."""
     # An earlier start may have reported and exported, whatever this one is asked for.
     outline = dataclasses.replace(outlines.of(self._params, self._mode), reports=True, exports=True)
     self._ledger.remove(planning.restarted(selftrain_graph.build(outline), name))

@@ -152,7 +152,13 @@ def _module(
     input_name='inputs',
   )
   status = tf.train.Checkpoint(model=module.model).read(prefix)
-  status.assert_existing_objects_matched().expect_partial()
+  try:
+    status.assert_existing_objects_matched().expect_partial()
+  except AssertionError as error:
+    raise errors.DataError(
+      f'{prefix} does not hold all weights of the network of this run: was it trained with other settings of '
+      f'task.model? ({errors.first_line(error)})'
+    ) from error
   return module
 
 

@@ -22,6 +22,9 @@ from official_selftrain.ops import masks
 from official_selftrain.pseudo_labels import segmentation as label_formats
 from official_selftrain.tasks import contract, joint, self_training, streams
 
+# Their logits have the size of the features of `low_level`.
+_LOW_LEVEL_FUSIONS = ('deeplabv3plus', 'deeplabv3plus_sum_to_merge')
+
 
 @task_factory.register_task_cls(configs.SegmentationTask)
 class SegmentationTask(
@@ -103,8 +106,7 @@ class SegmentationTask(
 
   def label_count(self, labels: Mapping[str, tf.Tensor]) -> tf.Tensor:
     """See `MultiStreamMixin`: pixels that count, of those that the loss looks at."""
-    stride = self._mask_stride
-    return self._count(labels['masks'][:, ::stride, ::stride])
+    return self._count(self._as_seen(labels['masks'], self._logit_stride))
 
   def _count(self, mask: tf.Tensor) -> tf.Tensor:
     """Pixels that the loss is divided by, float32 scalar: those not ignored, or the hardest share of all if fewer."""
@@ -115,12 +117,19 @@ class SegmentationTask(
     return tf.minimum(count, tf.floor(share * tf.cast(tf.size(mask), tf.float32)))
 
   @property
-  def _mask_stride(self) -> int:
-    """Of the pixels that the loss looks at, where masks are reduced for it as `_of_one_size` says."""
-    is_reduced = families.of(self.task_config.model).corners_meet
-    if not is_reduced or self.task_config.losses.use_groundtruth_dimension:
-      return 1
-    return 2**self.task_config.model.head.level
+  def _logit_stride(self) -> int:
+    """Pixels of the network's images for one of its logits, in height and in width."""
+    head = self.task_config.model.head
+    level = head.low_level if head.feature_fusion in _LOW_LEVEL_FUSIONS else head.level
+    # A low level may be a layer of it, as '2/depthwise'.
+    return max(1, 2 ** int(str(level).split('/')[0]) // head.upsample_factor)
+
+  def _as_seen(self, mask: tf.Tensor, stride: int) -> tf.Tensor:
+    """The pixels of a mask, [batch, height, width, 1], that the loss looks at, see `_of_one_size`."""
+    if self.task_config.losses.use_groundtruth_dimension:
+      return mask
+    first = 0 if families.of(self.task_config.model).corners_meet else stride // 2
+    return mask[:, first::stride, first::stride]
 
   @property
   def enlarge(self) -> image_ops.Resize:
@@ -132,16 +141,16 @@ class SegmentationTask(
   ) -> tuple[Mapping[str, tf.Tensor], Mapping[str, Any]]:
     """Masks and logits in the size of the loss, as the authors have it; the Model Garden then finds nothing to resize.
 
-    With `use_groundtruth_dimension` logits are enlarged as TF1 did; without, masks are reduced to every fourth pixel
-    from the first one on, where the Model Garden begins with the third.
+    With `use_groundtruth_dimension` logits are enlarged, by the authors as TF1 did; without, masks are reduced, by the
+    authors to every fourth pixel from the first one on, where the Model Garden begins with the third.
     """
+    mask = labels['masks']
+    if not self.task_config.losses.use_groundtruth_dimension:
+      stride = mask.shape[1] // outputs['logits'].shape[1]
+      return {**labels, 'masks': self._as_seen(mask, stride)}, outputs
     if not families.of(self.task_config.model).corners_meet:
       return labels, outputs
-    mask, logits = labels['masks'], outputs['logits']
-    if self.task_config.losses.use_groundtruth_dimension:
-      return labels, {**outputs, 'logits': self.enlarge(logits, mask.shape[1:3])}
-    stride = mask.shape[1] // logits.shape[1]
-    return {**labels, 'masks': mask[:, ::stride, ::stride]}, outputs
+    return labels, {**outputs, 'logits': self.enlarge(outputs['logits'], mask.shape[1:3])}
 
   def build_metrics(self, training: bool = True) -> list[tf.keras.metrics.Metric]:
     """For evaluation those of `evaluation.segmentation`, which the trainer resets."""

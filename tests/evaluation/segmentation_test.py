@@ -205,6 +205,18 @@ class EvaluatorTest(tf.test.TestCase):
       self.assertEqual(evaluator.tallies(), {})
       self.assertEqual(evaluator.result(), elsewhere.result())
 
+  def test_pixels_count_once_although_each_of_several_workers_evaluates_all_images(self):
+    batches = [_batch([(7, 12), (9, 9)], 3)]
+    alone = self._run(batches).details()['confusion']
+    strategy = mock.Mock(spec=tf.distribute.MultiWorkerMirroredStrategy, num_replicas_in_sync=6)
+    strategy.extended.worker_devices = ('/gpu:0', '/gpu:1')
+    with mock.patch.object(segmentation.tf.distribute, 'get_strategy', return_value=strategy):
+      evaluator = segmentation.SegmentationEvaluator(4, native=True)
+    for _ in range(3):
+      evaluator.update_state(*batches[0])
+    self.assertEqual(evaluator.details()['confusion'], alone)
+    self.assertEqual(evaluator.result(), self._run(batches).result())
+
   def test_metrics_of_keras_agree_with_the_result(self):
     evaluator = self._run([_batch([(16, 16), (7, 12)], 2)])
     values = {metric.name: float(metric.result()) for metric in evaluator.metrics}

@@ -10,6 +10,7 @@ from official_selftrain.configs import detection, segmentation
 from official_selftrain.configs import families as facts
 from official_selftrain.core import errors
 from official_selftrain.modeling import families
+from official_selftrain.modeling import retinanet as detectors
 from official_selftrain.modeling import segmentation as segmenters
 from official_selftrain.modeling.original import segmentation_head, spinenet
 
@@ -27,6 +28,24 @@ def _detector(family, **changes):
   model = detection.small_retinanet(num_classes=3, image_size=128)
   model.override({'family': family, **changes})
   return model
+
+
+class SettingsTest(tf.test.TestCase):
+  def test_values_that_no_network_knows(self):
+    for changes, message in (
+      ({'backbone': {'resnet': {'model_id': 35}}}, r'\(KeyError: 35\)'),
+      ({'norm_activation': {'activation': 'swishh'}}, 'swishh'),
+    ):
+      with self.assertRaisesRegex(
+        errors.ConfigError, rf'^task\.model: the network cannot be built .*{message}'
+      ):
+        detectors.build(_detector('model_garden', **changes))
+
+  def test_messages_of_our_own_stay_as_they_are(self):
+    model = segmentation.small_nasfpn(num_classes=3, image_size=64)
+    model.family = 'keras_cv'
+    with self.assertRaisesRegex(errors.ConfigError, '^task.model.family is'):
+      segmenters.build(model)
 
 
 class NamesTest(tf.test.TestCase):

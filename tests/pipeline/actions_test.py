@@ -52,6 +52,18 @@ class NonFiniteGuardTest(tf.test.TestCase):
     self.assertIn('--restart=student', message)
     self.assertIn('trainer.recovery_max_trials', message)
 
+  def test_before_the_checkpoint_on_ctrl_c_there_are_no_losses(self):
+    for trials in (0, 1):
+      for bad_step in (run_state.NEVER, 7):
+        guard = self._guard(_trainer(step=20, bad_step=bad_step), trials)
+        self._save()
+        if bad_step == run_state.NEVER:
+          self.assertIsNone(guard({}))
+        else:
+          # What recovery has not seen is not saved.
+          with self.assertRaisesRegex(errors.NonFiniteLossError, 'the human loss .* at step 7'):
+            guard({})
+
   def test_names_any_stream_that_the_task_declares(self):
     guard = self._guard(_trainer(step=20, bad_step=7, source=2))
     with self.assertRaisesRegex(

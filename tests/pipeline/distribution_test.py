@@ -82,6 +82,54 @@ class PlaceTest(unittest.TestCase):
       if is_idle:
         self.assertIn('enable_xla has no effect', warning.call_args.args[0])
 
+  def test_several_workers_do_not_go_back_together(self):
+    for setting, message in (
+      ({'recovery_max_trials': 1}, r'^teacher\.trainer\.recovery_max_trials is 1: several workers'),
+      ({'best_checkpoint_export_subdir': 'best'}, r"best_checkpoint_export_subdir is 'best'"),
+    ):
+      trainers = {'trainer': cfg.TrainerConfig(), 'teacher.trainer': cfg.TrainerConfig(**setting)}
+      distribution.check_trainers(_runtime(hosts=None, name='mirrored'), trainers)
+      with self.assertRaisesRegex(errors.ConfigError, message):
+        distribution.check_trainers(_runtime(0), trainers)
+    distribution.check_trainers(_runtime(0), {'trainer': cfg.TrainerConfig(recovery_max_trials=-1)})
+
+
+class DevicesTest(unittest.TestCase):
+  def _devices(self, number, *runtime, swaps_weights=False):
+    gpus = [mock.Mock()] * number
+    with (
+      mock.patch.object(distribution.tf.config, 'list_physical_devices', return_value=gpus),
+      mock.patch.object(distribution.distribute_utils, 'get_distribution_strategy') as made,
+      mock.patch.object(distribution, '_strategy', distribution._strategy.__wrapped__),
+    ):
+      name, num_gpus = runtime
+      settings = cfg.RuntimeConfig(distribution_strategy=name, num_gpus=num_gpus)
+      distribution.build_strategy(settings, swaps_weights)
+    return made.call_args.kwargs['distribution_strategy'], made.call_args.kwargs['num_gpus']
+
+  def test_mirrored_takes_all_gpus(self):
+    self.assertEqual(self._devices(4, 'mirrored', 0), ('mirrored', 4))
+    self.assertEqual(self._devices(4, 'mirrored', 2), ('mirrored', 2))
+    self.assertEqual(self._devices(0, 'mirrored', 0)[0], 'off')
+
+  def test_more_gpus_than_there_are(self):
+    for found, (name, num_gpus) in (
+      (0, ('mirrored', 2)),
+      (2, ('mirrored', 8)),
+      (0, ('one_device', 1)),
+    ):
+      with self.assertRaisesRegex(
+        errors.ConfigError,
+        rf'^runtime\.num_gpus is {num_gpus}, and TensorFlow finds {found} on this machine',
+      ):
+        self._devices(found, name, num_gpus)
+
+  def test_averages_of_weights_are_trained_on_the_gpu_if_there_is_one(self):
+    for name in ('off', 'mirrored'):
+      for found, expected in ((0, 0), (1, 1)):
+        devices = self._devices(found, name, 0, swaps_weights=True)
+        self.assertEqual(devices, ('one_device', expected))
+
 
 class WaitingTest(unittest.TestCase):
   def test_one_process_waits_for_nobody(self):

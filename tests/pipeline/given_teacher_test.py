@@ -1,6 +1,7 @@
 """The folder of a given teacher: a copy of that one and of no other."""
 
 import os
+from unittest import mock
 
 import tensorflow as tf
 
@@ -32,6 +33,29 @@ class ForgetOtherCopyTest(tf.test.TestCase):
     self.assertTrue(os.path.exists(os.path.join(self.folder, 'metrics.json')))
     labelling.forget_other_copy(self.folder, other)
     self.assertEqual(os.listdir(self.folder), [])
+
+  def test_a_copy_that_was_broken_off_is_made_again(self):
+    given = self.checkpoint('given', 1.0)
+    job = mock.Mock(model_dir=self.folder)
+    job.params.runtime.distribution_strategy = 'off'
+    copied = []
+
+    def copy(_, checkpoint):
+      copied.append(checkpoint)
+      self.checkpoint('teacher', 1.0)
+      if len(copied) == 1:
+        raise KeyboardInterrupt
+
+    with (
+      mock.patch.object(labelling, '_copy_weights', copy),
+      mock.patch.object(labelling.dataclasses, 'replace', return_value=job),
+      mock.patch.object(labelling.training, 'run', return_value={'AP': 0.5}),
+    ):
+      with self.assertRaises(KeyboardInterrupt):
+        labelling.evaluate_given_teacher(job, given)
+      self.assertEqual(labelling.evaluate_given_teacher(job, given), {'AP': 0.5})
+    # What was copied whole before the end came is not copied again.
+    self.assertEqual(copied, [given])
 
   def test_a_teacher_that_lies_there_itself_stays(self):
     own = self.checkpoint('teacher', 1.0)

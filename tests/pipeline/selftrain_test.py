@@ -165,7 +165,17 @@ class NeedsTest(tf.test.TestCase):
     ):
       run.execute('report')
     with self.assertRaisesRegex(errors.ConfigError, '--restart=teach: this run'):
-      run.restart('teach')
+      run.execute(restart='teach')
+
+  def test_a_restart_removes_nothing_of_a_run_whose_data_cannot_be_used(self):
+    run = selftrain.SelfTrainingRun(tiny_run.load(), self.create_tempdir().full_path, 'train')
+    with (
+      mock.patch.object(selftrain.first_checks, 'check', side_effect=errors.DataError('no files')),
+      mock.patch.object(run._ledger, 'remove') as remove,
+    ):
+      with self.assertRaisesRegex(errors.DataError, 'no files'):
+        run.execute(restart='teacher')
+      remove.assert_not_called()
 
   def test_planning_reads_no_data_of_stages_that_never_started(self):
     run = selftrain.SelfTrainingRun(tiny_run.load(), self.create_tempdir().full_path, 'train')

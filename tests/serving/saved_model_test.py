@@ -213,6 +213,21 @@ class CommandTest(tf.test.TestCase):
     with self.assertRaisesRegex(errors.DataError, 'There is no checkpoint at /nowhere to export'):
       exports.export_model(tiny_run.load(), '/nowhere', '/nowhere/export')
 
+  def test_a_checkpoint_of_another_network(self):
+    params = tiny_run.load(override='task.model.decoder.fpn.num_filters=8')
+    checkpoint = os.path.join(tiny_run.finished(), 'student')
+    output = os.path.join(self.create_tempdir().full_path, 'export')
+    with self.assertRaisesRegex(
+      errors.DataError, 'ckpt-[0-9]+ does not hold all weights of the network of this run'
+    ):
+      exports.export_model(params, checkpoint, output)
+    self.assertFalse(os.path.exists(output))
+
+  def test_a_remote_output(self):
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+      self.assertEqual(command.main(['--run', tiny_run.finished(), '--output', 'gs://bucket/x']), 1)
+    self.assertIn('--output=gs://bucket/x: the output must be a local path', told.getvalue())
+
   def test_a_folder_with_other_files_is_not_replaced(self):
     folder = self.create_tempdir()
     folder.create_file('notes.txt')

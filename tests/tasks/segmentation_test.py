@@ -1,6 +1,7 @@
 """Segmentation task: loss per source over pixels that count, replicas, evaluation step, labelling functions."""
 
 import io
+import itertools
 
 import numpy as np
 import tensorflow as tf
@@ -210,8 +211,26 @@ class LossTest(tf.test.TestCase):
       loss = task.build_losses({**labels, accumulation.WHOLE_COUNT: whole}, {'logits': logits})
       self.assertAllClose(loss, np.log(CLASSES) / 4, rtol=1e-4)
 
+  def test_masks_are_reduced_as_the_model_garden_reduces_them(self):
+    task = _task()
+    task.task_config.losses.use_groundtruth_dimension = False
+    _, labels = _batch(1, 2, ignored=0.5)
+    side = SIZE // 2**task.task_config.model.head.level
+    found = task._as_seen(labels['masks'], task._logit_stride)
+    expected = tf.image.resize(labels['masks'], (side, side), 'nearest')
+    self.assertAllEqual(found, expected)
+    self.assertEqual(float(task.label_count(labels)), (expected.numpy() != IGNORE).sum())
+    head = task.task_config.model.head
+    for fusion, low_level, factor, stride in (
+      ('deeplabv3plus', '1/depthwise', 1, 2),
+      ('pyramid_fusion', 1, 2, 2),
+      ('pyramid_fusion', 1, 1, 4),
+    ):
+      head.feature_fusion, head.low_level, head.upsample_factor = fusion, low_level, factor
+      self.assertEqual(task._logit_stride, stride)
+
   def test_a_batch_in_parts_makes_the_update_of_the_whole_batch(self):
-    for family, enlarged in (('model_garden', True), ('original', True), ('original', False)):
+    for family, enlarged in itertools.product(('model_garden', 'original'), (True, False)):
       expected = None
       for parts in (1, 2, 4):
         task = _task(alpha=0.5)

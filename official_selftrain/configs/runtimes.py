@@ -1,0 +1,81 @@
+"""Checks of settings of devices and of the trainer, which the Model Garden would answer with a traceback, or late."""
+
+from official.core import config_definitions as cfg
+
+from official_selftrain.core import errors
+
+_STRATEGIES = ('off', 'one_device', 'mirrored', 'multi_worker_mirrored', 'tpu')
+_SINGLE = ('off', 'one_device')
+_PRECISIONS = (None, '', 'float32', 'float16', 'bfloat16')
+_BETTER = ('higher', 'lower')
+# For `validation_steps`.
+_ALL = -1
+
+
+def check(runtime: cfg.RuntimeConfig) -> None:
+  """Raises ConfigError for a strategy or a precision that there is not, or for devices that a strategy cannot use."""
+  strategy, precision = runtime.distribution_strategy, runtime.mixed_precision_dtype
+  if strategy not in _STRATEGIES:
+    off = ' In YAML off without quotes is false.' if strategy is False else ''
+    raise errors.ConfigError(
+      f'runtime.distribution_strategy is {strategy!r}: it must be one of {", ".join(_STRATEGIES)}.{off}'
+    )
+  if precision not in _PRECISIONS:
+    raise errors.ConfigError(
+      f'runtime.mixed_precision_dtype is {precision!r}: it must be bfloat16, float16, float32 or null.'
+    )
+  if runtime.num_gpus < 0 or (strategy in _SINGLE and runtime.num_gpus > 1):
+    raise errors.ConfigError(
+      f'runtime.num_gpus is {runtime.num_gpus} and runtime.distribution_strategy {strategy!r}: several GPUs need '
+      "'mirrored', and 0 is the smallest number."
+    )
+
+
+def check_trainer(trainer: cfg.TrainerConfig, prefix: str) -> None:
+  """Raises ConfigError for what a trainer would reject later, or never.
+
+  Args:
+    trainer: the settings.
+    prefix: their dotted name.
+  """
+  for name in ('train_steps', 'steps_per_loop'):
+    if getattr(trainer, name) < 1:
+      raise errors.ConfigError(
+        f'{prefix}.{name} is {getattr(trainer, name)}: it must be at least 1.'
+      )
+  for name in ('summary_interval', 'checkpoint_interval', 'validation_interval'):
+    value = getattr(trainer, name)
+    if value < 1:
+      raise errors.ConfigError(f'{prefix}.{name} is {value}: it must be at least 1.')
+    if value % trainer.steps_per_loop:
+      raise errors.ConfigError(
+        f'{prefix}.{name} is {value}: it must be a multiple of {prefix}.steps_per_loop ({trainer.steps_per_loop}).'
+      )
+  if trainer.validation_steps != _ALL and trainer.validation_steps < 1:
+    raise errors.ConfigError(
+      f'{prefix}.validation_steps is {trainer.validation_steps}: it must be -1, for all validation images, or at least '
+      '1.'
+    )
+  _check_best_checkpoint(trainer, prefix)
+
+
+def _check_best_checkpoint(trainer: cfg.TrainerConfig, prefix: str) -> None:
+  folder, metric = trainer.best_checkpoint_export_subdir, trainer.best_checkpoint_eval_metric
+  if bool(folder) != bool(metric):
+    raise errors.ConfigError(
+      f'{prefix}.best_checkpoint_export_subdir is {folder!r} and {prefix}.best_checkpoint_eval_metric {metric!r}: the '
+      'best checkpoint is kept only with both.'
+    )
+  if trainer.best_checkpoint_metric_comp not in _BETTER:
+    raise errors.ConfigError(
+      f'{prefix}.best_checkpoint_metric_comp is {trainer.best_checkpoint_metric_comp!r}: it must be higher or lower.'
+    )
+
+
+def check_teachers(teacher: cfg.TrainerConfig, student: cfg.TrainerConfig) -> None:
+  """Raises ConfigError for a teacher that would be evaluated on other images than the student is."""
+  if teacher.validation_steps not in (_ALL, student.validation_steps):
+    raise errors.ConfigError(
+      f'teacher.trainer.validation_steps is {teacher.validation_steps}, and trainer.validation_steps '
+      f'{student.validation_steps}: both models are compared on the same images, so set trainer.validation_steps alone.'
+    )
