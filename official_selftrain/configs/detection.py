@@ -66,6 +66,13 @@ class PseudoDataConfig(inputs.PseudoStream, DataConfig):
     return self.ignore_cut if self.is_matched else min(lowest, self.ignore_cut)
 
 
+# What ours reads images and measures without.
+_UNSUPPORTED_IN_STREAM: tuple[tuple[str, Any], ...] = (
+  ('parser.num_channels', 3),
+  ('parser.aug_policy', None),
+)
+_UNSUPPORTED: tuple[tuple[str, Any], ...] = (('use_wod_metrics', False),)
+
 # Those of `nms_version` that find boxes outside TensorFlow Lite.
 _NMS = ('batched', 'v1', 'v2', 'v3')
 
@@ -184,6 +191,7 @@ class DetectionTask(joint.JointTask, tasks.BackboneTask, retinanet.RetinaNetTask
   def check(self) -> None:
     """See `LabelledTask`."""
     super().check()
+    inputs.check_untouched(self, _UNSUPPORTED, 'task')
     for name, found, needed in (
       ('task.gradient_accumulation_steps', self.gradient_accumulation_steps, 1),
       ('task.backbone_learning_rate', self.backbone_learning_rate, 1.0),
@@ -197,6 +205,7 @@ class DetectionTask(joint.JointTask, tasks.BackboneTask, retinanet.RetinaNetTask
 
   def check_stream(self, stream: DataConfig, name: str) -> None:
     """See `LabelledTask`."""
+    inputs.check_untouched(stream, _UNSUPPORTED_IN_STREAM, name)
     aug_type = stream.parser.aug_type
     if aug_type is not None and aug_type.type is not None:
       raise errors.ConfigError(

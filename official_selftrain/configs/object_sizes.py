@@ -1,4 +1,4 @@
-"""Warns of classes whose objects are too small for a detector at the size of its input."""
+"""Warns of objects that a detector cannot find: too small at the size of its input, or too many in an image."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -40,21 +40,40 @@ def small(params: 'runs.SupervisedExperiment') -> Mapping[str, float]:
   Returns:
     Side of the median box in pixels, by class; empty for other tasks and where there is no card (any more).
   """
-  directory = params.dataset.card
-  if not directory or params.task.data_kind != 'detection':
-    return {}
-  try:
-    found = dataset_card.read(directory).labelled
-  except errors.DataError:
-    # The settings of a finished run do not need it any more, and whoever reads the records says what is wrong.
-    return {}
+  found = _labelled(params)
   model = params.task.model
   sides = pixels(found, model.input_size) if found else {}
   return {name: side for name, side in sides.items() if side < _SMALLEST * 2**model.min_level}
 
 
+def _labelled(params: 'runs.SupervisedExperiment') -> dataset_card.Set | None:
+  """The labelled images of a detector's data card; None without one."""
+  directory = params.dataset.card
+  if not directory or params.task.data_kind != 'detection':
+    return None
+  try:
+    return dataset_card.read(directory).labelled
+  except errors.DataError:
+    # The settings of a finished run do not need it any more, and whoever reads the records says what is wrong.
+    return None
+
+
+def _warn_of_many(params: 'runs.SupervisedExperiment') -> None:
+  found, most = _labelled(params), params.task.model.detection_generator.max_num_detections
+  if found and found.most_objects > most:
+    logging.warning(
+      'A labelled image has up to %d objects, and the model finds at most %d in an image '
+      "(task.model.detection_generator.max_num_detections); COCO's AP counts the 100 that it is most sure of. Pseudo "
+      'labels can be more: labels.max_boxes.',
+      found.most_objects,
+      most,
+    )
+
+
 def warn(params: 'runs.SupervisedExperiment') -> None:
-  """Logs one warning with what `small` finds."""
+  """Logs a warning with what `small` finds, and one of images with more objects than the model finds."""
+  if params.task.data_kind == 'detection':
+    _warn_of_many(params)
   found = small(params)
   if found:
     model = params.task.model

@@ -25,6 +25,8 @@ from official_selftrain.core import errors
 _CARD = 'dataset.card'
 _FILES = ('task.train_data.input_path', 'task.validation_data.input_path')
 _PSEUDO_FILES = 'task.pseudo_data.input_path'
+# The op of mirroring.
+_FLIP = 'Flip'
 _NAMES, _NUM_CLASSES = 'dataset.class_names', 'task.model.num_classes'
 
 
@@ -88,6 +90,9 @@ class SupervisedExperiment(cfg.ExperimentConfig):
     first_class = getattr(self.task, 'first_class', 1)
     if self.task.model.num_classes:
       self.dataset.check('dataset', self.task.model.num_classes, first_class)
+    joint = getattr(self.task, 'joint', None)
+    if joint is not None and joint.card and not joint.weight:
+      logging.warning('task.joint.card has no effect: task.joint.weight is 0.')
     if not uses_embedded_data(self):
       digit_settings.warn(self)
       object_sizes.warn(self)
@@ -176,6 +181,14 @@ class SelfTrainingExperiment(SupervisedExperiment):
     self.calibration.check_use('calibration', self.task.pseudo_data, self.task.model.num_classes)
     if self.rounds < 1:
       raise errors.ConfigError(f'rounds is {self.rounds}: it must be at least 1.')
+    # 0 takes that of the student.
+    inputs.check_at_least(self.teacher, 'teacher', 'global_batch_size', 0)
+    inputs.check_at_least(self.control, 'control', 'global_batch_size', 0)
+    if self.labels.flip and _FLIP in self.dataset.invalid_ops:
+      raise errors.ConfigError(
+        f'labels.flip is true: the teacher would label mirrored images, too, and dataset.invalid_ops has {_FLIP}: they '
+        'would mean something else. Set labels.flip=false.'
+      )
     self.report.check('report')
     self._warn_of_online_teacher()
     self._warn_of_alpha()

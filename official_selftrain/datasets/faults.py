@@ -77,7 +77,15 @@ class Kind(enum.Enum):
   MASK_VALUES = Rule(Outcome.SKIPPED, 'the mask has values that no class has')
   UNKNOWN_CLASS = Rule(Outcome.ERROR, 'the class is not in the list of classes')
   UNUSED_CLASS = Rule(Outcome.NOTED, 'no object of the class is there')
+  SCORES = Rule(
+    Outcome.NOTED, 'boxes have scores, as of a model; they count like boxes that people drew'
+  )
+  NO_MASK = Rule(Outcome.NOTED, 'the object has no mask; its box is filled in the place of one')
+  TURNED_MASK = Rule(
+    Outcome.NOTED, 'the image is turned, and the mask fits it both ways; it is taken as it is'
+  )
   # Between images and between sets.
+  NO_OBJECTS = Rule(Outcome.ERROR, 'no image of the set has an object')
   TEACHER_CLASSES = Rule(
     Outcome.ERROR, 'classes differ from those of the teacher in number, order or names'
   )
@@ -98,6 +106,7 @@ OF_ANNOTATIONS = frozenset(
   {
     Kind.UNREADABLE, Kind.NO_ANNOTATION, Kind.NO_IMAGE, Kind.FROM_ZERO, Kind.SIZE, Kind.MALFORMED, Kind.NO_AREA,
     Kind.NOT_FINITE, Kind.SWAPPED, Kind.OUTSIDE, Kind.CLIPPED, Kind.MASK_SIZE, Kind.MASK_VALUES, Kind.UNKNOWN_CLASS,
+    Kind.TURNED_MASK,
   }
 )  # fmt: skip
 

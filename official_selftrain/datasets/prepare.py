@@ -99,6 +99,18 @@ def _settings(flags: argparse.Namespace) -> 'preparing.Settings':
     raise errors.ConfigError('Give --labelled, --unlabelled or --validation.')
   if flags.fraction != '100%' and not flags.labelled:
     raise errors.ConfigError('--fraction divides labelled images: give --labelled, too.')
+  if flags.rest != 'out' and flags.fraction == '100%':
+    raise errors.ConfigError(
+      f'--rest={flags.rest} says what becomes of the rest of --fraction: give one below 100%.'
+    )
+  if flags.stratify and not share and flags.fraction == '100%':
+    raise errors.ConfigError(
+      '--stratify is for shares: give --fraction, or a share as --validation.'
+    )
+  if flags.teacher and not flags.labelled:
+    raise errors.ConfigError(
+      '--teacher compares the classes of labelled images: give --labelled, too.'
+    )
   for name in ('images_per_file', 'processes'):
     if getattr(flags, name) < 1:
       raise errors.ConfigError(f'--{name}={getattr(flags, name)}: it must be at least 1.')

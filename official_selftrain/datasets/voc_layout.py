@@ -24,6 +24,8 @@ MASKS = 'SegmentationClass'
 AUGMENTED_MASKS = 'SegmentationClassAug'
 AUGMENTED_SPLIT = 'trainaug'
 
+_IMAGE_ENDINGS = ('.jpg', '.jpeg', '.png', '.JPG', '.JPEG', '.PNG')
+
 # Where the data set may be inside the folder that a user gives.
 ROOTS = ('', 'VOC2012', 'VOCdevkit/VOC2012')
 
@@ -97,12 +99,18 @@ def read_list(root: pathlib.Path, path: pathlib.Path) -> list[Listed]:
       mask_folder = usual_folder
     images[source_id] = Listed(
       source_id,
-      str(root / IMAGES / f'{source_id}.jpg'),
+      _image_path(root, source_id),
       str(root / mask_folder / f'{source_id}.png'),
     )
   if not images:
     raise errors.DataError(f'{path} names no image; write one id per line into it.')
   return list(images.values())
+
+
+def _image_path(root: pathlib.Path, source_id: str) -> str:
+  """The image of an id; the .jpg of VOC, if no other one is there."""
+  paths = [str(root / IMAGES / f'{source_id}{ending}') for ending in _IMAGE_ENDINGS]
+  return next((path for path in paths if os.path.isfile(path)), paths[0])
 
 
 def _parse_line(line: str, where: str) -> tuple[str, str]:

@@ -69,7 +69,7 @@ _SETTINGS = (
 
 
 # Further ones, where the data are the user's own and where they are embedded.
-_OWN_DATA_SETTINGS = ('dataset.card',)
+_OWN_DATA_SETTINGS = ('dataset.card', 'dataset.invalid_ops')
 _EMBEDDED_DATA_SETTINGS = (
   'dataset.name',
   'dataset.digits.num_labelled',

@@ -220,6 +220,14 @@ class CheckTest(tf.test.TestCase, parameterized.TestCase):
     _load(f'{nms}.soft_nms_sigma=0.3')
 
   @parameterized.parameters(
+    ('train_data.parser.num_channels=1', 'num_channels is 1: this is not supported; it must be 3'),
+    ('pseudo_data.parser.aug_policy=autoaug', "aug_policy is 'autoaug': this is not supported"),
+    ('use_wod_metrics=true', 'use_wod_metrics is True: this is not supported; it must be False'),
+  )
+  def test_settings_that_nothing_reads(self, setting, message):
+    self.assert_refused(f'task.{setting}', message)
+
+  @parameterized.parameters(
     ('apply_nms=false', r'apply_nms is false: .* export with --nms=none\.$'),
     (
       'nms_version=tflite',

@@ -30,11 +30,13 @@ class ObjectSizesTest(unittest.TestCase):
   def setUp(self):
     self.folder = self.enterContext(tempfile.TemporaryDirectory())
 
-  def _load(self, override='', sizes=_SIZES, experiment='retinanet_resnetfpn_supervised'):
+  def _load(
+    self, override='', sizes=_SIZES, experiment='retinanet_resnetfpn_supervised', most_objects=0
+  ):
     card = dataset_card.Card(
       task='detection',
       classes=tuple(_SIZES),
-      labelled=_set('labelled', object_sizes=sizes),
+      labelled=_set('labelled', object_sizes=sizes, most_objects=most_objects),
       unlabelled=None,
       validation=_set('validation', annotation_file='dataset.json'),
       split={},
@@ -70,6 +72,17 @@ class ObjectSizesTest(unittest.TestCase):
     )
     with self.assertNoLogs('absl', 'WARNING'):
       self._load('task.model.input_size=[640,640,3]')
+
+  def test_more_objects_than_a_model_finds(self):
+    name = 'task.model.detection_generator.max_num_detections'
+    with self.assertLogs('absl', 'WARNING') as logs:
+      self._load(most_objects=101)
+    self.assertRegex(
+      logs.output[0], rf'up to 101 objects, and the model finds at most 100 .*{name}'
+    )
+    with self.assertNoLogs('absl', 'WARNING'):
+      self._load(most_objects=100)
+      self._load(f'{name}=200', most_objects=101)
 
   def test_cards_without_sizes_or_gone_or_damaged_say_nothing(self):
     size = 'task.model.input_size=[128,128,3]'

@@ -175,6 +175,35 @@ class CheckTest(tf.test.TestCase):
       'teacher.trainer.summary_interval=3', r'teacher\.trainer\.summary_interval is 3'
     )
 
+  def test_numbers_of_the_reader(self):
+    for setting, message in (
+      (
+        'task.pseudo_data.shuffle_buffer_size=0',
+        r'shuffle_buffer_size is 0: it must be at least 1',
+      ),
+      ('task.train_data.block_length=0', 'block_length is 0'),
+      ('task.validation_data.cycle_length=-1', 'cycle_length is -1'),
+      ('task.train_data.is_training=false', 'is_training is False: it must be True'),
+      ('task.validation_data.is_training=true', 'is_training is True: it must be False'),
+      ('control.global_batch_size=-8', 'global_batch_size is -8: it must be at least 0'),
+      ('teacher.global_batch_size=-1', 'global_batch_size is -1'),
+    ):
+      self.assert_refused(setting, rf'^{setting.rpartition(".")[0]}\.{message}')
+    # Validation images are not shuffled.
+    _load('task.validation_data.shuffle_buffer_size=0,task.train_data.cycle_length=1')
+
+  def test_mirrored_images_are_not_labelled_where_they_mean_something_else(self):
+    self.assert_refused(
+      'labels.flip=true,dataset.invalid_ops=[Flip]',
+      r'^labels\.flip is true: .*Set labels\.flip=false',
+    )
+    _load('labels.flip=true,dataset.invalid_ops=[Rotate]')
+
+  def test_a_card_of_classes_that_nothing_learns_from(self):
+    with self.assertLogs('absl', 'WARNING') as logs:
+      _load('task.joint.card=classes,task.joint.data.input_path=c*')
+    self.assertIn('task.joint.card has no effect: task.joint.weight is 0.', '\n'.join(logs.output))
+
   def test_steps(self):
     self.assert_refused(
       'trainer.train_steps=0', r'trainer\.train_steps is 0: it must be at least 1'

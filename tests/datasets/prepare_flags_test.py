@@ -151,6 +151,18 @@ class FlagsTest(prepared.HereTestCase):
       'The share for validation is 1; it must be above 0 and below 1', labelled, '--validation=100%'
     )
 
+  def test_flags_without_effect(self):
+    labelled = f'--labelled={self.root}/voc'
+    self.assert_error(
+      '--rest=unlabelled says what becomes of the rest', labelled, '--rest=unlabelled'
+    )
+    self.assert_error('--stratify is for shares', labelled, '--stratify')
+    self.assert_error(
+      '--teacher compares the classes of labelled images',
+      f'--unlabelled={self.root}/voc',
+      '--teacher=model',
+    )
+
   def test_numbers_are_at_least_1(self):
     labelled = f'--labelled={self.root}/voc'
     for name in ('processes', 'images_per_file'):
@@ -159,7 +171,7 @@ class FlagsTest(prepared.HereTestCase):
   def test_only_faults_that_stop_can_be_allowed(self):
     for text in ('cmyk', 'unknown_class,leek'):
       self.assert_error(
-        rf'--allow={text.rpartition(",")[2]}: allowed are class_order, leak, same_name, teacher_classes, '
+        rf'--allow={text.rpartition(",")[2]}: allowed are class_order, leak, no_objects, same_name, teacher_classes, '
         r'unknown_class\.',
         f'--labelled={self.root}/voc',
         f'--allow={text}',

@@ -317,8 +317,14 @@ class AdviceTest(unittest.TestCase):
     (advice,) = self._advice(examples.pseudo_labels(), settings=one)
     self.assertRegex(
       advice,
-      r'^Let the teacher see .* \(labels\.scales=\[0\.75,1\.0,1\.25,1\.5\], labels\.flip=true\)',
+      r'^Let the teacher see .*, and mirrored \(labels\.scales=\[0\.75,1\.0,1\.25,1\.5\],labels\.flip=true\)',
     )
+    for more in ({'dataset.invalid_ops': ['Flip']}, {'dataset.name': 'digits'}):
+      (advice,) = self._advice(examples.pseudo_labels(), settings=one | more)
+      self.assertRegex(
+        advice,
+        r'^Let the teacher see each image at several sizes \(labels\.scales=\[0\.75,1\.0,1\.25,1\.5\]\):',
+      )
     masks = {'labels.scales': [1.0], 'labels.flip': False}
     for settings in (one | {'labels.flip': True}, one | {'labels.scales': [1.0, 1.5]}, masks):
       with self.subTest(settings=settings):

@@ -87,6 +87,8 @@ class Examiner:
     if is_segmentation and entry.item.mask is not None:
       finding, content, more = self._with_mask(finding, content, entry.item.mask, meaning)
       found += more
+      if image.turned_from == (image.height, image.width):
+        found.append(faults.Fault(faults.Kind.TURNED_MASK, entry.item.mask.name))
     elif is_segmentation or meaning.task is items.Task.DETECTION:
       kept, more = box_checks.check(
         entry.item.boxes,

@@ -24,11 +24,15 @@ def check(output: str, sources: Mapping[store.Part, str]) -> None:
     sources: SPEC by set.
 
   Raises:
-    ConfigError: the directory is in remote storage.
+    ConfigError: the directory is in remote storage, or its path has a comma.
     DataError: the directory has files of other origin that would be overwritten or deleted, or a source is one of
       the files.
   """
   files.check_is_local('--output', output)
+  if ',' in output:
+    raise errors.ConfigError(
+      f'--output={output}: commas separate paths in task.train_data.input_path; give a directory without one.'
+    )
   written = _written(output)
   is_ours = os.path.isdir(os.path.join(output, WORK)) or dataset_card.is_card(output)
   if written and not is_ours:

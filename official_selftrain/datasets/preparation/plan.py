@@ -202,8 +202,9 @@ def ids_of(source: store.Store, plan: SetPlan) -> dict[int, int | str]:
   if plan.part is not store.Part.VALIDATION:
     return _names_as_ids(plan, (each.image.name for each in found))
   given = [each.source_id for each in found]
-  if all(map(_is_number, given)) and len(set(given)) == len(given):
-    return dict(zip(plan.keys, map(int, given), strict=True))
+  numbers = [int(text) for text in given if _is_number(text)]
+  if len(set(numbers)) == len(given):
+    return dict(zip(plan.keys, numbers, strict=True))
   return {key: number for number, key in enumerate(plan.keys, 1)}
 
 

@@ -24,6 +24,7 @@ from official_selftrain.datasets.preparation import (
   unpacking,
   work,
 )
+from official_selftrain.datasets.preparation import notes as notes_lib
 from official_selftrain.datasets.preparation import problems as problems_lib
 from official_selftrain.datasets.sources import items, spec
 
@@ -102,6 +103,10 @@ class Preparation:
       part: spec.open_spec(text, f'--{part.value}', part is not store.Part.UNLABELLED)
       for part, text in settings.sources.items()
     }
+    if settings.has_instance_masks and self.task is not items.Task.DETECTION:
+      raise errors.ConfigError(
+        f'--instance_masks is for boxes, and these annotations are for {self.task.value}: leave it out.'
+      )
     digest = files.digest_of(
       {
         'sources': {part.value: text for part, text in settings.sources.items()},
@@ -175,7 +180,11 @@ class Preparation:
     if self.settings.drops_leaks and any(p.kind is faults.Kind.LEAK for p in found.pairs):
       sets = _without_leaks(sets, found)
       found = self._overlaps(sets)
-    notes = {part: _notes(part, source) for part, source in self._sources.items()}
+    notes = {part: notes_lib.of_source(part, source) for part, source in self._sources.items()}
+    if self.task is items.Task.DETECTION:
+      for part in (each for each in sets if each in notes and each is not store.Part.UNLABELLED):
+        entries = self.store.entries_of(sets[part].keys)
+        notes[part] += notes_lib.of_boxes(entries, self.settings.has_instance_masks)
     if unlike and store.Part.LABELLED in notes:
       notes[store.Part.LABELLED] += (unlike,)
     problems = problems_lib.find(
@@ -329,6 +338,7 @@ class Preparation:
       annotation_digest=files.sha256(path) if annotation_file else '',
       faults={kind.name.lower(): count for kind, count in facts.faults.items()},
       object_sizes=facts.object_sizes,
+      most_objects=facts.most_objects,
     )
 
   def _remove_old(self, card: dataset_card.Card) -> None:
@@ -358,12 +368,6 @@ def _without_leaks(
     if keys:
       kept[part] = dataclasses.replace(each, keys=keys, origin=origin)
   return kept
-
-
-def _notes(part: store.Part, source: items.Source) -> tuple[faults.Fault, ...]:
-  """What was found that belongs to no image; nothing of annotations that are not used."""
-  is_used = part is not store.Part.UNLABELLED
-  return tuple(note for note in source.notes if is_used or note.kind not in faults.OF_ANNOTATIONS)
 
 
 def _values_of(

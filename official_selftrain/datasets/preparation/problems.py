@@ -3,10 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from official_selftrain.core import class_names, errors
+from official_selftrain.core import class_names, errors, keys
 from official_selftrain.datasets import faults
 from official_selftrain.datasets.preparation import overlaps, plan, store
 from official_selftrain.datasets.sources import image_names, items
+
+_WITH_OBJECTS = (items.Task.DETECTION, items.Task.SEGMENTATION)
 
 
 def find(
@@ -30,7 +32,7 @@ def find(
   Returns:
     A sentence or a few for each problem; empty if there is none.
   """
-  return (
+  problems = (
     *_empty(source, sources, sets),
     *_of_classes(source, sources),
     *_of_annotations(sources, allowed),
@@ -38,6 +40,8 @@ def find(
     *_of_images(source, allowed),
     *_leaks(source, found, allowed),
   )
+  # What is wrong otherwise is often the reason.
+  return problems or tuple(_without_objects(source, sources, sets, allowed))
 
 
 def unlike_teacher(teacher: str, names: Sequence[str]) -> faults.Fault | None:
@@ -144,6 +148,47 @@ def _of_images(source: store.Store, allowed: frozenset[faults.Kind]) -> Iterator
         first.setdefault(fault.kind, detail)
   for kind, count in wrong.items():
     yield f'{count} x {kind.rule.meaning}; first {first[kind]}. --allow={kind.name.lower()} goes on without them.'
+
+
+def _without_objects(
+  source: store.Store,
+  sources: Mapping[store.Part, items.Source],
+  sets: Mapping[store.Part, plan.SetPlan],
+  allowed: frozenset[faults.Kind],
+) -> Iterator[str]:
+  """Which sets with annotations have no object in any image, and what has become of the annotations."""
+  if faults.Kind.NO_OBJECTS in allowed:
+    return
+  for part, each in sets.items():
+    labelled = sources.get(part) or sources.get(store.Part.LABELLED)
+    if part is store.Part.UNLABELLED or labelled is None or labelled.task not in _WITH_OBJECTS:
+      continue
+    left_out: Counter[faults.Kind] = Counter()
+    first: dict[faults.Kind, str] = {}
+    for entry in source.entries_of(each.keys):
+      assert entry.finding is not None
+      if _has_object(entry.finding):
+        break
+      for fault in entry.finding.faults:
+        if fault.outcome is faults.Outcome.DROPPED:
+          left_out[fault.kind] += 1
+          first.setdefault(fault.kind, fault.detail)
+    else:
+      reason = f'in its {len(each.keys)} images there are no annotations of objects'
+      if left_out:
+        ((kind, count),) = left_out.most_common(1)
+        reason = (
+          f'all annotations were left out, {count} x {kind.rule.meaning}; first {first[kind]}'
+        )
+      yield (
+        f'--{part.value}: {faults.Kind.NO_OBJECTS.rule.meaning}: {reason}. Correct them, or go on with '
+        f'--allow={faults.Kind.NO_OBJECTS.name.lower()}.'
+      )
+
+
+def _has_object(finding: store.Finding) -> bool:
+  background = (0, keys.IGNORE_LABEL)
+  return bool(finding.boxes) or any(index not in background for index, _ in finding.pixel_counts)
 
 
 def _leaks(

@@ -27,6 +27,7 @@ class SetFacts:
     width: in the same way.
     faults: images and annotations by kind of fault.
     object_sizes: of boxes, see `dataset_card.Set`.
+    most_objects: in the same way.
   """
 
   objects: Counter[str]
@@ -35,6 +36,7 @@ class SetFacts:
   width: tuple[int, int, int]
   faults: Counter[faults_lib.Kind]
   object_sizes: Mapping[str, tuple[float, float, float]]
+  most_objects: int = 0
 
 
 def collect(
@@ -55,7 +57,7 @@ def collect(
   # Four bytes for each of what may be millions.
   sizes: dict[str, array.array[float]] = collections.defaultdict(lambda: array.array('f'))
   heights, widths = [], []
-  empty = 0
+  empty = most = 0
   for entry in entries:
     assert entry.finding is not None
     heights.append(entry.finding.height)
@@ -65,12 +67,14 @@ def collect(
     objects.update(here)
     if task is items.Task.DETECTION:
       longer = max(entry.finding.height, entry.finding.width)
-      for box in (each for each in entry.finding.boxes if not each.is_crowd):
+      single = [each for each in entry.finding.boxes if not each.is_crowd]
+      most = max(most, len(single))
+      for box in single:
         area = (box.ymax - box.ymin) * (box.xmax - box.xmin)
         sizes[box.class_name].append(math.sqrt(area) / longer)
     empty += task is not items.Task.NONE and not here
   quantiles = {name: _quantiles(sizes[name]) for name in class_names if name in sizes}
-  return SetFacts(objects, empty, _spread(heights), _spread(widths), found, quantiles)
+  return SetFacts(objects, empty, _spread(heights), _spread(widths), found, quantiles, most)
 
 
 def _objects(entry: store.Entry, task: items.Task, class_names: tuple[str, ...]) -> Counter[str]:

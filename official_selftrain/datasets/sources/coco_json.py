@@ -36,6 +36,7 @@ def open_source(
   path: str | os.PathLike[str],
   images: str | os.PathLike[str] | None = None,
   task: str = items.Task.DETECTION.value,
+  needs_annotations: bool = True,
 ) -> items.Source:
   """Opens a COCO annotation file.
 
@@ -53,6 +54,7 @@ def open_source(
     images: the folder that file names start from. By default the first of these that has most of the first images: the
       folder of the JSON file, `images` in it, `images` beside it, `JPEGImages` in it.
     task: 'detection', or 'segmentation' to draw class maps from the masks of the objects, see `checks.class_maps`.
+    needs_annotations: whether a file without the lists of annotations and categories is refused.
 
   Returns:
     The source. Its notes tell of annotations of images that the file does not list.
@@ -87,10 +89,11 @@ def open_source(
     raise errors.DataError(
       f'{name} has {len(categories)} categories; class maps have at most {keys.IGNORE_LABEL - 1}.'
     )
-  missing = sorted({_IMAGES, _ANNOTATIONS, _CATEGORIES} - lists.found)
+  needed = {_IMAGES, _ANNOTATIONS, _CATEGORIES} if needs_annotations else {_IMAGES}
+  missing = sorted(needed - lists.found)
   if missing:
     raise errors.DataError(f'{name} has no list {" and no list ".join(missing)}. {_EXPECTED}')
-  if not first or not categories:
+  if not first or (needs_annotations and not categories):
     what = 'categories' if first else 'image with a file_name that can be used'
     raise errors.DataError(f'{name} lists no {what}. {_EXPECTED}')
   folder = _folder_of(name, first) if images is None else os.fspath(images)
@@ -230,6 +233,8 @@ def _add_category(categories: dict[int, str], entry: json_stream.Entry, path: st
   )
   if category is None or not isinstance(name, str) or not name:
     raise errors.DataError(f'{place} has no id that is an integer, or no name. {_EXPECTED}')
+  if not json_values.is_text(name):
+    raise errors.DataError(f'{place} has the name {name!r}, which is no Unicode text. Rename it.')
   if category in categories:
     raise errors.DataError(f'{place} has the id {category}, which another has too. Renumber one.')
   if name in categories.values():

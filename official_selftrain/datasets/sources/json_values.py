@@ -41,3 +41,12 @@ def edges_of(bbox: object) -> tuple[float, float, float, float] | None:
     return None
   left, top, width, height = numbers
   return top, left, top + height, left + width
+
+
+def is_text(value: str) -> bool:
+  """Whether it can be written as UTF-8; JSON can also spell halves of characters."""
+  try:
+    value.encode()
+  except UnicodeEncodeError:
+    return False
+  return True

@@ -20,15 +20,19 @@ class Format:
     module: module of `sources` whose `open_source(path, **options)` opens it.
     options: names of the options.
     meaning: what the path is, for help.
+    needs_annotations: `open_source` has an option of this name, for images of which no annotations are wanted.
   """
 
   module: str
   options: tuple[str, ...]
   meaning: str
+  needs_annotations: bool = False
 
 
 FORMATS = {
-  'coco': Format('coco_json', ('images', 'task'), 'COCO JSON; images=FOLDER if not beside; task=segmentation'),
+  'coco': Format(
+    'coco_json', ('images', 'task'), 'COCO JSON; images=FOLDER if not beside; task=segmentation', needs_annotations=True
+  ),
   'voc': Format('voc_xml', ('split', 'classes', 'difficult'), 'folder with Annotations/*.xml and JPEGImages'),
   'voc_masks': Format('voc_masks', ('split', 'classes'), 'folder with JPEGImages and SegmentationClass'),
   'yolo': Format('yolo', ('split',), 'data.yaml, or the folder with it; split=train, val or test'),
@@ -78,7 +82,9 @@ def open_spec(text: str, flag: str, is_labelled: bool) -> items.Source:
       f'{flag}={text}: these images have no annotations. Give them with --unlabelled.'
     )
   form = FORMATS[name]
-  options = dict(_option(pair, name, flag) for pair in pairs)
+  options: dict[str, str | bool] = dict(_option(pair, name, flag) for pair in pairs)
+  if form.needs_annotations:
+    options['needs_annotations'] = is_labelled
   # Unlabelled images can be a pattern.
   if name != 'images':
     _check_exists(path, flag)

@@ -203,7 +203,9 @@ class _Index:
       self._stems.setdefault(posixpath.splitext(name)[0], name)
     # By name without ending.
     self._xmls: dict[str, _Listed] = {}
-    for name, path in image_names.list_files(annotations, (_ENDING,)):
+    xmls = list(image_names.list_files(annotations, (_ENDING,)))
+    self._xml_stems = {name[: -len(_ENDING)] for name, _ in xmls}
+    for name, path in xmls:
       stem = name[: -len(_ENDING)]
       self._xmls[stem] = self._listed(stem, name, self._filename(path))
     if not self._xmls:
@@ -241,11 +243,18 @@ class _Index:
     self.counts_from_zero |= any(map(_has_zero, annotation.objects))
     return annotation.filename
 
+  def _has_file(self, image: str, stem: str) -> bool:
+    """Whether an image has an XML file of its own name, which is not that of `stem`."""
+    own = posixpath.splitext(image)[0]
+    return own != stem and own in self._xml_stems
+
   def _listed(self, stem: str, xml: str, filename: str) -> _Listed:
     beside = posixpath.join(posixpath.dirname(stem), filename)
-    for name in (beside, filename, self._stems.get(stem)):
+    own = self._stems.get(stem)
+    for name in (beside, filename, own):
       if name in self._images:
-        return _Listed(name, xml, True)
+        # What is in the file may be left over from another image, which then has a file of its own.
+        return _Listed(own if own and self._has_file(name, stem) else name, xml, True)
     return _Listed(beside if image_names.is_image_name(beside) else f'{stem}.jpg', xml, False)
 
 

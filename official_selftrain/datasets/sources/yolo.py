@@ -5,6 +5,7 @@ data.yaml         path:  the folder that the others start from; the folder of da
                          for val and test
                   names: the classes, as a list or as {number: name}
                   nc:    how many they are; may be left out
+                  kpt_shape: of poses, [points, numbers of each]; the points are passed over
 images/a/b.jpg
 labels/a/b.txt    a line for each object: its class, and the centre, width and height of its box in fractions of the
                   image's sides: `class x y width height`. A sixth number is a score. `class x1 y1 x2 y2 ...` with
@@ -73,7 +74,14 @@ def open_source(path: str | os.PathLike[str], split: str = 'train') -> items.Sou
     else:
       listed += _read_list(found, roots[0])
   base = os.path.commonpath([roots[0], *folders, *{os.path.dirname(image) for image in listed}])
-  source = _Source(tuple(names.values()), names, base, tuple(folders), tuple(sorted(listed)))
+  source = _Source(
+    tuple(names.values()),
+    names,
+    base,
+    tuple(folders),
+    tuple(sorted(listed)),
+    _keypoint_numbers(content, file),
+  )
   source.check_labels(file, split)
   return source
 
@@ -88,6 +96,8 @@ class _Source:
   _base: str
   _folders: tuple[str, ...]
   _listed: tuple[str, ...]
+  # Numbers that follow each box.
+  _keypoints: int = 0
   task: items.Task = items.Task.DETECTION
   mask_values: Mapping[int | tuple[int, int, int], int] = dataclasses.field(default_factory=dict)
 
@@ -165,7 +175,7 @@ class _Source:
     except (OSError, UnicodeDecodeError) as error:
       return [faults.Fault(faults.Kind.UNREADABLE, f'{path}: {error}')]
     return [
-      read_box(line.split(), self._names, f'{path}, line {number}')
+      read_box(line.split(), self._names, f'{path}, line {number}', self._keypoints)
       for number, line in enumerate(lines, start=1)
       if line.strip()
     ]
@@ -184,7 +194,7 @@ class _Source:
 
 
 def read_box(
-  fields: Sequence[str], names: Mapping[int, str], place: str
+  fields: Sequence[str], names: Mapping[int, str], place: str, num_keypoint_values: int = 0
 ) -> items.Box | faults.Fault:
   """Reads a line of a text file.
 
@@ -192,6 +202,7 @@ def read_box(
     fields: its parts between blanks.
     names: the classes by number.
     place: file and line, for messages.
+    num_keypoint_values: numbers of the points of a pose, which follow the box and are passed over.
 
   Returns:
     The box, in fractions of the image's sides, or what is wrong with the line.
@@ -200,8 +211,12 @@ def read_box(
     numbers = [float(field) for field in fields]
   except ValueError:
     numbers = []
-  is_box = len(numbers) in _BOX_FIELDS
-  is_polygon = len(numbers) >= _MIN_POLYGON_FIELDS and len(numbers) % 2
+  if num_keypoint_values:
+    is_box, is_polygon = len(numbers) == _BOX_FIELDS[0] + num_keypoint_values, False
+    numbers = numbers[: _BOX_FIELDS[0]]
+  else:
+    is_box = len(numbers) in _BOX_FIELDS
+    is_polygon = len(numbers) >= _MIN_POLYGON_FIELDS and len(numbers) % 2 == 1
   if not (is_box or is_polygon) or not numbers[0].is_integer():
     detail = f'{place}: {reprlib.repr(" ".join(fields))}'
     return faults.Fault(faults.Kind.MALFORMED, detail)
@@ -288,6 +303,22 @@ def _read_yaml(path: str) -> dict[str, object]:
   if not isinstance(content, dict):
     raise errors.DataError(f'{path} is not a list of settings. Expected: names, train and val.')
   return content
+
+
+def _keypoint_numbers(content: Mapping[str, object], path: str) -> int:
+  """Numbers of the points that follow each box of a data set of poses; 0 for other data sets."""
+  found = content.get('kpt_shape')
+  if found is None:
+    return 0
+  if not isinstance(found, list) or len(found) != 2 or not all(map(_is_count, found)):
+    raise errors.DataError(
+      f'{path}: kpt_shape is {found!r}. Give the number of points and the numbers of each, such as [17, 3].'
+    )
+  return int(found[0]) * int(found[1])
+
+
+def _is_count(text: object) -> bool:
+  return isinstance(text, str) and text.isdecimal() and int(text) > 0
 
 
 def _class_names(content: Mapping[str, object], path: str) -> dict[int, str]:

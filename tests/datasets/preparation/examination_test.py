@@ -52,6 +52,20 @@ class ExamineTest(ExaminationTestCase):
     self.assertEqual((len(finding.digest), len(finding.hashes)), (32, 16))
     self.assertEqual(content, examination.Content(encoded))
 
+  def test_a_mask_that_fits_an_image_turned_or_not_is_told(self):
+    mask = np.ones([photos.HEIGHT, photos.WIDTH], np.uint8)
+    meaning = examination.Meaning(items.Task.SEGMENTATION, ('cat',), {0: 0, 1: 1})
+    for orientation, expected in (
+      (1, []),
+      (3, [faults.Kind.TURNED_MASK]),
+      (6, [faults.Kind.MASK_SIZE]),
+    ):
+      image = self.add('a.jpg', photos.jpeg(1, orientation))
+      item = items.Item(image, mask=self.add('a.png', photos.png(mask)))
+      finding, _ = examination.Examiner({LABELLED: meaning}).examine(store.Entry(1, LABELLED, item))
+      kinds = [fault.kind for fault in finding.faults]
+      self.assertEqual([kind for kind in kinds if kind is not faults.Kind.EXIF_ROTATION], expected)
+
   def test_a_turned_image_is_changed(self):
     item = items.Item(self.add('a.jpg', photos.jpeg(1, orientation=6)))
     finding, content = self.examine(item)

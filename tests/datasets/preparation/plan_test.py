@@ -202,7 +202,15 @@ class JobsTest(PlanTestCase):
     self.assertEqual(list(plan.ids_of(self.store, sets[VALIDATION]).values()), [42, 7])
 
   def test_ids_of_validation_images_are_else_from_one_on(self):
-    for ids in (['7', ''], ['7', '7'], ['7', 'x7'], ['7', '²'], ['7', str(2**63)], ['7', '-1']):
+    for ids in (
+      ['7', ''],
+      ['7', '7'],
+      ['7', '07'],
+      ['7', 'x7'],
+      ['7', '²'],
+      ['7', str(2**63)],
+      ['7', '-1'],
+    ):
       with self.subTest(ids=ids):
         self.setUp()
         examined.add(

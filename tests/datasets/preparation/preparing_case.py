@@ -13,13 +13,15 @@ UNLABELLED = store.Part.UNLABELLED
 VALIDATION = store.Part.VALIDATION
 
 
-def coco(names, classes=('cat', 'dog'), category=1):
-  """COCO JSON in which each image has one box."""
-  box = {'category_id': category, 'bbox': [8, 4, 16, 12]}
+def coco(names, classes=('cat', 'dog'), category=1, count=1, **values):
+  """COCO JSON in which each image has one box, or none with `count` 0; `values` are more of each box."""
+  box = {'category_id': category, 'bbox': [8, 4, 16, 12], **values}
   return json.dumps(
     {
       'images': [{'id': 10 * n, 'file_name': name} for n, name in enumerate(names, 1)],
-      'annotations': [{'id': n, 'image_id': 10 * n, **box} for n in range(1, len(names) + 1)],
+      'annotations': [
+        {'id': n, 'image_id': 10 * n, **box} for n in range(1, count * len(names) + 1)
+      ],
       'categories': [{'id': n, 'name': name} for n, name in enumerate(classes, 1)],
     }
   )

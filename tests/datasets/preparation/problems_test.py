@@ -43,10 +43,62 @@ class ProblemsTest(preparing_case.PreparingTestCase):
       r'4 x the class is not in the list of classes; first a\.jpg: annotations\[0\] \(id 1\) has the '
       r'category_id 3\. --allow=unknown_class goes on without them\.'
     )
-    preparation = self.prepare(allowed=frozenset({faults.Kind.UNKNOWN_CLASS}))
+    allowed = frozenset({faults.Kind.UNKNOWN_CLASS})
+    self.assert_problem('no image of the set has an object', allowed=allowed)
+    preparation = self.prepare(allowed=allowed | {faults.Kind.NO_OBJECTS})
     checked = preparation.check()
     self.assertEqual(checked.problems, ())
     self.assertEqual(preparation.write(checked).labelled.without_objects, 4)
+
+  def test_annotations_that_are_all_left_out(self):
+    # Boxes far outside the image, as of pixels where fractions belong.
+    moved = preparing_case.coco([f'{name}.jpg' for name in 'abcd']).replace('[8, 4,', '[8000, 4,')
+    photos.write(self.folder, {'train/all.json': moved})
+    self.assert_problem(
+      r'^--labelled: no image of the set has an object: all annotations were left out, 4 x the box lies outside the '
+      r"image; first 'cat': ymin 4, xmin 8000.*\. Correct them, or go on with --allow=no_objects\.$"
+    )
+    self.assertEqual(self.check(allowed=frozenset({faults.Kind.NO_OBJECTS})).problems, ())
+
+  def test_validation_images_without_objects(self):
+    photos.write(self.folder, {'valid/all.json': preparing_case.coco(['v.jpg', 'w.jpg'], count=0)})
+    self.assert_problem(
+      '^--validation: no image of the set has an object: in its 2 images there are no annotations of objects'
+    )
+
+  def test_masks_of_nothing_but_background(self):
+    classes = self.folder / 'classes.txt'
+    classes.write_text('1 cat\n')
+    for value, problems in ((0, 1), (255, 1), (1, 0)):
+      mask = np.full([photos.HEIGHT, photos.WIDTH], value, np.uint8)
+      masks = {f'masks/{name}.png': photos.png(mask) for name in 'abcd'}
+      photos.write(self.folder, masks)
+      spec = f'masks:{self.folder}/train,masks={self.folder}/masks,classes={classes}'
+      found = self.check(sources={LABELLED: spec}).problems
+      self.assertEqual(len(found), problems, found)
+
+  def test_boxes_of_a_model_and_objects_without_masks_are_told(self):
+    self.annotate('train', 'abcd', score=0.75)
+    checked = self.check(has_instance_masks=True)
+    self.assertEqual(checked.problems, ())
+    self.assertEqual(
+      checked.notes[LABELLED],
+      (
+        faults.Fault(faults.Kind.SCORES, '4 of 4 boxes'),
+        faults.Fault(faults.Kind.NO_MASK, '4 of 4 objects'),
+      ),
+    )
+    self.assertEqual(self.check().notes[VALIDATION], ())
+
+  def test_masks_of_objects_are_for_boxes(self):
+    photos.write(
+      self.folder, {'folders/cat/a.jpg': photos.jpeg(1), 'folders/dog/b.jpg': photos.jpeg(2)}
+    )
+    with self.assertRaisesRegex(
+      errors.ConfigError,
+      '--instance_masks is for boxes, and these annotations are for classification',
+    ):
+      self.prepare(sources={LABELLED: f'folders:{self.folder}/folders'}, has_instance_masks=True)
 
   def test_of_two_images_of_one_name_the_first_may_be_used(self):
     self.annotate('train', 'abcda')
@@ -103,7 +155,7 @@ class ProblemsTest(preparing_case.PreparingTestCase):
 
   def test_annotations_without_an_image_stop_nothing_and_are_told(self):
     (self.folder / 'train/all.json').write_text(
-      preparing_case.coco(['a.jpg']).replace('"image_id": 10', '"image_id": 77')
+      preparing_case.coco(['a.jpg', 'b.jpg']).replace('"image_id": 10', '"image_id": 77')
     )
     checked = self.check()
     self.assertEqual(checked.problems, ())

@@ -83,8 +83,10 @@ class CollectTest(unittest.TestCase):
     )
     # Shares of 0.01 to 0.07, and 0.08, 0.09, 0.1: the first, fifth and ninth of ten.
     self.assertEqual(facts.object_sizes, {'cat': (0.01, 0.05, 0.09), 'dog': (0.2, 0.2, 0.2)})
+    # Without the crowd.
+    self.assertEqual(facts.most_objects, 8)
     masks = _collect(items.Task.SEGMENTATION, examined.good(pixel_counts=((1, 60),)))
-    self.assertEqual(masks.object_sizes, {})
+    self.assertEqual((masks.object_sizes, masks.most_objects), ({}, 0))
 
   def test_faults_are_counted_by_kind(self):
     cmyk, area = faults.Fault(faults.Kind.CMYK), faults.Fault(faults.Kind.NO_AREA, 'cat: 0')

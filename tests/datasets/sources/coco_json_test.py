@@ -197,6 +197,10 @@ class CategoriesTest(coco_case.CocoTestCase):
       ([{'id': 1}], r'categories\[0\] has no id that is an integer, or no name'),
       ([{'id': 'x', 'name': 'a'}], r'categories\[0\] has no id'),
       ([{'id': 1, 'name': ''}], r'categories\[0\] has no id .* or no name'),
+      (
+        [{'id': 1, 'name': '\ud800'}],
+        r"categories\[0\] has the name '.ud800', which is no Unicode text",
+      ),
       (['cat'], r'categories\[0\] has no id'),
     ):
       with self.subTest(categories=categories):

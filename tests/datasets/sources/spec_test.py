@@ -21,7 +21,10 @@ class FormatsTest(unittest.TestCase):
     for name, form in spec.FORMATS.items():
       with self.subTest(format=name):
         module = importlib.import_module(f'official_selftrain.datasets.sources.{form.module}')
-        first, *others = inspect.signature(module.open_source).parameters.values()
+        parameters = dict(inspect.signature(module.open_source).parameters)
+        has_wish = parameters.pop('needs_annotations', None) is not None
+        self.assertEqual(form.needs_annotations, has_wish)
+        first, *others = parameters.values()
         self.assertEqual((first.name, first.default), ('path', inspect.Parameter.empty))
         self.assertEqual(form.options, tuple(each.name for each in others))
         for each in others:

@@ -56,6 +56,15 @@ class VocMasksTest(unittest.TestCase):
     kinds = [[fault.kind for fault in item.faults] for item in source.items()]
     self.assertEqual(kinds, [[], [faults.Kind.NO_ANNOTATION], [faults.Kind.MISSING]])
 
+  def test_a_list_of_images_with_another_ending(self):
+    self.add('ImageSets/Segmentation/train.txt', 'a\nx\n')
+    self.add('JPEGImages/x.png')
+    source = voc_masks.open_source(self.root, split='train')
+    self.assertEqual(
+      self.pairs(source),
+      [('a.jpg', 'SegmentationClass/a.png'), ('x.png', 'SegmentationClass/x.png')],
+    )
+
   def test_the_augmented_list_has_masks_of_its_own(self):
     self.add('ImageSets/Segmentation/trainaug.txt', 'a\nb')
     self.add('SegmentationClassAug/a.png')

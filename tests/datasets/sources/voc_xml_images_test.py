@@ -55,6 +55,18 @@ class ImagesTest(voc_case.VocTestCase):
     self.add_xml('a', voc_case.annotation(voc_case.object(), filename='s\\b.jpg'))
     self.assertEqual((self.only_item().image.name, self.only_item().faults), ('s/b.jpg', ()))
 
+  def test_the_name_of_an_xml_file_counts_more_than_one_left_over_in_it(self):
+    self.add('a', voc_case.object())
+    self.add('b', voc_case.object('dog'), filename='a.jpg')
+    found = {item.image.name: [box.class_name for box in item.boxes] for item in self.read()}
+    self.assertEqual(found, {'a.jpg': ['cat'], 'b.jpg': ['dog']})
+
+  def test_filename_chooses_among_endings(self):
+    self.add_image('a.jpg', 'a.png')
+    self.add_xml('a', voc_case.annotation(voc_case.object(), filename='a.png'))
+    found = {item.image.name: len(item.boxes) for item in self.read()}
+    self.assertEqual(found['a.png'], 1)
+
   def test_an_image_that_is_missing(self):
     self.add('a', voc_case.object())
     self.add_xml('b', voc_case.annotation(voc_case.object(), filename='x.png'))

@@ -34,6 +34,17 @@ class BoxesTest(yolo_case.YoloTestCase):
     )
     self.assertEqual(item.boxes, expected)
 
+  def test_points_of_a_pose_are_passed_over(self):
+    points = ' '.join(['0.9 0.9 2'] * 2)
+    self.write(kpt_shape=[2, 3])
+    self.add_image('a', f'{yolo_case.LINE} {points}', yolo_case.LINE, f'{yolo_case.LINE} 0.9 0.9')
+    (item,) = self.read()
+    self.assertEqual(item.boxes, (items.Box('cat', 0.25, 0.25, 0.75, 0.75),))
+    self.assertEqual([fault.kind for fault in item.faults], [faults.Kind.MALFORMED] * 2)
+    for shape in ([2], [0, 3], ['x', 3], 'x', [1, 2, 3]):
+      self.write(kpt_shape=shape)
+      self.assert_error('kpt_shape is .* such as \\[17, 3\\]')
+
   def test_numbers_pass_as_they_are(self):
     item = self.only_item('0 0.5 0.5 -1 nan', '0 2 -3 inf 0')
     edges = [(box.ymin, box.xmin, box.ymax, box.xmax) for box in item.boxes]
