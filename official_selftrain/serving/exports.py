@@ -151,10 +151,11 @@ def _module(
     input_type=target.input_type,
     input_name='inputs',
   )
-  status = tf.train.Checkpoint(model=module.model).read(prefix)
   try:
+    status = tf.train.Checkpoint(model=module.model).read(prefix)
     status.assert_existing_objects_matched().expect_partial()
-  except AssertionError as error:
+  # The one for shapes that differ, the other for variables that the checkpoint does not have.
+  except (ValueError, AssertionError) as error:
     raise errors.DataError(
       f'{prefix} does not hold all weights of the network of this run: was it trained with other settings of '
       f'task.model? ({errors.first_line(error)})'
