@@ -37,9 +37,8 @@ def judge(work: jobs.Jobs, stage: graph.Stage, shown: presentations.Presentation
     GateError: too few pseudo labels survive the cut to train a student on.
   """
   params, label_dir, task = work.params, work.label_dir(stage.round), work.task(stage.round)
-  matched = matched_cuts.find(
-    task.pseudo_data, label_dir, shown, data.labelled_records(params.task)
-  )
+  human = shown.human_labels(data.labelled_records(params.task))
+  matched = matched_cuts.find(task.pseudo_data, label_dir, params.task.model.num_classes, human)
   matched_cuts.put(task.pseudo_data, matched)
   used = contract.make(task).label_cuts(task.pseudo_data)
   if matched:
@@ -51,7 +50,7 @@ def judge(work: jobs.Jobs, stage: graph.Stage, shown: presentations.Presentation
       label_summaries.write(shown, images, label_dir, used, params.report.num_pictures)
   label_format = contract.make(params.task).label_format(params.labels)
   kept = labelling.gate(params.labels, label_dir, label_format, used)
-  facts, _ = shown.facts(label_dir, used, data.labelled_records(params.task), None)
+  facts = shown.facts(label_dir, used, human, None)
   spared = spared_classes.find(params.task, shown.class_names, facts)
   facts = spared_classes.add(facts, spared, shown.class_names)
   calibrated = calibration_facts.of(params, work.model_dir, shown.class_names, used.ignore_cut)

@@ -3,10 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
-
 from official_selftrain.configs import inputs
-from official_selftrain.presentation import base as presentations
+from official_selftrain.presentation import label_facts
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.pseudo_labels import matching
 
@@ -14,26 +12,24 @@ from official_selftrain.pseudo_labels import matching
 def find(
   pseudo: inputs.PseudoStream,
   label_dir: str,
-  shown: presentations.Presentation,
-  labelled: tf.data.Dataset,
+  num_classes: int,
+  human: label_facts.HumanLabels,
 ) -> dict[str, Any] | None:
   """The cuts of a round's labels, for `put`; None where the settings have them.
 
   Args:
     pseudo: settings of the pseudo stream.
     label_dir: label shards and manifest.
-    shown: the presentation of the task.
-    labelled: serialized records with the human labels.
+    num_classes: of the model, with the background.
+    human: the human labels.
   """
   if not pseudo.is_matched:
     return None
-  manifest, human = manifest_lib.Manifest.load(label_dir), shown.human_labels(labelled)
+  manifest = manifest_lib.Manifest.load(label_dir)
   # As many as people would draw in the images that could be read.
   scale = (manifest.labelled + manifest.empty) / max(human.images, 1)
   wanted = {class_id: count * scale for class_id, count in human.classes.items()}
-  found = matching.match(
-    manifest.summary, wanted, shown.task.task_config.model.num_classes, pseudo.lowest_cut()
-  )
+  found = matching.match(manifest.summary, wanted, num_classes, pseudo.lowest_cut())
   # Where every cut is as low as the ignore band, nothing is left to ignore.
   ignore_cut = getattr(pseudo, 'ignore_cut', None)
   if ignore_cut is not None and ignore_cut >= max(found.cut, *found.class_cuts):

@@ -22,6 +22,7 @@ from official_selftrain.pipeline import (
   spared_classes,
   training,
 )
+from official_selftrain.presentation import label_facts
 from official_selftrain.pseudo_labels import corrections, quality
 from official_selftrain.pseudo_labels import manifest as manifest_lib
 from official_selftrain.report import contents, judgement, page, summary, table
@@ -108,8 +109,8 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
   metrics = {
     name: {k: v for k, v in values.items() if '/' not in k} for name, values in run.metrics.items()
   }
-  labels, num_labelled = _label_facts(run)
   shown = run.presentation
+  human = shown.human_labels(data.labelled_records(run.params.task))
   folders = {name: model.job.model_dir for name, model in run.models.items()}
   changed = _changed_settings(run)
   return contents.ReportInputs(
@@ -119,13 +120,13 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
     metrics={name: metrics.get(name) for name in contents.ALL_MODELS},
     class_names=shown.shown_classes,
     per_class={name: shown.per_class(values) for name, values in run.metrics.items()},
-    pseudo_labels=labels,
+    pseudo_labels=_label_facts(run, human),
     starts=run.starts,
     pretraining=_pretraining(run),
     calibration=calibration_facts.of(
       run.params, run.model_dir, shown.class_names, run.cuts.ignore_cut
     ),
-    rounds=tuple(_round(run, each) for each in run.rounds),
+    rounds=tuple(_round(run, each, human) for each in run.rounds),
     loss_curves={name: _curves(folder) for name, folder in folders.items()},
     sheets=tuple(_sheets(run)),
     settings=_shown_settings(run),
@@ -143,7 +144,7 @@ def gather(run: run_facts.RunFacts) -> contents.ReportInputs:
       for name, folder in folders.items()
       if 'confusion' in (details := training.evaluation_details(folder))
     },
-    num_labelled_images=num_labelled,
+    num_labelled_images=human.images,
     num_ceiling_images=_num_ceiling_images(run),
     num_validation_images=sum(1 for _ in _validation_records(run)),
     comparisons=_comparisons(run.params.report.primary_metric, folders),
@@ -164,16 +165,15 @@ def _pretraining(run: run_facts.RunFacts) -> contents.Pretraining | None:
   )
 
 
-def _round(run: run_facts.RunFacts, found: run_facts.RoundFacts) -> contents.Round:
+def _round(
+  run: run_facts.RunFacts, found: run_facts.RoundFacts, human: label_facts.HumanLabels
+) -> contents.Round:
   """The facts of one round of several."""
   metric = run.params.report.primary_metric
   folders = {name: model.job.model_dir for name, model in found.models.items()}
   compared = _comparisons(metric, folders)
-  labels, _ = run.presentation.facts(
-    found.label_dir,
-    found.cuts,
-    data.labelled_records(run.params.task),
-    _measured(run, found.label_dir),
+  labels = run.presentation.facts(
+    found.label_dir, found.cuts, human, _measured(run, found.label_dir)
   )
   corrected = corrections.load(corrections.folder_of(found.label_dir))
   return contents.Round(
@@ -225,16 +225,15 @@ def _changed_settings(run: run_facts.RunFacts) -> dict[str, Any]:
   }
 
 
-def _label_facts(run: run_facts.RunFacts) -> tuple[contents.PseudoLabelFacts, int]:
-  """Facts about the pseudo labels, and the number of human ones; writes `quality.json` where truth is known."""
+def _label_facts(
+  run: run_facts.RunFacts, human: label_facts.HumanLabels
+) -> contents.PseudoLabelFacts:
+  """Facts about the pseudo labels; writes `quality.json` where truth is known."""
   measured = _measured(run, run.label_dir)
   if measured is not None:
     files.write_json(os.path.join(run.model_dir, 'labels', QUALITY_FILE), measured)
-  facts, count = run.presentation.facts(
-    run.label_dir, run.cuts, data.labelled_records(run.params.task), measured
-  )
-  facts = spared_classes.add(facts, run.spared, run.presentation.class_names)
-  return facts, count
+  facts = run.presentation.facts(run.label_dir, run.cuts, human, measured)
+  return spared_classes.add(facts, run.spared, run.presentation.class_names)
 
 
 def _measured(run: run_facts.RunFacts, label_dir: str) -> quality.Measured | None:

@@ -99,25 +99,21 @@ class Presentation(abc.ABC):
     self,
     label_dir: str,
     cuts: cuts_lib.Cuts,
-    labelled: tf.data.Dataset,
+    human: label_facts.HumanLabels,
     measured: quality.Measured | None,
-  ) -> tuple[contents.PseudoLabelFacts, int]:
+  ) -> contents.PseudoLabelFacts:
     """Facts about the pseudo labels.
 
     Args:
       label_dir: label shards and manifest.
       cuts: the cuts that the student trains with.
-      labelled: serialized records with the human labels that they are compared with.
+      human: the human labels that they are compared with, see `human_labels`.
       measured: what `measure_labels` found, None without truth.
-
-    Returns:
-      The facts, and the number of images with human labels.
     """
-    human = self.human_labels(labelled)
     found = label_facts.gather(
       self.label_format, label_dir, cuts, human, self.class_names, measured
     )
-    return dataclasses.replace(found, ignore_cut=self.ignored_from(cuts)), human.images
+    return dataclasses.replace(found, ignore_cut=self.ignored_from(cuts))
 
 
 def side_by_side(models: Iterable[str]) -> str:

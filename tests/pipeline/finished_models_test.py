@@ -35,15 +35,15 @@ class RoundsTest(unittest.TestCase):
     first, last = cuts.Cuts(0.5), cuts.Cuts(0.3)
     run = mock.Mock(cuts=last)
     facts = types.SimpleNamespace(labels_per_image=1.5, quality_at_cut=None)
-    run.presentation.facts.return_value = (facts, 4)
+    run.presentation.facts.return_value = facts
+    human = mock.sentinel.human
     found = types.SimpleNamespace(number=1, label_dir='labels', cuts=first, models={}, metrics={})
     with (
       mock.patch.object(reporting, '_measured'),
-      mock.patch.object(reporting.data, 'labelled_records'),
       mock.patch.object(reporting.corrections, 'load', return_value=None),
     ):
-      self.assertEqual(reporting._round(run, found).labels_per_image, 1.5)
-    self.assertIs(run.presentation.facts.call_args.args[1], first)
+      self.assertEqual(reporting._round(run, found, human).labels_per_image, 1.5)
+    self.assertEqual(run.presentation.facts.call_args.args[1:3], (first, human))
 
   def test_cuts_come_from_the_gate_of_the_round(self):
     params = mock.Mock()

@@ -20,11 +20,9 @@ def _load(override):
 class FindTest(unittest.TestCase):
   def _find(self, override, human):
     task = _load(f'task.pseudo_data.cut=matched,{override}').task
-    shown = mock.Mock(task=mock.Mock(task_config=task), **{'human_labels.return_value': human})
     manifest = types.SimpleNamespace(labelled=45, empty=5, summary=_SUMMARY)
     with mock.patch.object(matched_cuts.manifest_lib.Manifest, 'load', return_value=manifest):
-      found = matched_cuts.find(task.pseudo_data, 'labels', shown, mock.sentinel.labelled)
-    shown.human_labels.assert_called_once_with(mock.sentinel.labelled)
+      found = matched_cuts.find(task.pseudo_data, 'labels', task.model.num_classes, human)
     return task.pseudo_data, found
 
   def test_as_many_labels_per_image_as_people_drew(self):
@@ -47,7 +45,7 @@ class FindTest(unittest.TestCase):
 
   def test_cuts_of_the_settings_stay(self):
     pseudo = _load('task.pseudo_data.cut=0.4').task.pseudo_data
-    self.assertIsNone(matched_cuts.find(pseudo, '', mock.Mock(), mock.Mock()))
+    self.assertIsNone(matched_cuts.find(pseudo, '', 11, mock.Mock()))
     matched_cuts.put(pseudo, None)
     self.assertEqual((pseudo.cut, pseudo.class_cuts), (0.4, []))
 

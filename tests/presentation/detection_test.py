@@ -107,7 +107,8 @@ class _Case(tf.test.TestCase):
 
 class FactsTest(_Case):
   def _facts(self, cut=CUT, measured=None):
-    return self.report.facts(self.label_dir, cut, tfrecords.readable([self.labelled]), measured)
+    human = self.report.human_labels(tfrecords.readable([self.labelled]))
+    return self.report.facts(self.label_dir, cut, human, measured), human.images
 
   def test_counts(self):
     facts, labelled_images = self._facts()

@@ -141,7 +141,8 @@ class _Case(tf.test.TestCase):
 
 class FactsTest(_Case):
   def _facts(self, cut=CUT, measured=None):
-    return self.report.facts(self.label_dir, cut, tfrecords.readable([self.labelled]), measured)
+    human = self.report.human_labels(tfrecords.readable([self.labelled]))
+    return self.report.facts(self.label_dir, cut, human, measured), human.images
 
   def test_counts(self):
     facts, labelled_images = self._facts()
@@ -179,7 +180,8 @@ class FactsTest(_Case):
     images = _unlabelled(os.path.join(self.folder, 'many.tfrecord'), [40] + [BROKEN] * 12)
     label_dir = os.path.join(self.folder, 'many')
     self.worker.run([images], label_dir)
-    facts, _ = self.report.facts(label_dir, CUT, tfrecords.readable([self.labelled]), None)
+    human = self.report.human_labels(tfrecords.readable([self.labelled]))
+    facts = self.report.facts(label_dir, CUT, human, None)
     self.assertEqual(facts.dead, 12)
     self.assertEqual([letter.index for letter in facts.dead_letters], list(range(1, 11)))
     # Nothing but background was found, so there is nothing to suggest a cut by.
