@@ -75,9 +75,9 @@ def _writer(path):
   return os.path.basename(path).split('.')[-3]
 
 
-def _metrics(model_dir):
+def _evaluation(model_dir):
   with open(os.path.join(model_dir, 'metrics.json'), encoding='utf-8') as stream:
-    return json.load(stream)['metrics']
+    return json.load(stream)
 
 
 def _check_same(one, other):
@@ -87,7 +87,7 @@ def _check_same(one, other):
   for name, value in ours.items():
     np.testing.assert_allclose(value, theirs[name], rtol=1e-5, atol=1e-5, err_msg=name)
   _check_same_losses(one, other)
-  left, right = _metrics(one), _metrics(other)
+  left, right = (_evaluation(folder)['metrics'] for folder in (one, other))
   assert left.keys() == right.keys(), left.keys() ^ right.keys()
   for name, value in left.items():
     if value is not None:
@@ -95,6 +95,9 @@ def _check_same(one, other):
       tolerance = 0.05 if name.endswith('loss') else 1e-4
       np.testing.assert_allclose(value, right[name], rtol=tolerance, atol=1e-4, err_msg=name)
   _check_same_predictions(*(os.path.join(folder, 'evaluation.npz') for folder in (one, other)))
+  counts = [_evaluation(folder)['details'].get('confusion', [0]) for folder in (one, other)]
+  # Every pixel of the truth once, whatever was found there.
+  np.testing.assert_array_equal(*(np.sum(each, axis=-1) for each in counts))
 
 
 def _check_same_losses(one, other):
