@@ -25,8 +25,6 @@ from official_selftrain.core import errors
 _CARD = 'dataset.card'
 _FILES = ('task.train_data.input_path', 'task.validation_data.input_path')
 _PSEUDO_FILES = 'task.pseudo_data.input_path'
-# The op of mirroring.
-_FLIP = 'Flip'
 _NAMES, _NUM_CLASSES = 'dataset.class_names', 'task.model.num_classes'
 
 
@@ -184,11 +182,6 @@ class SelfTrainingExperiment(SupervisedExperiment):
     # 0 takes that of the student.
     inputs.check_at_least(self.teacher, 'teacher', 'global_batch_size', 0)
     inputs.check_at_least(self.control, 'control', 'global_batch_size', 0)
-    if self.labels.flip and _FLIP in self.dataset.invalid_ops:
-      raise errors.ConfigError(
-        f'labels.flip is true: the teacher would label mirrored images, too, and dataset.invalid_ops has {_FLIP}: they '
-        'would mean something else. Set labels.flip=false.'
-      )
     self.report.check('report')
     self._warn_of_online_teacher()
     self._warn_of_alpha()

@@ -1,5 +1,6 @@
 """Checks of settings of devices and of the trainer, which the Model Garden would answer with a traceback, or late."""
 
+from absl import logging
 from official.core import config_definitions as cfg
 
 from official_selftrain.core import errors
@@ -24,10 +25,12 @@ def check(runtime: cfg.RuntimeConfig) -> None:
     raise errors.ConfigError(
       f'runtime.mixed_precision_dtype is {precision!r}: it must be bfloat16, float16, float32 or null.'
     )
-  if runtime.num_gpus < 0 or (strategy in _SINGLE and runtime.num_gpus > 1):
+  if runtime.num_gpus < 0:
+    raise errors.ConfigError(f'runtime.num_gpus is {runtime.num_gpus}: it must be at least 0.')
+  if strategy in _SINGLE and runtime.num_gpus > 1:
     raise errors.ConfigError(
       f'runtime.num_gpus is {runtime.num_gpus} and runtime.distribution_strategy {strategy!r}: several GPUs need '
-      "'mirrored', and 0 is the smallest number."
+      "'mirrored'."
     )
 
 
@@ -62,9 +65,13 @@ def check_trainer(trainer: cfg.TrainerConfig, prefix: str) -> None:
 def _check_best_checkpoint(trainer: cfg.TrainerConfig, prefix: str) -> None:
   folder, metric = trainer.best_checkpoint_export_subdir, trainer.best_checkpoint_eval_metric
   if bool(folder) != bool(metric):
-    raise errors.ConfigError(
-      f'{prefix}.best_checkpoint_export_subdir is {folder!r} and {prefix}.best_checkpoint_eval_metric {metric!r}: the '
-      'best checkpoint is kept only with both.'
+    logging.warning(
+      '%s.best_checkpoint_export_subdir is %r and %s.best_checkpoint_eval_metric %r: no best checkpoint is kept, which '
+      'takes both.',
+      prefix,
+      folder,
+      prefix,
+      metric,
     )
   if trainer.best_checkpoint_metric_comp not in _BETTER:
     raise errors.ConfigError(
@@ -73,9 +80,11 @@ def _check_best_checkpoint(trainer: cfg.TrainerConfig, prefix: str) -> None:
 
 
 def check_teachers(teacher: cfg.TrainerConfig, student: cfg.TrainerConfig) -> None:
-  """Raises ConfigError for a teacher that would be evaluated on other images than the student is."""
+  """Warns of what a teacher does not have of its own: it is evaluated on the images that the student is."""
   if teacher.validation_steps not in (_ALL, student.validation_steps):
-    raise errors.ConfigError(
-      f'teacher.trainer.validation_steps is {teacher.validation_steps}, and trainer.validation_steps '
-      f'{student.validation_steps}: both models are compared on the same images, so set trainer.validation_steps alone.'
+    logging.warning(
+      'teacher.trainer.validation_steps=%d has no effect: teacher and student are compared on the same images, as '
+      'trainer.validation_steps=%d says.',
+      teacher.validation_steps,
+      student.validation_steps,
     )

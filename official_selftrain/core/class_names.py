@@ -68,6 +68,9 @@ def beside(checkpoint: str) -> dict[str, Any] | None:
 
   Returns:
     `num_classes`, and `class_names` from id 1, which are empty if they were unknown.
+
+  Raises:
+    DataError: it is in remote storage that cannot be read.
   """
   if '://' in checkpoint:
     return _beside_remote(checkpoint)
@@ -83,16 +86,20 @@ def _beside_remote(checkpoint: str) -> dict[str, Any] | None:
   """`beside` in storage that TensorFlow reads, such as gs://."""
   import tensorflow as tf  # TensorFlow is slow to import, and local files do not need it.
 
-  directory = (
-    checkpoint.rstrip('/') if tf.io.gfile.isdir(checkpoint) else os.path.dirname(checkpoint)
-  )
-  for folder in (directory, os.path.dirname(directory)):
-    path = f'{folder}/{MODEL_FILE}'
-    # The folder above a bucket is none.
-    if '://' in folder and tf.io.gfile.exists(path):
-      with tf.io.gfile.GFile(path) as stream:
-        found: dict[str, Any] = json.loads(stream.read())
-      return found
+  try:
+    is_folder = tf.io.gfile.isdir(checkpoint)
+    directory = checkpoint.rstrip('/') if is_folder else os.path.dirname(checkpoint)
+    for folder in (directory, os.path.dirname(directory)):
+      path = f'{folder}/{MODEL_FILE}'
+      # The folder above a bucket is none.
+      if '://' in folder and tf.io.gfile.exists(path):
+        with tf.io.gfile.GFile(path) as stream:
+          found: dict[str, Any] = json.loads(stream.read())
+        return found
+  except (tf.errors.OpError, ValueError) as error:
+    raise errors.DataError(
+      f'{checkpoint}: the classes beside it cannot be read ({errors.first_line(error)}).'
+    ) from error
   return None
 
 

@@ -66,6 +66,10 @@ class Kind(enum.Enum):
   FROM_ZERO = Rule(
     Outcome.NOTED, 'a coordinate is 0, so all are taken to count from 0 and not, as in VOC, from 1'
   )
+  LEFT_OVER_NAME = Rule(
+    Outcome.NOTED,
+    'the file names an image that has a file of its own; the image of its own name is taken',
+  )
   SIZE = Rule(Outcome.SKIPPED, 'the size in the annotations is not that of the image')
   MALFORMED = Rule(Outcome.DROPPED, 'the annotation has not the numbers that its format asks for')
   NO_AREA = Rule(Outcome.DROPPED, 'the box has no area')
@@ -106,7 +110,7 @@ OF_ANNOTATIONS = frozenset(
   {
     Kind.UNREADABLE, Kind.NO_ANNOTATION, Kind.NO_IMAGE, Kind.FROM_ZERO, Kind.SIZE, Kind.MALFORMED, Kind.NO_AREA,
     Kind.NOT_FINITE, Kind.SWAPPED, Kind.OUTSIDE, Kind.CLIPPED, Kind.MASK_SIZE, Kind.MASK_VALUES, Kind.UNKNOWN_CLASS,
-    Kind.TURNED_MASK,
+    Kind.TURNED_MASK, Kind.LEFT_OVER_NAME,
   }
 )  # fmt: skip
 

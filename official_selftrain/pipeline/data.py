@@ -46,6 +46,9 @@ def locate(params: runs.SupervisedExperiment, model_dir: str) -> DataFacts:
 
   Returns:
     `DataFacts`.
+
+  Raises:
+    ConfigError: labels are to be made of mirrored images, which mean something else in this data.
   """
   truth = params.report.unlabelled_truth if isinstance(params, runs.SelfTrainingExperiment) else ''
   names = tuple(params.dataset.class_names)
@@ -160,9 +163,15 @@ def _exclude_ops(params: runs.SupervisedExperiment, known: Sequence[str]) -> Non
   invalid = {*params.dataset.invalid_ops, *known}
   for settings in runs.training_augmentations(params).values():
     settings.exclude_ops = sorted({*settings.exclude_ops, *invalid})
-  if ops.FLIP in invalid:
-    for views in runs.training_views(params):
-      views.flip_probability = 0.0
+  if ops.FLIP not in invalid:
+    return
+  for views in runs.training_views(params):
+    views.flip_probability = 0.0
+  if isinstance(params, runs.SelfTrainingExperiment) and params.labels.flip:
+    raise errors.ConfigError(
+      'labels.flip is true: the teacher would label mirrored images, too, and here they mean something else '
+      f'(dataset.invalid_ops, or the embedded digits, have {ops.FLIP}). Set labels.flip=false.'
+    )
 
 
 def check_augmentation(params: runs.SupervisedExperiment) -> None:

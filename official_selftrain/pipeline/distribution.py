@@ -26,7 +26,7 @@ from official_selftrain.core import console, errors
 from official_selftrain.ops import pipelines
 
 _MULTI_WORKER = 'multi_worker_mirrored'
-_ON_LOCAL_GPUS = ('mirrored', 'one_device')
+_ON_LOCAL_GPUS = ('off', 'one_device', 'mirrored')
 # How often Ctrl-C is looked for while other workers are waited for.
 _SECONDS_BETWEEN_LOOKS = 0.2
 # What TensorFlow raises in every worker when one of them is gone.
@@ -110,7 +110,8 @@ def build_strategy(
     name = 'off'
   if name == 'off' and swaps_weights:
     # A GPU, if there is one, as without averages; the Model Garden takes the CPU where the number is 0.
-    name, num_gpus = 'one_device', min(1, len(tf.config.list_physical_devices('GPU')))
+    name = 'one_device'
+    num_gpus = num_gpus or min(1, len(tf.config.list_physical_devices('GPU')))
   return _strategy(name, runtime.all_reduce_alg, num_gpus, runtime.tpu)
 
 
@@ -130,7 +131,8 @@ def _strategy(
   number: a second strategy on the same devices fails with a shape mismatch.
 
   Raises:
-    ConfigError: there are fewer GPUs than the settings say; TensorFlow would wait for the others for ever.
+    ConfigError: there are fewer GPUs than the settings say; TensorFlow would wait for the others for ever, or take the
+      CPU.
   """
   found = len(tf.config.list_physical_devices('GPU'))
   if name in _ON_LOCAL_GPUS and num_gpus > found:

@@ -52,10 +52,15 @@ def check_batches(made: jobs.Jobs, stages: Iterable[graph.Stage], evaluates: boo
     stages: those that will run.
     evaluates: models are also evaluated.
   """
+  trained = [
+    stage
+    for stage in stages
+    if stage.kind in jobs.TRAINED and not _is_given(stage.kind, made.params)
+  ]
+  if not trained:
+    return  # Perhaps on another machine, without the devices of the settings.
   replicas = distribution.build_strategy(made.params.runtime).num_replicas_in_sync
-  for stage in stages:
-    if stage.kind not in jobs.TRAINED or _is_given(stage.kind, made.params):
-      continue
+  for stage in trained:
     # Cuts and corrections of a student may not be known yet; they change no batch.
     is_student = stage.kind == selftrain_graph.STUDENT
     task = made.params.task if is_student else made.make(stage.kind).params.task

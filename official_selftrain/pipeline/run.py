@@ -58,7 +58,8 @@ def run(
   if restart and (label_worker or 'train' not in mode):
     with_what = '--label_worker' if label_worker else f'--mode={mode}'
     raise errors.ConfigError(
-      f'--restart={restart} removes what is trained again: leave it out with {with_what}.'
+      f'--restart={restart} removes a stage so that it is made again, and {with_what} makes none again: leave out '
+      '--restart.'
     )
   if distribution.number_of_workers(params.runtime) > 1 and mode == 'continuous_eval':
     raise errors.ConfigError(

@@ -32,12 +32,7 @@ class _BestCheckpoint(train_utils.BestCheckpointExporter):
     Raises:
       ConfigError: the evaluation has no such metric.
     """
-    if self._metric not in eval_logs:
-      has = ', '.join(sorted(name for name in eval_logs if '/' not in name))
-      raise errors.ConfigError(
-        f'best_checkpoint_eval_metric is {self._metric!r}, and the metrics of the evaluation are {has}. The same '
-        'command goes on from the last checkpoint with one of these.'
-      )
+    self._check_metric(eval_logs)
     found: bool = super().maybe_export_checkpoint(checkpoint, eval_logs, global_step, write_logs)
     return found
 
@@ -47,9 +42,19 @@ class _BestCheckpoint(train_utils.BestCheckpointExporter):
       return None
 
     def parse(value: dict[str, Any]) -> dict[str, Any]:
-      return {**value, self._metric: float(value[self._metric])}
+      found = {name: float(each) for name, each in value.items()}
+      self._check_metric(found)
+      return found
 
     return files.parse_json(path, parse, 'Remove it, and the next evaluation counts as the best.')
+
+  def _check_metric(self, found: Mapping[str, Any]) -> None:
+    if self._metric not in found:
+      has = ', '.join(sorted(name for name in found if '/' not in name))
+      raise errors.ConfigError(
+        f'best_checkpoint_eval_metric is {self._metric!r}, and the metrics of the evaluation are {has}. The same '
+        'command goes on from the last checkpoint with one of these.'
+      )
 
 
 class Runner(train_lib.OrbitExperimentRunner):
@@ -75,7 +80,7 @@ class Runner(train_lib.OrbitExperimentRunner):
 
   def _build_best_checkpoint_exporter(self) -> _BestCheckpoint | None:
     settings: cfg.TrainerConfig = self.params.trainer
-    if not settings.best_checkpoint_export_subdir:
+    if not (settings.best_checkpoint_export_subdir and settings.best_checkpoint_eval_metric):
       return None
     return _BestCheckpoint(
       os.path.join(self.model_dir, settings.best_checkpoint_export_subdir),

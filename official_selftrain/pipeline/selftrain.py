@@ -114,13 +114,13 @@ class SelfTrainingRun:
       planning.choose(self._graph, restart, 'restart', self._where)
     self._open_data()
     if restart:
-      first_checks.check(self._params, self._data)
-      self._remove(restart)
+      self._restart(restart)
     self._check_needs(wanted)
     # All of them before anything runs, so that what is refused is refused first.
     actions = [self._decide(stage) for stage in wanted]
     if any(action is not planning.Action.SKIP for action in actions):
-      first_checks.check(self._params, self._data)
+      if not restart:
+        first_checks.check(self._params, self._data)
       ahead = [s for s, a in zip(wanted, actions, strict=True) if a is not planning.Action.SKIP]
       first_checks.check_batches(self._jobs, ahead, 'eval' in self._mode)
     did_work = False
@@ -131,11 +131,16 @@ class SelfTrainingRun:
     if self._is_chief and any(stage.kind == selftrain_graph.REPORT for stage in wanted):
       console.say(reporting.closing_words(self._model_dir))
 
-  def _remove(self, name: str) -> None:
-    """Removes the products of a stage and of those made from them."""
+  def _restart(self, name: str) -> None:
+    """Removes the products of a stage and of those made from them, if settings and data pass the first checks."""
     # An earlier start may have reported and exported, whatever this one is asked for.
     outline = dataclasses.replace(outlines.of(self._params, self._mode), reports=True, exports=True)
-    self._ledger.remove(planning.restarted(selftrain_graph.build(outline), name))
+    stages = planning.restarted(selftrain_graph.build(outline), name)
+    first_checks.check(self._params, self._data)
+    first_checks.check_batches(self._jobs, stages, 'eval' in self._mode)
+    self._ledger.remove(stages)
+    # No worker may look for what the chief is about to remove.
+    distribution.meet(self._params.runtime)
 
   def label_request(self, name: str) -> labelling.Request:
     """The job of a stage that makes labels, for workers that do a part of it; the stage itself then finds it done.

@@ -146,7 +146,7 @@ class SegmentationTask(
     """
     mask = labels['masks']
     if not self.task_config.losses.use_groundtruth_dimension:
-      stride = mask.shape[1] // outputs['logits'].shape[1]
+      stride = max(1, mask.shape[1] // outputs['logits'].shape[1])
       return {**labels, 'masks': self._as_seen(mask, stride)}, outputs
     if not families.of(self.task_config.model).corners_meet:
       return labels, outputs

@@ -19,7 +19,7 @@ class RuntimeTest(parameterized.TestCase):
     ('distribution_strategy=parameter_server', "is 'parameter_server'"),
     ("distribution_strategy='off',runtime.num_gpus=2", "num_gpus is 2 and .*strategy 'off'"),
     ('distribution_strategy=one_device,runtime.num_gpus=2', 'num_gpus is 2'),
-    ('num_gpus=-1', 'num_gpus is -1'),
+    ('num_gpus=-1', 'num_gpus is -1: it must be at least 0'),
     ('mixed_precision_dtype=mixed_bfloat16', "dtype is 'mixed_bfloat16': it must be bfloat16, "),
     ('mixed_precision_dtype=bf16', "dtype is 'bf16'"),
   )
@@ -45,8 +45,6 @@ class TrainerTest(parameterized.TestCase):
   @parameterized.parameters(
     ('validation_steps=0', r'validation_steps is 0: it must be -1, for all'),
     ('validation_steps=-2', 'validation_steps is -2'),
-    ('best_checkpoint_export_subdir=best', "subdir is 'best' and .*eval_metric ''"),
-    ('best_checkpoint_eval_metric=AP', "subdir is '' and .*eval_metric 'AP'"),
     (
       'best_checkpoint_export_subdir=best,PREFIX.best_checkpoint_eval_metric=AP,'
       'PREFIX.best_checkpoint_metric_comp=max',
@@ -60,16 +58,23 @@ class TrainerTest(parameterized.TestCase):
         _load(given)
 
   def test_teacher_and_student_are_evaluated_on_the_same_images(self):
-    with self.assertRaisesRegex(
-      errors.ConfigError,
-      r'^teacher\.trainer\.validation_steps is 3, and trainer\.validation_steps 5',
-    ):
+    with self.assertLogs('absl', 'WARNING') as logs:
       _load('teacher.trainer.validation_steps=3,trainer.validation_steps=5')
+    self.assertRegex(
+      '\n'.join(logs.output),
+      r'validation_steps=3 has no effect: .* as trainer\.validation_steps=5 says',
+    )
     for given in (
       'trainer.validation_steps=5',
       'teacher.trainer.validation_steps=5,trainer.validation_steps=5',
     ):
       self.assertEqual(_load(given).trainer.validation_steps, 5)
+
+  @parameterized.parameters('export_subdir=best', 'eval_metric=AP')
+  def test_half_of_the_best_checkpoint(self, override):
+    with self.assertLogs('absl', 'WARNING') as logs:
+      _load(f'teacher.trainer.best_checkpoint_{override}')
+    self.assertRegex('\n'.join(logs.output), r'teacher\.trainer\.best_.*no best checkpoint is kept')
 
 
 class AnchorTest(parameterized.TestCase):

@@ -192,13 +192,6 @@ class CheckTest(tf.test.TestCase):
     # Validation images are not shuffled.
     _load('task.validation_data.shuffle_buffer_size=0,task.train_data.cycle_length=1')
 
-  def test_mirrored_images_are_not_labelled_where_they_mean_something_else(self):
-    self.assert_refused(
-      'labels.flip=true,dataset.invalid_ops=[Flip]',
-      r'^labels\.flip is true: .*Set labels\.flip=false',
-    )
-    _load('labels.flip=true,dataset.invalid_ops=[Rotate]')
-
   def test_a_card_of_classes_that_nothing_learns_from(self):
     with self.assertLogs('absl', 'WARNING') as logs:
       _load('task.joint.card=classes,task.joint.data.input_path=c*')

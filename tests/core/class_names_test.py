@@ -5,7 +5,7 @@ import unittest
 
 import tensorflow as tf
 
-from official_selftrain.core import class_names
+from official_selftrain.core import class_names, errors
 
 
 class NameOfTest(unittest.TestCase):
@@ -26,6 +26,15 @@ class BesideTest(unittest.TestCase):
       self.assertEqual(class_names.beside(checkpoint), expected)
     self.assertEqual(class_names.of_model(folder), ('cat', 'dog'))
     self.assertIsNone(class_names.beside('ram://beside'))
+
+  def test_storage_that_cannot_be_read(self):
+    with tf.io.gfile.GFile(f'ram://cut/{class_names.MODEL_FILE}', 'w') as stream:
+      stream.write('{"num_classes": 3')
+    for checkpoint in ('nowhere://bucket/model', 'ram://cut/ckpt-5'):
+      with self.assertRaisesRegex(
+        errors.DataError, f'^{checkpoint}: the classes beside it cannot be read'
+      ):
+        class_names.beside(checkpoint)
 
 
 if __name__ == '__main__':

@@ -57,7 +57,7 @@ class LabelWorkersTest(tf.test.TestCase):
     self.assert_two_devices_label_alike('boxes', tiny_run.SELFTRAIN, expected)
 
   def test_two_devices_fuse_views_as_one_does(self):
-    views = 'labels.scales=[1.0,1.5],labels.flip=true'
+    views = 'labels.scales=[0.75,1.0,1.5]'
     folder = os.path.join(tiny_run.root(), 'label-views')
     params = self._given_teacher(tiny_run.SELFTRAIN, folder, views)
     run.run(params, 'train', folder, 'labels')

@@ -39,6 +39,21 @@ class InvalidOpsTest(tf.test.TestCase):
     self.assertEqual(task.train_data.augmentation.exclude_ops, ['Invert'])
     self.assertEqual(task.pseudo_data.augmentation.exclude_ops, ['Color', 'Invert'])
 
+  def test_mirrored_images_are_not_labelled_where_they_mean_something_else(self):
+    paths = (
+      'task.train_data.input_path=a,task.validation_data.input_path=b,task.pseudo_data.input_path=c'
+    )
+    for override in ('labels.flip=true', f'labels.flip=true,{paths},dataset.invalid_ops=[Flip]'):
+      params = config.load_experiment('retinanet_selftrain', [], override).replace()
+      with self.assertRaisesRegex(
+        errors.ConfigError, r'^labels\.flip is true: .* Set labels\.flip=false'
+      ):
+        data.locate(params, 'runs/mine')
+    for override in (f'labels.flip=true,{paths}', 'labels.flip=false'):
+      data.locate(
+        config.load_experiment('retinanet_selftrain', [], override).replace(), 'runs/mine'
+      )
+
 
 class CheckAugmentationTest(tf.test.TestCase):
   def assert_refused(self, override, pattern):

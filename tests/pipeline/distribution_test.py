@@ -117,6 +117,8 @@ class DevicesTest(unittest.TestCase):
       (0, ('mirrored', 2)),
       (2, ('mirrored', 8)),
       (0, ('one_device', 1)),
+      (0, ('off', 1)),
+      (0, ('mirrored', 1)),
     ):
       with self.assertRaisesRegex(
         errors.ConfigError,

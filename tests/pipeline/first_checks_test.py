@@ -34,6 +34,16 @@ class CheckBatchesTest(unittest.TestCase):
     # Weights that are imported: nothing is trained.
     self.assert_accepted('init=imagenet,pretraining.checkpoint=weights.npz')
 
+  def test_what_trains_nothing_needs_no_devices(self):
+    params = config.load_experiment('retinanet_selftrain').replace()
+    made = jobs.Jobs(params, 'runs/mine')
+    with mock.patch.object(distribution, 'build_strategy', side_effect=AssertionError('built')):
+      first_checks.check_batches(
+        made, [graph.Stage(kind=kind) for kind in ('report', 'export')], True
+      )
+      with self.assertRaisesRegex(AssertionError, 'built'):
+        first_checks.check_batches(made, [graph.Stage(kind='student')], True)
+
   def test_the_settings_that_decide_are_named(self):
     batch = 'global_batch_size'
     self.assert_refused(

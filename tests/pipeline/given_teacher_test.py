@@ -34,7 +34,8 @@ class ForgetOtherCopyTest(tf.test.TestCase):
     labelling.forget_other_copy(self.folder, other)
     self.assertEqual(os.listdir(self.folder), [])
 
-  def test_a_copy_that_was_broken_off_is_made_again(self):
+  def _evaluate_twice(self, is_whole):
+    """What is copied when the process is killed in the copy, or just after it, and started again."""
     given = self.checkpoint('given', 1.0)
     job = mock.Mock(model_dir=self.folder)
     job.params.runtime.distribution_strategy = 'off'
@@ -42,7 +43,8 @@ class ForgetOtherCopyTest(tf.test.TestCase):
 
     def copy(_, checkpoint):
       copied.append(checkpoint)
-      self.checkpoint('teacher', 1.0)
+      if is_whole or len(copied) > 1:
+        self.checkpoint('teacher', 1.0)
       if len(copied) == 1:
         raise KeyboardInterrupt
 
@@ -54,8 +56,13 @@ class ForgetOtherCopyTest(tf.test.TestCase):
       with self.assertRaises(KeyboardInterrupt):
         labelling.evaluate_given_teacher(job, given)
       self.assertEqual(labelling.evaluate_given_teacher(job, given), {'AP': 0.5})
-    # What was copied whole before the end came is not copied again.
-    self.assertEqual(copied, [given])
+    return [checkpoint == given for checkpoint in copied]
+
+  def test_a_copy_that_was_broken_off_is_made_again(self):
+    self.assertEqual(self._evaluate_twice(is_whole=False), [True, True])
+
+  def test_a_copy_that_is_whole_is_not_made_again(self):
+    self.assertEqual(self._evaluate_twice(is_whole=True), [True])
 
   def test_a_teacher_that_lies_there_itself_stays(self):
     own = self.checkpoint('teacher', 1.0)

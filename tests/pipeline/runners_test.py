@@ -67,10 +67,17 @@ class BestCheckpointTest(unittest.TestCase):
     ):
       self._export(0.2, metric='ap')
 
+  def test_another_metric_than_before_the_restart(self):
+    self._export(0.2)
+    with self.assertRaisesRegex(
+      errors.ConfigError, "is 'AP75', and the metrics .* are AP, best_ckpt"
+    ):
+      self._exporter('AP75')
+
   def test_a_damaged_file_of_metrics(self):
     self._export(0.2)
     path = os.path.join(self.folder, 'best', 'info.json')
-    for content in ('{"AP": 0.2', '{}', '[]'):
+    for content in ('{"AP": 0.2', '{"AP": "much"}', '[]'):
       files.write_text(path, content)
       with self.assertRaisesRegex(
         errors.DataError, 'info.json is damaged.*Remove it, and the next'
@@ -79,8 +86,9 @@ class BestCheckpointTest(unittest.TestCase):
 
   def test_none_is_kept_if_not_asked_for(self):
     runner = runners.Runner.__new__(runners.Runner)
-    runner._params = cfg.ExperimentConfig()
-    self.assertIsNone(runner._build_best_checkpoint_exporter())
+    for settings in ({}, {'best_checkpoint_export_subdir': 'best'}):
+      runner._params = cfg.ExperimentConfig(trainer=cfg.TrainerConfig(**settings))
+      self.assertIsNone(runner._build_best_checkpoint_exporter())
 
 
 class SwappedWeightsTest(unittest.TestCase):

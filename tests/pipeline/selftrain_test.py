@@ -169,13 +169,33 @@ class NeedsTest(tf.test.TestCase):
 
   def test_a_restart_removes_nothing_of_a_run_whose_data_cannot_be_used(self):
     run = selftrain.SelfTrainingRun(tiny_run.load(), self.create_tempdir().full_path, 'train')
+    for check in ('check', 'check_batches'):
+      with (
+        mock.patch.multiple(
+          selftrain.first_checks, check=mock.DEFAULT, check_batches=mock.DEFAULT
+        ) as checks,
+        mock.patch.object(run._ledger, 'remove') as remove,
+      ):
+        checks[check].side_effect = errors.DataError('refused')
+        with self.assertRaisesRegex(errors.DataError, 'refused'):
+          run.execute(restart='teacher')
+        remove.assert_not_called()
+
+  def test_workers_go_on_together_after_a_restart(self):
+    run = selftrain.SelfTrainingRun(tiny_run.load(), self.create_tempdir().full_path, 'train')
+    order = []
     with (
-      mock.patch.object(selftrain.first_checks, 'check', side_effect=errors.DataError('no files')),
-      mock.patch.object(run._ledger, 'remove') as remove,
+      mock.patch.multiple(
+        selftrain.first_checks, check=mock.DEFAULT, check_batches=mock.DEFAULT
+      ) as checks,
+      mock.patch.object(
+        run._ledger, 'remove', lambda stages: order.append([s.name for s in stages])
+      ),
+      mock.patch.object(selftrain.distribution, 'meet', lambda _: order.append('meet')),
     ):
-      with self.assertRaisesRegex(errors.DataError, 'no files'):
-        run.execute(restart='teacher')
-      remove.assert_not_called()
+      run._restart('student')
+    self.assertEqual(order, [['student', 'report', 'export'], 'meet'])
+    self.assertEqual([s.name for s in checks['check_batches'].call_args.args[1]], order[0])
 
   def test_planning_reads_no_data_of_stages_that_never_started(self):
     run = selftrain.SelfTrainingRun(tiny_run.load(), self.create_tempdir().full_path, 'train')

@@ -105,7 +105,7 @@ class Preparation:
     }
     if settings.has_instance_masks and self.task is not items.Task.DETECTION:
       raise errors.ConfigError(
-        f'--instance_masks is for boxes, and these annotations are for {self.task.value}: leave it out.'
+        f'--instance_masks is for labelled boxes, and the task of these images is {self.task.value!r}: leave it out.'
       )
     digest = files.digest_of(
       {

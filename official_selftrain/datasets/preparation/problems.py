@@ -170,18 +170,17 @@ def _without_objects(
       if _has_object(entry.finding):
         break
       for fault in entry.finding.faults:
-        if fault.outcome is faults.Outcome.DROPPED:
+        is_allowed = fault.outcome is faults.Outcome.ERROR and fault.kind in faults.OF_ANNOTATIONS
+        if is_allowed or fault.outcome is faults.Outcome.DROPPED:
           left_out[fault.kind] += 1
           first.setdefault(fault.kind, fault.detail)
     else:
-      reason = f'in its {len(each.keys)} images there are no annotations of objects'
+      reason = f'of its {len(each.keys)} images none has an annotation that is used. Check that it is the right set'
       if left_out:
         ((kind, count),) = left_out.most_common(1)
-        reason = (
-          f'all annotations were left out, {count} x {kind.rule.meaning}; first {first[kind]}'
-        )
+        reason = f'all annotations were left out, {count} x {kind.rule.meaning}; first {first[kind]}. Correct them'
       yield (
-        f'--{part.value}: {faults.Kind.NO_OBJECTS.rule.meaning}: {reason}. Correct them, or go on with '
+        f'--{part.value}: {faults.Kind.NO_OBJECTS.rule.meaning}: {reason}, or go on with '
         f'--allow={faults.Kind.NO_OBJECTS.name.lower()}.'
       )
 

@@ -1,5 +1,6 @@
 """Labelled images in the layout of PASCAL VOC, with an XML file of objects for each image."""
 
+import collections
 import dataclasses
 import os
 import posixpath
@@ -68,7 +69,13 @@ def open_source(
   if not class_names:
     raise errors.DataError(f'No XML file in {annotations} has an object with a name.')
   return _Source(
-    class_names, index.counts_from_zero, annotations, images, difficult, tuple(sorted(listed))
+    class_names,
+    index.counts_from_zero,
+    annotations,
+    images,
+    difficult,
+    tuple(sorted(listed)),
+    tuple(sorted(index.left_over)),
   )
 
 
@@ -116,14 +123,20 @@ class _Source:
   _images: str
   _difficult: str
   _listed: tuple[_Listed, ...]
+  _left_over: tuple[str, ...] = ()
   task: items.Task = items.Task.DETECTION
   mask_values: Mapping[int | tuple[int, int, int], int] = dataclasses.field(default_factory=dict)
 
   @property
   def notes(self) -> tuple[faults.Fault, ...]:
     """See `items.Source`."""
-    fault = faults.Fault(faults.Kind.FROM_ZERO, self._annotations)
-    return (fault,) if self._counts_from_zero else ()
+    found = []
+    if self._counts_from_zero:
+      found.append(faults.Fault(faults.Kind.FROM_ZERO, self._annotations))
+    if self._left_over:
+      detail = f'{len(self._left_over)} XML files; first {self._left_over[0]}'
+      found.append(faults.Fault(faults.Kind.LEFT_OVER_NAME, detail))
+    return tuple(found)
 
   def _item(self, listed: _Listed, is_first: bool) -> items.Item:
     name_fault = image_names.check_name(listed.image)
@@ -184,6 +197,7 @@ class _Index:
   Attributes:
     class_names: the names of all objects.
     counts_from_zero: a coordinate is 0.
+    left_over: XML files whose own image is taken in place of the one that they name.
   """
 
   def __init__(self, annotations: str, images: str) -> None:
@@ -203,13 +217,28 @@ class _Index:
       self._stems.setdefault(posixpath.splitext(name)[0], name)
     # By name without ending.
     self._xmls: dict[str, _Listed] = {}
-    xmls = list(image_names.list_files(annotations, (_ENDING,)))
-    self._xml_stems = {name[: -len(_ENDING)] for name, _ in xmls}
-    for name, path in xmls:
+    for name, path in image_names.list_files(annotations, (_ENDING,)):
       stem = name[: -len(_ENDING)]
       self._xmls[stem] = self._listed(stem, name, self._filename(path))
     if not self._xmls:
       raise errors.DataError(f'{annotations} has no XML file in it, nor in its folders.')
+    self.left_over = self._correct_left_over()
+
+  def _correct_left_over(self) -> list[str]:
+    """Gives files their own image where the one that they name has a file of its own; the names of these files.
+
+    What a file says is often left over from the one that it was copied from.
+    """
+    claims = collections.Counter(each.image for each in self._xmls.values() if each.has_image)
+    found = []
+    for stem, each in self._xmls.items():
+      own, other = self._stems.get(stem), posixpath.splitext(each.image)[0]
+      is_claimed = other in self._xmls and self._xmls[other].image == each.image
+      if own and own != each.image and other != stem and is_claimed and not claims[own]:
+        found.append(stem)
+    for stem in found:
+      self._xmls[stem] = self._xmls[stem]._replace(image=self._stems[stem], has_image=True)
+    return [self._xmls[stem].xml for stem in found]
 
   def all(self) -> list[_Listed]:
     """The images of all XML files, and those without one."""
@@ -243,18 +272,11 @@ class _Index:
     self.counts_from_zero |= any(map(_has_zero, annotation.objects))
     return annotation.filename
 
-  def _has_file(self, image: str, stem: str) -> bool:
-    """Whether an image has an XML file of its own name, which is not that of `stem`."""
-    own = posixpath.splitext(image)[0]
-    return own != stem and own in self._xml_stems
-
   def _listed(self, stem: str, xml: str, filename: str) -> _Listed:
     beside = posixpath.join(posixpath.dirname(stem), filename)
-    own = self._stems.get(stem)
-    for name in (beside, filename, own):
+    for name in (beside, filename, self._stems.get(stem)):
       if name in self._images:
-        # What is in the file may be left over from another image, which then has a file of its own.
-        return _Listed(own if own and self._has_file(name, stem) else name, xml, True)
+        return _Listed(name, xml, True)
     return _Listed(beside if image_names.is_image_name(beside) else f'{stem}.jpg', xml, False)
 
 

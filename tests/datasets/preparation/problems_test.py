@@ -44,7 +44,9 @@ class ProblemsTest(preparing_case.PreparingTestCase):
       r'category_id 3\. --allow=unknown_class goes on without them\.'
     )
     allowed = frozenset({faults.Kind.UNKNOWN_CLASS})
-    self.assert_problem('no image of the set has an object', allowed=allowed)
+    self.assert_problem(
+      'all annotations were left out, 4 x the class is not in the list', allowed=allowed
+    )
     preparation = self.prepare(allowed=allowed | {faults.Kind.NO_OBJECTS})
     checked = preparation.check()
     self.assertEqual(checked.problems, ())
@@ -63,7 +65,7 @@ class ProblemsTest(preparing_case.PreparingTestCase):
   def test_validation_images_without_objects(self):
     photos.write(self.folder, {'valid/all.json': preparing_case.coco(['v.jpg', 'w.jpg'], count=0)})
     self.assert_problem(
-      '^--validation: no image of the set has an object: in its 2 images there are no annotations of objects'
+      '^--validation: no image of the set has an object: of its 2 images none has an annotation that is used'
     )
 
   def test_masks_of_nothing_but_background(self):
@@ -96,7 +98,7 @@ class ProblemsTest(preparing_case.PreparingTestCase):
     )
     with self.assertRaisesRegex(
       errors.ConfigError,
-      '--instance_masks is for boxes, and these annotations are for classification',
+      "--instance_masks is for labelled boxes, and the task of these images is 'classification'",
     ):
       self.prepare(sources={LABELLED: f'folders:{self.folder}/folders'}, has_instance_masks=True)
 

@@ -55,11 +55,25 @@ class ImagesTest(voc_case.VocTestCase):
     self.add_xml('a', voc_case.annotation(voc_case.object(), filename='s\\b.jpg'))
     self.assertEqual((self.only_item().image.name, self.only_item().faults), ('s/b.jpg', ()))
 
+  def classes_of_images(self):
+    return {item.image.name: [box.class_name for box in item.boxes] for item in self.read()}
+
   def test_the_name_of_an_xml_file_counts_more_than_one_left_over_in_it(self):
     self.add('a', voc_case.object())
     self.add('b', voc_case.object('dog'), filename='a.jpg')
-    found = {item.image.name: [box.class_name for box in item.boxes] for item in self.read()}
-    self.assertEqual(found, {'a.jpg': ['cat'], 'b.jpg': ['dog']})
+    self.assertEqual(self.classes_of_images(), {'a.jpg': ['cat'], 'b.jpg': ['dog']})
+    (note,) = voc_xml.open_source(self.root).notes
+    self.assertEqual(note, faults.Fault(faults.Kind.LEFT_OVER_NAME, '1 XML files; first b.xml'))
+
+  def test_files_with_numbers_of_their_own_name_their_images(self):
+    self.add_image('1.jpg', '2.jpg', '3.jpg')
+    for stem, image in ((1, 2), (2, 3), (3, 1)):
+      self.add_xml(
+        f'{stem}', voc_case.annotation(voc_case.object(f'c{image}'), filename=f'{image}.jpg')
+      )
+    expected = {f'{each}.jpg': [f'c{each}'] for each in (1, 2, 3)}
+    self.assertEqual(self.classes_of_images(), expected)
+    self.assertEqual(voc_xml.open_source(self.root).notes, ())
 
   def test_filename_chooses_among_endings(self):
     self.add_image('a.jpg', 'a.png')
