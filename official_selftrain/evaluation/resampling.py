@@ -143,7 +143,8 @@ class _Measured:
   """One model's metric.
 
   Attributes:
-    identity: what two models must agree in: sorted ids of the images, then of the classes.
+    identity: what two models must agree in: sorted ids of the images, those of the classes, and the truth, as far as
+      tallies have it.
     value: on all images.
     resampled: float64 [resamples], on each draw.
   """
@@ -161,7 +162,7 @@ class _Measured:
     weights[:, order] = draw(len(ids), plan)
     (value,) = weighted_metric(tallies, np.ones([1, len(ids)], np.int32), metric)
     return cls(
-      (ids[order], tallies['category_ids']),
+      (ids[order], tallies['category_ids'], _truth(tallies)),
       float(value),
       weighted_metric(tallies, weights, metric),
     )
@@ -172,6 +173,15 @@ def _can_measure(tallies: Tallies | None, metric: str) -> bool:
   if not tallies or metric not in comparison.METRICS or not len(tallies['image_ids']):
     return False
   return ('intersection' if metric == _MASK_METRIC else 'matched') in tallies
+
+
+def _truth(tallies: Tallies) -> np.ndarray:
+  """True boxes by place of their image among the sorted ids, and class, [boxes, 2], sorted; nothing for masks."""
+  if 'true_image' not in tallies:
+    return np.empty([0, 2], np.int64)
+  places = np.argsort(np.argsort(tallies['image_ids'], kind='stable'), kind='stable')
+  pairs = np.stack([places[tallies['true_image']], tallies['true_category']], axis=1)
+  return pairs[np.lexsort(pairs.T[::-1])]
 
 
 def _same_arrays(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> bool:

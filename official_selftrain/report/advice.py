@@ -43,7 +43,7 @@ def advise(inputs: contents.ReportInputs, outcome: Outcome) -> tuple[str, ...]:
     candidates += [
       _cut_advice(inputs, facts),
       _quality_advice(facts),
-      _views_advice(inputs),
+      None if facts.source else _views_advice(inputs),
       _alpha_advice(inputs, outcome),
       _coverage_advice(facts),
       _amount_advice(inputs, facts),
@@ -65,7 +65,9 @@ def _missing_advice(inputs: contents.ReportInputs) -> tuple[str, ...]:
     model: contents.difference(student, inputs.metric(model)) for model in ('control', 'teacher')
   }
   advice = []
-  if differences['control'] is None or control_trained_less(inputs):
+  if student is None:
+    advice.append('Look at the evaluation of the student: it has no metric to compare.')
+  if inputs.metric('control') is None or control_trained_less(inputs):
     advice.append('Train the control like the student: same start, same steps, human labels only.')
   if differences['control'] is not None and any(
     value is not None and inputs.comparison('student', model) is None
@@ -108,6 +110,9 @@ def _cut_advice(inputs: contents.ReportInputs, facts: contents.PseudoLabelFacts)
   if ratio is None or _RATIO_LOW <= ratio <= _RATIO_HIGH:
     return None
   lower = ratio < _RATIO_LOW
+  band = facts.ignore_cut
+  if lower and band is not None and (facts.suggested_cut is None or facts.suggested_cut <= band):
+    return None  # What is missing above the cut is ignored, not taught as background.
   if facts.is_soft and not lower:
     return None  # A low cut is meant.
   if facts.class_cuts is not None:
@@ -133,8 +138,9 @@ def _quality_advice(facts: contents.PseudoLabelFacts) -> str | None:
     return None
   precision, recall = contents.finite(at_cut.precision), contents.finite(at_cut.recall)
   if precision is not None and precision < _LOW_PRECISION and not facts.is_soft:
+    better = 'better labels' if facts.source else 'a better teacher'
     return (
-      f'Get a better teacher or use a lower alpha: at the cut only {precision:.0%} of the pseudo '
+      f'Get {better} or use a lower alpha: at the cut only {precision:.0%} of the pseudo '
       'labels are right.'
     )
   if recall is not None and recall < _LOW_RECALL and facts.ignore_cut is None:
@@ -203,7 +209,7 @@ def _class_advice(inputs: contents.ReportInputs, facts: contents.PseudoLabelFact
   shares = {
     name: (facts.counts_per_class.get(name, 0) / pseudo, count / human)
     for name, count in facts.counts_per_class_human.items()
-    if count
+    if count and name not in facts.spared
   }
   starved = [name for name, (ours, theirs) in shares.items() if ours < _STARVED * theirs]
   if not starved:

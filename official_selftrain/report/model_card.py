@@ -191,7 +191,10 @@ def markdown(card: Mapping[str, Any]) -> str:
 
 
 def _table(headers: tuple[str, str], rows: Iterable[tuple[str, float | None]]) -> list[str]:
-  body = [f'| {name} | {"-" if value is None else f"{value:.3f}"} |' for name, value in rows]
+  body = [
+    f'| {name.replace("|", chr(92) + "|")} | {"-" if value is None else f"{value:.3f}"} |'
+    for name, value in rows
+  ]
   return [f'| {headers[0]} | {headers[1]} |', '|---|---|', *body]
 
 

@@ -59,10 +59,17 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-  """The middle 90 % of resampled differences, see `evaluation.resampling`."""
+  """The middle 90 % of resampled differences, see `evaluation.resampling`.
+
+  Attributes:
+    low: lower end.
+    high: upper end.
+    images: how many were resampled; None for other intervals, and where an earlier version did not write it.
+  """
 
   low: float
   high: float
+  images: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 Two runs that differ in one choice and share the seed are a pair: same scenes, same split, same order. The mean of the
 differences over the seeds gets a 90 % interval from Student's t (other seeds could have shown something else), and
 where both evaluations are at hand the mean of the pairs' intervals over resampled images (other images could have).
-A choice `helps` when both are above zero and `hurts` when both are below. With fewer than three seeds it is `unknown`.
+A choice `helps` when both are above zero and `hurts` when both are below. With fewer than three seeds, or than
+`comparison.MIN_IMAGES` validation images, it is `unknown`.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from typing import Literal
 
 from scipy import stats
 
+from official_selftrain.core import comparison
 from official_selftrain.report import contents, study_contents
 
 MIN_SEEDS = 3
@@ -85,8 +87,11 @@ def effect(
   known = [interval for interval in intervals if interval is not None]
   over_images = None
   if known and len(known) == len(differences):
+    counts = [each.images for each in known if each.images is not None]
     over_images = study_contents.Interval(
-      statistics.fmean(each.low for each in known), statistics.fmean(each.high for each in known)
+      statistics.fmean(each.low for each in known),
+      statistics.fmean(each.high for each in known),
+      min(counts, default=None),
     )
   return Effect(
     mean=mean,
@@ -101,11 +106,22 @@ def _outcome(seeds: int, *intervals: study_contents.Interval | None) -> Outcome:
   if seeds < MIN_SEEDS:
     return 'unknown'
   known = [interval for interval in intervals if interval is not None]
+  if any(_has_few_images(interval) for interval in known):
+    return 'unknown'
   if all(interval.low > 0 for interval in known):
     return 'helps'
   if all(interval.high < 0 for interval in known):
     return 'hurts'
   return 'noise'
+
+
+def _has_few_images(interval: study_contents.Interval) -> bool:
+  return interval.images is not None and interval.images < comparison.MIN_IMAGES
+
+
+def has_few_images(facts: study_contents.StudyFacts) -> bool:
+  """Whether runs were evaluated on too few images for their intervals to decide anything."""
+  return any(result.lead is not None and _has_few_images(result.lead) for result in facts.done)
 
 
 def self_training(facts: study_contents.StudyFacts) -> list[Named]:

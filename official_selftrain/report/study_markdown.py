@@ -18,11 +18,17 @@ def render(facts: study_contents.StudyFacts) -> str:
 def table(facts: study_contents.StudyFacts, wanted: study_contents.Table) -> str:
   """One table: mean and standard deviation of the runs, and their number."""
   columns = facts.axes[wanted.columns]
+  heads = ' | '.join(_escaped(f'{wanted.columns} {column}') for column in columns)
   lines = [
-    f'| {wanted.title} | {" | ".join(f"{wanted.columns} {column}" for column in columns)} |',
+    f'| {_escaped(wanted.title)} | {heads} |',
     '|---' * (1 + len(columns)) + '|',
   ]
   for name, cells in study_page.table_rows(facts, wanted):
     texts = [study_page.text_with_paper(wanted, name, column, cells[column]) for column in columns]
-    lines.append(f'| {name} | {" | ".join(texts)} |')
+    lines.append(f'| {_escaped(name)} | {" | ".join(texts)} |')
   return '\n'.join(lines)
+
+
+def _escaped(text: str) -> str:
+  """A text in a cell, which a bar would end."""
+  return text.replace('|', r'\|')

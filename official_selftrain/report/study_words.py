@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from official_selftrain.core import comparison
 from official_selftrain.report import ceiling, study_contents, study_effects
 from official_selftrain.report.study_effects import Effect, Named, Outcome
 
@@ -38,6 +39,11 @@ def sentences(facts: study_contents.StudyFacts) -> list[str]:
     found.append(
       f'With {few} {"seed" if few == 1 else "seeds"} for each combination this study cannot tell an effect from '
       f'chance: it takes at least {study_effects.MIN_SEEDS}. The differences are shown, but nothing is concluded.'
+    )
+  if study_effects.has_few_images(facts):
+    found.append(
+      f'With fewer than {comparison.MIN_IMAGES} validation images this study cannot tell an effect from chance. The '
+      'differences are shown, but nothing is concluded.'
     )
   lead = study_effects.self_training(facts)
   if lead:

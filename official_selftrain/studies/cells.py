@@ -70,11 +70,15 @@ def command(study: definition.Study, cell: definition.Cell, where: places.Places
   )
 
 
-def planned(study: definition.Study, cell: definition.Cell, where: places.Places) -> dict[str, str]:
-  """Keys of the products that are dear to make, by stage, before there are any files."""
-  run = selftrain.SelfTrainingRun(load(study, cell, where), where.run(cell.name), MODE)
+def planned(
+  study: definition.Study, cell: definition.Cell, where: places.Places
+) -> tuple[dict[str, str], str]:
+  """Keys of the products that are dear to make, by stage, before there are any files; and the primary metric."""
+  params = load(study, cell, where)
+  run = selftrain.SelfTrainingRun(params, where.run(cell.name), MODE)
   keys = run.planned_keys()
-  return {stage.name: keys[stage.name] for stage in run.stages if not stage.is_cheap}
+  dear = {stage.name: keys[stage.name] for stage in run.stages if not stage.is_cheap}
+  return dear, params.report.primary_metric
 
 
 def execute(study: definition.Study, cell: definition.Cell, where: places.Places) -> int:
@@ -104,6 +108,12 @@ def execute(study: definition.Study, cell: definition.Cell, where: places.Places
     raise
   files.write_json(where.done(cell.name), {'digest': cell.digest(study)})
   return 0
+
+
+def was_started(cell: definition.Cell, where: places.Places) -> bool:
+  """Whether a cell was ever begun in this directory and has left something."""
+  left = (where.run(cell.name), where.settings(cell.name), where.done(cell.name))
+  return any(map(os.path.exists, left))
 
 
 def is_done(study: definition.Study, cell: definition.Cell, where: places.Places) -> bool:

@@ -2,7 +2,7 @@
 
 import os
 
-from official_selftrain.core import files, lease
+from official_selftrain.core import console, errors, files, lease
 from official_selftrain.report import study_contents, study_markdown, study_page, study_words
 from official_selftrain.studies import definition, pictures, places
 
@@ -21,7 +21,13 @@ def write(study: definition.Study, facts: study_contents.StudyFacts, where: plac
     What to print.
   """
   path = os.path.join(where.root, _PAGE)
-  page = study_page.render_html(facts, tuple(pictures.sheets(study, facts, where)))
+  try:
+    sheets = tuple(pictures.sheets(study, facts, where))
+  except errors.SelfTrainError as error:
+    # Checkpoints or data may have been removed since.
+    console.note(f'the page has no pictures: {error}')
+    sheets = ()
+  page = study_page.render_html(facts, sheets)
   with lease.wait(where.page_lease):
     files.write_text(path, page)
     files.write_text(os.path.join(where.root, _MARKDOWN), study_markdown.render(facts))

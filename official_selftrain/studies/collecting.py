@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import os
 import pathlib
@@ -31,7 +32,10 @@ def gather(
     The facts.
   """
   earlier = _earlier(where)
-  results = [_result(study, cell, where, earlier.get(cell.name)) for cell in study.cells]
+  results = [
+    _result(study, cell, where, earlier.get((cell.name, cell.digest(study))))
+    for cell in study.cells
+  ]
   facts = study_contents.StudyFacts(
     title=study.title,
     question=study.question,
@@ -63,6 +67,10 @@ def write(facts: study_contents.StudyFacts, where: places.Places) -> None:
   for each in effects:
     # They follow from the results.
     del each['differences']
+  here = {(result.name, result.digest) for result in facts.done}
+  earlier = [
+    dataclasses.asdict(result) for key, result in _earlier(where).items() if key not in here
+  ]
   value = {
     'title': facts.title,
     'experiment': facts.experiment,
@@ -76,6 +84,9 @@ def write(facts: study_contents.StudyFacts, where: places.Places) -> None:
     'sentences': study_words.sentences(facts),
     'method': study_words.METHOD,
   }
+  if earlier:
+    # Of other settings: the study file may be changed back.
+    value['earlier'] = earlier
   files.write_json(where.results, value)
   files.write_text(os.path.join(where.root, _CSV), _table(facts))
 
@@ -83,14 +94,17 @@ def write(facts: study_contents.StudyFacts, where: places.Places) -> None:
 def durations(study: definition.Study, where: places.Places) -> Iterator[tuple[str, str, float]]:
   """Name of the cell, name of the stage and seconds of every finished stage, those taken from the shelf too."""
   for cell in study.cells:
-    for stage, record in _finished(where.run(cell.name)).items():
-      yield cell.name, stage, record['seconds']
+    path = where.settings(cell.name)
+    # With other settings than now these are other products.
+    if os.path.exists(path) and _text(path) == cells.settings(study, cell, where):
+      for stage, record in _finished(where.run(cell.name)).items():
+        yield cell.name, stage, record['seconds']
 
 
 def is_known(study: definition.Study, cell: definition.Cell, where: places.Places) -> bool:
-  """Whether `study.json` has a result of this cell with these settings."""
-  known = _earlier(where).get(cell.name)
-  return known is not None and known.digest == cell.digest(study)
+  """Whether `study.json` has a result of this cell with these settings, and nothing of it was run here."""
+  is_there = (cell.name, cell.digest(study)) in _earlier(where)
+  return is_there and not cells.was_started(cell, where)
 
 
 def _result(
@@ -108,7 +122,7 @@ def _result(
     'seconds': {r['key']: r['seconds'] for r in _finished(where.run(cell.name)).values()},
   }
   if not cells.is_done(study, cell, where):
-    if known is not None and known.digest == own['digest']:
+    if known is not None and not cells.was_started(cell, where):
       # Read from a file, in which the axes are sorted.
       return dataclasses.replace(known, values=cell.values)
     error = cells.failure(cell, where)
@@ -123,7 +137,7 @@ def _result(
     status='done',
     metrics=metrics,
     per_class=report['per_class'],
-    lead=study_contents.Interval(lead['low'], lead['high']) if lead else None,
+    lead=study_contents.Interval(lead['low'], lead['high'], lead.get('images')) if lead else None,
     **own,
   )
 
@@ -134,7 +148,7 @@ def _metric(study: definition.Study, where: places.Places) -> str:
     if cells.is_done(study, cell, where):
       report = files.read_json(os.path.join(where.run(cell.name), cells.REPORT))
       return str(report['verdict']['metric'])
-  return str(files.read_json(where.results)['metric']) if os.path.exists(where.results) else 'AP'
+  return str(_read(where).get('metric', 'AP'))
 
 
 def _finished(model_dir: str) -> dict[str, dict[str, Any]]:
@@ -144,17 +158,33 @@ def _finished(model_dir: str) -> dict[str, dict[str, Any]]:
   return {stage: record for stage, record in records.items() if record['status'] == 'done'}
 
 
-def _earlier(where: places.Places) -> dict[str, study_contents.Result]:
-  """Finished results of `study.json` by cell."""
+def _read(where: places.Places) -> dict[str, Any]:
+  """The content of `study.json`; empty without one."""
+
+  def parse(value: dict[str, Any]) -> dict[str, Any]:
+    for each in (*value['results'], *value.get('earlier', ())):
+      _parsed(each)
+    for each in value['between']:
+      _ = each['model'], each['run'], each['baseline'], each['digests'], each['low'], each['high']
+    return value
+
   if not os.path.exists(where.results):
     return {}
-  found = {}
-  for value in files.read_json(where.results)['results']:
-    lead = value.pop('lead')
-    interval = study_contents.Interval(**lead) if lead else None
-    if value['status'] == 'done':
-      found[value['name']] = study_contents.Result(**value, lead=interval)
-  return found
+  return files.parse_json(where.results, parse, 'Remove it: the runs in its directory are kept.')
+
+
+def _parsed(value: Mapping[str, Any]) -> study_contents.Result:
+  """A result as `study.json` has it."""
+  lead = value['lead']
+  interval = study_contents.Interval(**lead) if lead else None
+  return study_contents.Result(**{**value, 'lead': interval})
+
+
+def _earlier(where: places.Places) -> dict[tuple[str, str], study_contents.Result]:
+  """Finished results of `study.json` by cell and digest of its settings."""
+  value = _read(where)
+  listed = [_parsed(each) for each in (*value.get('earlier', ()), *value.get('results', ()))]
+  return {(each.name, each.digest): each for each in listed if each.status == 'done'}
 
 
 def _between(
@@ -163,11 +193,10 @@ def _between(
   """Intervals of the differences between runs whose evaluations are at hand; others as they were in `study.json`."""
   known: dict[tuple[str, str, str], study_contents.Interval] = {}
   digests = {result.name: result.digest for result in facts.done}
-  if os.path.exists(where.results):
-    for value in files.read_json(where.results)['between']:
-      key = (value['model'], value['run'], value['baseline'])
-      if value['digests'] == [digests.get(key[1]), digests.get(key[2])]:
-        known[key] = study_contents.Interval(value['low'], value['high'])
+  for value in _read(where).get('between', ()):
+    key = (value['model'], value['run'], value['baseline'])
+    if value['digests'] == [digests.get(key[1]), digests.get(key[2])]:
+      known[key] = study_contents.Interval(value['low'], value['high'], value.get('images'))
   found: dict[tuple[str, str, str], study_contents.Interval] = {}
   by_place = {(tuple(sorted(r.values.items())), r.seed): r for r in facts.done}
   for axis, (baseline, *others) in facts.axes.items():
@@ -180,7 +209,8 @@ def _between(
         key = (model, result.name, base.name if base else '')
         if base is None or model not in result.metrics or model not in base.metrics:
           continue
-        interval = known.get(key) or _compare(facts.metric, key, where)
+        # A run may have been made again since.
+        interval = _compare(facts.metric, key, where) or known.get(key)
         if interval is not None:
           found[key] = interval
   return found
@@ -189,14 +219,29 @@ def _between(
 def _compare(
   metric: str, key: tuple[str, str, str], where: places.Places
 ) -> study_contents.Interval | None:
-  model, ours, theirs = key
-  tallies: Mapping[str, Any] = {
-    name: training.evaluation_tallies(where.model(name, model)) for name in (ours, theirs)
-  }
-  compared = resampling.compare(tallies, [(ours, theirs)], metric)
-  for each in compared.values():
-    return study_contents.Interval(each.low, each.high)
+  model, *names = key
+  folders = [where.model(name, model) for name in names]
+  paths = [os.path.join(folder, training.TALLIES_FILE) for folder in folders]
+  if not all(map(os.path.exists, paths)):
+    return None
+  return _compared(metric, tuple(folders), tuple(map(files.sha256, paths)))
+
+
+@functools.cache
+def _compared(
+  metric: str, folders: tuple[str, ...], digests: tuple[str, ...]
+) -> study_contents.Interval | None:
+  """The interval between two models, computed once for each content of their evaluations."""
+  del digests
+  tallies: Mapping[str, Any] = {folder: training.evaluation_tallies(folder) for folder in folders}
+  ours, theirs = folders
+  for each in resampling.compare(tallies, [(ours, theirs)], metric).values():
+    return study_contents.Interval(each.low, each.high, each.images)
   return None
+
+
+def _text(path: str) -> str:
+  return pathlib.Path(path).read_text(encoding='utf-8')
 
 
 def _table(facts: study_contents.StudyFacts) -> str:
@@ -206,7 +251,9 @@ def _table(facts: study_contents.StudyFacts) -> str:
   low_high = [f'student_minus_{facts.baseline}_{end}' for end in ('low', 'high')]
   table.writerow(['run', *facts.axes, 'seed', 'status', 'metric', *contents.ALL_MODELS, *low_high])
   for result in facts.results:
-    lead = (result.lead.low, result.lead.high) if result.lead else ('', '')
+    # The interval of a run without a control is that to its teacher.
+    has_lead = result.lead is not None and facts.baseline in result.metrics
+    lead = (result.lead.low, result.lead.high) if result.lead and has_lead else ('', '')
     values = (result.values[axis] for axis in facts.axes)
     metrics = (result.metrics.get(model, '') for model in contents.ALL_MODELS)
     table.writerow(

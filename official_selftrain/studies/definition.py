@@ -124,9 +124,17 @@ def load(path: str) -> Study:
   for layer, _ in config_lib.read_override_layers(*config_files):
     base = merge(base, layer)
   base = merge(base, nested(value.get('overrides', {}), 'overrides', path))
+  if base.get('experiment') not in (None, value['experiment']):
+    raise errors.ConfigError(
+      f'{path}: experiment is {value["experiment"]!r}, and overrides or config_files say {base["experiment"]!r}: let '
+      'them be the same.'
+    )
   seed_settings = _seed_settings(value.get('seed_settings', ['seed']), path)
   excluded = _rules(value.get('exclude', []), axes, 'exclude', path)
   adjusted = _adjusted(value.get('adjust', []), axes, path)
+  made = tuple(_cells(axes, seeds, seed_settings, excluded, adjusted))
+  if not made:
+    raise errors.ConfigError(f'{path}: exclude leaves no run.')
   try:
     layout = _layout(value, axes, path)
     seconds = {str(kind): float(time) for kind, time in value.get('seconds', {}).items()}
@@ -145,7 +153,7 @@ def load(path: str) -> Study:
     base=base,
     axes=axes,
     seeds=seeds,
-    cells=tuple(_cells(axes, seeds, seed_settings, excluded, adjusted)),
+    cells=made,
     layout=layout,
     seconds=seconds,
   )
@@ -234,14 +242,20 @@ def _axes(value: object, path: str) -> dict[str, dict[str, Overrides]]:
 
 def _seed_settings(value: object, path: str) -> dict[str, str]:
   """Text with `{seed}` by the name of the setting that follows the seed."""
-  if isinstance(value, Mapping):
+  if isinstance(value, Mapping) and value:
     without = [name for name, text in value.items() if _SEED not in str(text)]
     if without:
       raise errors.ConfigError(
         f'{path}: seed_settings.{without[0]} is {value[without[0]]!r}: it must have {_SEED} in it.'
       )
     return {str(name): str(text) for name, text in value.items()}
-  return dict.fromkeys(_list_of(value, str, 'seed_settings', path), _SEED)
+  names = _list_of([*value] if value == {} else value, str, 'seed_settings', path)
+  if not names:
+    raise errors.ConfigError(
+      f'{path}: seed_settings is empty, so that all seeds would give the same run: name what follows them, or leave it '
+      'out.'
+    )
+  return dict.fromkeys(names, _SEED)
 
 
 def _filled(text: str, seed: int) -> str | int:
@@ -277,6 +291,10 @@ def _rules(
   rules: list[_Rule] = []
   for number, rule in enumerate(_list_of(value, Mapping, key, path)):
     found: dict[str, Sequence[str]] = {}
+    if not rule:
+      raise errors.ConfigError(
+        f'{path}: {key}[{number}] names no axis, so that it is for every run: name one.'
+      )
     for axis, names in rule.items():
       listed = tuple(str(name) for name in (names if isinstance(names, list) else [names]))
       _check_axis(str(axis), axes, f'{key}[{number}]', path)

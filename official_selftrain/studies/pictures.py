@@ -37,7 +37,11 @@ def sheets(
 ) -> Iterator[contents.Sheet]:
   """Validation images with these classes, from the run whose student is best; none where its models are elsewhere."""
   classes = extreme_classes(facts)
-  here = [r for r in facts.done if os.path.isdir(where.run(r.name)) and 'student' in r.metrics]
+  here = [
+    r
+    for r in facts.done
+    if 'student' in r.metrics and cells.is_done(study, study.cell(r.name), where)
+  ]
   if classes is None or not here:
     return
   best = max(here, key=lambda result: result.metrics['student'])

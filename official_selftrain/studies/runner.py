@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from official_selftrain.core import console, lease
+from official_selftrain.core import console, errors, lease
 from official_selftrain.report import study_contents
 from official_selftrain.studies import cells, collecting, definition, places, schedule
 
@@ -22,11 +22,17 @@ def plan(study: definition.Study, where: places.Places) -> schedule.Schedule:
   """Loads every cell and says what there is to do.
 
   Raises:
-    ConfigError: the settings of a cell are refused.
+    ConfigError: the settings of a cell are refused, or the reports of two would be about different metrics.
   """
   with console.warnings_once():
-    keys = {cell.name: cells.planned(study, cell, where) for cell in study.cells}
-  return _schedule(study, where, keys)
+    planned = {cell.name: cells.planned(study, cell, where) for cell in study.cells}
+  metrics = {metric: cell for cell, (_, metric) in planned.items()}
+  if len(metrics) > 1:
+    told = ', '.join(f'{metric} in {cell}' for metric, cell in sorted(metrics.items()))
+    raise errors.ConfigError(
+      f'{study.path}: the runs have different report.primary_metric ({told}), which cannot be compared: set one.'
+    )
+  return _schedule(study, where, {cell: keys for cell, (keys, _) in planned.items()})
 
 
 def run(study: definition.Study, where: places.Places, command: str, seconds: float = 5.0) -> int:

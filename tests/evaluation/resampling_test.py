@@ -283,9 +283,11 @@ class CompareTest(unittest.TestCase):
     boxes, masks = self._boxes(1.0), _mask_tallies(*_masks(np.random.default_rng(0)))
     other_images = self._boxes(1.0, ids=np.arange(101, 161))
     other_classes = boxes | {'category_ids': boxes['category_ids'] + 1}
+    other_truth = boxes | {name: boxes[name][:-1] for name in ('true_image', 'true_category')}
     cases = [
       ({'student': boxes, 'control': other_images}, 'AP'),
       ({'student': boxes, 'control': other_classes}, 'AP'),
+      ({'student': boxes, 'control': other_truth}, 'AP'),
       ({'student': boxes, 'control': {}}, 'AP'),
       ({'student': boxes}, 'AP'),
       ({'student': boxes, 'control': boxes}, 'APl'),

@@ -242,6 +242,32 @@ class AdviceTest(unittest.TestCase):
     few = examples.pseudo_labels(labels_per_image=1.5, suggested_cut=0.35, is_soft=True)
     self.assertIn('Lower the cut from 0.5 to 0.35', self._advice(few)[0])
 
+  def test_what_an_ignore_band_hides_needs_no_lower_cut(self):
+    few = examples.pseudo_labels(labels_per_image=1.5, suggested_cut=0.1, ignore_cut=0.15)
+    self.assertNotIn('Lower the cut', ' '.join(self._advice(few)))
+    above = dataclasses.replace(few, suggested_cut=0.35)
+    self.assertIn('Lower the cut from 0.5 to 0.35', self._advice(above)[0])
+
+  def test_labels_of_another_program_were_made_by_no_teacher_of_this_run(self):
+    one = {'labels.scales': [1.0], 'labels.flip': False, 'labels.soft_nms_sigma': 0.0}
+    wrong = contents.QualityAtCut(cut=0.5, precision=0.3, recall=0.9, f1=0.45, count_ratio=1.0)
+    facts = examples.pseudo_labels(source='coco, x.json', quality=(wrong,))
+    (advice,) = self._advice(facts, settings=one)
+    self.assertRegex(advice, '^Get better labels or use a lower alpha')
+
+  def test_a_class_that_is_spared_is_meant_to_have_no_labels(self):
+    facts = examples.pseudo_labels(counts_per_class={'cat': 500, '<b>&': 0})
+    self.assertRegex(self._advice(facts)[0], '^Look at class <b>&')
+    spared = dataclasses.replace(facts, spared=('<b>&',))
+    self.assertNotIn('Look at class', ' '.join(self._advice(spared)))
+
+  def test_a_student_without_a_metric(self):
+    for value in (None, float('nan')):
+      advice = self._advice(examples.pseudo_labels(), student=value)
+      self.assertEqual(
+        advice, ('Look at the evaluation of the student: it has no metric to compare.',)
+      )
+
   def test_cuts_of_classes_are_no_single_cut(self):
     few = examples.pseudo_labels(labels_per_image=1.5, suggested_cut=0.35, class_cuts=(0.3, 0.7))
     self.assertEqual(

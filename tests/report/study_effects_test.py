@@ -41,6 +41,15 @@ class EffectTest(unittest.TestCase):
       with self.subTest(differences=differences, intervals=intervals):
         self.assertEqual(study_effects.effect(differences, intervals).outcome, outcome)
 
+  def test_few_images_decide_nothing(self):
+    differences = [0.1, 0.11, 0.12]
+    for images, outcome in ((29, 'unknown'), (30, 'helps'), (None, 'helps')):
+      interval = study_contents.Interval(0.05, 0.15, images)
+      found = study_effects.effect(
+        differences, [study_contents.Interval(0.05, 0.15, 300), interval, interval]
+      )
+      self.assertEqual((found.outcome, found.over_images.images), (outcome, images or 300))
+
   def test_interval_over_images_is_the_mean_and_needs_all(self):
     intervals = [Interval(0.0, 0.1), Interval(0.02, 0.14), Interval(0.04, 0.06)]
     found = study_effects.effect([0.05, 0.08, 0.05], intervals)

@@ -24,6 +24,19 @@ class MarkdownTest(unittest.TestCase):
     self.assertIn('| random control | 0.403 ± 0.025 (3) | 0.403 ± 0.025 (3) |\n', text)
     self.assertIn('| random student | 0.453 ± 0.025 (3) | 0.413 ± 0.025 (3) · paper 45.6 |\n', text)
 
+  def test_bars_in_names(self):
+    axes = {'a|b': ('S1|x', 'S4'), 'init': ('random',)}
+    results = [
+      study_facts.result({'a|b': value, 'init': 'random'}, 1, 0.4, 0.5) for value in axes['a|b']
+    ]
+    wanted = study_contents.Table('Ta|ble', ('init',), 'a|b', ('control',))
+    facts = study_facts.study(
+      {'S1': 0.0, 'S4': 0.0}, {'S1': 0.0, 'S4': 0.0}, axes=axes, results=tuple(results)
+    )
+    first, *others = study_markdown.table(facts, wanted).splitlines()
+    self.assertEqual(first, r'| Ta\|ble | a\|b S1\|x | a\|b S4 |')
+    self.assertEqual({line.replace(r'\|', '').count('|') for line in [first, *others]}, {4})
+
   def test_an_empty_cell(self):
     facts = study_facts.study(flat(0.05), flat(0.1))
     facts = dataclasses.replace(facts, results=facts.results[:1])

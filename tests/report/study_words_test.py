@@ -80,6 +80,17 @@ class WordsTest(unittest.TestCase):
       self.assertIn('Self-training cannot be judged in all 4 settings (+0.30', said)
       self.assertNotIn('helps', said)
 
+  def test_few_images_cannot_tell(self):
+    facts = study_facts.study(flat(0.3), flat(0.3))
+    few = [
+      dataclasses.replace(r, lead=dataclasses.replace(r.lead, images=5)) for r in facts.results
+    ]
+    said = _said(dataclasses.replace(facts, results=tuple(few)))
+    self.assertIn(
+      'With fewer than 30 validation images this study cannot tell an effect from chance', said
+    )
+    self.assertIn('Self-training cannot be judged in all 4 settings', said)
+
   def test_one_setting_is_said_with_its_intervals(self):
     facts = study_facts.study(flat(0.05), flat(0.0))
     one = [r for r in facts.results if tuple(r.values.values()) == ('S1', 'random')]

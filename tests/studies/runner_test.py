@@ -2,12 +2,17 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import unittest
 from unittest import mock
 
-from official_selftrain.core import files, lease
+import numpy as np
+
+from official_selftrain.core import errors, files, lease
+from official_selftrain.evaluation import resampling
+from official_selftrain.pipeline import training
 from official_selftrain.studies import cells, collecting, places, runner, schedule
 from tests.studies import study_files
 
@@ -24,10 +29,11 @@ def finish(study, cell, where, student=0.5):
     'teacher': {'AP': 0.1, 'AP50': 0.3},
     'control': {'AP': 0.1, 'AP50': 0.4},
     'student': {'AP': 0.2, 'AP50': student},
-    'comparisons': {'student_minus_control': {'low': 0.05, 'high': 0.15}},
+    'comparisons': {'student_minus_control': {'low': 0.05, 'high': 0.15, 'images': 60}},
     'per_class': {'student': {'a': 0.5}},
   }
   files.write_json(os.path.join(run, 'report.json'), report)
+  files.write_text(where.settings(cell.name), cells.settings(study, cell, where))
   files.write_json(where.done(cell.name), {'digest': cell.digest(study)})
 
 
@@ -98,12 +104,59 @@ class RunnerTest(unittest.TestCase):
 
   def test_a_run_that_was_restarted_by_hand_is_not_finished(self):
     self.run_study()
-    os.remove(self.where.results)
+    # `study.json` still has its figures.
     os.remove(os.path.join(self.where.run(self.names[0]), 'report.json'))
     facts = collecting.gather(self.study, self.where, 'again')
     self.assertEqual([r.status for r in facts.results], ['left', 'done', 'done', 'done'])
     self.assertEqual(self.run_study(), 0)
     self.assertEqual(self.cells.started, self.names[:1])
+
+  def test_a_run_that_was_removed_is_made_again(self):
+    self.run_study()
+    shutil.rmtree(self.where.run(self.names[1]))
+    os.remove(self.where.done(self.names[1]))
+    self.assertEqual(self.run_study(), 0)
+    self.assertEqual(self.cells.started, self.names[1:2])
+
+  def test_runs_that_would_report_about_different_metrics(self):
+    metrics = iter(('AP', 'AP', 'AP50', 'AP'))
+    with mock.patch.object(runner.cells, 'planned', lambda *_: ({}, next(metrics))):
+      with self.assertRaisesRegex(
+        errors.ConfigError, f'different report.primary_metric .*AP50 in {self.names[2]}.*: set one'
+      ):
+        runner.plan(self.study, self.where)
+
+  def test_times_of_products_of_other_settings_do_not_count(self):
+    self.run_study()
+    self.assertTrue(set(collecting.durations(self.study, self.where)))
+    changed = study_files.load(exclude=[{'init': 'simclr'}], overrides={'rounds': 2})
+    self.assertEqual(set(collecting.durations(changed, self.where)), set())
+
+  def test_results_of_a_changed_file_are_kept_until_it_is_changed_back(self):
+    self.run_study()
+    text = pathlib.Path(self.where.results).read_text(encoding='utf-8')
+    with tempfile.TemporaryDirectory() as folder:
+      self.where = places.Places(folder)
+      files.write_text(self.where.results, text)
+      changed = study_files.load(exclude=[{'init': 'simclr'}], overrides={'rounds': 2})
+      for study, expected in ((changed, 'left'), (changed, 'left'), (self.study, 'done')):
+        facts = runner.write_results(study, self.where, 'again')
+        self.assertEqual({r.status for r in facts.results}, {expected})
+      self.assertNotIn('earlier', files.read_json(self.where.results))
+
+  def test_a_damaged_file_of_results(self):
+    self.run_study()
+    whole = pathlib.Path(self.where.results).read_text(encoding='utf-8')
+    for content in (
+      whole[:-9],
+      whole.replace('"between"', '"betwixt"'),
+      whole.replace('"seed"', '"sea"'),
+    ):
+      files.write_text(self.where.results, content)
+      with self.assertRaisesRegex(
+        errors.DataError, 'study.json is damaged.*the runs in its directory are kept'
+      ):
+        runner.write_results(self.study, self.where, 'again')
 
   def test_a_killed_cell(self):
     self.run_study(**{self.names[0]: -9})
@@ -176,6 +229,24 @@ class RunnerTest(unittest.TestCase):
       self.assertEqual(self.cells.started, self.names)
 
 
+def _tallies(hits):
+  """Forty images of six boxes, of which the model finds so many."""
+  images, boxes = 40, 6
+  found = images * hits
+  return {
+    'image_ids': np.arange(images),
+    'category_ids': np.array([1]),
+    'iou_thresholds': np.linspace(0.5, 0.95, 10),
+    'image': np.repeat(np.arange(images), hits).astype(np.int32),
+    'category': np.zeros(found, np.int32),
+    'score': np.linspace(1, 0.5, found),
+    'matched': np.ones([found, 10], bool),
+    'ignored': np.zeros([found, 10], bool),
+    'true_image': np.repeat(np.arange(images), boxes).astype(np.int32),
+    'true_category': np.zeros(images * boxes, np.int32),
+  }
+
+
 class CollectingTest(unittest.TestCase):
   def test_results_that_were_read_and_new_ones_belong_together(self):
     """JSON sorts names; the axes of this study are not sorted."""
@@ -194,6 +265,44 @@ class CollectingTest(unittest.TestCase):
     self.assertEqual({tuple(result.values) for result in facts.results}, {('zone', 'cut')})
     self.assertEqual({result.status for result in facts.results}, {'done'})
     self.assertEqual([r.metrics['student'] for r in facts.results], [0.7, 0.5, 0.5, 0.5])
+
+  def test_an_interval_between_runs_follows_a_run_that_was_made_again(self):
+    with tempfile.TemporaryDirectory() as folder:
+      where = places.Places(folder)
+      study = study_files.load(axes={'cut': {'low': {}, 'high': {'seed': 1}}}, seeds=[3])
+      low, high = (where.model(cell.name, 'student') for cell in study.cells)
+      for cell in study.cells:
+        finish(study, cell, where)
+      found = []
+      # Of a third of the boxes, then of all.
+      for hits in (2, 6, 6):
+        for path, number in ((low, 3), (high, hits)):
+          tallies = _tallies(number)
+          resampling.save(os.path.join(path, training.TALLIES_FILE), tallies)
+          digest = files.sha256(os.path.join(path, training.TALLIES_FILE))
+          files.write_json(os.path.join(path, 'metrics.json'), {'tallies_sha256': digest})
+        facts = runner.write_results(study, where, 'again')
+        found.append(facts.between['student', study.cells[1].name, study.cells[0].name])
+    self.assertLess(found[0].high, 0.2)
+    self.assertGreater(found[1].low, 0.2)
+    self.assertEqual(found[1], found[2])
+    self.assertEqual(found[1].images, 40)
+
+  def test_the_column_of_intervals_has_one_baseline(self):
+    with tempfile.TemporaryDirectory() as folder:
+      where = places.Places(folder)
+      study = study_files.load(exclude=[{'init': 'simclr'}])
+      for cell in study.cells:
+        finish(study, cell, where)
+      path = os.path.join(where.run(study.cells[0].name), 'report.json')
+      report = files.read_json(path)
+      del report['control']
+      report['comparisons'] = {'student_minus_teacher': {'low': 0.3, 'high': 0.4, 'images': 60}}
+      files.write_json(path, report)
+      collecting.write(collecting.gather(study, where, 'again'), where)
+      lines = pathlib.Path(folder, 'study.csv').read_text(encoding='utf-8').splitlines()
+    self.assertTrue(lines[1].endswith(',0.3,,0.5,,,'), lines[1])
+    self.assertTrue(lines[2].endswith(',0.05,0.15'), lines[2])
 
   def test_facts_and_files(self):
     with tempfile.TemporaryDirectory() as folder:
