@@ -5,7 +5,7 @@ from typing import Literal
 
 from official.modeling import hyperparams
 
-from official_selftrain.configs import inputs
+from official_selftrain.configs import bounds, inputs
 from official_selftrain.core import errors
 
 
@@ -50,10 +50,7 @@ class Calibration(hyperparams.Config):
       raise errors.ConfigError(
         f'{prefix}.min_precision is {self.min_precision:g}: it must be at least 0 and below 1.'
       )
-    if self.min_objects < 1:
-      raise errors.ConfigError(
-        f'{prefix}.min_objects is {self.min_objects}: it must be at least 1.'
-      )
+    bounds.check_at_least(1, self, prefix, 'min_objects')
 
   def check_use(self, prefix: str, pseudo: inputs.PseudoStream, num_classes: int) -> None:
     """Raises ConfigError where cuts or spared classes do not fit the model, or cuts are to be calibrated and cannot be.

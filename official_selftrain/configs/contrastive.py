@@ -7,12 +7,12 @@ from official.core import config_definitions as cfg
 from official.modeling import hyperparams, optimization
 
 from official_selftrain.configs import (
+  bounds,
   classification,
   inputs,
   tasks,
   trainers,
 )
-from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
 
 
@@ -163,8 +163,8 @@ class ContrastiveTask(tasks.LabelledTask, cfg.TaskConfig):
     """See `LabelledTask`."""
     self.model.check_size('task.model')
     projection = self.model.projection
-    st.check_positive(
-      projection, 'task.model.projection', 'num_layers', 'hidden_size', 'output_size'
+    bounds.check_at_least(
+      1, projection, 'task.model.projection', 'num_layers', 'hidden_size', 'output_size'
     )
     if not self.losses.temperature > 0:
       raise errors.ConfigError(

@@ -9,6 +9,7 @@ from official.vision.configs import backbones, common, decoders, retinanet
 
 from official_selftrain.configs import augmentation as aug
 from official_selftrain.configs import (
+  bounds,
   experiments,
   families,
   inputs,
@@ -106,7 +107,7 @@ class BoxLabelling(st.Labelling):
   def check(self, prefix: str, pseudo: inputs.PseudoStream) -> None:
     """See `Labelling`."""
     super().check(prefix, pseudo)
-    st.check_positive(self, prefix, 'max_boxes')
+    bounds.check_at_least(1, self, prefix, 'max_boxes')
     st.check_scales(self.scales, prefix)
     if self.has_views and self.soft_nms_sigma:
       raise errors.ConfigError(

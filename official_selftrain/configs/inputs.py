@@ -9,6 +9,7 @@ from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from official_selftrain.configs import augmentation as aug
+from official_selftrain.configs import bounds
 from official_selftrain.core import errors
 
 # Settings of the Model Garden's reader that ours does not need or have.
@@ -125,7 +126,7 @@ def check(stream: Stream, name: str) -> None:
     stream: a `DataConfig` of a task.
     name: its dotted name.
   """
-  check_at_least(stream, name, 'global_batch_size', 1)
+  bounds.check_at_least(1, stream, name, 'global_batch_size')
   is_validation = name.rpartition('.')[2] == 'validation_data'
   if stream.is_training is is_validation:
     raise errors.ConfigError(
@@ -138,13 +139,6 @@ def check(stream: Stream, name: str) -> None:
     _check_flip_and_jitter(stream, name)
   else:
     _check_no_augmentation(stream, name)
-
-
-def check_at_least(settings: hyperparams.Config, prefix: str, name: str, least: int) -> None:
-  """Raises ConfigError for a number below the least; `prefix` is the dotted name of the settings."""
-  found = getattr(settings, name)
-  if found < least:
-    raise errors.ConfigError(f'{prefix}.{name} is {found}: it must be at least {least}.')
 
 
 def check_untouched(
@@ -177,11 +171,11 @@ def check_augmentation(settings: aug.Augmentation, name: str) -> None:
 def _check_reading(stream: cfg.DataConfig, name: str) -> None:
   if stream.file_type != 'tfrecord':
     raise errors.ConfigError(f"{name}.file_type is {stream.file_type!r}: only 'tfrecord' is read.")
-  check_at_least(stream, name, 'block_length', 1)
+  bounds.check_at_least(1, stream, name, 'block_length')
   if stream.cycle_length is not None:
-    check_at_least(stream, name, 'cycle_length', 1)
+    bounds.check_at_least(1, stream, name, 'cycle_length')
   if stream.is_training:
-    check_at_least(stream, name, 'shuffle_buffer_size', 1)
+    bounds.check_at_least(1, stream, name, 'shuffle_buffer_size')
   if stream.input_path is not None and not isinstance(stream.input_path, (str, list, tuple)):
     raise errors.ConfigError(
       f'{name}.input_path: a mapping of paths is not supported; give a pattern or a list.'

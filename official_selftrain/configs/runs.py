@@ -8,8 +8,8 @@ from absl import logging
 from official.core import config_definitions as cfg
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import calibration as calibration_lib
 from official_selftrain.configs import (
+  bounds,
   contrastive,
   digit_settings,
   inputs,
@@ -17,6 +17,7 @@ from official_selftrain.configs import (
   prepared_data,
   runtimes,
 )
+from official_selftrain.configs import calibration as calibration_lib
 from official_selftrain.configs import pretraining as pretraining_lib
 from official_selftrain.configs import self_training as st
 from official_selftrain.configs import tasks as task_configs
@@ -180,8 +181,8 @@ class SelfTrainingExperiment(SupervisedExperiment):
     if self.rounds < 1:
       raise errors.ConfigError(f'rounds is {self.rounds}: it must be at least 1.')
     # 0 takes that of the student.
-    inputs.check_at_least(self.teacher, 'teacher', 'global_batch_size', 0)
-    inputs.check_at_least(self.control, 'control', 'global_batch_size', 0)
+    bounds.check_at_least(0, self.teacher, 'teacher', 'global_batch_size')
+    bounds.check_at_least(0, self.control, 'control', 'global_batch_size')
     self.report.check('report')
     self._warn_of_online_teacher()
     self._warn_of_alpha()

@@ -3,6 +3,7 @@
 from absl import logging
 from official.core import config_definitions as cfg
 
+from official_selftrain.configs import bounds
 from official_selftrain.core import errors
 
 _STRATEGIES = ('off', 'one_device', 'mirrored', 'multi_worker_mirrored', 'tpu')
@@ -25,8 +26,7 @@ def check(runtime: cfg.RuntimeConfig) -> None:
     raise errors.ConfigError(
       f'runtime.mixed_precision_dtype is {precision!r}: it must be bfloat16, float16, float32 or null.'
     )
-  if runtime.num_gpus < 0:
-    raise errors.ConfigError(f'runtime.num_gpus is {runtime.num_gpus}: it must be at least 0.')
+  bounds.check_at_least(0, runtime, 'runtime', 'num_gpus')
   if strategy in _SINGLE and runtime.num_gpus > 1:
     raise errors.ConfigError(
       f'runtime.num_gpus is {runtime.num_gpus} and runtime.distribution_strategy {strategy!r}: several GPUs need '
@@ -41,15 +41,10 @@ def check_trainer(trainer: cfg.TrainerConfig, prefix: str) -> None:
     trainer: the settings.
     prefix: their dotted name.
   """
-  for name in ('train_steps', 'steps_per_loop'):
-    if getattr(trainer, name) < 1:
-      raise errors.ConfigError(
-        f'{prefix}.{name} is {getattr(trainer, name)}: it must be at least 1.'
-      )
+  bounds.check_at_least(1, trainer, prefix, 'train_steps', 'steps_per_loop')
   for name in ('summary_interval', 'checkpoint_interval', 'validation_interval'):
+    bounds.check_at_least(1, trainer, prefix, name)
     value = getattr(trainer, name)
-    if value < 1:
-      raise errors.ConfigError(f'{prefix}.{name} is {value}: it must be at least 1.')
     if value % trainer.steps_per_loop:
       raise errors.ConfigError(
         f'{prefix}.{name} is {value}: it must be a multiple of {prefix}.steps_per_loop ({trainer.steps_per_loop}).'

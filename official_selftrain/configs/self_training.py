@@ -8,7 +8,7 @@ from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import datasets, inputs
+from official_selftrain.configs import bounds, datasets, inputs
 from official_selftrain.core import comparison, errors
 
 # The parts of a model that can be loaded alone.
@@ -40,10 +40,7 @@ class OnlineTeacher(hyperparams.Config):
     """Raises ConfigError for a value out of range; `prefix` is the dotted name of this config."""
     if not 0 <= self.decay <= 1:
       raise errors.ConfigError(f'{prefix}.decay is {self.decay}: it must be in [0, 1].')
-    if self.warmup_steps < 0:
-      raise errors.ConfigError(
-        f'{prefix}.warmup_steps is {self.warmup_steps}: it must be at least 0.'
-      )
+    bounds.check_at_least(0, self, prefix, 'warmup_steps')
 
 
 @dataclasses.dataclass
@@ -182,7 +179,7 @@ class Labelling(hyperparams.Config):
       pseudo: `task.pseudo_data`.
     """
     del pseudo
-    check_positive(self, prefix, 'batch_size')
+    bounds.check_at_least(1, self, prefix, 'batch_size')
 
   def deciding(self) -> tuple[str, ...]:
     """Names of the fields that label files depend on; changing another one keeps the labels."""
@@ -299,15 +296,6 @@ def check_scales(scales: list[float], prefix: str) -> None:
   """Raises ConfigError unless there are scales, all of them positive."""
   if not scales or any(scale <= 0 for scale in scales):
     raise errors.ConfigError(f'{prefix}.scales is {scales}: it must be a list of positive numbers.')
-
-
-def check_positive(config: hyperparams.Config, prefix: str, *names: str) -> None:
-  """Raises ConfigError for fields that are below 1."""
-  for name in names:
-    if getattr(config, name) < 1:
-      raise errors.ConfigError(
-        f'{prefix}.{name} is {getattr(config, name)}: it must be at least 1.'
-      )
 
 
 def check_init_modules(modules: str | list[str], name: str) -> None:

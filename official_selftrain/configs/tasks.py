@@ -10,7 +10,7 @@ from official.core import config_definitions as cfg
 from official.modeling import hyperparams
 
 from official_selftrain.configs import augmentation as aug
-from official_selftrain.configs import inputs
+from official_selftrain.configs import bounds, inputs
 from official_selftrain.configs import self_training as st
 from official_selftrain.core import errors
 
@@ -97,10 +97,7 @@ class BackboneTask(LabelledTask):
         f'task.backbone_learning_rate is {self.backbone_learning_rate}: it must be above 0; task.freeze_backbone '
         'leaves the backbone as it is.'
       )
-    if self.gradient_accumulation_steps < 1:
-      raise errors.ConfigError(
-        f'task.gradient_accumulation_steps is {self.gradient_accumulation_steps}: it must be at least 1.'
-      )
+    bounds.check_at_least(1, self, 'task', 'gradient_accumulation_steps')
 
 
 def check_batches(task: cfg.TaskConfig, num_replicas: int, evaluates: bool = True) -> None:

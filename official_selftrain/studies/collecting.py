@@ -94,9 +94,9 @@ def write(facts: study_contents.StudyFacts, where: places.Places) -> None:
 def durations(study: definition.Study, where: places.Places) -> Iterator[tuple[str, str, float]]:
   """Name of the cell, name of the stage and seconds of every finished stage, those taken from the shelf too."""
   for cell in study.cells:
-    path = where.settings(cell.name)
+    path = pathlib.Path(where.settings(cell.name))
     # With other settings than now these are other products.
-    if os.path.exists(path) and _text(path) == cells.settings(study, cell, where):
+    if path.exists() and path.read_text(encoding='utf-8') == cells.settings(study, cell, where):
       for stage, record in _finished(where.run(cell.name)).items():
         yield cell.name, stage, record['seconds']
 
@@ -238,10 +238,6 @@ def _compared(
   for each in resampling.compare(tallies, [(ours, theirs)], metric).values():
     return study_contents.Interval(each.low, each.high, each.images)
   return None
-
-
-def _text(path: str) -> str:
-  return pathlib.Path(path).read_text(encoding='utf-8')
 
 
 def _table(facts: study_contents.StudyFacts) -> str:

@@ -242,20 +242,21 @@ def _axes(value: object, path: str) -> dict[str, dict[str, Overrides]]:
 
 def _seed_settings(value: object, path: str) -> dict[str, str]:
   """Text with `{seed}` by the name of the setting that follows the seed."""
-  if isinstance(value, Mapping) and value:
+  if isinstance(value, Mapping):
     without = [name for name, text in value.items() if _SEED not in str(text)]
     if without:
       raise errors.ConfigError(
         f'{path}: seed_settings.{without[0]} is {value[without[0]]!r}: it must have {_SEED} in it.'
       )
-    return {str(name): str(text) for name, text in value.items()}
-  names = _list_of([*value] if value == {} else value, str, 'seed_settings', path)
-  if not names:
+    found = {str(name): str(text) for name, text in value.items()}
+  else:
+    found = dict.fromkeys(_list_of(value, str, 'seed_settings', path), _SEED)
+  if not found:
     raise errors.ConfigError(
       f'{path}: seed_settings is empty, so that all seeds would give the same run: name what follows them, or leave it '
       'out.'
     )
-  return dict.fromkeys(names, _SEED)
+  return found
 
 
 def _filled(text: str, seed: int) -> str | int:

@@ -1,5 +1,6 @@
 """The runner of a study, with cells that take no time. No training."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -79,6 +80,16 @@ class RunnerTest(unittest.TestCase):
     ):
       return runner.run(self.study, self.where, 'again', seconds=0.01)
 
+  @contextlib.contextmanager
+  def elsewhere(self):
+    """A new directory with the results of a finished study, and nothing else of it."""
+    self.run_study()
+    text = pathlib.Path(self.where.results).read_text(encoding='utf-8')
+    with tempfile.TemporaryDirectory() as folder:
+      self.where = places.Places(folder)
+      files.write_text(self.where.results, text)
+      yield
+
   def test_every_cell_once(self):
     self.assertEqual(self.run_study(), 0)
     self.assertEqual(self.cells.started, self.names)
@@ -133,11 +144,7 @@ class RunnerTest(unittest.TestCase):
     self.assertEqual(set(collecting.durations(changed, self.where)), set())
 
   def test_results_of_a_changed_file_are_kept_until_it_is_changed_back(self):
-    self.run_study()
-    text = pathlib.Path(self.where.results).read_text(encoding='utf-8')
-    with tempfile.TemporaryDirectory() as folder:
-      self.where = places.Places(folder)
-      files.write_text(self.where.results, text)
+    with self.elsewhere():
       changed = study_files.load(exclude=[{'init': 'simclr'}], overrides={'rounds': 2})
       for study, expected in ((changed, 'left'), (changed, 'left'), (self.study, 'done')):
         facts = runner.write_results(study, self.where, 'again')
@@ -213,11 +220,7 @@ class RunnerTest(unittest.TestCase):
     self.assertEqual(self.cells.started, self.names)
 
   def test_results_go_on_from_study_json_alone(self):
-    self.run_study()
-    text = pathlib.Path(self.where.results).read_text(encoding='utf-8')
-    with tempfile.TemporaryDirectory() as folder:
-      self.where = places.Places(folder)
-      files.write_text(self.where.results, text)
+    with self.elsewhere():
       self.assertEqual(self.run_study(), 0)
       self.assertEqual(self.cells.started, [])
       facts = collecting.gather(self.study, self.where, 'again')

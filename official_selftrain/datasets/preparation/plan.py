@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from official_selftrain.core import errors, keys, splits
+from official_selftrain.core import errors, splits
 from official_selftrain.datasets import tf_examples
 from official_selftrain.datasets.preparation import shards, store
 from official_selftrain.datasets.sources import image_names
@@ -232,7 +232,5 @@ def _classes(entry: store.Entry) -> tuple[str, ...]:
   if entry.item.class_name:
     return (entry.item.class_name,)
   if entry.finding.pixel_counts:
-    return tuple(
-      str(index) for index, _ in entry.finding.pixel_counts if index not in (0, keys.IGNORE_LABEL)
-    )
+    return tuple(str(index) for index, _ in entry.finding.object_pixels)
   return tuple(box.class_name for box in entry.finding.boxes)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from official_selftrain.core import class_names, errors, keys
+from official_selftrain.core import class_names, errors
 from official_selftrain.datasets import faults
 from official_selftrain.datasets.preparation import overlaps, plan, store
 from official_selftrain.datasets.sources import image_names, items
@@ -167,7 +167,7 @@ def _without_objects(
     first: dict[faults.Kind, str] = {}
     for entry in source.entries_of(each.keys):
       assert entry.finding is not None
-      if _has_object(entry.finding):
+      if entry.finding.boxes or entry.finding.object_pixels:
         break
       for fault in entry.finding.faults:
         is_allowed = fault.outcome is faults.Outcome.ERROR and fault.kind in faults.OF_ANNOTATIONS
@@ -183,11 +183,6 @@ def _without_objects(
         f'--{part.value}: {faults.Kind.NO_OBJECTS.rule.meaning}: {reason}, or go on with '
         f'--allow={faults.Kind.NO_OBJECTS.name.lower()}.'
       )
-
-
-def _has_object(finding: store.Finding) -> bool:
-  background = (0, keys.IGNORE_LABEL)
-  return bool(finding.boxes) or any(index not in background for index, _ in finding.pixel_counts)
 
 
 def _leaks(

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from official_selftrain.core import keys
 from official_selftrain.datasets import faults as faults_lib
 from official_selftrain.datasets.preparation import store
 from official_selftrain.datasets.sources import items
@@ -83,11 +82,7 @@ def _objects(entry: store.Entry, task: items.Task, class_names: tuple[str, ...])
   if task is items.Task.DETECTION:
     return Counter(box.class_name for box in entry.finding.boxes)
   if task is items.Task.SEGMENTATION:
-    counts = {
-      class_names[value - 1]: pixels
-      for value, pixels in entry.finding.pixel_counts
-      if value not in (0, keys.IGNORE_LABEL)
-    }
+    counts = {class_names[value - 1]: pixels for value, pixels in entry.finding.object_pixels}
     return Counter(counts)
   return Counter([entry.item.class_name] if task is items.Task.CLASSIFICATION else [])
 

@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from official_selftrain.core import errors
+from official_selftrain.core import errors, keys
 from official_selftrain.datasets import faults as faults_lib
 from official_selftrain.datasets.sources import image_names, items
 
@@ -76,6 +76,11 @@ class Finding:
   pixel_counts: tuple[tuple[int, int], ...] = ()
   is_changed: bool = False
   is_final: bool = True
+
+  @property
+  def object_pixels(self) -> tuple[tuple[int, int], ...]:
+    """Those of `pixel_counts` that are neither background nor void."""
+    return tuple(each for each in self.pixel_counts if each[0] not in (0, keys.IGNORE_LABEL))
 
   @property
   def is_good(self) -> bool:
