@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from official_selftrain.core import errors, files
+from official_selftrain.core import errors
 
 # Beside the checkpoints of a model.
 MODEL_FILE = 'classes.json'
@@ -70,29 +70,18 @@ def beside(checkpoint: str) -> dict[str, Any] | None:
     `num_classes`, and `class_names` from id 1, which are empty if they were unknown.
 
   Raises:
-    DataError: it is in remote storage that cannot be read.
+    DataError: it cannot be read.
   """
-  if '://' in checkpoint:
-    return _beside_remote(checkpoint)
-  directory = checkpoint if os.path.isdir(checkpoint) else os.path.dirname(checkpoint)
-  for folder in (directory, os.path.dirname(os.path.abspath(directory))):
-    path = os.path.join(folder, MODEL_FILE)
-    if os.path.exists(path):
-      return files.read_json(path)
-  return None
-
-
-def _beside_remote(checkpoint: str) -> dict[str, Any] | None:
-  """`beside` in storage that TensorFlow reads, such as gs://."""
-  import tensorflow as tf  # TensorFlow is slow to import, and local files do not need it.
+  import tensorflow as tf  # TensorFlow is slow to import, and names need it for this alone.
 
   try:
-    is_folder = tf.io.gfile.isdir(checkpoint)
-    directory = checkpoint.rstrip('/') if is_folder else os.path.dirname(checkpoint)
+    directory = checkpoint if tf.io.gfile.isdir(checkpoint) else os.path.dirname(checkpoint)
+    is_remote = '://' in checkpoint
+    directory = directory.rstrip('/') if is_remote else os.path.abspath(directory)
     for folder in (directory, os.path.dirname(directory)):
       path = f'{folder}/{MODEL_FILE}'
       # The folder above a bucket is none.
-      if '://' in folder and tf.io.gfile.exists(path):
+      if (not is_remote or '://' in folder) and tf.io.gfile.exists(path):
         with tf.io.gfile.GFile(path) as stream:
           found: dict[str, Any] = json.loads(stream.read())
         return found
